@@ -1,0 +1,187 @@
+//! What a gateway counted of a service's traffic.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+use crate::{Millis, ReleaseId, ServiceName, UnixMillis, Weight};
+
+/// Why an answer was bad.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum BadKind {
+    /// A status of 500 to 599.
+    Status,
+    /// No answer in time, or given up by the shield.
+    Timeout,
+    /// The connection was refused or could not be made.
+    Refused,
+    /// The connection broke, or what came was no HTTP.
+    Broken,
+    /// Declared bad by the service.
+    Declared,
+}
+
+impl BadKind {
+    /// For sentences: `answered 5xx`, `timed out`, …
+    pub const fn words(self) -> &'static str {
+        match self {
+            Self::Status => "answered 5xx",
+            Self::Timeout => "timed out",
+            Self::Refused => "refused the connection",
+            Self::Broken => "broke off",
+            Self::Declared => "gave an answer its service calls bad",
+        }
+    }
+}
+
+/// What one bad event counts as.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Unit {
+    /// A client, counted once a release.
+    Client,
+    /// A request: no identity is configured, or fewer than 20 clients were seen.
+    #[default]
+    Request,
+}
+
+/// One arm's counts in one tick. All counts are of what the arm answered, before the shield.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct ArmTick {
+    /// Requests sent to the arm whose outcome is known.
+    pub requests: u64,
+    /// Distinct clients among them within the tick.
+    pub clients: u64,
+    /// Clients (or requests, see [`Tick::unit`]) that got their first bad answer of this release: what the
+    /// evidence is made of.
+    #[serde(default)]
+    pub new_bad: u64,
+    /// Bad answers, at most one a client a second: what the guard counts.
+    #[serde(default)]
+    pub errors: u64,
+    /// All bad answers, by kind.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub bad: BTreeMap<BadKind, u64>,
+    /// Bad answers that the shield replaced by one of stable's.
+    #[serde(default)]
+    pub shielded: u64,
+    /// Bad answers that a user saw.
+    #[serde(default)]
+    pub seen: u64,
+    /// When the first and the last bad answer of the tick came, before the shield.
+    #[serde(default)]
+    pub first_bad_at: Option<UnixMillis>,
+    /// See `first_bad_at`.
+    #[serde(default)]
+    pub last_bad_at: Option<UnixMillis>,
+    /// How long answers took until their head came.
+    #[serde(default)]
+    pub latencies: Latencies,
+}
+
+impl ArmTick {
+    /// All bad answers, of every kind.
+    pub fn n_bad(&self) -> u64 {
+        self.bad.values().sum()
+    }
+
+    /// Adds another tick's counts to this one.
+    pub fn add(&mut self, other: &Self) {
+        self.requests += other.requests;
+        self.clients += other.clients;
+        self.new_bad += other.new_bad;
+        self.errors += other.errors;
+        for (kind, n) in &other.bad {
+            *self.bad.entry(*kind).or_default() += n;
+        }
+        self.shielded += other.shielded;
+        self.seen += other.seen;
+        self.first_bad_at = [self.first_bad_at, other.first_bad_at].into_iter().flatten().min();
+        self.last_bad_at = self.last_bad_at.max(other.last_bad_at);
+        self.latencies.add(&other.latencies);
+    }
+}
+
+/// What a gateway counted of one service in about 100 ms, under one weight.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Tick {
+    /// The service.
+    pub service: ServiceName,
+    /// The release that was out, if one was.
+    pub release: Option<ReleaseId>,
+    /// The route's epoch these requests were routed under.
+    pub epoch: u64,
+    /// Rises by one with each tick of a gateway's life; with `gateway_run` it identifies the tick.
+    pub seq: u64,
+    /// A random number drawn when the gateway process started.
+    pub gateway_run: u64,
+    /// The end of the tick.
+    pub at: UnixMillis,
+    /// Its length.
+    pub span: Millis,
+    /// The canary's weight in force when these requests were routed.
+    pub weight: Weight,
+    /// What a bad event counts as.
+    pub unit: Unit,
+    /// Requests still waiting for the canary's answer.
+    #[serde(default)]
+    pub canary_waiting: u64,
+    /// Counts of stable.
+    pub stable: ArmTick,
+    /// Counts of the canary.
+    pub canary: ArmTick,
+}
+
+/// A latency histogram with buckets of a quarter of a power of two: bucket `i` holds latencies up to
+/// `2^(i/4)` × 0.1 ms. Relative error of a quantile: at most 19 %.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct Latencies(BTreeMap<u8, u64>);
+
+impl Latencies {
+    /// Counts one answer that took so many microseconds.
+    pub fn observe(&mut self, micros: u64) {
+        let tenths = (micros as f64 / 100.0).max(1.0);
+        let bucket = (tenths.log2() * 4.0).ceil().clamp(0.0, 255.0) as u8;
+        *self.0.entry(bucket).or_default() += 1;
+    }
+
+    /// Adds another histogram's counts.
+    pub fn add(&mut self, other: &Self) {
+        for (bucket, n) in &other.0 {
+            *self.0.entry(*bucket).or_default() += n;
+        }
+    }
+
+    /// How many answers were counted.
+    pub fn count(&self) -> u64 {
+        self.0.values().sum()
+    }
+
+    /// The latency in milliseconds that a share `q` (0 to 1) of answers did not exceed; `None` when empty.
+    pub fn quantile_ms(&self, q: f64) -> Option<f64> {
+        let rank = (q * self.count() as f64).ceil().max(1.0) as u64;
+        let mut seen = 0;
+        self.0.iter().find_map(|(bucket, n)| {
+            seen += n;
+            (seen >= rank).then(|| (f64::from(*bucket) / 4.0).exp2() * 0.1)
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn quantiles_stay_within_their_bucket_error() {
+        let mut latencies = Latencies::default();
+        for ms in 1..=100 {
+            latencies.observe(ms * 1000);
+        }
+        let p99 = latencies.quantile_ms(0.99).unwrap();
+        assert!((99.0..99.0 * 1.19).contains(&p99), "{p99}");
+        assert_eq!(Latencies::default().quantile_ms(0.5), None);
+    }
+}
