@@ -136,8 +136,17 @@ pub struct Tick {
 /// A latency histogram with buckets of a quarter of a power of two: bucket `i` holds latencies up to
 /// `2^(i/4)` × 0.1 ms. Relative error of a quantile: at most 19 %.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
-#[serde(transparent)]
+#[serde(try_from = "BTreeMap<String, u64>")]
 pub struct Latencies(BTreeMap<u8, u64>);
+
+/// Keys are read as text and then as numbers: inside a tagged enum serde hands a JSON key on as text only.
+impl TryFrom<BTreeMap<String, u64>> for Latencies {
+    type Error = String;
+    fn try_from(text: BTreeMap<String, u64>) -> Result<Self, String> {
+        let bucket = |key: String| key.parse().map_err(|_| format!("`{key}` is no latency bucket, 0 to 255"));
+        text.into_iter().map(|(key, n)| Ok((bucket(key)?, n))).collect::<Result<_, _>>().map(Self)
+    }
+}
 
 impl Latencies {
     /// Counts one answer that took so many microseconds.
