@@ -1,1 +1,24 @@
-//! Placeholder.
+//! The tower's thinking: what happened goes in, what shall be true from now on comes out.
+//!
+//! `observe(now, &event)` folds probes and ticks into the volatile [`Evidence`]; `decide(&State, &Evidence,
+//! now, &Event)` answers with [`Transition`]s; [`State::apply`] makes them so; [`effects`] says what has to be
+//! done about each. The ledger holds transitions, so recovery runs only `apply` and never decides again.
+//!
+//! Refuses: I/O, a clock, async, threads, randomness.
+
+pub mod decide;
+pub mod effect;
+pub mod event;
+pub mod evidence;
+pub mod incident;
+pub mod release;
+pub mod sentence;
+pub mod state;
+pub mod transition;
+
+pub use decide::{decide, next_wakeup};
+pub use effect::{Effect, effects, probe_targets, route_of};
+pub use event::{Command, Event, GatewayReport, InstanceReport, Refusal, RefusalKind, Who};
+pub use evidence::Evidence;
+pub use state::{State, service::Service};
+pub use transition::{Transition, Verdict};

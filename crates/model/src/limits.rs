@@ -60,6 +60,18 @@ pub const STOP_GRACE: Millis = Millis::from_secs(10);
 /// The longest text file we read (services.yaml of a thousand services is far below).
 pub const CONFIG_BYTES_MAX: usize = 1 << 20;
 
+/// How deep lists and maps of a text file may nest: our deepest file has six levels.
+pub const CONFIG_DEPTH_MAX: usize = 32;
+
+/// Values of a text file; it bounds memory at some ten megabytes whatever the text says.
+pub const CONFIG_NODES_MAX: usize = 100_000;
+
+/// Errors and warnings shown of one text file: nobody reads more, and each carries its line.
+pub const DIAGNOSTICS_MAX: usize = 100;
+
+/// Health checks of a release or a service: each is a request a second to each arm.
+pub const HEALTH_CHECKS_MAX: usize = 16;
+
 /// Steps of a release: more than anyone draws.
 pub const STEPS_MAX: usize = 100;
 

@@ -52,10 +52,17 @@ pub struct Step {
 /// A probe that each arm must answer with a status of 200 to 299.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct HealthCheck {
-    /// The path asked for, starting with `/`.
+    /// The path asked for, starting with `/`; empty: it is enough that the port takes a connection.
     pub path: String,
     /// When failures halt the release.
     pub threshold: Threshold,
+}
+
+impl HealthCheck {
+    /// What is asked of a service that declares no check: that its port takes a connection.
+    pub fn connects() -> Self {
+        Self { path: String::new(), threshold: Threshold::default() }
+    }
 }
 
 /// `3 fails/60 s`: so many scheduled probe failures inside so long a time.

@@ -1,0 +1,208 @@
+//! A person (or a script) steers.
+
+use hmsops_model::instance::Instance;
+use hmsops_model::service::Driver;
+use hmsops_model::{ReleaseId, ServiceName, Version};
+
+use super::View;
+use super::deploy::intend;
+use crate::event::{Command, Refusal, Who};
+use crate::release::take_back;
+use crate::state::release::{Phase, Release};
+use crate::state::service::{Proven, Service};
+use crate::transition::{Detector, HoldReason, Role, Transition};
+
+impl<'a> View<'a> {
+    pub(super) fn command(self, command: &Command, by: &Who, reason: &str) -> Result<Vec<Transition>, Refusal> {
+        match command {
+            Command::Promote { release } => {
+                let release = self.watched(*release)?;
+                Ok(self.next_step(release))
+            }
+            Command::Pause { release } => {
+                let release = self.watched(*release)?;
+                if release.hold.is_some() {
+                    return Err(Refusal::conflict(format!("{} is held already", release.id)));
+                }
+                Ok(vec![Transition::ReleaseHeld {
+                    release: release.id,
+                    service: release.spec.service.clone(),
+                    why: HoldReason::Paused,
+                    by: by.clone(),
+                    reason: reason.to_owned(),
+                }])
+            }
+            Command::Resume { release } => {
+                let release = self.watched(*release)?;
+                if release.hold.is_none() {
+                    return Err(Refusal::conflict(format!("{} is not held", release.id)));
+                }
+                Ok(vec![Transition::ReleaseResumed {
+                    release: release.id,
+                    service: release.spec.service.clone(),
+                    by: by.clone(),
+                    reason: reason.to_owned(),
+                }])
+            }
+            Command::Abort { release } => {
+                let release = self.active(*release)?;
+                Ok(self.end_by_person(release, by, reason))
+            }
+            Command::Rollback { service, to } => self.rollback(service, to.as_ref(), by, reason),
+            Command::Undeny { release } => self.undeny(*release, by, reason),
+            Command::Adopt { service, version, upstreams } => self.adopt(service, version, upstreams, by),
+        }
+    }
+
+    fn active(self, id: ReleaseId) -> Result<&'a Release, Refusal> {
+        let words = self.release_known(id)?;
+        let release = self.state.releases.get(&id).filter(|release| release.phase.is_active());
+        release.ok_or_else(|| Refusal::conflict(format!("{id} has ended: it is {words}")))
+    }
+
+    fn watched(self, id: ReleaseId) -> Result<&'a Release, Refusal> {
+        let release = self.active(id)?;
+        if release.phase == Phase::Watching {
+            return Ok(release);
+        }
+        Err(Refusal::conflict(format!("{id} is {}: only a release under watch can be steered so", release.phase.words())))
+    }
+
+    fn end_by_person(self, release: &Release, by: &Who, reason: &str) -> Vec<Transition> {
+        let service = &release.spec.service;
+        let epoch = self.next_epoch(service);
+        vec![take_back(self, release, Detector::Person, reason.to_owned(), epoch, by)]
+    }
+
+    fn rollback(
+        self,
+        name: &ServiceName,
+        to: Option<&Version>,
+        by: &Who,
+        reason: &str,
+    ) -> Result<Vec<Transition>, Refusal> {
+        let service = self.known_service(name)?;
+        if let Some(release) = self.state.active_release(name) {
+            // Whatever is out goes first; where it was going back to is where it came from.
+            let from = release.from.as_ref();
+            if to.is_none() || to == from {
+                return Ok(self.end_by_person(release, by, reason));
+            }
+            return Err(Refusal::conflict(format!("{} is out", release.id))
+                .hint(format!("`hmsops release abort {} --reason …` first", release.id)));
+        }
+        let target = self.revert_target(service, to)?;
+        let (Some(_), false) = (service.stable, service.revert.is_some()) else {
+            return Err(Refusal::conflict(format!("`{name}` is on its way to another version already")));
+        };
+        if let Some(warm) = service.warm.and_then(|warm| service.instances.get(&warm.id))
+            && warm.instance.version == target.version
+        {
+            return Ok(vec![self.stable_set(service, warm.instance.id, format!("rollback: {reason}"), by)]);
+        }
+        let instance = Instance {
+            id: self.next_instance(),
+            service: name.clone(),
+            version: target.version.clone(),
+            digest: target.digest.clone(),
+        };
+        let id = instance.id;
+        let mut transitions = intend(service, instance, Role::Stable, by);
+        transitions.push(Transition::RevertIntended {
+            service: name.clone(),
+            id,
+            by: by.clone(),
+            reason: reason.to_owned(),
+        });
+        Ok(transitions)
+    }
+
+    fn revert_target<'s>(self, service: &'s Service, to: Option<&Version>) -> Result<&'s Proven, Refusal> {
+        let name = &service.spec.name;
+        let denied = |proven: &Proven| {
+            self.state.denial(name, &proven.version, proven.digest.as_ref()).is_some()
+        };
+        let current = service.stable_version();
+        match to {
+            Some(version) if Some(version) == current => {
+                Err(Refusal::conflict(format!("`{name}` {version} is what runs already")))
+            }
+            Some(version) => {
+                service.proven.iter().find(|proven| proven.version == *version).ok_or_else(|| {
+                    let known: Vec<&str> = service.proven.iter().map(|p| p.version.as_str()).collect();
+                    Refusal::not_found(format!("`{name}` {version} was never proven here"))
+                        .hint(format!("proven: {}; anything else goes out by `hmsops deploy`", known.join(", ")))
+                })
+            }
+            None => service
+                .proven
+                .iter()
+                .rev()
+                .find(|proven| Some(&proven.version) != current && !denied(proven))
+                .ok_or_else(|| {
+                    Refusal::not_found(format!("`{name}` has no earlier proven version to go back to"))
+                }),
+        }
+    }
+
+    fn undeny(self, id: ReleaseId, by: &Who, reason: &str) -> Result<Vec<Transition>, Refusal> {
+        self.release_known(id)?;
+        let denial = self.state.denied.get(&id);
+        let denial = denial.ok_or_else(|| Refusal::conflict(format!("{id} has nothing denied")))?;
+        Ok(vec![Transition::VersionUndenied {
+            release: id,
+            service: denial.service.clone(),
+            version: denial.version.clone(),
+            by: by.clone(),
+            reason: reason.to_owned(),
+        }])
+    }
+
+    fn adopt(
+        self,
+        name: &ServiceName,
+        version: &Version,
+        upstreams: &[String],
+        by: &Who,
+    ) -> Result<Vec<Transition>, Refusal> {
+        let service = self.known_service(name)?;
+        if let Driver::Process { .. } = service.spec.driver {
+            return Err(Refusal::conflict(format!("`{name}` has `driver: process`: we start it ourselves"))
+                .hint("only `driver: external` can be adopted; give `stable:` the version to start"));
+        }
+        if let Some(stable) = service.stable_version() {
+            return Err(Refusal::conflict(format!("`{name}` has a stable version already: {stable}")));
+        }
+        let id = self.next_instance();
+        let instance = Instance { id, service: name.clone(), version: version.clone(), digest: None };
+        Ok(vec![
+            Transition::InstanceIntended { instance, role: Role::Stable, by: by.clone() },
+            Transition::InstanceStarted { service: name.clone(), id, pid: None, upstreams: upstreams.to_vec() },
+            self.stable_set(service, id, "adopted".into(), by),
+        ])
+    }
+
+    fn known_service(self, name: &ServiceName) -> Result<&'a Service, Refusal> {
+        self.state.services.get(name).ok_or_else(|| {
+            let known: Vec<&str> = self.state.services.keys().map(|name| name.as_str()).collect();
+            Refusal::not_found(format!("there is no service `{name}`"))
+                .hint(format!("known: {}", known.join(", ")))
+        })
+    }
+
+    /// An instance becomes stable; the one before stays warm for the usual bake time.
+    pub(super) fn stable_set(self, service: &Service, id: hmsops_model::InstanceId, why: String, by: &Who) -> Transition {
+        let warm_until = service.stable_instance().filter(|old| !old.ended()).map(|_| {
+            self.now.steady + hmsops_model::limits::BAKE_DEFAULT
+        });
+        let name = &service.spec.name;
+        Transition::StableSet {
+            service: name.clone(),
+            id,
+            epoch: self.next_epoch(name),
+            why,
+            warm_until,
+            by: by.clone(),
+        }
+    }
+}

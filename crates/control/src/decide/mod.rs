@@ -1,0 +1,139 @@
+//! `decide(&State, &Evidence, now, &Event) → transitions`: pure, and the only place where anything is decided.
+//!
+//! First what the event itself asks for; if that is nothing, one round of looking over all services for what has
+//! become due. The tower applies what comes out and asks again with [`Event::Wake`] until nothing does.
+
+mod command;
+mod deploy;
+mod instance;
+mod service;
+mod watch;
+
+use hmsops_model::{InstanceId, Millis, Now, ReleaseId, ServiceName};
+
+use crate::event::{Event, GatewayReport, Refusal, Who};
+use crate::evidence::Evidence;
+use crate::release::take_back;
+use crate::state::State;
+use crate::state::release::Phase;
+use crate::state::service::Service;
+use crate::transition::{Detector, Transition};
+
+/// What becomes of an event. Nothing is changed here; the same arguments always give the same answer.
+pub fn decide(
+    state: &State,
+    evidence: &Evidence,
+    now: Now,
+    event: &Event,
+) -> Result<Vec<Transition>, Refusal> {
+    let view = View { state, evidence, now };
+    let asked = match event {
+        Event::Declared { specs, whole, by } => view.declare(specs, *whole, by),
+        Event::Deploy { spec, digest, salt, first, by } => {
+            view.deploy(spec, digest.as_ref(), *salt, *first, by)?
+        }
+        Event::Command { command, by, reason } => view.command(command, by, reason)?,
+        Event::Instance { id, report } => view.instance(*id, report),
+        Event::Gateway { report, .. } => view.gateway(report),
+        Event::Tick(_) | Event::Probe(_) | Event::Wake => Vec::new(),
+    };
+    Ok(if asked.is_empty() { view.review() } else { asked })
+}
+
+/// What a decision looks at.
+#[derive(Clone, Copy)]
+pub(crate) struct View<'a> {
+    pub(crate) state: &'a State,
+    pub(crate) evidence: &'a Evidence,
+    pub(crate) now: Now,
+}
+
+impl<'a> View<'a> {
+    /// What has become due, over all services.
+    fn review(self) -> Vec<Transition> {
+        // One service's round at a time: each decision sees the state that the one before it made.
+        let services = self.state.services.values().map(|service| self.review_service(service));
+        let ended = self.state.releases.values().map(|release| self.review_ended(release));
+        services.chain(ended).find(|due| !due.is_empty()).unwrap_or_default()
+    }
+
+    fn gateway(self, report: &GatewayReport) -> Vec<Transition> {
+        match report {
+            GatewayReport::Applied { service, epoch } => self.applied(service, *epoch),
+            GatewayReport::Retreated { service, release, by_itself, at } => {
+                let Some(known) = self.state.releases.get(release) else { return Vec::new() };
+                let mut transitions = Vec::new();
+                if known.phase == Phase::Watching && *by_itself {
+                    let detail = "the gateway had lost its tower and went back to stable by itself".to_owned();
+                    let epoch = self.next_epoch(service);
+                    transitions.push(take_back(self, known, Detector::Gateway, detail, epoch, &Who::tower()));
+                } else if known.phase.is_active() {
+                    return Vec::new();
+                }
+                if known.rolled_back_at.is_none() {
+                    let (release, service) = (*release, service.clone());
+                    transitions.push(Transition::RollbackCompleted {
+                        release,
+                        service,
+                        at: *at,
+                        by_gateway: *by_itself,
+                    });
+                }
+                transitions
+            }
+            _ => Vec::new(),
+        }
+    }
+
+    fn applied(self, service: &ServiceName, epoch: u64) -> Vec<Transition> {
+        let current = self.state.services.get(service).is_some_and(|known| known.epoch == epoch);
+        let release = self.state.active_release(service);
+        match release {
+            Some(release)
+                if current && release.phase == Phase::Watching && release.step_since.is_none() =>
+            {
+                vec![Transition::WeightApplied {
+                    release: release.id,
+                    service: service.clone(),
+                    weight: release.weight,
+                    epoch,
+                }]
+            }
+            _ => Vec::new(),
+        }
+    }
+
+    /// The epoch that the next route of a service gets.
+    pub(crate) fn next_epoch(self, service: &ServiceName) -> u64 {
+        self.state.services.get(service).map_or(1, |service| service.epoch + 1)
+    }
+
+    pub(crate) fn next_instance(self) -> InstanceId {
+        InstanceId(self.state.last_instance + 1)
+    }
+
+    pub(crate) fn next_release(self) -> ReleaseId {
+        ReleaseId(self.state.last_release + 1)
+    }
+
+    /// Whether probes of an instance have lately passed often enough, and all of its checks.
+    pub(crate) fn passes(self, service: &Service, id: InstanceId, passes: u32) -> bool {
+        let Some(health) = self.evidence.instances.get(&id) else { return false };
+        health.passes(&service.checks, passes)
+    }
+}
+
+/// The next moment at which time alone changes anything, on the steady clock: what a simulator may jump to.
+pub fn next_wakeup(state: &State, now: Now) -> Option<Millis> {
+    let releases = state.releases.values().filter(|release| release.phase.is_active() || !release.closed);
+    let steps = releases.clone().filter_map(|release| {
+        let step = release.spec.steps.get(release.step)?;
+        Some(release.step_since?.steady + step.hold)
+    });
+    let bakes = releases.clone().filter_map(|release| release.bake_until);
+    let starts = releases
+        .filter(|release| release.phase == Phase::Starting)
+        .map(|release| release.requested_at.steady + release.spec.start_timeout);
+    let warm = state.services.values().filter_map(|service| service.warm.map(|warm| warm.until));
+    steps.chain(bakes).chain(starts).chain(warm).filter(|at| *at > now.steady).min()
+}

@@ -1,0 +1,226 @@
+//! What a service needs: its stable running, its health written down, its users told.
+
+use hmsops_model::instance::Instance;
+use hmsops_model::service::{Driver, ServiceSpec};
+use hmsops_model::{IncidentId, Millis, Now, ReleaseId, UnixMillis};
+
+use super::View;
+use super::deploy::{back_off, intend};
+use crate::event::Who;
+use crate::state::release::Phase;
+use crate::state::service::{InstancePhase, InstanceState, Service};
+use crate::transition::{Role, Transition};
+
+/// Scheduled looks in a row that must pass before stable gets traffic.
+const STABLE_PASSES: u32 = 1;
+
+/// Users must have seen no failure for so long before the public page says it is over.
+const QUIET: Millis = Millis(1000);
+
+impl View<'_> {
+    pub(super) fn declare(self, specs: &[ServiceSpec], whole: bool, by: &Who) -> Vec<Transition> {
+        let mut transitions = Vec::new();
+        for spec in specs {
+            let known = self.state.services.get(&spec.name);
+            if known.is_none_or(|known| known.spec != *spec || known.retired) {
+                transitions.push(Transition::ServiceDeclared { spec: Box::new(spec.clone()), by: by.clone() });
+                transitions.extend(known.into_iter().flat_map(|known| self.moved(known, spec, by)));
+            }
+        }
+        let gone = self.state.services.values().filter(|known| {
+            whole && !known.retired && !specs.iter().any(|spec| spec.name == known.spec.name)
+        });
+        transitions.extend(gone.map(|known| Transition::ServiceRetired {
+            service: known.spec.name.clone(),
+            by: by.clone(),
+        }));
+        transitions
+    }
+
+    /// A changed declaration needs a new route: another host, other addresses, other bad answers.
+    fn moved(self, known: &Service, spec: &ServiceSpec, by: &Who) -> Vec<Transition> {
+        let Some(stable) = known.stable_instance() else { return Vec::new() };
+        let (name, id) = (spec.name.clone(), stable.instance.id);
+        let mut transitions = Vec::new();
+        if let Driver::External { upstreams } = &spec.driver
+            && let Some(upstreams) = upstreams.get(&stable.instance.version)
+            && *upstreams != stable.upstreams
+        {
+            let upstreams = upstreams.clone();
+            transitions.push(Transition::InstanceStarted { service: name.clone(), id, pid: None, upstreams });
+        }
+        transitions.push(Transition::StableSet {
+            service: name.clone(),
+            id,
+            epoch: self.next_epoch(&name),
+            why: "its declaration changed".into(),
+            warm_until: None,
+            by: by.clone(),
+        });
+        transitions
+    }
+
+    /// What has become due for a service; the first thing found.
+    pub(super) fn review_service(self, service: &Service) -> Vec<Transition> {
+        if service.retired {
+            return Vec::new();
+        }
+        let steps: [fn(Self, &Service) -> Vec<Transition>; 5] = [
+            Self::review_release,
+            Self::review_health,
+            Self::review_incident,
+            Self::review_stable,
+            Self::review_stray,
+        ];
+        steps.iter().map(|step| step(self, service)).find(|due| !due.is_empty()).unwrap_or_default()
+    }
+
+    fn review_health(self, service: &Service) -> Vec<Transition> {
+        let running = service.instances.values().filter(|known| known.phase == InstancePhase::Running);
+        running.filter_map(|known| self.health_change(service, known)).collect()
+    }
+
+    fn health_change(self, service: &Service, known: &InstanceState) -> Option<Transition> {
+        let health = self.evidence.instances.get(&known.instance.id)?;
+        let (id, name) = (known.instance.id, service.spec.name.clone());
+        let changed = |healthy, reason| Some(Transition::HealthChanged { service: name, id, healthy, reason });
+        match known.healthy? {
+            true => {
+                let since = known.healthy_since.map_or(Millis::ZERO, |at: Now| at.steady);
+                let (path, fails, reason) = health.threshold_reached(self.now, &service.checks, since)?;
+                changed(false, format!("{} failed {fails} probes: {reason}", crate::sentence::check_name(&path)))
+            }
+            false if health.recovered(&service.checks) => changed(true, "probes pass again".into()),
+            false => None,
+        }
+    }
+
+    fn review_incident(self, service: &Service) -> Vec<Transition> {
+        let down = service.stable_instance().is_some_and(|stable| stable.ended() || stable.healthy == Some(false));
+        match service.incident {
+            None if down => {
+                let since = service.stable_instance().and_then(|stable| stable.healthy_since);
+                let since = since.map_or(self.now.wall, |at| at.wall);
+                vec![self.incident(service, None, since)]
+            }
+            Some(incident) if !down && self.quiet(service, incident) => self.resolved(service, incident),
+            _ => Vec::new(),
+        }
+    }
+
+    /// The transition that opens an incident.
+    pub(super) fn incident(self, service: &Service, release: Option<ReleaseId>, since: UnixMillis) -> Transition {
+        Transition::IncidentOpened {
+            incident: IncidentId(self.state.last_incident + 1),
+            service: service.spec.name.clone(),
+            release,
+            since,
+            text: "We see failures and are acting.".into(),
+        }
+    }
+
+    /// Whether users see no failure any more.
+    fn quiet(self, service: &Service, incident: IncidentId) -> bool {
+        let cause = self.state.incidents.get(&incident).and_then(|incident| incident.release);
+        let back = cause.and_then(|id| self.state.releases.get(&id)).is_none_or(|release| {
+            release.rolled_back_at.is_some()
+        });
+        let seen = self.evidence.services.get(&service.spec.name).is_some_and(|traffic| {
+            traffic.last(self.now, QUIET).any(|second| second.canary.seen > 0)
+        });
+        back && !seen
+    }
+
+    fn resolved(self, service: &Service, incident: IncidentId) -> Vec<Transition> {
+        let Some(known) = self.state.incidents.get(&incident) else { return Vec::new() };
+        let release = known.release.and_then(|id| self.state.releases.get(&id));
+        let watch = known.release.and_then(|id| self.evidence.releases.get(&id));
+        let last_bad = watch.and_then(|watch| watch.tally.last_bad_at);
+        let until = last_bad.or_else(|| release?.rolled_back_at).unwrap_or(self.now.wall);
+        let text = match release {
+            Some(release) if release.verdict.as_ref().is_some_and(|verdict| !verdict.by_person()) => {
+                "Resolved. A new version was taken back by itself."
+            }
+            Some(_) => "Resolved. A new version was taken back.",
+            None => "Resolved. The service answers again.",
+        };
+        vec![Transition::IncidentResolved {
+            incident,
+            service: service.spec.name.clone(),
+            until: until.max(known.since),
+            text: text.into(),
+        }]
+    }
+
+    fn review_stable(self, service: &Service) -> Vec<Transition> {
+        let name = &service.spec.name;
+        let coming = service.live().find(|known| {
+            known.role == Role::Stable
+                && service.stable != Some(known.instance.id)
+                && known.phase != InstancePhase::Stopping
+        });
+        if let Some(coming) = coming {
+            return self.review_coming(service, coming);
+        }
+        let wanted = match service.stable_instance() {
+            Some(stable) if stable.ended() => {
+                Some((stable.instance.version.clone(), stable.instance.digest.clone()))
+            }
+            Some(_) => None,
+            None if self.state.active_release(name).is_some() => None,
+            None => service.spec.stable.clone().map(|version| (version, None)),
+        };
+        let due = service.restarted_at + back_off(service.restarts);
+        match wanted {
+            Some((version, digest)) if service.restarts == 0 || self.now.steady >= due => {
+                let instance = Instance { id: self.next_instance(), service: name.clone(), version, digest };
+                intend(service, instance, Role::Stable, &Who::tower())
+            }
+            _ => Vec::new(),
+        }
+    }
+
+    /// A version on its way to be stable: a first start, a restart, or a revert.
+    fn review_coming(self, service: &Service, coming: &InstanceState) -> Vec<Transition> {
+        let id = coming.instance.id;
+        if coming.phase != InstancePhase::Running {
+            return Vec::new();
+        }
+        if coming.ready_at.is_none() {
+            let ready = self.passes(service, id, STABLE_PASSES);
+            let transition = Transition::InstanceReady { service: service.spec.name.clone(), id };
+            return if ready { vec![transition] } else { Vec::new() };
+        }
+        let why = match service.stable_instance() {
+            _ if service.revert == Some(id) => "reverted",
+            Some(_) => "restarted",
+            None => "first start",
+        };
+        vec![self.stable_set(service, id, why.into(), &Who::tower())]
+    }
+
+    /// Instances that nothing needs any more.
+    fn review_stray(self, service: &Service) -> Vec<Transition> {
+        let needed_by_release = |known: &InstanceState| {
+            self.state.releases.values().any(|release| {
+                release.instance == known.instance.id
+                    && (matches!(release.phase, Phase::Starting | Phase::Watching)
+                        || (!release.phase.is_active() && !release.closed))
+            })
+        };
+        let warm = |known: &InstanceState| {
+            service.warm.is_some_and(|warm| warm.id == known.instance.id && self.now.steady < warm.until)
+        };
+        service
+            .live()
+            .filter(|known| known.phase != InstancePhase::Stopping && known.role != Role::Stable)
+            .filter(|known| service.stable != Some(known.instance.id))
+            .filter(|known| !warm(known) && !needed_by_release(known))
+            .map(|known| Transition::InstanceStopping {
+                service: service.spec.name.clone(),
+                id: known.instance.id,
+                why: "no longer needed".into(),
+            })
+            .collect()
+    }
+}

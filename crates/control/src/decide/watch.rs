@@ -1,0 +1,247 @@
+//! A release under watch: start, steps, verdicts, bake, end.
+
+use hmsops_model::limits::DRAIN_TIMEOUT;
+use hmsops_model::{Millis, Weight};
+
+use super::View;
+use crate::evidence::Watch;
+use crate::event::Who;
+use crate::release::{rules_out_bp, tally, take_back};
+use crate::state::release::{Phase, Release};
+use crate::state::service::{InstancePhase, InstanceState, Service};
+use crate::transition::{Detector, HoldReason, Transition};
+
+/// Looks in a row at each check that a new version must pass before users see it.
+const CANARY_PASSES: u32 = 2;
+
+/// After a retreat the numbers are final when nothing came for so long.
+const CLOSE_AFTER: Millis = Millis(1000);
+
+/// A failed look at stable that is not older than this makes a canary's failure common to both.
+const BOTH_WITHIN: Millis = Millis(3000);
+
+impl View<'_> {
+    /// What has become due for the release that is out for a service.
+    pub(super) fn review_release(self, service: &Service) -> Vec<Transition> {
+        let Some(release) = self.state.active_release(&service.spec.name) else { return Vec::new() };
+        let Some(canary) = service.instances.get(&release.instance) else { return Vec::new() };
+        match release.phase {
+            Phase::Starting => self.review_start(service, release, canary),
+            Phase::Watching => self.review_watch(service, release, canary),
+            Phase::Baking => self.review_bake(service, release, canary),
+            _ => Vec::new(),
+        }
+    }
+
+    fn review_start(self, service: &Service, release: &Release, canary: &InstanceState) -> Vec<Transition> {
+        let version = &release.spec.image.tag;
+        if let InstancePhase::Ended { why } = &canary.phase {
+            return self.condemn(service, release, Detector::Start, why.clone());
+        }
+        if canary.ready_at.is_some() {
+            return self.first_step(service, release);
+        }
+        if canary.phase == InstancePhase::Running && self.passes(service, release.instance, CANARY_PASSES) {
+            let (service, id) = (service.spec.name.clone(), release.instance);
+            return vec![Transition::InstanceReady { service, id }];
+        }
+        let waited = self.now.steady.since(release.requested_at.steady);
+        if waited < release.spec.start_timeout {
+            return Vec::new();
+        }
+        let last = self.evidence.instances.get(&release.instance).and_then(|health| health.last.as_ref());
+        let last = last.map_or_else(|| "it was never reached".into(), |(verdict, _)| crate::sentence::probe(verdict));
+        let detail = format!("{version} did not become healthy within {}: {last}", release.spec.start_timeout);
+        self.condemn(service, release, Detector::Start, detail)
+    }
+
+    fn first_step(self, service: &Service, release: &Release) -> Vec<Transition> {
+        let routed = service.spec.route.as_ref();
+        if routed.is_some_and(|route| !self.evidence.gateway_live(self.now, &route.gateway)) {
+            return Vec::new();
+        }
+        if service.stable.is_none() {
+            return vec![self.promoted(release)];
+        }
+        self.step(release, 0)
+    }
+
+    /// The transitions that bring a release to its next step.
+    pub(super) fn next_step(self, release: &Release) -> Vec<Transition> {
+        self.step(release, release.step + 1)
+    }
+
+    fn step(self, release: &Release, step: usize) -> Vec<Transition> {
+        match release.spec.steps.get(step) {
+            Some(next) if next.weight < Weight::ALL => vec![Transition::WeightIntended {
+                release: release.id,
+                service: release.spec.service.clone(),
+                step,
+                weight: next.weight,
+                epoch: self.next_epoch(&release.spec.service),
+            }],
+            _ => vec![self.promoted(release)],
+        }
+    }
+
+    fn promoted(self, release: &Release) -> Transition {
+        let tally = tally(self, release);
+        let base = tally.stable_bad as f64 / tally.stable_requests.max(1) as f64;
+        Transition::ReleasePromoted {
+            release: release.id,
+            service: release.spec.service.clone(),
+            epoch: self.next_epoch(&release.spec.service),
+            ruled_out_bp: rules_out_bp(tally.canary_requests, base.clamp(0.001, 0.5)),
+            tally,
+        }
+    }
+
+    fn review_watch(self, service: &Service, release: &Release, canary: &InstanceState) -> Vec<Transition> {
+        if let InstancePhase::Ended { why } = &canary.phase {
+            return self.condemn(service, release, Detector::Process, why.clone());
+        }
+        if let Some(watch) = self.evidence.releases.get(&release.id)
+            && let Some(detector) = condemned(watch)
+        {
+            return self.condemn(service, release, detector, String::new());
+        }
+        if release.step_since.is_none() && service.spec.route.is_none() {
+            return vec![Transition::WeightApplied {
+                release: release.id,
+                service: service.spec.name.clone(),
+                weight: release.weight,
+                epoch: service.epoch,
+            }];
+        }
+        match &release.hold {
+            None => self.halt(service, release).map_or_else(|| self.advance(service, release), |held| vec![held]),
+            Some((HoldReason::BothFail { .. }, _)) => self.recovered(service, release),
+            Some(_) => Vec::new(),
+        }
+    }
+
+    fn halt(self, service: &Service, release: &Release) -> Option<Transition> {
+        let health = self.evidence.instances.get(&release.instance)?;
+        let since = release.resumed_at.or(release.traffic_since.map(|at| at.steady))?;
+        let (path, fails, _) = health.threshold_reached(self.now, &release.spec.checks, since)?;
+        let stable = service.stable.and_then(|id| self.evidence.instances.get(&id));
+        let both = stable.is_some_and(|health| health.failing(self.now, BOTH_WITHIN));
+        let why = if both { HoldReason::BothFail { path } } else { HoldReason::Halted { path, fails } };
+        Some(Transition::ReleaseHeld {
+            release: release.id,
+            service: service.spec.name.clone(),
+            why,
+            by: Who::tower(),
+            reason: String::new(),
+        })
+    }
+
+    /// A hold because both failed ends by itself when both pass again: it was never about the canary.
+    fn recovered(self, service: &Service, release: &Release) -> Vec<Transition> {
+        let well = |id| self.evidence.instances.get(&id).is_some_and(|health| health.recovered(&service.checks));
+        if !well(release.instance) || !service.stable.is_some_and(well) {
+            return Vec::new();
+        }
+        vec![Transition::ReleaseResumed {
+            release: release.id,
+            service: service.spec.name.clone(),
+            by: Who::tower(),
+            reason: "both versions pass again".into(),
+        }]
+    }
+
+    /// The next step, when its time has come and nothing is unknown: advancing fails closed.
+    fn advance(self, service: &Service, release: &Release) -> Vec<Transition> {
+        let Some(step) = release.spec.steps.get(release.step) else { return Vec::new() };
+        let elapsed = release.step_since.is_some_and(|since| self.now.steady.since(since.steady) >= step.hold);
+        let heard = |gateway: &str| self.evidence.gateway_live(self.now, gateway);
+        let known = service.spec.route.as_ref().is_none_or(|route| heard(&route.gateway));
+        let passes = |id| self.passes(service, id, 1);
+        if elapsed && known && passes(release.instance) && service.stable.is_some_and(passes) {
+            self.next_step(release)
+        } else {
+            Vec::new()
+        }
+    }
+
+    fn review_bake(self, service: &Service, release: &Release, canary: &InstanceState) -> Vec<Transition> {
+        let warm = service.warm.and_then(|warm| service.instances.get(&warm.id));
+        if warm.is_some_and(|warm| warm.phase == InstancePhase::Running) {
+            if let InstancePhase::Ended { why } = &canary.phase {
+                return self.condemn(service, release, Detector::Process, why.clone());
+            }
+            let watch = self.evidence.releases.get(&release.id);
+            if watch.is_some_and(|watch| watch.probes.value() / 2.0 >= Watch::needed()) {
+                return self.condemn(service, release, Detector::Probes, String::new());
+            }
+        }
+        if release.bake_until.is_some_and(|until| self.now.steady >= until) {
+            let (release, service) = (release.id, service.spec.name.clone());
+            return vec![Transition::ReleaseBaked { release, service }];
+        }
+        Vec::new()
+    }
+
+    fn condemn(self, service: &Service, release: &Release, detector: Detector, detail: String) -> Vec<Transition> {
+        let name = &service.spec.name;
+        let taken = take_back(self, release, detector, detail, self.next_epoch(name), &Who::tower());
+        let mut transitions = vec![taken];
+        if release.weight_max > Weight::NONE {
+            transitions.push(Transition::VersionDenied {
+                release: release.id,
+                service: name.clone(),
+                version: release.spec.image.tag.clone(),
+                digest: release.digest.clone(),
+            });
+        }
+        transitions.extend(self.affected(service, release));
+        transitions
+    }
+
+    /// The incident that a release has caused, when users saw its failures and none is open.
+    fn affected(self, service: &Service, release: &Release) -> Option<Transition> {
+        let watch = self.evidence.releases.get(&release.id)?;
+        let told = self.state.incidents.values().any(|incident| incident.release == Some(release.id));
+        if watch.tally.seen == 0 || service.incident.is_some() || told {
+            return None;
+        }
+        let since = watch.tally.first_bad_at.unwrap_or(self.now.wall);
+        Some(self.incident(service, Some(release.id), since))
+    }
+
+    /// What has become due for a release that was taken back: confirm, drain, close.
+    pub(super) fn review_ended(self, release: &Release) -> Vec<Transition> {
+        if release.phase.is_active() || release.closed {
+            return Vec::new();
+        }
+        let Some(service) = self.state.services.get(&release.spec.service) else { return Vec::new() };
+        let (id, name) = (release.id, service.spec.name.clone());
+        let gateway = service.spec.route.as_ref().filter(|_| release.weight_max > Weight::NONE);
+        if release.rolled_back_at.is_none() {
+            let held = |gateway: &str| self.evidence.gateways.get(gateway)?.epochs.get(&name).copied();
+            let done = gateway.is_none_or(|route| held(&route.gateway).is_some_and(|epoch| epoch >= service.epoch));
+            let at = self.now.wall;
+            let completed = Transition::RollbackCompleted { release: id, service: name, at, by_gateway: false };
+            return if done { vec![completed] } else { Vec::new() };
+        }
+        let since = release.ended_at.map_or(Millis::ZERO, |at| self.now.steady.since(at.steady));
+        let drained = self.evidence.releases.get(&id).is_some_and(|watch| watch.drained);
+        let quiet = gateway.is_none() || (drained && since >= CLOSE_AFTER) || since >= DRAIN_TIMEOUT;
+        if !quiet {
+            return Vec::new();
+        }
+        let closed = Transition::ReleaseClosed { release: id, service: name, tally: tally(self, release) };
+        self.affected(service, release).into_iter().chain([closed]).collect()
+    }
+}
+
+/// What condemns a release, if anything does.
+fn condemned(watch: &Watch) -> Option<Detector> {
+    if watch.evidence() < Watch::needed() {
+        return None;
+    }
+    if watch.probes.value() >= watch.errors.value() {
+        return Some(Detector::Probes);
+    }
+    watch.guard_passed().then_some(Detector::Errors)
+}

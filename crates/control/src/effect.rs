@@ -1,0 +1,217 @@
+//! What has to be done about a transition, and what should be true of the world at any moment.
+
+use hmsops_model::instance::Instance;
+use hmsops_model::route::{Arm, CanaryArm, Route};
+use hmsops_model::service::{Driver, ServiceSpec};
+use hmsops_model::{InstanceId, ReleaseId, ServiceName, Weight};
+
+use crate::evidence::{Evidence, excused_until};
+use crate::state::State;
+use crate::state::release::{Phase, Release};
+use crate::state::service::{InstancePhase, Service};
+use crate::transition::Transition;
+
+/// Something to be done. Each can be done twice without harm.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Effect {
+    /// Take a canary's traffic away at once.
+    Retreat {
+        /// The gateway.
+        gateway: String,
+        /// The service.
+        service: ServiceName,
+        /// The release.
+        release: ReleaseId,
+    },
+    /// Put a route in force.
+    Route {
+        /// The gateway.
+        gateway: String,
+        /// The route.
+        route: Box<Route>,
+    },
+    /// See to it that an instance runs, and say where (adopts one that does).
+    Start {
+        /// The instance.
+        instance: Instance,
+        /// How versions of its service run.
+        spec: Box<ServiceSpec>,
+    },
+    /// See to it that an instance does not run.
+    Stop {
+        /// The instance.
+        instance: Instance,
+    },
+    /// Write a line to the service's log.
+    Say {
+        /// The service.
+        service: ServiceName,
+        /// Whether it is an error (else it is information).
+        error: bool,
+        /// The line.
+        text: String,
+    },
+}
+
+/// An instance's check to be probed.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct ProbeTarget {
+    /// The service.
+    pub service: ServiceName,
+    /// The instance.
+    pub instance: InstanceId,
+    /// Where it answers, `host:port`.
+    pub addr: String,
+    /// The path; empty: a connection is enough.
+    pub path: String,
+}
+
+/// What has to be done about a transition that has just been applied. Retreats come first.
+pub fn effects(state: &State, transition: &Transition) -> Vec<Effect> {
+    let service = transition.service().and_then(|name| state.services.get(name));
+    let mut effects = Vec::new();
+    match transition {
+        Transition::ReleaseTakenBack { release, service: name, .. } => {
+            if let Some(gateway) = service.and_then(gateway_of) {
+                effects.push(Effect::Retreat { gateway, service: name.clone(), release: *release });
+            }
+            effects.extend(service.and_then(|service| route_effect(state, service)));
+        }
+        Transition::StableSet { .. }
+        | Transition::WeightIntended { .. }
+        | Transition::ReleasePromoted { .. }
+        | Transition::ReleaseClosed { .. } => {
+            effects.extend(service.and_then(|service| route_effect(state, service)));
+        }
+        Transition::InstanceIntended { instance, .. } => {
+            effects.extend(service.and_then(|service| start_effect(service, instance)));
+        }
+        Transition::InstanceStopping { id, .. } => {
+            effects.extend(service.and_then(|service| stop_effect(service, *id)));
+        }
+        _ => {}
+    }
+    effects.extend(crate::sentence::log_line(state, transition));
+    effects
+}
+
+/// What should be true of the world and, as far as is known, is not: sent again until it is. With `all` also
+/// what can't be seen to be missing (after a restart).
+pub fn reconcile(state: &State, evidence: &Evidence, all: bool) -> Vec<Effect> {
+    let mut effects = Vec::new();
+    for service in state.services.values() {
+        let link = gateway_of(service).and_then(|name| evidence.gateways.get(&name)).filter(|link| link.connected);
+        if let Some(link) = link {
+            let behind = link.epochs.get(&service.spec.name).is_none_or(|epoch| *epoch < service.epoch);
+            effects.extend(retreats(state, service));
+            effects.extend(route_effect(state, service).filter(|_| behind));
+        }
+        for known in service.instances.values() {
+            match known.phase {
+                InstancePhase::Intended | InstancePhase::Running if all => {
+                    effects.extend(start_effect(service, &known.instance));
+                }
+                InstancePhase::Stopping if all => effects.extend(stop_effect(service, known.instance.id)),
+                _ => {}
+            }
+        }
+    }
+    effects
+}
+
+/// Releases that were taken back and whose gateway has not confirmed it.
+fn retreats(state: &State, service: &Service) -> impl Iterator<Item = Effect> {
+    let gateway = gateway_of(service);
+    let name = service.spec.name.clone();
+    let open = state.releases.values().filter(move |release| {
+        release.spec.service == name
+            && !release.phase.is_active()
+            && release.rolled_back_at.is_none()
+            && release.weight_max > Weight::NONE
+    });
+    open.filter_map(move |release| {
+        let (gateway, service) = (gateway.clone()?, release.spec.service.clone());
+        Some(Effect::Retreat { gateway, service, release: release.id })
+    })
+}
+
+fn gateway_of(service: &Service) -> Option<String> {
+    service.spec.route.as_ref().map(|route| route.gateway.clone())
+}
+
+fn route_effect(state: &State, service: &Service) -> Option<Effect> {
+    let gateway = gateway_of(service)?;
+    Some(Effect::Route { gateway, route: Box::new(route_of(state, service)?) })
+}
+
+fn start_effect(service: &Service, instance: &Instance) -> Option<Effect> {
+    matches!(service.spec.driver, Driver::Process { .. })
+        .then(|| Effect::Start { instance: instance.clone(), spec: Box::new(service.spec.clone()) })
+}
+
+fn stop_effect(service: &Service, id: InstanceId) -> Option<Effect> {
+    let known = service.instances.get(&id)?;
+    Some(Effect::Stop { instance: known.instance.clone() })
+}
+
+/// How a service's requests shall be carried; `None` while nothing of it is stable.
+pub fn route_of(state: &State, service: &Service) -> Option<Route> {
+    let route = service.spec.route.as_ref()?;
+    let stable = service.stable_instance()?;
+    let upstreams = if stable.ended() { Vec::new() } else { stable.upstreams.clone() };
+    let canary = service.release.and_then(|id| state.releases.get(&id));
+    Some(Route {
+        service: service.spec.name.clone(),
+        host: route.host.clone(),
+        epoch: service.epoch,
+        stable: Arm { version: stable.instance.version.clone(), upstreams },
+        canary: canary.and_then(|release| canary_arm(service, release)),
+        identity: service.spec.identity.clone(),
+        sticky: service.spec.sticky,
+        bad: service.spec.bad.clone(),
+    })
+}
+
+/// The canary's part of a route: with its share while it is watched, with none until its last requests have ended.
+fn canary_arm(service: &Service, release: &Release) -> Option<CanaryArm> {
+    let known = service.instances.get(&release.instance)?;
+    let weight = match release.phase {
+        Phase::Watching => release.weight,
+        Phase::Starting | Phase::Baking | Phase::Done => return None,
+        _ if release.closed || release.weight_max == Weight::NONE => return None,
+        _ => Weight::NONE,
+    };
+    if service.stable == Some(release.instance) {
+        return None;
+    }
+    Some(CanaryArm {
+        release: release.id,
+        arm: Arm { version: release.spec.image.tag.clone(), upstreams: known.upstreams.clone() },
+        weight,
+        salt: release.salt,
+        shield_after: release.spec.shield_after,
+        excused_until: known.ready_at.map(excused_until),
+    })
+}
+
+/// What has to be probed: each check of each instance that runs.
+pub fn probe_targets(state: &State) -> Vec<ProbeTarget> {
+    let services = state.services.values();
+    let running = services.flat_map(|service| {
+        let running = service.instances.values().filter(|known| known.phase == InstancePhase::Running);
+        running.map(move |known| (service, known))
+    });
+    running
+        .flat_map(|(service, known)| {
+            let addr = known.upstreams.first().cloned();
+            service.checks.iter().filter_map(move |check| {
+                Some(ProbeTarget {
+                    service: service.spec.name.clone(),
+                    instance: known.instance.id,
+                    addr: addr.clone()?,
+                    path: check.path.clone(),
+                })
+            })
+        })
+        .collect()
+}

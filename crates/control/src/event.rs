@@ -1,0 +1,260 @@
+//! Everything that can wake the tower.
+
+use std::fmt;
+
+use hmsops_model::probe::ProbeResult;
+use hmsops_model::release::ReleaseSpec;
+use hmsops_model::service::ServiceSpec;
+use hmsops_model::{Digest, InstanceId, ReleaseId, ServiceName, Tick, UnixMillis, Version};
+use serde::{Deserialize, Serialize};
+
+/// Who wants something, and through which door they came.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Who {
+    /// `admin`, `token:ci`, `gateway public`, …
+    pub actor: String,
+    /// `api`, `repo`, `detector`, …
+    pub source: String,
+}
+
+impl Who {
+    /// The tower acting by its own rules.
+    pub fn tower() -> Self {
+        Self { actor: "tower".into(), source: "detector".into() }
+    }
+}
+
+/// Everything that can wake the tower.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Event {
+    /// Service declarations, read from files or sent. With `whole` they are all there are: what is missing retires.
+    Declared {
+        /// The checked declarations.
+        specs: Vec<ServiceSpec>,
+        /// Whether services that are not among them retire.
+        whole: bool,
+        /// Who declared them.
+        by: Who,
+    },
+    /// A release is asked for.
+    Deploy {
+        /// The checked release file.
+        spec: Box<ReleaseSpec>,
+        /// What the version's folder holds; `None` for external services.
+        digest: Option<Digest>,
+        /// Drawn by the caller, below 2^53: decides which users see the canary.
+        salt: u64,
+        /// Whether it is known that no version has ever run.
+        first: bool,
+        /// Who asked.
+        by: Who,
+    },
+    /// A person (or script) steers.
+    Command {
+        /// What is wanted.
+        command: Command,
+        /// Who wants it.
+        by: Who,
+        /// Why, for the ledger.
+        reason: String,
+    },
+    /// A gateway counted outcomes.
+    Tick(Box<Tick>),
+    /// A probe came back.
+    Probe(ProbeResult),
+    /// A driver reports on an instance.
+    Instance {
+        /// The instance.
+        id: InstanceId,
+        /// What is known of it.
+        report: InstanceReport,
+    },
+    /// A gateway reports.
+    Gateway {
+        /// The gateway's name.
+        gateway: String,
+        /// What it says.
+        report: GatewayReport,
+    },
+    /// Time has passed.
+    Wake,
+}
+
+/// What a person can ask for.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "verb", rename_all = "kebab-case")]
+pub enum Command {
+    /// Go to the next step now.
+    Promote {
+        /// The release.
+        release: ReleaseId,
+    },
+    /// Stay at this step until resumed.
+    Pause {
+        /// The release.
+        release: ReleaseId,
+    },
+    /// Go on after a pause or a halt.
+    Resume {
+        /// The release.
+        release: ReleaseId,
+    },
+    /// Take the release back, by a person's decision.
+    Abort {
+        /// The release.
+        release: ReleaseId,
+    },
+    /// Put a service back on an earlier version.
+    Rollback {
+        /// The service.
+        service: ServiceName,
+        /// The version; `None` is the last proven one (`prev`).
+        to: Option<Version>,
+    },
+    /// Let a taken-back version be deployed again.
+    Undeny {
+        /// The release that was taken back.
+        release: ReleaseId,
+    },
+    /// A service that already runs: this version at these addresses is its first stable.
+    Adopt {
+        /// The service.
+        service: ServiceName,
+        /// Its version.
+        version: Version,
+        /// Addresses `host:port`.
+        upstreams: Vec<String>,
+    },
+}
+
+/// What a driver knows of an instance.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum InstanceReport {
+    /// It runs; whether it answers is the probes' business.
+    Started {
+        /// Its process, if it is one of ours.
+        pid: Option<u32>,
+        /// Where it answers, `host:port`.
+        upstreams: Vec<String>,
+    },
+    /// It could not be started.
+    Failed {
+        /// One line.
+        reason: String,
+    },
+    /// It ran and ended without being asked to.
+    Exited {
+        /// One line: `exited with status 1`.
+        reason: String,
+    },
+    /// It was asked to stop and has ended.
+    Stopped,
+}
+
+/// What a gateway says.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum GatewayReport {
+    /// It is there; routes it holds, by service: epoch and whether the release it knows was retreated.
+    Connected {
+        /// One per route.
+        routes: Vec<HeldRoute>,
+    },
+    /// It answered; nothing else.
+    Alive,
+    /// The connection is gone.
+    Lost,
+    /// A route is in force.
+    Applied {
+        /// The service.
+        service: ServiceName,
+        /// The route's epoch.
+        epoch: u64,
+    },
+    /// A route was not taken.
+    Refused {
+        /// The service.
+        service: ServiceName,
+        /// The route's epoch.
+        epoch: u64,
+        /// One line.
+        why: String,
+    },
+    /// A canary gets no more requests.
+    Retreated {
+        /// The service.
+        service: ServiceName,
+        /// The release.
+        release: ReleaseId,
+        /// Whether the gateway did it by itself, having lost its tower.
+        by_itself: bool,
+        /// When.
+        at: UnixMillis,
+    },
+    /// No request waits for the canary any more.
+    Drained {
+        /// The service.
+        service: ServiceName,
+        /// The release.
+        release: ReleaseId,
+    },
+}
+
+/// A route as a gateway holds it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct HeldRoute {
+    /// The service.
+    pub service: ServiceName,
+    /// Its epoch.
+    pub epoch: u64,
+    /// The release whose canary it knows.
+    pub release: Option<ReleaseId>,
+    /// Whether it took that canary back by itself.
+    pub retreated: bool,
+}
+
+/// Why a request of a person is not carried out. Nothing has changed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Refusal {
+    /// Which answer the door gives.
+    pub kind: RefusalKind,
+    /// What and why, lower case, no full stop.
+    pub message: String,
+    /// The likely remedy.
+    pub hint: Option<String>,
+}
+
+/// Which answer a door gives to a refusal.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum RefusalKind {
+    /// No such service, release or version.
+    NotFound,
+    /// Against a rule or the present state.
+    Conflict,
+}
+
+impl Refusal {
+    /// The named thing isn't there.
+    pub fn not_found(message: impl Into<String>) -> Self {
+        Self { kind: RefusalKind::NotFound, message: message.into(), hint: None }
+    }
+
+    /// It can't be done now.
+    pub fn conflict(message: impl Into<String>) -> Self {
+        Self { kind: RefusalKind::Conflict, message: message.into(), hint: None }
+    }
+
+    /// With the likely remedy.
+    #[must_use]
+    pub fn hint(mut self, hint: impl Into<String>) -> Self {
+        self.hint = Some(hint.into());
+        self
+    }
+}
+
+impl fmt::Display for Refusal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.message)
+    }
+}
+
+impl std::error::Error for Refusal {}

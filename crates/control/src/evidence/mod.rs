@@ -1,0 +1,274 @@
+//! What was seen and is not a decision: probes, ticks, who is connected. Volatile; a restarted tower folds the
+//! side log again and learns the rest anew.
+
+pub mod errors;
+pub mod health;
+pub mod mixture;
+pub mod probes;
+pub mod traffic;
+
+use std::collections::{BTreeMap, VecDeque};
+
+use hmsops_model::limits::{FALSE_ROLLBACK_ALPHA, GUARD_CLIENTS, GUARD_ERRORS, WARM_UP};
+use hmsops_model::probe::ProbeResult;
+use hmsops_model::{InstanceId, Millis, Now, ReleaseId, ServiceName, Tick, UnixMillis, Weight};
+
+use crate::event::{Event, GatewayReport, InstanceReport};
+use crate::state::State;
+use crate::state::release::{Phase, Release};
+use crate::transition::Tally;
+use errors::ErrorEvidence;
+use health::Health;
+use probes::{ProbeEvidence, loss_bound};
+use traffic::Traffic;
+
+/// Seconds of a release's course that are remembered for its page.
+const POINTS_MAX: usize = 3600;
+
+/// A failed look at stable makes looks at the canary so close to it say nothing.
+const COMMON_MODE: Millis = Millis(1500);
+
+/// A gateway that has said nothing for so long is silent: nothing is known of what it does.
+pub const GATEWAY_SILENT: Millis = Millis(3000);
+
+/// Everything that was seen and is not a decision.
+#[derive(Debug, Clone, Default)]
+pub struct Evidence {
+    /// Traffic by service.
+    pub services: BTreeMap<ServiceName, Traffic>,
+    /// Probes by instance.
+    pub instances: BTreeMap<InstanceId, Health>,
+    /// What each active release has shown.
+    pub releases: BTreeMap<ReleaseId, Watch>,
+    /// What is known of each gateway.
+    pub gateways: BTreeMap<String, Link>,
+    /// The last tick taken in, by gateway run.
+    ticks: BTreeMap<u64, u64>,
+}
+
+/// What is known of a gateway.
+#[derive(Debug, Clone, Default)]
+pub struct Link {
+    /// Whether it is connected.
+    pub connected: bool,
+    /// When it was last heard, on the steady clock.
+    pub heard_at: Millis,
+    /// The epoch it holds, by service.
+    pub epochs: BTreeMap<ServiceName, u64>,
+}
+
+/// What a release has shown.
+#[derive(Debug, Clone)]
+pub struct Watch {
+    /// When the watch began, on the steady clock.
+    pub since: Millis,
+    /// Bad answers.
+    pub errors: ErrorEvidence,
+    /// Probes.
+    pub probes: ProbeEvidence,
+    /// Sums.
+    pub tally: Tally,
+    /// Bad answers of the canary that may be held against it, at most one a client a second.
+    pub guard_errors: u64,
+    /// Clients (or requests) whose bad answers of the canary may be held against it.
+    pub guard_clients: u64,
+    /// Whether the gateway says that no request waits for the canary any more.
+    pub drained: bool,
+    /// The course by second, oldest first.
+    pub points: VecDeque<Point>,
+}
+
+/// One second of a release's course.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Point {
+    /// The end of the second.
+    pub at: UnixMillis,
+    /// The canary's share.
+    pub weight: Weight,
+    /// Requests to stable, and bad answers.
+    pub stable: (u64, u64),
+    /// Requests to the canary, and bad answers.
+    pub canary: (u64, u64),
+    /// The evidence then.
+    pub evidence: f64,
+}
+
+impl Watch {
+    fn new(since: Millis) -> Self {
+        Self {
+            since,
+            errors: ErrorEvidence::default(),
+            probes: ProbeEvidence::default(),
+            tally: Tally::default(),
+            guard_errors: 0,
+            guard_clients: 0,
+            drained: false,
+            points: VecDeque::new(),
+        }
+    }
+
+    /// The evidence of both tests together. The mean of two e-values is one, so it may be held against 1/α: that
+    /// is how the false-rollback budget is split over them.
+    pub fn evidence(&self) -> f64 {
+        f64::midpoint(self.errors.value(), self.probes.value())
+    }
+
+    /// What the evidence has to reach.
+    pub fn needed() -> f64 {
+        1.0 / FALSE_ROLLBACK_ALPHA
+    }
+
+    /// Whether errors may condemn at all: one broken request or one broken client must not.
+    pub fn guard_passed(&self) -> bool {
+        self.guard_errors >= GUARD_ERRORS && self.guard_clients >= GUARD_CLIENTS
+    }
+
+    fn observe_tick(&mut self, now: Now, tick: &Tick) {
+        let secs = now.steady.since(self.since).0 / 1000;
+        self.errors.observe(secs, tick.weight, tick.canary.new_bad, tick.stable.new_bad);
+        self.guard_errors += tick.canary.errors;
+        self.guard_clients += tick.canary.new_bad;
+        let tally = &mut self.tally;
+        tally.canary_requests += tick.canary.requests;
+        tally.stable_requests += tick.stable.requests;
+        tally.canary_bad += tick.canary.n_bad();
+        tally.stable_bad += tick.stable.n_bad();
+        tally.canary_bad_clients += tick.canary.new_bad;
+        tally.stable_bad_clients += tick.stable.new_bad;
+        tally.shielded += tick.canary.shielded;
+        tally.seen += tick.canary.seen;
+        tally.first_bad_at = [tally.first_bad_at, tick.canary.first_bad_at].into_iter().flatten().min();
+        tally.last_bad_at = tally.last_bad_at.max(tick.canary.last_bad_at);
+        self.draw(now, tick);
+    }
+
+    fn draw(&mut self, now: Now, tick: &Tick) {
+        let second = |at: UnixMillis| at.0.div_euclid(1000);
+        if self.points.back().is_none_or(|last| second(last.at) != second(now.wall)) {
+            let (at, weight) = (now.wall, tick.weight);
+            self.points.push_back(Point { at, weight, stable: (0, 0), canary: (0, 0), evidence: 1.0 });
+            if self.points.len() > POINTS_MAX {
+                self.points.pop_front();
+            }
+        }
+        let evidence = self.evidence();
+        if let Some(point) = self.points.back_mut() {
+            point.weight = tick.weight;
+            point.stable.0 += tick.stable.requests;
+            point.stable.1 += tick.stable.n_bad();
+            point.canary.0 += tick.canary.requests;
+            point.canary.1 += tick.canary.n_bad();
+            point.evidence = evidence;
+        }
+    }
+}
+
+impl Evidence {
+    /// Takes in what an event shows. Returns whether a restarted tower would need it (then it belongs into the
+    /// side log): a tick or probe of a release that is out, seen for the first time.
+    pub fn observe(&mut self, state: &State, now: Now, event: &Event) -> bool {
+        match event {
+            Event::Tick(tick) => self.observe_tick(state, now, tick),
+            Event::Probe(probe) => self.observe_probe(state, now, probe),
+            Event::Gateway { gateway, report } => {
+                self.observe_gateway(now, gateway, report);
+                false
+            }
+            Event::Instance { id, report } => {
+                if matches!(report, InstanceReport::Stopped | InstanceReport::Exited { .. }) {
+                    self.instances.remove(id);
+                }
+                false
+            }
+            _ => false,
+        }
+    }
+
+    /// What a release has shown; begins the watch when it is new.
+    pub fn watch(&mut self, now: Now, release: ReleaseId) -> &mut Watch {
+        self.releases.entry(release).or_insert_with(|| Watch::new(now.steady))
+    }
+
+    /// Whether a gateway is connected and was heard lately.
+    pub fn gateway_live(&self, now: Now, gateway: &str) -> bool {
+        self.gateways
+            .get(gateway)
+            .is_some_and(|link| link.connected && now.steady.since(link.heard_at) <= GATEWAY_SILENT)
+    }
+
+    /// Forgets what belongs to nothing any more.
+    pub fn forget(&mut self, state: &State) {
+        self.instances.retain(|id, _| state.instance(*id).is_some_and(|(_, instance)| !instance.ended()));
+        self.releases.retain(|id, _| state.releases.contains_key(id));
+        while self.ticks.len() > 64 {
+            self.ticks.pop_first();
+        }
+    }
+
+    fn observe_tick(&mut self, state: &State, now: Now, tick: &Tick) -> bool {
+        let last = self.ticks.entry(tick.gateway_run).or_insert(0);
+        if tick.seq <= *last {
+            return false;
+        }
+        *last = tick.seq;
+        self.services.entry(tick.service.clone()).or_default().observe(now, tick);
+        let open = tick.release.and_then(|id| state.releases.get(&id)).filter(|release| !release.closed);
+        let Some(release) = open else { return false };
+        self.watch(now, release.id).observe_tick(now, tick);
+        true
+    }
+
+    fn observe_probe(&mut self, state: &State, now: Now, probe: &ProbeResult) -> bool {
+        let failed = self.instances.entry(probe.instance).or_default().observe(now, probe);
+        let Some(release) = state.active_release(&probe.service) else { return false };
+        if let (Some(failed), true) = (failed, probe.instance == release.instance) {
+            self.observe_canary(state, now, release, failed);
+        }
+        true
+    }
+
+    fn observe_canary(&mut self, state: &State, now: Now, release: &Release, failed: bool) {
+        if !matches!(release.phase, Phase::Watching | Phase::Baking) {
+            return;
+        }
+        let Some(service) = state.services.get(&release.spec.service) else { return };
+        // While the release bakes, the version it is compared with is the warm one.
+        let other = if release.phase == Phase::Baking { service.warm.map(|warm| warm.id) } else { service.stable };
+        let stable = other.and_then(|id| self.instances.get(&id));
+        let common = stable.is_some_and(|health| health.failing(now, COMMON_MODE));
+        let (looks, fails) = stable.map_or((0, 0), Health::looks);
+        let watch = self.watch(now, release.id);
+        watch.tally.probes += 1;
+        watch.tally.probes_failed += u64::from(failed);
+        if !common {
+            let secs = now.steady.since(watch.since).0 / 1000;
+            watch.probes.observe(secs, failed, loss_bound(looks, fails));
+        }
+    }
+
+    fn observe_gateway(&mut self, now: Now, gateway: &str, report: &GatewayReport) {
+        let link = self.gateways.entry(gateway.to_owned()).or_default();
+        link.heard_at = now.steady;
+        match report {
+            GatewayReport::Connected { routes } => {
+                link.connected = true;
+                link.epochs = routes.iter().map(|held| (held.service.clone(), held.epoch)).collect();
+            }
+            GatewayReport::Lost => link.connected = false,
+            GatewayReport::Applied { service, epoch } | GatewayReport::Refused { service, epoch, .. } => {
+                link.epochs.insert(service.clone(), *epoch);
+            }
+            GatewayReport::Drained { release, .. } => {
+                if let Some(watch) = self.releases.get_mut(release) {
+                    watch.drained = true;
+                }
+            }
+            GatewayReport::Retreated { .. } | GatewayReport::Alive => {}
+        }
+    }
+}
+
+/// When bad answers of an instance begin to count as evidence, on the wall clock.
+pub fn excused_until(ready_at: Now) -> UnixMillis {
+    UnixMillis(ready_at.wall.0 + WARM_UP.0 as i64)
+}

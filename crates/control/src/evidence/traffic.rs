@@ -1,0 +1,61 @@
+//! The last minute of a service's traffic, by second and arm.
+
+use std::collections::VecDeque;
+
+use hmsops_model::{ArmTick, Millis, Now, Tick, UnixMillis};
+
+/// Seconds remembered.
+const SECONDS_MAX: usize = 60;
+
+/// One second of a service's traffic.
+#[derive(Debug, Clone, Default)]
+pub struct Second {
+    /// The second, on the steady clock.
+    pub second: u64,
+    /// What stable answered.
+    pub stable: ArmTick,
+    /// What the canary answered.
+    pub canary: ArmTick,
+}
+
+/// The last minute of a service's traffic.
+#[derive(Debug, Clone, Default)]
+pub struct Traffic {
+    seconds: VecDeque<Second>,
+    /// When a tick last came, on both clocks.
+    pub last_tick: Option<(Millis, UnixMillis)>,
+}
+
+impl Traffic {
+    /// Takes in one tick.
+    pub fn observe(&mut self, now: Now, tick: &Tick) {
+        let second = now.steady.0 / 1000;
+        if self.seconds.back().is_none_or(|last| last.second != second) {
+            self.seconds.push_back(Second { second, ..Second::default() });
+            if self.seconds.len() > SECONDS_MAX {
+                self.seconds.pop_front();
+            }
+        }
+        if let Some(last) = self.seconds.back_mut() {
+            last.stable.add(&tick.stable);
+            last.canary.add(&tick.canary);
+        }
+        self.last_tick = Some((now.steady, now.wall));
+    }
+
+    /// The seconds remembered that are not older than `span`, oldest first.
+    pub fn last(&self, now: Now, span: Millis) -> impl Iterator<Item = &Second> {
+        let begin = now.steady.since(span).0 / 1000;
+        self.seconds.iter().filter(move |second| second.second >= begin)
+    }
+
+    /// Sums of stable and canary over the last `span`.
+    pub fn sum(&self, now: Now, span: Millis) -> (ArmTick, ArmTick) {
+        let mut sum = (ArmTick::default(), ArmTick::default());
+        for second in self.last(now, span) {
+            sum.0.add(&second.stable);
+            sum.1.add(&second.canary);
+        }
+        sum
+    }
+}

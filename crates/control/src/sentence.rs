@@ -1,0 +1,183 @@
+//! What the tower says, in its user's words: made from state by rules, numbers in it, most urgent first.
+
+use hmsops_model::probe::ProbeVerdict;
+use hmsops_model::{Millis, UnixMillis, Weight};
+
+use crate::effect::Effect;
+use crate::state::State;
+use crate::state::release::{Phase, Release};
+use crate::transition::{Detector, HoldReason, Transition, Verdict};
+
+/// A check's name for sentences: its path, or what an empty path stands for.
+pub fn check_name(path: &str) -> &str {
+    if path.is_empty() { "its port" } else { path }
+}
+
+/// What came of a probe, for people.
+pub fn probe(verdict: &ProbeVerdict) -> String {
+    match verdict {
+        ProbeVerdict::Pass { millis } => format!("passed in {millis} ms"),
+        ProbeVerdict::Fail { reason } => reason.clone(),
+        ProbeVerdict::Overloaded => "the prober was too busy to look".into(),
+    }
+}
+
+/// A whole number with thin groups: `2 310`.
+pub fn grouped(n: u64) -> String {
+    let digits = n.to_string();
+    let mut text = String::with_capacity(digits.len() + digits.len() / 3);
+    for (i, digit) in digits.chars().enumerate() {
+        if i > 0 && (digits.len() - i) % 3 == 0 {
+            text.push('\u{202f}');
+        }
+        text.push(digit);
+    }
+    text
+}
+
+/// From the canary's first bad answer (before the shield) to its last.
+pub fn bad_span(release: &Release) -> Option<Millis> {
+    let first: UnixMillis = release.tally.first_bad_at?;
+    release.tally.last_bad_at.map(|last| last.since(first))
+}
+
+/// The page's first sentence: `1.8.0 was taken back 1.9 s after its first bad answer.`
+pub fn headline(release: &Release) -> String {
+    let version = &release.spec.image.tag;
+    match release.phase {
+        Phase::Starting => format!("{version} is starting; no user sees it yet."),
+        Phase::Watching => match &release.hold {
+            Some((HoldReason::Paused, _)) => format!("{version} is paused at {}.", release.weight),
+            Some((HoldReason::Halted { path, fails }, _)) => {
+                format!("{version} is halted at {}: {} failed {fails} probes.", release.weight, check_name(path))
+            }
+            Some((HoldReason::BothFail { path }, _)) => {
+                format!("{version} is held: both versions fail {}.", check_name(path))
+            }
+            None if release.step_since.is_none() => {
+                format!("{version} is on its way to {} of traffic.", release.weight)
+            }
+            None => format!("{version} has {} of traffic and is under watch.", release.weight),
+        },
+        Phase::Baking => format!("{version} has all traffic; the version before it is kept warm."),
+        Phase::Done => format!("{version} is out and proven."),
+        Phase::Failed => format!("{version} never came up; no user saw it."),
+        Phase::Superseded => format!("{version} made way for a newer release."),
+        Phase::RolledBack | Phase::Aborted => match bad_span(release) {
+            Some(span) => format!("{version} was taken back {span} after its first bad answer."),
+            None => format!("{version} was taken back before it gave a bad answer."),
+        },
+    }
+}
+
+/// Why a release is what it is: one sentence with evidence and need.
+pub fn why(release: &Release) -> String {
+    let Some(verdict) = &release.verdict else {
+        return match (&release.phase, release.ruled_out_bp) {
+            (Phase::Baking | Phase::Done, Some(bp)) => format!(
+                "Promoted: nothing objected in {} requests, which can rule out {} or more errors, not less.",
+                grouped(release.tally.canary_requests),
+                points(bp),
+            ),
+            (Phase::Baking | Phase::Done, None) => "Promoted: nothing objected, but there was too little traffic to \
+                 rule anything out."
+                .into(),
+            _ => headline(release),
+        };
+    };
+    let version = &release.spec.image.tag;
+    let lead = match verdict.detector {
+        Detector::Person => "Taken back by a person",
+        Detector::Superseded => "Superseded",
+        Detector::Start => "Failed to start",
+        _ => "Rolled back",
+    };
+    format!("{lead}: {}", because(version.as_str(), verdict))
+}
+
+fn because(version: &str, verdict: &Verdict) -> String {
+    let tally = &verdict.tally;
+    let evidence = || format!("Evidence {}, needed {}.", grouped(verdict.evidence), grouped(verdict.needed));
+    match verdict.detector {
+        Detector::Errors => {
+            let all = tally.canary_bad_clients + tally.stable_bad_clients;
+            format!(
+                "{} of {} failures hit {version}, which had {} of users. {}",
+                grouped(tally.canary_bad_clients),
+                grouped(all),
+                verdict.weight,
+                evidence()
+            )
+        }
+        Detector::Probes => format!(
+            "{} of {} probes of {version} failed while the version before it passed. {}",
+            grouped(tally.probes_failed),
+            grouped(tally.probes),
+            evidence()
+        ),
+        Detector::Process => format!("the process of {version} ended: {}.", verdict.detail),
+        _ => format!("{}.", verdict.detail.trim_end_matches('.')),
+    }
+}
+
+/// Basis points as people say them: `1 point`, `0.4 points`.
+pub fn points(bp: u32) -> String {
+    match bp {
+        100 => "1 point".into(),
+        bp if bp % 100 == 0 => format!("{} points", bp / 100),
+        bp if bp % 10 == 0 => format!("{}.{} points", bp / 100, bp % 100 / 10),
+        bp => format!("{}.{:02} points", bp / 100, bp % 100),
+    }
+}
+
+/// The lines of a service's log that a transition is worth.
+pub(crate) fn log_line(state: &State, transition: &Transition) -> Option<Effect> {
+    let service = transition.service()?.clone();
+    let release = transition.release().and_then(|id| state.releases.get(&id));
+    let say = |error: bool, text: String| Some(Effect::Say { service: service.clone(), error, text });
+    match transition {
+        Transition::ReleaseRequested { release: id, spec, .. } => {
+            say(false, format!("release {service}: {id} starts {}", spec.image))
+        }
+        Transition::WeightApplied { weight, .. } => {
+            let image = &release?.spec.image;
+            say(false, format!("release {service}: {image} has {weight} of traffic"))
+        }
+        Transition::ReleaseHeld { .. } => say(true, format!("release {service}: {}", headline(release?))),
+        Transition::ReleaseTakenBack { .. } => say(true, format!("rollback {service}: {}", why(release?))),
+        Transition::RollbackCompleted { .. } => {
+            let release = release?;
+            let back = release.from.as_ref().map(|from| format!("{}:{from}", release.spec.image.name));
+            let back = back.unwrap_or_else(|| "nothing (there was no version before)".into());
+            say(false, format!("rollback {service}: Rollback to {back} completed"))
+        }
+        Transition::ReleaseClosed { .. } if release?.weight_max > Weight::NONE => {
+            say(false, format!("rollback {service}: {}", headline(release?)))
+        }
+        Transition::ReleasePromoted { .. } => {
+            say(false, format!("release {service}: {} has all traffic", release?.spec.image))
+        }
+        Transition::ReleaseBaked { .. } => say(false, format!("release {service}: {} is proven", release?.spec.image)),
+        Transition::InstanceFailed { reason, .. } | Transition::InstanceExited { reason, .. } => {
+            say(true, format!("instance {service}: {reason}"))
+        }
+        Transition::HealthChanged { healthy, reason, id, .. } => {
+            let version = state.instance(*id).map(|(_, known)| known.instance.version.to_string())?;
+            say(!healthy, format!("health {service}: {version} {reason}"))
+        }
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_read_well() {
+        assert_eq!(grouped(2310).replace('\u{202f}', " "), "2 310");
+        assert_eq!(grouped(999), "999");
+        assert_eq!(points(100), "1 point");
+        assert_eq!(points(40), "0.4 points");
+    }
+}

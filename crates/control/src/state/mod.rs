@@ -1,0 +1,397 @@
+//! What is true: a fold over transitions, and nothing else.
+
+pub mod release;
+pub mod service;
+
+use std::collections::BTreeMap;
+
+use hmsops_model::{Digest, IncidentId, InstanceId, Millis, Now, ReleaseId, ServiceName, Version, Weight};
+use serde::{Deserialize, Serialize};
+
+use crate::incident::Incident;
+use crate::transition::{Detector, Role, Transition};
+use release::{Phase, Release};
+use service::{InstancePhase, InstanceState, PROVEN_MAX, Proven, Service, Warm};
+
+/// Ended instances remembered per service.
+const ENDED_INSTANCES_MAX: usize = 10;
+
+/// Releases remembered per tower; older ended ones stay in the ledger.
+const RELEASES_MAX: usize = 500;
+
+/// Incidents remembered per tower; older ones stay in the ledger.
+const INCIDENTS_MAX: usize = 500;
+
+/// Everything that is true, of all services.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+pub struct State {
+    /// Services by name.
+    pub services: BTreeMap<ServiceName, Service>,
+    /// Releases by number.
+    pub releases: BTreeMap<ReleaseId, Release>,
+    /// Incidents by number.
+    pub incidents: BTreeMap<IncidentId, Incident>,
+    /// Versions that may not be deployed, by the release that was taken back.
+    pub denied: BTreeMap<ReleaseId, Denial>,
+    /// The highest release number given.
+    pub last_release: u64,
+    /// The highest instance number given.
+    pub last_instance: u64,
+    /// The highest incident number given.
+    pub last_incident: u64,
+}
+
+/// A version that may not be deployed until a person lifts it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Denial {
+    /// The service.
+    pub service: ServiceName,
+    /// The version.
+    pub version: Version,
+    /// Its content; `None` for external ones, then the version's name is denied.
+    pub digest: Option<Digest>,
+}
+
+impl State {
+    /// The release that is out for a service.
+    pub fn active_release(&self, service: &ServiceName) -> Option<&Release> {
+        let id = self.services.get(service)?.release?;
+        self.releases.get(&id).filter(|release| release.phase.is_active())
+    }
+
+    /// The service an instance belongs to, and the instance.
+    pub fn instance(&self, id: InstanceId) -> Option<(&Service, &InstanceState)> {
+        self.services.values().find_map(|service| Some((service, service.instances.get(&id)?)))
+    }
+
+    /// The denial that forbids a version, if one does.
+    pub fn denial(&self, service: &ServiceName, version: &Version, digest: Option<&Digest>) -> Option<ReleaseId> {
+        self.denied
+            .iter()
+            .find(|(_, denial)| {
+                denial.service == *service
+                    && match (&denial.digest, digest) {
+                        (Some(denied), Some(asked)) => denied == asked,
+                        _ => denial.version == *version,
+                    }
+            })
+            .map(|(id, _)| *id)
+    }
+
+    /// Makes a transition true. The same transitions in the same order always give the same state; one that
+    /// names something unknown changes nothing.
+    pub fn apply(&mut self, now: Now, transition: &Transition) {
+        match transition {
+            Transition::ServiceDeclared { spec, .. } => self.declare(spec),
+            Transition::InstanceIntended { instance, role, .. } => {
+                self.last_instance = self.last_instance.max(instance.id.0);
+                if let Some(service) = self.services.get_mut(&instance.service) {
+                    service.intend(now, instance.clone(), *role);
+                }
+            }
+            Transition::ReleaseRequested { .. } => self.request(now, transition),
+            Transition::IncidentOpened { incident, service, release, since, text } => {
+                self.last_incident = self.last_incident.max(incident.0);
+                let opened = Incident {
+                    id: *incident,
+                    service: service.clone(),
+                    release: *release,
+                    since: *since,
+                    until: None,
+                    updates: vec![(now.wall, text.clone())],
+                };
+                self.incidents.insert(*incident, opened);
+                if let Some(service) = self.services.get_mut(service) {
+                    service.incident = Some(*incident);
+                }
+                while self.incidents.len() > INCIDENTS_MAX {
+                    self.incidents.pop_first();
+                }
+            }
+            Transition::IncidentResolved { incident, service, until, text } => {
+                if let Some(incident) = self.incidents.get_mut(incident) {
+                    incident.until = Some(*until);
+                    incident.updates.push((now.wall, text.clone()));
+                }
+                if let Some(service) = self.services.get_mut(service) {
+                    service.incident = None;
+                }
+            }
+            Transition::VersionDenied { release, service, version, digest } => {
+                let denial =
+                    Denial { service: service.clone(), version: version.clone(), digest: digest.clone() };
+                self.denied.insert(*release, denial);
+            }
+            Transition::VersionUndenied { release, .. } => {
+                self.denied.remove(release);
+            }
+            Transition::Refused { .. } => {}
+            _ => {
+                if let Some(id) = transition.release() {
+                    self.apply_release(now, id, transition);
+                }
+                if let Some(service) = transition.service().and_then(|name| self.services.get_mut(name)) {
+                    service.apply(now, transition);
+                    let released = transition.release().and_then(|id| self.releases.get(&id));
+                    if let Some(release) = released {
+                        service.follow(now, transition, release);
+                    }
+                }
+            }
+        }
+    }
+
+    fn declare(&mut self, spec: &hmsops_model::service::ServiceSpec) {
+        let service = self.services.entry(spec.name.clone()).or_insert_with(|| Service::new(spec.clone()));
+        service.spec = spec.clone();
+        service.retired = false;
+        if !spec.health.is_empty() {
+            service.checks = spec.health.clone();
+        }
+    }
+
+    fn request(&mut self, now: Now, transition: &Transition) {
+        let Transition::ReleaseRequested { release: id, spec, digest, instance, salt, by } = transition else {
+            return;
+        };
+        self.last_release = self.last_release.max(id.0);
+        let Some(service) = self.services.get_mut(&spec.service) else { return };
+        service.release = Some(*id);
+        service.checks.clone_from(&spec.checks);
+        let release = Release {
+            id: *id,
+            spec: (**spec).clone(),
+            digest: digest.clone(),
+            instance: *instance,
+            from: service.stable_version().cloned(),
+            salt: *salt,
+            by: by.clone(),
+            requested_at: now,
+            phase: Phase::Starting,
+            step: 0,
+            weight: Weight::NONE,
+            weight_max: Weight::NONE,
+            step_since: None,
+            traffic_since: None,
+            hold: None,
+            resumed_at: None,
+            verdict: None,
+            rolled_back_at: None,
+            closed: false,
+            tally: crate::transition::Tally::default(),
+            ruled_out_bp: None,
+            ended_at: None,
+            bake_until: None,
+        };
+        self.releases.insert(*id, release);
+        if self.releases.len() > RELEASES_MAX {
+            let oldest = self.releases.values().find(|r| !r.phase.is_active() && r.closed).map(|r| r.id);
+            if let Some(oldest) = oldest {
+                self.releases.remove(&oldest);
+            }
+        }
+    }
+
+    fn apply_release(&mut self, now: Now, id: ReleaseId, transition: &Transition) {
+        let Some(release) = self.releases.get_mut(&id) else { return };
+        match transition {
+            Transition::WeightIntended { step, weight, .. } => {
+                release.phase = Phase::Watching;
+                release.step = *step;
+                release.weight = *weight;
+                release.weight_max = release.weight_max.max(*weight);
+                release.step_since = None;
+            }
+            Transition::WeightApplied { .. } => {
+                release.step_since = Some(now);
+                release.traffic_since.get_or_insert(now);
+            }
+            Transition::ReleaseHeld { why, .. } => release.hold = Some((why.clone(), now)),
+            Transition::ReleaseResumed { .. } => {
+                release.hold = None;
+                release.resumed_at = Some(now.steady);
+                // The step is watched anew: what was learnt before the hold no longer counts as time.
+                release.step_since = release.step_since.map(|_| now);
+            }
+            Transition::ReleaseTakenBack { verdict, .. } => {
+                release.phase = match verdict.detector {
+                    Detector::Person => Phase::Aborted,
+                    Detector::Superseded => Phase::Superseded,
+                    _ if release.traffic_since.is_none() && release.weight_max == Weight::NONE => Phase::Failed,
+                    _ => Phase::RolledBack,
+                };
+                release.weight = Weight::NONE;
+                release.hold = None;
+                release.tally = verdict.tally.clone();
+                release.verdict = Some((**verdict).clone());
+                release.ended_at = Some(now);
+                release.bake_until = None;
+            }
+            Transition::RollbackCompleted { at, .. } => release.rolled_back_at = Some(*at),
+            Transition::ReleaseClosed { tally, .. } => {
+                release.tally = tally.clone();
+                release.closed = true;
+            }
+            Transition::ReleasePromoted { tally, ruled_out_bp, .. } => {
+                release.phase = Phase::Baking;
+                release.weight = Weight::ALL;
+                release.weight_max = Weight::ALL;
+                release.step = release.spec.steps.len().saturating_sub(1);
+                release.step_since = Some(now);
+                release.traffic_since.get_or_insert(now);
+                release.tally = tally.clone();
+                release.ruled_out_bp = *ruled_out_bp;
+                release.hold = None;
+                release.bake_until = Some(now.steady + release.spec.bake);
+            }
+            Transition::ReleaseBaked { .. } => {
+                release.phase = Phase::Done;
+                release.ended_at = Some(now);
+                release.closed = true;
+            }
+            _ => {}
+        }
+    }
+}
+
+impl Service {
+    fn intend(&mut self, now: Now, instance: hmsops_model::instance::Instance, role: Role) {
+        if role == Role::Stable {
+            self.restarts = self.restarts.saturating_add(1);
+            self.restarted_at = now.steady;
+        }
+        let state = InstanceState {
+            instance,
+            role,
+            phase: InstancePhase::Intended,
+            intended_at: now,
+            pid: None,
+            upstreams: Vec::new(),
+            ready_at: None,
+            healthy: None,
+            healthy_since: None,
+        };
+        self.instances.insert(state.instance.id, state);
+        let ended: Vec<InstanceId> =
+            self.instances.values().filter(|i| i.ended()).map(|i| i.instance.id).collect();
+        for id in ended.iter().take(ended.len().saturating_sub(ENDED_INSTANCES_MAX)) {
+            self.instances.remove(id);
+        }
+    }
+
+    fn apply(&mut self, now: Now, transition: &Transition) {
+        match transition {
+            Transition::ServiceRetired { .. } => self.retired = true,
+            Transition::InstanceStarted { id, pid, upstreams, .. } => {
+                if let Some(state) = self.instances.get_mut(id) {
+                    state.phase = InstancePhase::Running;
+                    state.pid = *pid;
+                    state.upstreams.clone_from(upstreams);
+                }
+            }
+            Transition::InstanceFailed { id, reason, .. } | Transition::InstanceExited { id, reason, .. } => {
+                self.end(now, *id, reason);
+            }
+            Transition::InstanceStopped { id, .. } => self.end(now, *id, "stopped"),
+            Transition::InstanceReady { id, .. } => {
+                if let Some(state) = self.instances.get_mut(id) {
+                    state.ready_at = Some(now);
+                    state.healthy = Some(true);
+                    state.healthy_since = Some(now);
+                }
+            }
+            Transition::InstanceStopping { id, .. } => {
+                if let Some(state) = self.instances.get_mut(id) {
+                    state.phase = InstancePhase::Stopping;
+                }
+                self.warm = self.warm.filter(|warm| warm.id != *id);
+                self.revert = self.revert.filter(|revert| revert != id);
+            }
+            Transition::RevertIntended { id, .. } => self.revert = Some(*id),
+            Transition::StableSet { id, epoch, warm_until, .. } => {
+                self.set_stable(*id, *warm_until);
+                self.epoch = self.epoch.max(*epoch);
+                self.prove(now, *id);
+            }
+            Transition::WeightIntended { epoch, .. }
+            | Transition::ReleaseTakenBack { epoch, .. }
+            | Transition::ReleasePromoted { epoch, .. } => self.epoch = self.epoch.max(*epoch),
+            Transition::ReleaseClosed { release, .. } => {
+                self.release = self.release.filter(|active| active != release);
+            }
+            Transition::HealthChanged { id, healthy, .. } => {
+                if let Some(state) = self.instances.get_mut(id) {
+                    state.healthy = Some(*healthy);
+                    state.healthy_since = Some(now);
+                }
+                if self.stable == Some(*id) && *healthy {
+                    self.restarts = 0;
+                }
+            }
+            _ => {}
+        }
+    }
+
+    fn end(&mut self, now: Now, id: InstanceId, why: &str) {
+        if let Some(state) = self.instances.get_mut(&id) {
+            state.phase = InstancePhase::Ended { why: why.to_owned() };
+            state.healthy = state.healthy.map(|_| false);
+            state.healthy_since = Some(now);
+        }
+        self.warm = self.warm.filter(|warm| warm.id != id);
+        self.revert = self.revert.filter(|revert| *revert != id);
+    }
+
+    /// What a release's transition means for its service.
+    fn follow(&mut self, now: Now, transition: &Transition, release: &Release) {
+        match transition {
+            Transition::ReleasePromoted { .. } => self.set_stable(release.instance, release.bake_until),
+            // A release that bakes is already stable: taking it back swaps it with the warm old version.
+            Transition::ReleaseTakenBack { .. } if self.stable == Some(release.instance) => {
+                self.stable = self.warm.take().map(|warm| warm.id);
+                self.set_role(release.instance, Role::Former);
+                if let Some(stable) = self.stable {
+                    self.set_role(stable, Role::Stable);
+                }
+            }
+            Transition::ReleaseBaked { .. } => {
+                self.release = None;
+                self.prove(now, release.instance);
+            }
+            _ => {}
+        }
+    }
+
+    /// Makes an instance stable; the old one stays warm until `warm_until`, or is left to be stopped.
+    fn set_stable(&mut self, id: InstanceId, warm_until: Option<Millis>) {
+        let old = self.stable.replace(id);
+        self.restarts = 0;
+        self.warm = match (old, warm_until) {
+            (Some(old), Some(until)) if old != id => Some(Warm { id: old, until }),
+            _ => None,
+        };
+        self.revert = self.revert.filter(|revert| *revert != id);
+        if let Some(old) = old.filter(|old| *old != id) {
+            self.set_role(old, Role::Former);
+        }
+        self.set_role(id, Role::Stable);
+    }
+
+    fn set_role(&mut self, id: InstanceId, role: Role) {
+        if let Some(state) = self.instances.get_mut(&id) {
+            state.role = role;
+        }
+    }
+
+    /// Remembers a version as one to go back to.
+    fn prove(&mut self, now: Now, id: InstanceId) {
+        let Some(state) = self.instances.get(&id) else { return };
+        let version = state.instance.version.clone();
+        let proven = Proven { version, digest: state.instance.digest.clone(), since: now.wall };
+        self.proven.retain(|known| known.version != proven.version);
+        self.proven.push(proven);
+        if self.proven.len() > PROVEN_MAX {
+            self.proven.remove(0);
+        }
+    }
+}

@@ -1,0 +1,104 @@
+//! What is true of one release.
+
+use hmsops_model::release::ReleaseSpec;
+use hmsops_model::{Digest, InstanceId, Millis, Now, ReleaseId, UnixMillis, Version, Weight};
+use serde::{Deserialize, Serialize};
+
+use crate::event::Who;
+use crate::transition::{HoldReason, Tally, Verdict};
+
+/// One attempt to move a service's traffic to a version.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Release {
+    /// Its number.
+    pub id: ReleaseId,
+    /// As declared.
+    pub spec: ReleaseSpec,
+    /// What the version's folder held.
+    pub digest: Option<Digest>,
+    /// The copy that is watched.
+    pub instance: InstanceId,
+    /// The version that was stable when it began; `None`: a first deployment.
+    pub from: Option<Version>,
+    /// Decides which users see it.
+    pub salt: u64,
+    /// Who asked for it.
+    pub by: Who,
+    /// When.
+    pub requested_at: Now,
+    /// Where it stands.
+    pub phase: Phase,
+    /// The step it is at (or on the way to), from 0.
+    pub step: usize,
+    /// The share decided.
+    pub weight: Weight,
+    /// The highest share it has had.
+    pub weight_max: Weight,
+    /// When the gateway gave it the present step's share; `None`: not yet.
+    pub step_since: Option<Now>,
+    /// When it first had traffic.
+    pub traffic_since: Option<Now>,
+    /// Why it stays where it is, and since when.
+    pub hold: Option<(HoldReason, Now)>,
+    /// When a person (or recovery) let it go on after its last hold, on the steady clock: older probe failures no
+    /// longer halt it.
+    pub resumed_at: Option<Millis>,
+    /// Why it was taken back.
+    pub verdict: Option<Verdict>,
+    /// When the gateways had confirmed the retreat.
+    pub rolled_back_at: Option<UnixMillis>,
+    /// Whether the canary's last requests have ended and the numbers are final.
+    pub closed: bool,
+    /// The last numbers.
+    pub tally: Tally,
+    /// The worsening in basis points that the evidence at promotion could rule out; `None`: not promoted, or
+    /// none.
+    pub ruled_out_bp: Option<u32>,
+    /// When it ended, well or not.
+    pub ended_at: Option<Now>,
+    /// Until when the old version stays warm, on the steady clock.
+    pub bake_until: Option<Millis>,
+}
+
+/// Where a release stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Phase {
+    /// The new version starts; users do not see it.
+    Starting,
+    /// It has a share of traffic and is watched.
+    Watching,
+    /// It has all traffic; the old version is kept warm.
+    Baking,
+    /// Done: its version is proven.
+    Done,
+    /// Taken back by a detector or a gateway.
+    RolledBack,
+    /// Taken back by a person.
+    Aborted,
+    /// It never came up, so no user saw it.
+    Failed,
+    /// A newer release took its place.
+    Superseded,
+}
+
+impl Phase {
+    /// Whether it can still change by itself.
+    pub const fn is_active(self) -> bool {
+        matches!(self, Self::Starting | Self::Watching | Self::Baking)
+    }
+
+    /// For people.
+    pub const fn words(self) -> &'static str {
+        match self {
+            Self::Starting => "starting",
+            Self::Watching => "under watch",
+            Self::Baking => "baking",
+            Self::Done => "done",
+            Self::RolledBack => "rolled back",
+            Self::Aborted => "aborted",
+            Self::Failed => "failed to start",
+            Self::Superseded => "superseded",
+        }
+    }
+}
