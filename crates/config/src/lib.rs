@@ -1,1 +1,37 @@
-//! Placeholder.
+//! Text that a person writes → checked specs, or diagnostics with line, column and hint.
+//!
+//! Refuses: reading files (it is given text, and a name to show), a clock, I/O. Parsers never stop at the
+//! first mistake: they return everything there is to say, one error for one mistake, and a value only when
+//! nothing is wrong. Entry points: [`parse_release`], [`parse_services`], [`parse_policy`], [`parse_tower`],
+//! and [`check`] for any of them, told by content.
+
+mod address;
+mod check;
+mod diagnostic;
+mod driver;
+mod duration;
+mod fields;
+mod health;
+mod nearest;
+mod policy;
+mod release;
+pub mod render;
+mod scalar;
+mod scan_error;
+mod service;
+mod settings;
+pub mod tower;
+mod when;
+mod yaml;
+
+pub use check::{Kind, Report, check, kind_of};
+pub use diagnostic::{Checked, Diagnostic, Severity};
+pub use duration::{DurationError, parse_duration};
+pub use policy::parse_policy;
+pub use release::parse_release;
+pub use service::parse_services;
+pub use settings::parse_tower;
+pub use tower::TowerConfig;
+
+#[cfg(test)]
+mod tests;

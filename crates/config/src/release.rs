@@ -1,0 +1,264 @@
+//! `dev/cd/canary.yaml` → [`ReleaseSpec`].
+
+use hmsops_model::limits::{BAKE_DEFAULT, START_TIMEOUT_DEFAULT, STEP_HOLD_DEFAULT, STEPS_MAX};
+use hmsops_model::release::{Image, ReleaseSpec, Step};
+use hmsops_model::{Millis, Version, Weight};
+
+use crate::diagnostic::{Checked, Findings, Span, shown};
+use crate::fields::{Fields, Key, Shape};
+use crate::health;
+use crate::nearest::nearest;
+use crate::scalar;
+use crate::yaml::{self, Entry, Node};
+
+pub(crate) static RELEASE: Shape = Shape {
+    what: "a release",
+    keys: &[
+        Key::needed("service", "service: csac-portal", "a release says which service it is of"),
+        Key::needed("image", "image: csac-portal:1.8.0", "a release says what to run"),
+        Key::needed(
+            "strategy",
+            "strategy: {type: canary, steps: [{weight: 1}, {weight: 100}]}",
+            "a release says how traffic moves",
+        ),
+        Key::needed(
+            "healthChecks",
+            "healthChecks: [{path: /health, threshold: 3 fails/60 s}]",
+            "nothing could judge this release",
+        )
+        .also("health_checks"),
+        Key::optional("bake", "bake: 30 min"),
+        Key::optional("start_timeout", "start_timeout: 20 s"),
+        Key::optional("shield_after", "shield_after: auto"),
+    ],
+};
+
+pub(crate) static STRATEGY: Shape = Shape {
+    what: "a strategy",
+    keys: &[
+        Key::needed("type", "type: canary", "a strategy says its kind"),
+        Key::needed("steps", "steps: [{weight: 1}, {weight: 100}]", "a canary moves traffic in steps"),
+    ],
+};
+
+pub(crate) static STEP: Shape = Shape {
+    what: "a step",
+    keys: &[
+        Key::needed("weight", "weight: 25", "a step says how much traffic the new version gets"),
+        Key::optional("for", "for: 5 min"),
+    ],
+};
+
+/// The longest a step, or the old version after the last one, may last.
+const HOLD_MAX: Millis = Millis::from_mins(30 * 24 * 60);
+
+/// Reads a release.
+pub fn parse_release(text: &str) -> Checked<ReleaseSpec> {
+    let mut out = Findings::new(text);
+    let root = yaml::parse_filled(
+        text,
+        false,
+        "a release has `service`, `image`, `strategy` and `healthChecks`",
+        &mut out,
+    );
+    let spec = root.and_then(|root| release(&root, &mut out));
+    out.finish(spec)
+}
+
+fn release(root: &Node, out: &mut Findings) -> Option<ReleaseSpec> {
+    let fields = Fields::open(root, root.at, &RELEASE, out)?;
+    let service = fields.get("service").and_then(|entry| scalar::service(&entry.value, out));
+    let image = fields.get("image").and_then(|entry| image(entry, out));
+    let steps = fields.get("strategy").and_then(|entry| strategy(entry, out));
+    let checks = fields.get("healthChecks").and_then(|entry| health::checks(entry, out));
+    let span = |name, least, most, default, out: &mut Findings| match fields.get(name) {
+        Some(entry) => scalar::span(entry, least, most, out),
+        None => Some(default),
+    };
+    let bake = span("bake", Millis::ZERO, HOLD_MAX, BAKE_DEFAULT, out);
+    let start_timeout = span("start_timeout", Millis(100), Millis::from_mins(60), START_TIMEOUT_DEFAULT, out);
+    let shield_after = match fields.get("shield_after") {
+        Some(entry) => shield_after(entry, out),
+        None => Some(None),
+    };
+    Some(ReleaseSpec {
+        service: service?,
+        image: image?,
+        steps: steps?,
+        checks: checks?,
+        bake: bake?,
+        start_timeout: start_timeout?,
+        shield_after: shield_after?,
+    })
+}
+
+/// `auto`, or a span of time.
+fn shield_after(entry: &Entry, out: &mut Findings) -> Option<Option<Millis>> {
+    if scalar::text(&entry.value, "`shield_after`", "shield_after: auto", out)? == "auto" {
+        return Some(None);
+    }
+    scalar::span(entry, Millis(10), Millis::from_secs(60), out).map(Some)
+}
+
+/// `name:tag`, the tag behind the last `:` of the last path element (a registry may have a port).
+fn image(entry: &Entry, out: &mut Findings) -> Option<Image> {
+    let written = scalar::text(&entry.value, "`image`", "image: csac-portal:1.8.0", out)?;
+    if written.contains('@') {
+        let hint = "name the tag: `csac-portal:1.8.0`; the digest is pinned at deploy";
+        out.error(entry.value.at, "an image by digest is not read yet", hint);
+        return None;
+    }
+    let last = written.rfind('/').map_or(0, |slash| slash + 1);
+    let colon = written.get(last..).and_then(|text| text.find(':')).map(|colon| last + colon);
+    let Some((name, tag)) = colon.and_then(|colon| Some((written.get(..colon)?, written.get(colon + 1..)?)))
+    else {
+        let message = format!("the image `{}` has no tag", shown(written));
+        out.error(entry.value.at, message, format!("add it after a colon: `{}:1.8.0`", shown(written)));
+        return None;
+    };
+    let is_name =
+        |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || matches!(c, '.' | '_' | '-' | '/' | ':');
+    if name.is_empty()
+        || name.len() > 255
+        || !name.starts_with(|c: char| c.is_ascii_alphanumeric())
+        || !name.chars().all(is_name)
+    {
+        let message = format!("`{}` is not an image's name", shown(name));
+        let at = entry.value.part(0, name.chars().count(), out);
+        out.error(
+            at,
+            message,
+            "use 1 to 255 of a-z, 0-9, `.`, `_`, `-` and `/`, starting with a letter or digit",
+        );
+        return None;
+    }
+    match Version::new(tag) {
+        Ok(tag) => Some(Image { name: name.to_owned(), tag }),
+        Err(error) => {
+            let at = entry.value.part(name.chars().count() + 1, tag.chars().count(), out);
+            out.error(
+                at,
+                format!("`{}` is not an image's tag", shown(tag)),
+                format!("use {}", error.expected),
+            );
+            None
+        }
+    }
+}
+
+fn strategy(entry: &Entry, out: &mut Findings) -> Option<Vec<Step>> {
+    let fields = Fields::open(&entry.value, entry.at, &STRATEGY, out)?;
+    let known = fields.get("type").and_then(|entry| strategy_type(entry, out));
+    let steps = fields.get("steps").and_then(|entry| steps(entry, out));
+    known.and(steps)
+}
+
+fn strategy_type(entry: &Entry, out: &mut Findings) -> Option<()> {
+    let written = scalar::text(&entry.value, "`type`", "type: canary", out)?;
+    if written == "canary" {
+        return Some(());
+    }
+    let hint = match nearest(written, ["canary"]) {
+        Some(_) => "did you mean `canary`?",
+        None => "`canary` is supported; for all at once use one step: `steps: [{weight: 100}]`",
+    };
+    out.error(entry.value.at, format!("the strategy `{}` is not supported", shown(written)), hint);
+    None
+}
+
+/// Steps with strictly rising weights, the last one 100 %.
+fn steps(entry: &Entry, out: &mut Findings) -> Option<Vec<Step>> {
+    let nodes = scalar::list(entry, "steps: [{weight: 1}, {weight: 100}]", out)?;
+    if nodes.len() > STEPS_MAX {
+        out.error(entry.at, format!("{} steps are more than {STEPS_MAX}", nodes.len()), "leave some out");
+        return None;
+    }
+    let mut steps = Vec::new();
+    let mut sound = true;
+    let mut before: Option<Weight> = None;
+    for (index, node) in nodes.iter().enumerate() {
+        let last = index + 1 == nodes.len();
+        let Some((weight, at, hold)) = step(node, last, out) else {
+            sound = false;
+            continue;
+        };
+        // One wrong weight is one error: what follows is compared with the weight it could have had.
+        let Some(weight) = weight else {
+            sound = false;
+            continue;
+        };
+        if let Some(before) = before.filter(|before| weight <= *before) {
+            let message = format!("weight {weight} is not more than the {before} of the step before");
+            out.error(at, message, "each step gives the new version more than the one before, up to 100");
+            sound = false;
+        } else if last && weight != Weight::ALL {
+            let message = format!("the last step's weight is {weight}, not 100 %");
+            out.error(at, message, "add a step `- weight: 100`: a release ends with all traffic");
+            sound = false;
+        }
+        before = Some(weight);
+        match hold {
+            Some(hold) => steps.push(Step { weight, hold }),
+            None => sound = false,
+        }
+    }
+    sound.then_some(steps)
+}
+
+/// A step's weight (if it is one) and where it stands, and how long it lasts.
+fn step(node: &Node, last: bool, out: &mut Findings) -> Option<(Option<Weight>, Span, Option<Millis>)> {
+    let fields = Fields::open(node, node.at, &STEP, out)?;
+    let hold = match fields.get("for") {
+        Some(entry) if last => {
+            let hold = scalar::span(entry, Millis(100), HOLD_MAX, out);
+            if hold.is_some() {
+                let hint = "say with `bake:` how long the old version stays warm";
+                out.warning(entry.at, "the last step is not waited for", hint);
+            }
+            hold
+        }
+        Some(entry) => scalar::span(entry, Millis(100), HOLD_MAX, out),
+        None => Some(STEP_HOLD_DEFAULT),
+    };
+    let entry = fields.get("weight")?;
+    Some((weight(&entry.value, out), entry.value.at, hold))
+}
+
+const WEIGHTS: &str = "weights are per cent of users, 0.01 to 100";
+
+/// Per cent with at most two decimals, with or without `%`.
+fn weight(node: &Node, out: &mut Findings) -> Option<Weight> {
+    let written = scalar::text(node, "`weight`", "weight: 25", out)?;
+    let number_end = written.find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(written.len());
+    let (number, unit) = written.split_at(number_end);
+    let wrong = |message: String, out: &mut Findings| {
+        out.error(node.at, message, WEIGHTS);
+        None
+    };
+    let (whole, decimals) = number.split_once('.').unwrap_or((number, ""));
+    if whole.is_empty() || decimals.contains('.') || (number.contains('.') && decimals.is_empty()) {
+        return wrong(format!("weight `{}` is not a number", shown(written)), out);
+    }
+    let unit_word = unit.trim();
+    if !matches!(unit_word, "" | "%") {
+        let gap = unit.chars().take_while(|c| c.is_whitespace()).count();
+        let at = node.part(number.chars().count() + gap, unit_word.chars().count(), out);
+        out.error(at, format!("`{}` is not a unit of weight", shown(unit_word)), WEIGHTS);
+        return None;
+    }
+    let decimals = decimals.trim_end_matches('0');
+    if decimals.len() > 2 {
+        return wrong(format!("weight {} is finer than 0.01 %", shown(number)), out);
+    }
+    let hundreds: u64 = whole.parse().unwrap_or(u64::MAX);
+    let fraction = format!("{decimals:0<2}").parse().unwrap_or(0);
+    let points = hundreds.saturating_mul(100).saturating_add(fraction);
+    match u16::try_from(points).ok().and_then(Weight::from_bp) {
+        Some(Weight::NONE) => wrong("weight 0 sends no traffic".to_owned(), out),
+        Some(weight) => Some(weight),
+        None => wrong(format!("weight {} is more than 100 %", shown(number)), out),
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,385 @@
+//! `hmsops.yaml` → [`TowerConfig`]. Everything is optional. Keys whose capability is not built yet are
+//! checked and then said to be read but not acted on.
+
+use std::collections::BTreeMap;
+
+use hmsops_model::Millis;
+
+use crate::address;
+use crate::diagnostic::{Checked, Findings, shown};
+use crate::fields::{Fields, Key, Shape};
+use crate::nearest::nearest;
+use crate::scalar;
+use crate::tower::{
+    GatewayConfig, HealConfig, HealMode, Impact, RepoConfig, RepoSource, RetentionConfig, SystemConfig,
+    TowerConfig, days,
+};
+use crate::yaml::{self, Entry, Node, Value};
+
+pub(crate) static TOWER: Shape = Shape {
+    what: "the tower's settings",
+    keys: &[
+        Key::optional("gateways", "gateways: {public: {listen: \"127.0.0.1:8080\"}}"),
+        Key::optional("repos", "repos: [{dir: /srv/portal}]"),
+        Key::optional("heal", "heal: {rollback: auto, restart: auto, other: approve}"),
+        Key::optional("observe_only", "observe_only: false"),
+        Key::optional("retention", "retention: {audit: 1095d}"),
+        Key::optional("system", "system: {name: CSAC Portal, impact: moderate}"),
+        Key::optional("status", "status: {title: CSAC Portal}"),
+        Key::optional("ledger", "ledger: data"),
+        Key::optional("metrics", "metrics: {remote_write: \"https://…\"}"),
+        Key::optional("logs", "logs: data"),
+        Key::optional("bus", "bus: \"nats://127.0.0.1:4222\""),
+    ],
+};
+
+pub(crate) static GATEWAY: Shape = Shape {
+    what: "a gateway",
+    keys: &[
+        Key::needed("listen", "listen: \"127.0.0.1:8080\"", "a gateway says where it listens"),
+        Key::optional("tls", "tls: {cert: tls.crt, key: \"file:tls.key\"}"),
+        Key::optional("plain", "plain: \"published on 127.0.0.1 by compose\""),
+    ],
+};
+
+pub(crate) static TLS: Shape = Shape {
+    what: "TLS",
+    keys: &[
+        Key::needed("cert", "cert: tls.crt", "TLS needs a certificate"),
+        Key::needed("key", "key: \"file:tls.key\"", "TLS needs a key"),
+    ],
+};
+
+pub(crate) static REPO: Shape = Shape {
+    what: "a repository",
+    keys: &[
+        Key::optional("dir", "dir: /srv/portal"),
+        Key::optional("url", "url: \"git@git.csac.gov:portal.git\""),
+        Key::optional("branch", "branch: main"),
+        Key::optional("services", "services: [csac-portal]"),
+    ],
+};
+
+pub(crate) static HEAL: Shape = Shape {
+    what: "what may be healed",
+    keys: &[
+        Key::optional("rollback", "rollback: auto"),
+        Key::optional("restart", "restart: auto"),
+        Key::optional("other", "other: approve"),
+    ],
+};
+
+pub(crate) static RETENTION: Shape = Shape {
+    what: "how long things are kept",
+    keys: &[
+        Key::optional("metrics", "metrics: 400d"),
+        Key::optional("logs", "logs: 180d"),
+        Key::optional("traces", "traces: 14d"),
+        Key::optional("audit", "audit: 1095d"),
+    ],
+};
+
+pub(crate) static SYSTEM: Shape = Shape {
+    what: "a system",
+    keys: &[Key::optional("name", "name: CSAC Portal"), Key::optional("impact", "impact: moderate")],
+};
+
+pub(crate) static STATUS: Shape =
+    Shape { what: "the status page", keys: &[Key::optional("title", "title: CSAC Portal")] };
+
+pub(crate) static METRICS: Shape = Shape {
+    what: "where metrics go",
+    keys: &[
+        Key::optional("remote_write", "remote_write: \"https://…\""),
+        Key::optional("query", "query: \"https://…\""),
+    ],
+};
+
+/// Gateways and repositories of one tower.
+const ITEMS_MAX: usize = 256;
+
+/// Reads the tower's settings; an empty text means the default.
+pub fn parse_tower(text: &str) -> Checked<TowerConfig> {
+    let mut out = Findings::new(text);
+    let parsed = yaml::parse(text, false, &mut out);
+    let config = match parsed.root {
+        Some(root) => tower(&root, &mut out),
+        None => Some(TowerConfig::default()).filter(|_| !parsed.broken),
+    };
+    out.finish(config)
+}
+
+/// What is read but not acted on yet is said where it stands.
+fn not_yet(entry: &Entry, out: &mut Findings) {
+    let hint = "leave it out, or let it stand for later";
+    out.warning(entry.at, format!("`{}` is read but not acted on yet", entry.key), hint);
+}
+
+fn tower(root: &Node, out: &mut Findings) -> Option<TowerConfig> {
+    let fields = Fields::open(root, root.at, &TOWER, out)?;
+    let mut config = TowerConfig::default();
+    if let Some(entry) = fields.get("gateways") {
+        config.gateways = gateways(entry, out).unwrap_or_default();
+    }
+    if let Some(entry) = fields.get("repos") {
+        config.repos = repos(entry, out).unwrap_or_default();
+    }
+    if let Some(entry) = fields.get("heal") {
+        not_yet(entry, out);
+        heal(entry, &mut config.heal, out);
+    }
+    if let Some(entry) = fields.get("observe_only") {
+        config.observe_only = scalar::flag(entry, out).unwrap_or_default();
+    }
+    if let Some(entry) = fields.get("retention") {
+        not_yet(entry, out);
+        retention(entry, &mut config.retention, out);
+    }
+    if let Some(entry) = fields.get("system") {
+        config.system = system(entry, out).unwrap_or_default();
+    }
+    if let Some(entry) = fields.get("status") {
+        let fields = Fields::open(&entry.value, entry.at, &STATUS, out);
+        config.status_title = fields.and_then(|fields| line(fields.get("title")?, out));
+    }
+    stores(&fields, out);
+    // What was refused has left an error behind, and with one there is no value.
+    Some(config)
+}
+
+/// Where things are stored, and the bus: only the forms are checked.
+fn stores(fields: &Fields<'_>, out: &mut Findings) {
+    for (key, schemes, here) in [
+        ("ledger", &["postgres://", "postgresql://"][..], true),
+        ("logs", &["s3://"][..], true),
+        ("bus", &["nats://", "kafka://"][..], false),
+    ] {
+        let Some(entry) = fields.get(key) else { continue };
+        let example = TOWER.keys.iter().find(|known| known.name == key).map_or(key, |known| known.example);
+        let Some(written) = scalar::text(&entry.value, &format!("`{key}`"), example, out) else { continue };
+        if here && written == "data" {
+            continue;
+        }
+        if schemes.iter().any(|scheme| written.len() > scheme.len() && written.starts_with(scheme)) {
+            not_yet(entry, out);
+            continue;
+        }
+        let forms: Vec<String> = schemes.iter().map(|scheme| format!("`{scheme}…`")).collect();
+        let data = if here { "`data` or " } else { "" };
+        // The text itself may hold a password, so it is not repeated.
+        out.error(
+            entry.value.at,
+            format!("`{key}` is no place that is known"),
+            format!("use {data}{}", forms.join(" or ")),
+        );
+    }
+    let Some(entry) = fields.get("metrics") else { return };
+    let Some(urls) = Fields::open(&entry.value, entry.at, &METRICS, out) else { return };
+    not_yet(entry, out);
+    for entry in ["remote_write", "query"].iter().filter_map(|key| urls.get(key)) {
+        let written = scalar::text(&entry.value, &format!("`{}`", entry.key), "https://…", out);
+        if written.is_some_and(|url| !url.starts_with("https://") && !url.starts_with("http://")) {
+            out.error(entry.value.at, format!("`{}` is no URL of HTTP", entry.key), "write `https://…`");
+        }
+    }
+}
+
+fn gateways(entry: &Entry, out: &mut Findings) -> Option<BTreeMap<String, GatewayConfig>> {
+    let Value::Map(map) = &entry.value.value else {
+        if !matches!(entry.value.value, Value::Refused) {
+            let message = format!("`gateways` is {}, a map was expected", entry.value.form());
+            out.error(entry.value.at, message, "write `gateways: {public: {listen: \"127.0.0.1:8080\"}}`");
+        }
+        return None;
+    };
+    if map.entries.len() > ITEMS_MAX {
+        out.error(
+            entry.at,
+            format!("{} gateways are more than {ITEMS_MAX}", map.entries.len()),
+            "leave some out",
+        );
+        return None;
+    }
+    let mut gateways: BTreeMap<String, GatewayConfig> = BTreeMap::new();
+    for entry in map.entries.iter().filter(|entry| !entry.key.starts_with("x-")) {
+        if !address::is_label(&entry.key) {
+            out.error(
+                entry.at,
+                format!("`{}` is not a gateway's name", shown(&entry.key)),
+                address::GATEWAY_NAMES,
+            );
+        }
+        let Some(gateway) = gateway(entry, out) else { continue };
+        if let Some((name, _)) = gateways.iter().find(|(_, other)| other.listen == gateway.listen) {
+            let message = format!("gateway `{name}` listens on {} already", gateway.listen);
+            out.error(entry.at, message, "give each gateway an address of its own");
+        }
+        gateways.insert(entry.key.clone(), gateway);
+    }
+    Some(gateways)
+}
+
+fn gateway(entry: &Entry, out: &mut Findings) -> Option<GatewayConfig> {
+    if entry.value.is_null() {
+        out.error(
+            entry.at,
+            format!("gateway `{}` has no keys", shown(&entry.key)),
+            "add `listen: \"127.0.0.1:8080\"`",
+        );
+        return None;
+    }
+    let fields = Fields::open(&entry.value, entry.at, &GATEWAY, out)?;
+    let mut tls = false;
+    if let Some(entry) = fields.get("tls") {
+        tls = true;
+        not_yet(entry, out);
+        if let Some(fields) = Fields::open(&entry.value, entry.at, &TLS, out) {
+            for entry in ["cert", "key"].iter().filter_map(|key| fields.get(key)) {
+                line(entry, out);
+            }
+        }
+    }
+    let plain = fields.get("plain").map(|entry| line(entry, out));
+    let at = fields.get("listen")?;
+    let listen = address::listener(&at.value, out)?;
+    if !listen.ip().is_loopback() {
+        let hint = "listen on 127.0.0.1, or say why plain HTTP is right: `plain: \"published on 127.0.0.1 by compose\"`";
+        match &plain {
+            Some(_) => {
+                let hint = "make sure that nobody else can reach it";
+                out.warning(at.value.at, format!("{listen} is beyond loopback and speaks plain HTTP"), hint);
+            }
+            None if tls => {
+                out.error(
+                    at.value.at,
+                    format!("{listen} is beyond loopback, and TLS is not built yet"),
+                    hint,
+                );
+            }
+            None => {
+                out.error(at.value.at, format!("{listen} is beyond loopback, where only TLS is spoken"), hint)
+            }
+        }
+    }
+    Some(GatewayConfig { listen, plain: plain.flatten() })
+}
+
+/// A text of one line, at most 200 characters.
+fn line(entry: &Entry, out: &mut Findings) -> Option<String> {
+    let written =
+        scalar::text(&entry.value, &format!("`{}`", entry.key), &format!("{}: …", entry.key), out)?.trim();
+    if written.is_empty() || written.chars().count() > 200 || written.chars().any(char::is_control) {
+        let message = format!("`{}` is not one line of text", entry.key);
+        out.error(entry.value.at, message, "use 1 to 200 characters");
+        return None;
+    }
+    Some(written.to_owned())
+}
+
+fn repos(entry: &Entry, out: &mut Findings) -> Option<Vec<RepoConfig>> {
+    let nodes = scalar::list(entry, "repos: [{dir: /srv/portal}]", out)?;
+    if nodes.len() > ITEMS_MAX {
+        out.error(
+            entry.at,
+            format!("{} repositories are more than {ITEMS_MAX}", nodes.len()),
+            "leave some out",
+        );
+        return None;
+    }
+    scalar::each(nodes, |node| repo(node, out))
+}
+
+fn repo(node: &Node, out: &mut Findings) -> Option<RepoConfig> {
+    let fields = Fields::open(node, node.at, &REPO, out)?;
+    let services = match fields.get("services") {
+        Some(entry) => {
+            let nodes = scalar::list(entry, "services: [csac-portal]", out)?;
+            scalar::each(nodes, |node| scalar::service(node, out))?
+        }
+        None => Vec::new(),
+    };
+    let branch = fields.get("branch").map(|entry| line(entry, out));
+    let source = match (fields.get("dir"), fields.get("url")) {
+        (Some(dir), None) => {
+            if let Some(branch) = fields.get("branch") {
+                out.error(
+                    branch.at,
+                    "`branch` goes with `url`",
+                    "a folder is taken as it is: leave `branch` out",
+                );
+            }
+            RepoSource::Dir(line(dir, out)?)
+        }
+        (None, Some(url)) => {
+            not_yet(url, out);
+            RepoSource::Url {
+                url: line(url, out)?,
+                branch: branch.unwrap_or_else(|| Some("main".to_owned()))?,
+            }
+        }
+        (Some(_), Some(url)) => {
+            out.error(url.at, "a repository is a folder or a remote, not both", "keep `dir` or `url`");
+            return None;
+        }
+        (None, None) => {
+            if !fields.disturbed {
+                out.error(node.at, "a repository does not say where it is", "add `dir: /srv/portal`");
+            }
+            return None;
+        }
+    };
+    Some(RepoConfig { source, services })
+}
+
+fn heal(entry: &Entry, heal: &mut HealConfig, out: &mut Findings) {
+    let Some(fields) = Fields::open(&entry.value, entry.at, &HEAL, out) else { return };
+    let HealConfig { rollback, restart, other } = heal;
+    for (key, mode) in [("rollback", rollback), ("restart", restart), ("other", other)] {
+        let Some(entry) = fields.get(key) else { continue };
+        let example = format!("{key}: auto");
+        match scalar::text(&entry.value, &format!("`{key}`"), &example, out) {
+            None => {}
+            Some("auto") => *mode = HealMode::Auto,
+            Some("approve") => *mode = HealMode::Approve,
+            Some("off") => *mode = HealMode::Off,
+            Some(word) => {
+                let hint = match nearest(word, ["auto", "approve", "off"]) {
+                    Some(near) => format!("did you mean `{near}`?"),
+                    None => "use `auto`, `approve` or `off`".to_owned(),
+                };
+                out.error(entry.value.at, format!("`{}` does not say who decides", shown(word)), hint);
+            }
+        }
+    }
+}
+
+fn retention(entry: &Entry, kept: &mut RetentionConfig, out: &mut Findings) {
+    let Some(fields) = Fields::open(&entry.value, entry.at, &RETENTION, out) else { return };
+    let RetentionConfig { metrics, logs, traces, audit } = kept;
+    for (key, span) in [("metrics", metrics), ("logs", logs), ("traces", traces), ("audit", audit)] {
+        let Some(entry) = fields.get(key) else { continue };
+        if let Some(read) = scalar::span(entry, Millis::from_mins(60), days(36_525), out) {
+            *span = read;
+        }
+    }
+}
+
+fn system(entry: &Entry, out: &mut Findings) -> Option<SystemConfig> {
+    let fields = Fields::open(&entry.value, entry.at, &SYSTEM, out)?;
+    let name = fields.get("name").and_then(|entry| line(entry, out));
+    let impact = fields.get("impact").and_then(|entry| {
+        let word = scalar::text(&entry.value, "`impact`", "impact: moderate", out)?;
+        let impact = match word {
+            "low" => Some(Impact::Low),
+            "moderate" => Some(Impact::Moderate),
+            "high" => Some(Impact::High),
+            _ => None,
+        };
+        if impact.is_none() {
+            let message = format!("`{}` is not an impact level", shown(word));
+            out.error(entry.value.at, message, "use `low`, `moderate` or `high`");
+        }
+        impact
+    });
+    Some(SystemConfig { name, impact })
+}
