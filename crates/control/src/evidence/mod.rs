@@ -8,6 +8,7 @@ pub mod probes;
 pub mod traffic;
 
 use std::collections::{BTreeMap, VecDeque};
+use std::sync::Arc;
 
 use hmsops_model::limits::{FALSE_ROLLBACK_ALPHA, GUARD_CLIENTS, GUARD_ERRORS, WARM_UP};
 use hmsops_model::probe::ProbeResult;
@@ -25,6 +26,9 @@ use traffic::Traffic;
 /// Seconds of a release's course that are remembered for its page.
 const POINTS_MAX: usize = 3600;
 
+/// Releases whose course is kept at hand for their pages; of older ones the ledger and side log tell.
+const WATCHES_MAX: usize = 100;
+
 /// A failed look at stable makes looks at the canary so close to it say nothing.
 const COMMON_MODE: Millis = Millis(1500);
 
@@ -39,7 +43,7 @@ pub struct Evidence {
     /// Probes by instance.
     pub instances: BTreeMap<InstanceId, Health>,
     /// What each active release has shown.
-    pub releases: BTreeMap<ReleaseId, Watch>,
+    pub releases: BTreeMap<ReleaseId, Arc<Watch>>,
     /// What is known of each gateway.
     pub gateways: BTreeMap<String, Link>,
     /// The last tick taken in, by gateway run.
@@ -185,8 +189,9 @@ impl Evidence {
     }
 
     /// What a release has shown; begins the watch when it is new.
-    pub fn watch(&mut self, now: Now, release: ReleaseId) -> &mut Watch {
-        self.releases.entry(release).or_insert_with(|| Watch::new(now.steady))
+    pub fn watch(&mut self, release: &Release) -> &mut Watch {
+        let since = release.requested_at.steady;
+        Arc::make_mut(self.releases.entry(release.id).or_insert_with(|| Arc::new(Watch::new(since))))
     }
 
     /// Whether a gateway is connected and was heard lately.
@@ -200,6 +205,9 @@ impl Evidence {
     pub fn forget(&mut self, state: &State) {
         self.instances.retain(|id, _| state.instance(*id).is_some_and(|(_, instance)| !instance.ended()));
         self.releases.retain(|id, _| state.releases.contains_key(id));
+        while self.releases.len() > WATCHES_MAX {
+            self.releases.pop_first();
+        }
         while self.ticks.len() > 64 {
             self.ticks.pop_first();
         }
@@ -214,7 +222,7 @@ impl Evidence {
         self.services.entry(tick.service.clone()).or_default().observe(now, tick);
         let open = tick.release.and_then(|id| state.releases.get(&id)).filter(|release| !release.closed);
         let Some(release) = open else { return false };
-        self.watch(now, release.id).observe_tick(now, tick);
+        self.watch(release).observe_tick(now, tick);
         true
     }
 
@@ -237,7 +245,7 @@ impl Evidence {
         let stable = other.and_then(|id| self.instances.get(&id));
         let common = stable.is_some_and(|health| health.failing(now, COMMON_MODE));
         let (looks, fails) = stable.map_or((0, 0), Health::looks);
-        let watch = self.watch(now, release.id);
+        let watch = self.watch(release);
         watch.tally.probes += 1;
         watch.tally.probes_failed += u64::from(failed);
         if !common {
@@ -260,7 +268,7 @@ impl Evidence {
             }
             GatewayReport::Drained { release, .. } => {
                 if let Some(watch) = self.releases.get_mut(release) {
-                    watch.drained = true;
+                    Arc::make_mut(watch).drained = true;
                 }
             }
             GatewayReport::Retreated { .. } | GatewayReport::Alive => {}

@@ -1,0 +1,62 @@
+//! The tower on a thread of its own, and the handle by which doors reach it.
+
+use std::sync::Arc;
+
+use hmsops_control::Event;
+use hmsops_ledger::Entry;
+use hmsops_tower::{Handled, Snapshot};
+use tokio::sync::{mpsc, oneshot, watch};
+
+/// The handle by which doors reach the tower. Cheap to clone.
+#[derive(Clone)]
+pub struct Engine {
+    work: mpsc::Sender<Work>,
+    snapshot: watch::Receiver<Arc<Snapshot>>,
+}
+
+/// What the tower's thread is given.
+pub(crate) enum Work {
+    /// An event; the answer is wanted or not.
+    Event(Box<Event>, Option<oneshot::Sender<Handled>>),
+    /// Entries of the ledger, see [`Engine::entries`].
+    Entries { from: Option<u64>, limit: usize, answer: oneshot::Sender<Result<Vec<Entry>, String>> },
+    /// Snapshot, checkpoint, end.
+    Stop(oneshot::Sender<()>),
+}
+
+/// The tower's thread has ended; the process is about to.
+#[derive(Debug, thiserror::Error)]
+#[error("the tower is stopping")]
+pub struct Stopping;
+
+impl Engine {
+    /// State and evidence, at most 100 ms old while anything moves.
+    pub fn snapshot(&self) -> Arc<Snapshot> {
+        self.snapshot.borrow().clone()
+    }
+
+    /// Tells of each new snapshot.
+    pub fn changes(&self) -> watch::Receiver<Arc<Snapshot>> {
+        self.snapshot.clone()
+    }
+
+    /// Hands an event in and waits until it is decided, durable and applied.
+    pub async fn submit(&self, event: Event) -> Result<Handled, Stopping> {
+        let (answer, answered) = oneshot::channel();
+        self.work.send(Work::Event(Box::new(event), Some(answer))).await.map_err(|_| Stopping)?;
+        answered.await.map_err(|_| Stopping)
+    }
+
+    /// Hands an event in without waiting for what becomes of it.
+    pub async fn tell(&self, event: Event) -> Result<(), Stopping> {
+        self.work.send(Work::Event(Box::new(event), None)).await.map_err(|_| Stopping)
+    }
+
+    /// Ledger entries, newest first, from sequence number `from` downwards (`None`: the newest).
+    pub async fn entries(&self, from: Option<u64>, limit: usize) -> Result<Vec<Entry>, String> {
+        let (answer, answered) = oneshot::channel();
+        let sent = self.work.send(Work::Entries { from, limit, answer }).await;
+        sent.map_err(|_| Stopping.to_string())?;
+        answered.await.map_err(|_| Stopping.to_string())?
+    }
+}

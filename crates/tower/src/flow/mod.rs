@@ -1,0 +1,179 @@
+//! The hops, in the order data takes.
+
+mod observe; // 1 event        → evidence, side log
+mod decide; //  2 evidence     → transitions
+mod record; //  3 transitions  → ledger lines
+mod retreat; // 4 a retreat    → spill, effect, and its line when there can be one
+mod act; //     5 transitions  → effects
+mod recover; // 6 ledger, spill, side log → state
+mod publish; // 7 state        → what pages and doors read
+
+use std::collections::VecDeque;
+
+use hmsops_control::{Event, Evidence, Refusal, State, Transition};
+use hmsops_ledger::Ledger;
+use hmsops_model::{Millis, Now, ReleaseId};
+
+use crate::port::{Hands, SideLog, Spill};
+
+pub use publish::Snapshot;
+pub use recover::TowerError;
+
+/// Facts that wait for a ledger that fails; older ones are kept, newer ones are then only counted.
+const BACKLOG_MAX: usize = 10_000;
+
+/// Between two attempts to use a ledger that has failed.
+const LEDGER_RETRY: Millis = Millis(1000);
+
+/// Between two looks at what should be true of the world and is not.
+const RECONCILE_EVERY: Millis = Millis(1000);
+
+/// Rounds of deciding that one event may cause; more would be a circle.
+const ROUNDS_MAX: usize = 100;
+
+/// State, evidence, and the way from an event to its effects.
+pub struct Tower {
+    state: State,
+    evidence: Evidence,
+    ledger: Box<dyn Ledger + Send>,
+    spill: Box<dyn Spill + Send>,
+    side: Box<dyn SideLog + Send>,
+    /// Applied, and not yet in the ledger, because it fails.
+    backlog: VecDeque<(Now, Transition)>,
+    /// Facts that no longer fitted into the backlog.
+    lost_facts: u64,
+    /// Evidence lines not yet in the side log.
+    quiet: observe::Quiet,
+    /// When a ledger that has failed is tried again.
+    retry_at: Millis,
+    reconciled_at: Millis,
+    /// The ledger's size when state was last snapshot.
+    snapshot_at: u64,
+    /// Counts changes of state, so that readers see whether they are up to date.
+    generation: u64,
+    /// Ticks up to this one of each gateway run are kept.
+    acks: Vec<(u64, u64)>,
+}
+
+/// What has become of an event.
+#[derive(Debug, Default)]
+pub struct Handled {
+    /// What was decided, in order.
+    pub transitions: Vec<Transition>,
+    /// Why a person's request was not carried out.
+    pub refused: Option<Refusal>,
+    /// The ledger fails: what would have advanced was not done.
+    pub ledger_failed: Option<String>,
+}
+
+impl Handled {
+    /// The release that the event began, if it did.
+    pub fn release(&self) -> Option<ReleaseId> {
+        self.transitions.iter().find_map(|transition| match transition {
+            Transition::ReleaseRequested { release, .. } => Some(*release),
+            _ => None,
+        })
+    }
+}
+
+impl Tower {
+    /// Takes in one event: observe, decide, record, apply, act, until nothing more follows from it.
+    pub fn handle(&mut self, now: Now, event: &Event, hands: &mut dyn Hands) -> Handled {
+        let mut handled = Handled::default();
+        self.observe(now, event);
+        self.retry_ledger(now);
+        let mut event = event;
+        for _ in 0..ROUNDS_MAX {
+            let transitions = match self.decide(now, event) {
+                Ok(transitions) => transitions,
+                Err(refusal) => {
+                    self.record_refusal(now, event, &refusal);
+                    handled.refused = Some(refusal);
+                    break;
+                }
+            };
+            if transitions.is_empty() {
+                break;
+            }
+            let done = self.carry_out(now, transitions, hands, &mut handled.ledger_failed);
+            let stuck = done.is_empty();
+            handled.transitions.extend(done);
+            if stuck {
+                break;
+            }
+            event = &Event::Wake;
+        }
+        if matches!(event, Event::Wake) {
+            self.housekeeping(now, hands);
+        }
+        handled
+    }
+
+    /// Records, applies and acts on one round of transitions; returns those that were.
+    fn carry_out(
+        &mut self,
+        now: Now,
+        transitions: Vec<Transition>,
+        hands: &mut dyn Hands,
+        failed: &mut Option<String>,
+    ) -> Vec<Transition> {
+        let mut done = Vec::new();
+        let (retreats, rest): (Vec<_>, Vec<_>) = transitions.into_iter().partition(Transition::is_retreat);
+        for transition in retreats {
+            done.push(self.retreat(now, transition, hands));
+        }
+        match self.record(now, &rest) {
+            Ok(()) => {
+                self.apply_and_act(now, &rest, hands);
+                done.extend(rest);
+            }
+            Err(why) => {
+                *failed = Some(why);
+                // What has happened, has happened, whether or not it can be written down; what would go further
+                // is not done.
+                let facts: Vec<Transition> = rest.into_iter().filter(|t| !record::is_advance(t)).collect();
+                self.apply_and_act(now, &facts, hands);
+                for fact in &facts {
+                    self.defer(now, fact.clone());
+                }
+                done.extend(facts);
+            }
+        }
+        done
+    }
+
+    fn housekeeping(&mut self, now: Now, hands: &mut dyn Hands) {
+        self.flush_side(now);
+        if now.steady.since(self.reconciled_at) >= RECONCILE_EVERY {
+            self.reconciled_at = now.steady;
+            self.reconcile(hands, false);
+            self.evidence.forget(&self.state);
+            self.snapshot_if_due(now);
+        }
+    }
+
+    /// Ticks that need not be sent again: gateway run and sequence number, each since the last call.
+    pub fn take_acks(&mut self) -> Vec<(u64, u64)> {
+        std::mem::take(&mut self.acks)
+    }
+
+    /// What is true.
+    pub fn state(&self) -> &State {
+        &self.state
+    }
+
+    /// What was seen.
+    pub fn evidence(&self) -> &Evidence {
+        &self.evidence
+    }
+
+    /// The record, for those who read it.
+    pub fn ledger(&self) -> &dyn Ledger {
+        self.ledger.as_ref()
+    }
+
+    /// Facts and retreats whose lines wait for the ledger.
+    pub fn backlog_len(&self) -> usize {
+        self.backlog.len()
+    }
+}

@@ -1,0 +1,219 @@
+//! Hop 3: transitions become lines of the ledger, durable before anything is done about them.
+
+use hmsops_control::transition::Transition as T;
+use hmsops_control::{Event, Refusal, Transition, Who};
+use hmsops_ledger::{Draft, Outcome};
+use hmsops_model::Now;
+
+use super::{BACKLOG_MAX, LEDGER_RETRY, Tower};
+
+/// Entries between two snapshots of state.
+const SNAPSHOT_EVERY: u64 = 500;
+
+impl Tower {
+    /// Makes lines durable: what waits from before, then these. All or none.
+    pub(super) fn record(&mut self, now: Now, transitions: &[Transition]) -> Result<(), String> {
+        if transitions.is_empty() && self.backlog.is_empty() {
+            return Ok(());
+        }
+        if now.steady < self.retry_at {
+            return Err("the ledger has failed and is tried again every second".into());
+        }
+        let late = self.backlog.iter().map(|(at, transition)| draft(*at, transition, true));
+        let drafts: Vec<Draft> = late.chain(transitions.iter().map(|t| draft(now, t, false))).collect();
+        match self.ledger.append(now, drafts) {
+            Ok(_) => {
+                if !self.backlog.is_empty() {
+                    self.backlog.clear();
+                    self.spill.clear();
+                }
+                Ok(())
+            }
+            Err(error) => {
+                self.retry_at = now.steady + LEDGER_RETRY;
+                Err(error.to_string())
+            }
+        }
+    }
+
+    /// Uses a ledger again that has failed: once a second it is opened anew, and what waits is written.
+    pub(super) fn retry_ledger(&mut self, now: Now) {
+        let waiting = !self.backlog.is_empty() || self.ledger.latched().is_some();
+        if !waiting || now.steady < self.retry_at {
+            return;
+        }
+        self.retry_at = now.steady + LEDGER_RETRY;
+        if self.ledger.latched().is_some() && self.ledger.reopen().is_err() {
+            return;
+        }
+        self.retry_at = now.steady;
+        // On failure the next attempt is a second away again; the backlog stays as it is.
+        let _written = self.record(now, &[]);
+    }
+
+    /// Keeps a line for later.
+    pub(super) fn defer(&mut self, now: Now, transition: Transition) {
+        if self.backlog.len() < BACKLOG_MAX || transition.is_retreat() {
+            self.backlog.push_back((now, transition));
+        } else {
+            self.lost_facts += 1;
+        }
+    }
+
+    /// A person's request that was refused stands in the ledger, too.
+    pub(super) fn record_refusal(&mut self, now: Now, event: &Event, refusal: &Refusal) {
+        let (what, subject, by) = match event {
+            Event::Deploy { spec, by, .. } => ("deploy", format!("service/{}", spec.service), by.clone()),
+            Event::Command { command, by, .. } => ("command", format!("{command:?}"), by.clone()),
+            _ => return,
+        };
+        let refused = T::Refused { what: what.into(), subject, why: refusal.message.clone(), by };
+        if self.record(now, std::slice::from_ref(&refused)).is_err() {
+            self.defer(now, refused);
+        }
+    }
+
+    pub(super) fn snapshot_if_due(&mut self, now: Now) {
+        let size = self.ledger.size();
+        if size.saturating_sub(self.snapshot_at) < SNAPSHOT_EVERY || !self.backlog.is_empty() {
+            return;
+        }
+        self.snapshot(now);
+    }
+
+    /// Writes a snapshot of state; a failure leaves the one before in use.
+    pub fn snapshot(&mut self, now: Now) {
+        self.snapshot_at = self.ledger.size();
+        if let Ok(bytes) = serde_json::to_vec(&self.state) {
+            let _taken = self.ledger.snapshot(now, &bytes);
+        }
+    }
+}
+
+/// Whether a transition goes further than what is: then its line comes first, or it does not happen.
+pub(super) fn is_advance(transition: &Transition) -> bool {
+    match transition {
+        T::ServiceDeclared { .. }
+        | T::ServiceRetired { .. }
+        | T::InstanceIntended { .. }
+        | T::InstanceStopping { .. }
+        | T::StableSet { .. }
+        | T::RevertIntended { .. }
+        | T::ReleaseRequested { .. }
+        | T::WeightIntended { .. }
+        | T::ReleaseResumed { .. }
+        | T::ReleasePromoted { .. }
+        | T::ReleaseBaked { .. }
+        | T::VersionUndenied { .. } => true,
+        T::InstanceStarted { .. }
+        | T::InstanceFailed { .. }
+        | T::InstanceReady { .. }
+        | T::InstanceExited { .. }
+        | T::InstanceStopped { .. }
+        | T::WeightApplied { .. }
+        | T::ReleaseHeld { .. }
+        | T::ReleaseTakenBack { .. }
+        | T::RollbackCompleted { .. }
+        | T::ReleaseClosed { .. }
+        | T::VersionDenied { .. }
+        | T::HealthChanged { .. }
+        | T::IncidentOpened { .. }
+        | T::IncidentResolved { .. }
+        | T::Refused { .. } => false,
+    }
+}
+
+/// A transition as a line of the ledger. The moment it was decided at stands in the data when it is late.
+pub(super) fn draft(now: Now, transition: &Transition, late: bool) -> Draft {
+    let (kind, outcome, controls) = kind(transition);
+    let by = by(transition);
+    let subject = match (transition.release(), transition.service(), transition) {
+        (_, _, T::Refused { subject, .. }) => subject.clone(),
+        (_, Some(service), _) => format!("service/{service}"),
+        (Some(release), None, _) => format!("release/{release}"),
+        (None, None, _) => "tower".into(),
+    };
+    let line = Line { now, transition: transition.clone() };
+    Draft {
+        kind: kind.into(),
+        actor: by.actor,
+        source: by.source,
+        subject,
+        outcome,
+        controls: controls.iter().map(|control| (*control).to_owned()).collect(),
+        release: transition.release().map(|release| release.to_string()),
+        late,
+        data: serde_json::to_value(line).unwrap_or_default(),
+    }
+}
+
+/// What a ledger line's data holds: enough to apply the transition again.
+#[derive(Debug, Clone, PartialEq, serde::Serialize, serde::Deserialize)]
+pub(super) struct Line {
+    /// When it was decided.
+    pub(super) now: Now,
+    /// What.
+    #[serde(flatten)]
+    pub(super) transition: Transition,
+}
+
+fn by(transition: &Transition) -> Who {
+    match transition {
+        T::ServiceDeclared { by, .. }
+        | T::ServiceRetired { by, .. }
+        | T::InstanceIntended { by, .. }
+        | T::StableSet { by, .. }
+        | T::RevertIntended { by, .. }
+        | T::ReleaseRequested { by, .. }
+        | T::ReleaseHeld { by, .. }
+        | T::ReleaseResumed { by, .. }
+        | T::ReleaseTakenBack { by, .. }
+        | T::VersionUndenied { by, .. }
+        | T::Refused { by, .. } => by.clone(),
+        T::WeightApplied { .. } | T::RollbackCompleted { .. } => {
+            Who { actor: "gateway".into(), source: "gateway".into() }
+        }
+        T::InstanceStarted { .. }
+        | T::InstanceFailed { .. }
+        | T::InstanceExited { .. }
+        | T::InstanceStopped { .. } => Who { actor: "driver".into(), source: "driver".into() },
+        T::HealthChanged { .. } | T::InstanceReady { .. } => {
+            Who { actor: "prober".into(), source: "prober".into() }
+        }
+        _ => Who::tower(),
+    }
+}
+
+/// Kind, outcome, and the NIST SP 800-53 rev. 5 controls that an entry is evidence for.
+fn kind(transition: &Transition) -> (&'static str, Outcome, &'static [&'static str]) {
+    use Outcome::{Done, Failed, Intended, Refused};
+    match transition {
+        T::ServiceDeclared { .. } => ("service.declared", Done, &["CM-3", "CM-6", "AU-12"]),
+        T::ServiceRetired { .. } => ("service.retired", Done, &["CM-3", "AU-12"]),
+        T::InstanceIntended { .. } => ("instance.start", Intended, &["CM-3", "AU-12"]),
+        T::InstanceStarted { .. } => ("instance.started", Done, &["CM-3", "AU-12"]),
+        T::InstanceFailed { .. } => ("instance.started", Failed, &["SI-4", "AU-12"]),
+        T::InstanceReady { .. } => ("instance.ready", Done, &["SI-4", "AU-12"]),
+        T::InstanceExited { .. } => ("instance.exited", Failed, &["SI-4", "AU-12"]),
+        T::InstanceStopping { .. } => ("instance.stop", Intended, &["CM-3", "AU-12"]),
+        T::InstanceStopped { .. } => ("instance.stopped", Done, &["CM-3", "AU-12"]),
+        T::StableSet { .. } => ("service.stable", Done, &["CM-3", "CP-10", "AU-12"]),
+        T::RevertIntended { .. } => ("service.revert", Intended, &["CP-10", "CM-3", "AU-12"]),
+        T::ReleaseRequested { .. } => ("release.requested", Intended, &["CM-3", "CM-5", "SA-10", "AU-12"]),
+        T::WeightIntended { .. } => ("release.weight", Intended, &["CM-3", "AU-12"]),
+        T::WeightApplied { .. } => ("release.weight", Done, &["CM-3", "AU-12"]),
+        T::ReleaseHeld { .. } => ("release.held", Done, &["SI-4", "CM-3", "AU-12"]),
+        T::ReleaseResumed { .. } => ("release.resumed", Done, &["CM-3", "AU-12"]),
+        T::ReleaseTakenBack { .. } => ("release.taken-back", Intended, &["IR-4", "CP-10", "SI-4", "AU-12"]),
+        T::RollbackCompleted { .. } => ("release.rolled-back", Done, &["IR-4(1)", "CP-10", "SI-2", "AU-12"]),
+        T::ReleaseClosed { .. } => ("release.closed", Done, &["CP-10", "AU-12"]),
+        T::ReleasePromoted { .. } => ("release.promoted", Done, &["CM-3", "CM-3(2)", "AU-12"]),
+        T::ReleaseBaked { .. } => ("release.proven", Done, &["CM-3(2)", "AU-12"]),
+        T::VersionDenied { .. } => ("version.denied", Done, &["CM-5", "SI-7", "AU-12"]),
+        T::VersionUndenied { .. } => ("version.undenied", Done, &["CM-5", "CM-3", "AU-12"]),
+        T::HealthChanged { .. } => ("service.health", Done, &["SI-4", "IR-5", "AU-12"]),
+        T::IncidentOpened { .. } => ("incident.opened", Done, &["IR-6", "IR-5", "AU-12"]),
+        T::IncidentResolved { .. } => ("incident.resolved", Done, &["IR-6", "IR-4", "AU-12"]),
+        T::Refused { .. } => ("request.refused", Refused, &["AC-3", "CM-5(1)", "AU-12"]),
+    }
+}

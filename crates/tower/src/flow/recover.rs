@@ -1,0 +1,95 @@
+//! Hop 6: what was written down becomes state again. Only `apply` runs; nothing is decided anew.
+
+use hmsops_control::{Evidence, State};
+use hmsops_ledger::{Ledger, Recovered};
+use hmsops_model::ReleaseId;
+use thiserror::Error;
+
+use super::record::Line;
+use super::{Tower, observe};
+use crate::port::{SideLog, Spill};
+
+/// Why a tower could not start from what is on disk.
+#[derive(Debug, Error)]
+pub enum TowerError {
+    /// A snapshot whose hash is right does not read as state: written by a newer version.
+    #[error("reading the snapshot of state: {0}; was it written by a newer version?")]
+    Snapshot(serde_json::Error),
+    /// A ledger entry does not read as a transition.
+    #[error("reading ledger entry {seq} (`{kind}`): {source}; was it written by a newer version?")]
+    Entry {
+        /// Its number.
+        seq: u64,
+        /// Its kind.
+        kind: String,
+        /// What is wrong.
+        source: serde_json::Error,
+    },
+}
+
+impl Tower {
+    /// From what a ledger recovered, the spill and the side log.
+    pub fn recover(
+        ledger: Box<dyn Ledger + Send>,
+        recovered: &Recovered,
+        spill: Box<dyn Spill + Send>,
+        side: Box<dyn SideLog + Send>,
+    ) -> Result<Self, TowerError> {
+        let mut tower = Self {
+            state: State::default(),
+            evidence: Evidence::default(),
+            snapshot_at: ledger.size(),
+            ledger,
+            spill,
+            side,
+            backlog: std::collections::VecDeque::new(),
+            lost_facts: 0,
+            quiet: observe::Quiet::default(),
+            retry_at: hmsops_model::Millis::ZERO,
+            reconciled_at: hmsops_model::Millis::ZERO,
+            generation: 1,
+            acks: Vec::new(),
+        };
+        tower.replay(recovered)?;
+        tower.replay_spill();
+        let open: Vec<ReleaseId> = tower.state.releases.values().filter(|r| !r.closed).map(|r| r.id).collect();
+        for release in open {
+            tower.refold(release);
+        }
+        Ok(tower)
+    }
+
+    fn replay(&mut self, recovered: &Recovered) -> Result<(), TowerError> {
+        if let Some(snapshot) = &recovered.snapshot {
+            self.state = serde_json::from_slice(&snapshot.state).map_err(TowerError::Snapshot)?;
+        }
+        for entry in &recovered.entries {
+            if entry.data.get("transition").is_none() {
+                continue; // the ledger's own entries
+            }
+            let line: Line = serde_json::from_value(entry.data.clone())
+                .map_err(|source| TowerError::Entry { seq: entry.seq, kind: entry.kind.clone(), source })?;
+            self.apply_line(&line);
+        }
+        Ok(())
+    }
+
+    /// Retreats that reached the spill and not the ledger: they happened, so they are true, and their lines are due.
+    fn replay_spill(&mut self) {
+        for bytes in self.spill.lines() {
+            let Ok(line) = serde_json::from_slice::<Line>(&bytes) else { continue };
+            let release = line.transition.release().and_then(|id| self.state.releases.get(&id));
+            if release.is_some_and(|release| release.phase.is_active()) {
+                self.apply_line(&line);
+                self.backlog.push_back((line.now, line.transition));
+            }
+        }
+        if self.backlog.is_empty() {
+            self.spill.clear();
+        }
+    }
+
+    fn apply_line(&mut self, line: &Line) {
+        self.state.apply(line.now, &line.transition);
+    }
+}
