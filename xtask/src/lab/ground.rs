@@ -1,0 +1,200 @@
+//! The lab's folder: images, repository, settings, and the file a shell reads to know the lab.
+//!
+//! ```text
+//! STATE/images/csac-portal/TAG   builds of the portal
+//! STATE/repo                     what the tower watches: dev/cd/…
+//! STATE/data                     the tower's own
+//! STATE/hmsops.yaml  tower.log   its settings and what it says
+//! STATE/env                      shell exports: PATH HMSOPS_SERVER HMSOPS_TOKEN HMSOPS_LAB_STATE
+//! STATE/pid  stop                the lab's process; made to end it
+//! ```
+
+use std::fs::OpenOptions;
+use std::io::Write as _;
+use std::os::unix::fs::OpenOptionsExt as _;
+use std::path::Path;
+use std::process::Command;
+
+use super::settings::Settings;
+use super::text_of;
+use crate::checkout;
+use crate::failure::{Failure, Trying as _};
+
+/// The version that is good, and the one before it.
+const GOOD_TAGS: [&str; 2] = ["1.7.2", "1.7.3"];
+
+/// Makes the folder ready for a tower; what an earlier lab left there goes, unless it is to be kept.
+pub(crate) fn lay_out(settings: &Settings) -> Result<(), Failure> {
+    let state = &settings.state;
+    if let Some(pid) = owner(state) {
+        return Err(Failure::new(format!("a lab runs in `{}` already (pid {pid})", state.display()))
+            .hint("cargo xtask lab down, or another --state and --port-base"));
+    }
+    for part in ["images", "repo", "data"] {
+        let folder = state.join(part);
+        if folder.exists() && !settings.is_kept {
+            std::fs::remove_dir_all(&folder).trying(format!("remove `{}`", folder.display()))?;
+        }
+    }
+    make_folder(&state.join("repo/dev/cd"))?;
+    make_folder(&state.join("data"))?;
+    write(&state.join("pid"), &std::process::id().to_string())?;
+    write(&state.join("tower.log"), "")?;
+    let lab = checkout::root().join("lab");
+    for file in ["dev/cd/canary.yaml", "dev/cd/canary-25.yaml"] {
+        copy(&lab.join(file), &state.join("repo").join(file), &[])?;
+    }
+    let images = text_of(&state.join("images/csac-portal"));
+    copy(
+        &lab.join("dev/cd/services.yaml"),
+        &state.join("repo/dev/cd/services.yaml"),
+        &[("/srv/csac-portal", &images)],
+    )?;
+    let gateway = settings.gateway.to_string();
+    copy(&lab.join("hmsops.yaml"), &state.join("hmsops.yaml"), &[("127.0.0.1:8080", &gateway)])?;
+    for tag in GOOD_TAGS {
+        let folder = state.join("images/csac-portal").join(tag);
+        if !folder.exists() {
+            checkout::run(Command::new(lab.join("scripts/build_portal.sh")).arg(tag).arg(folder))?;
+        }
+    }
+    Ok(())
+}
+
+/// Writes the file that a shell reads to know the lab; it holds the admin token and is the owner's alone.
+pub(crate) fn write_env(settings: &Settings, program: &Path, token: &str) -> Result<(), Failure> {
+    let folder = text_of(program.parent().unwrap_or(Path::new(".")));
+    let state = text_of(&settings.state);
+    let text = format!(
+        "# The running lab, for a shell: eval \"$(hmsops lab env)\"\n\
+         export PATH={}:\"$PATH\"\n\
+         export HMSOPS_SERVER={}\n\
+         export HMSOPS_TOKEN={}\n\
+         export HMSOPS_LAB_STATE={}\n\
+         # The files of the chapter are found from the lab's repository:\n\
+         # cd {}\n",
+        quoted(&folder),
+        quoted(&format!("http://{}", settings.tower)),
+        quoted(token),
+        quoted(&state),
+        quoted(&format!("{state}/repo")),
+    );
+    let path = settings.state.join("env");
+    let _ = std::fs::remove_file(&path);
+    let mut options = OpenOptions::new();
+    let file = options.write(true).create_new(true).mode(0o600).open(&path);
+    file.and_then(|mut file| file.write_all(text.as_bytes())).trying(format!("write `{}`", path.display()))
+}
+
+/// The process that runs the lab of that folder, if it is alive.
+pub(crate) fn owner(state: &Path) -> Option<u32> {
+    let pid: u32 = std::fs::read_to_string(state.join("pid")).ok()?.trim().parse().ok()?;
+    let line = std::fs::read(format!("/proc/{pid}/cmdline")).ok()?;
+    let is_lab = line.split(|byte| *byte == 0).any(|arg| arg == b"lab");
+    (is_lab && pid != std::process::id()).then_some(pid)
+}
+
+/// Says that no process runs the lab any more.
+pub(crate) fn disown(state: &Path) {
+    for name in ["pid", "env", "stop"] {
+        let _ = std::fs::remove_file(state.join(name));
+    }
+}
+
+/// Copies a file with some texts replaced; each must be there.
+fn copy(from: &Path, to: &Path, replaced: &[(&str, &str)]) -> Result<(), Failure> {
+    let mut text = std::fs::read_to_string(from).trying(format!("read `{}`", from.display()))?;
+    for (old, new) in replaced {
+        if !text.contains(old) {
+            return Err(Failure::new(format!("`{}` does not contain `{old}` any more", from.display()))
+                .hint("the lab replaces it by its own; adapt xtask/src/lab/ground.rs"));
+        }
+        text = text.replace(old, new);
+    }
+    write(to, &text)
+}
+
+fn write(path: &Path, text: &str) -> Result<(), Failure> {
+    std::fs::write(path, text).trying(format!("write `{}`", path.display()))
+}
+
+fn make_folder(path: &Path) -> Result<(), Failure> {
+    std::fs::create_dir_all(path).trying(format!("make `{}`", path.display()))
+}
+
+/// As one word of a POSIX shell.
+fn quoted(text: &str) -> String {
+    format!("'{}'", text.replace('\'', "'\\''"))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::PathBuf;
+
+    use super::*;
+
+    /// A folder below the build folder that is removed when the test ends.
+    struct Folder(PathBuf);
+
+    impl Drop for Folder {
+        fn drop(&mut self) {
+            let _ = std::fs::remove_dir_all(&self.0);
+        }
+    }
+
+    fn laid_out(name: &str) -> (Folder, Settings) {
+        let folder = std::env::temp_dir().join(format!("hmsops-lab-{name}-{}", std::process::id()));
+        let state = text_of(&folder);
+        let settings =
+            Settings::read(&["--port-base".into(), "4000".into(), "--state".into(), state]).unwrap();
+        lay_out(&settings).unwrap();
+        (Folder(folder), settings)
+    }
+
+    #[test]
+    fn the_folder_holds_what_a_tower_needs() {
+        let (folder, _) = laid_out("ground");
+        let read = |name: &str| std::fs::read_to_string(folder.0.join(name)).unwrap();
+        let images = text_of(&folder.0.join("images/csac-portal"));
+        assert!(read("repo/dev/cd/services.yaml").contains(&format!("{{dir: \"{images}/{{tag}}\"}}")));
+        assert!(read("hmsops.yaml").contains("\"127.0.0.1:4001\""));
+        for tag in GOOD_TAGS {
+            assert!(read(&format!("images/csac-portal/{tag}/build.json")).contains("\"fault\": \"none\""));
+        }
+    }
+
+    #[test]
+    fn the_canary_file_is_the_chapters_byte_for_byte() {
+        let text = std::fs::read_to_string(checkout::root().join("lab/dev/cd/canary.yaml")).unwrap();
+        let lines = [
+            "# file: dev/cd/canary.yaml",
+            "service: csac-portal",
+            "image: csac-portal:1.8.0",
+            "strategy:",
+            "  type: canary",
+            "  steps:",
+            "    - weight: 1      # 1 % traffic, 5 min",
+            "    - weight: 25     # 25 % traffic, 5 min",
+            "    - weight: 100    # full if healthy",
+            "healthChecks:",
+            "  - path: /api/v1/health",
+            "    threshold: 3 fails/60 s",
+            "",
+        ];
+        assert_eq!(text, lines.join("\n"));
+    }
+
+    #[test]
+    fn a_shell_reads_the_env_file_and_nobody_else_may() {
+        use std::os::unix::fs::PermissionsExt as _;
+
+        let (folder, settings) = laid_out("env");
+        write_env(&settings, Path::new("/b in/it's/hmsops"), "hms_admin_x").unwrap();
+        let env = folder.0.join("env");
+        assert_eq!(std::fs::metadata(&env).unwrap().permissions().mode() & 0o777, 0o600);
+        let script = ". \"$0\"; printf '%s|%s|%s' \"${PATH%%:*}\" \"$HMSOPS_SERVER\" \"$HMSOPS_TOKEN\"";
+        let output = Command::new("sh").args(["-c", script]).arg(&env).output().unwrap();
+        let said = String::from_utf8_lossy(&output.stdout).into_owned();
+        assert_eq!(said, "/b in/it's|http://127.0.0.1:4000|hms_admin_x");
+    }
+}

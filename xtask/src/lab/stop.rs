@@ -1,0 +1,108 @@
+//! How a lab learns that it is to end.
+//!
+//! The standard library cannot catch Ctrl-C. So the chore becomes a small shell that traps the signals and runs
+//! the lab as its background process, which shells start with Ctrl-C ignored; a signal makes the file `stop` in the
+//! state folder, and so does `cargo xtask lab down`. The lab looks at that file.
+
+use std::os::unix::process::{CommandExt as _, parent_id};
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::{Duration, Instant};
+
+use crate::failure::{Failure, Trying as _};
+
+/// How often the file is looked at.
+const LOOK: Duration = Duration::from_millis(50);
+
+/// `wait` returns early when a trap has run, hence the loop.
+const SHELL: &str = r#"
+stop=$1
+shift
+rm -f -- "$stop"
+trap ': >"$stop"' INT TERM HUP
+"$0" "$@" &
+lab=$!
+while :; do
+    wait "$lab"
+    code=$?
+    kill -0 "$lab" 2>/dev/null || exit "$code"
+done
+"#;
+
+/// Becomes the shell that runs `cargo xtask lab ARGS` inside; returns only if that fails.
+pub(crate) fn run_inside(state: &Path, args: &[String]) -> Failure {
+    let program = match std::env::current_exe().trying("find our own program") {
+        Ok(program) => program,
+        Err(failure) => return failure,
+    };
+    let mut shell = Command::new("sh");
+    shell.arg("-c").arg(SHELL).arg(program).arg(file(state)).arg("lab").args(args).arg("--inside");
+    if !args.iter().any(|arg| arg.starts_with("--state")) {
+        shell.arg("--state").arg(state);
+    }
+    Failure::new(format!("cannot start `sh`: {}", shell.exec()))
+}
+
+/// Asks the lab of that folder to end.
+pub(crate) fn ask(state: &Path) -> Result<(), Failure> {
+    let file = file(state);
+    std::fs::write(&file, "").trying(format!("write `{}`", file.display()))
+}
+
+fn file(state: &Path) -> PathBuf {
+    state.join("stop")
+}
+
+/// Whether the lab is to end.
+#[derive(Debug)]
+pub(crate) struct Stop {
+    file: PathBuf,
+    /// The shell; if it is gone, so is whoever wanted the lab.
+    parent: u32,
+}
+
+impl Stop {
+    /// For the lab of that folder.
+    pub(crate) fn new(state: &Path) -> Self {
+        Self { file: file(state), parent: parent_id() }
+    }
+
+    /// Whether it was asked to end.
+    pub(crate) fn is_set(&self) -> bool {
+        self.file.exists() || parent_id() != self.parent
+    }
+
+    /// Waits so long, or until it is asked to end, which it then says.
+    pub(crate) fn wait(&self, time: Duration) -> bool {
+        self.wait_for(time, || false) == Waited::Stopped
+    }
+
+    /// Waits until something holds, the time is up, or it is asked to end.
+    pub(crate) fn wait_for(&self, timeout: Duration, mut holds: impl FnMut() -> bool) -> Waited {
+        let deadline = Instant::now() + timeout;
+        loop {
+            if holds() {
+                return Waited::Held;
+            }
+            if self.is_set() {
+                return Waited::Stopped;
+            }
+            let left = deadline.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                return Waited::TimedOut;
+            }
+            std::thread::sleep(left.min(LOOK));
+        }
+    }
+}
+
+/// Why a wait ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Waited {
+    /// What was waited for holds.
+    Held,
+    /// The time was up.
+    TimedOut,
+    /// The lab is to end.
+    Stopped,
+}

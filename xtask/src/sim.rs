@@ -1,0 +1,34 @@
+//! `cargo xtask sim`: the seeded simulator.
+
+use crate::checkout;
+use crate::chore::Chore;
+use crate::failure::Failure;
+
+/// The chore.
+pub(crate) const CHORE: Chore = Chore {
+    name: "sim",
+    summary: "runs the seeded simulator",
+    help: "\
+usage: cargo xtask sim [OPTION…]
+
+Builds the simulator and hands it all options; it explains them itself.
+
+  --rollouts N   healthy rollouts to simulate
+  --seed S       same seed, same run
+  --json         ends with one line of JSON
+
+example: cargo xtask sim --rollouts 2000 --seed 7 --json
+",
+    run,
+};
+
+fn run(args: &[String]) -> Result<(), Failure> {
+    simulate(args)
+}
+
+/// Runs the simulator with these arguments.
+pub(crate) fn simulate(args: &[String]) -> Result<(), Failure> {
+    // Optimised: thousands of rollouts take seconds instead of minutes, which pays for the build at once.
+    let mut command = checkout::cargo();
+    checkout::run(command.args(["run", "--quiet", "--release", "--package", "hmsops-sim", "--"]).args(args))
+}

@@ -1,0 +1,261 @@
+//! `cargo xtask test`: all that gates a commit, cheapest first.
+
+use std::path::PathBuf;
+use std::process::{Command, Stdio};
+use std::time::Instant;
+
+use crate::checkout;
+use crate::chore::Chore;
+use crate::failure::{Failure, Trying as _};
+use crate::flags::Flags;
+use crate::{lab, sim, tidy};
+
+/// The chore.
+pub(crate) const CHORE: Chore = Chore {
+    name: "test",
+    summary: "runs all that gates a commit, cheapest first (CI runs the same)",
+    help: "\
+usage: cargo xtask test [--long] [--only STAGE] [--no-install]
+
+Installs what the tests need where it can (nginx, shellcheck, python3 through apt-get), then runs each stage
+and names it with its time. A stage that fails does not keep later ones from running. Exits 1 when one failed.
+
+  --long         adds the large simulation and ten lab runs of each fault
+  --only STAGE   one stage alone, by the name it prints
+  --no-install   uses what is there
+
+example: cargo xtask test --only clippy
+",
+    run,
+};
+
+/// One thing that must pass.
+struct Stage {
+    name: &'static str,
+    run: fn() -> Result<Verdict, Failure>,
+}
+
+/// How a stage that did not fail ended.
+enum Verdict {
+    Passed,
+    /// A tool is missing that is good to have.
+    Skipped(String),
+}
+
+const STAGES: &[Stage] = &[
+    Stage { name: "tidy", run: || done(tidy::check()) },
+    Stage { name: "fmt", run: || done(checkout::run(checkout::cargo().args(["fmt", "--all", "--check"]))) },
+    Stage { name: "shell", run: shell },
+    Stage { name: "python", run: python },
+    Stage { name: "clippy", run: clippy },
+    Stage { name: "tests", run: tests },
+    Stage { name: "docs", run: docs },
+    Stage { name: "sim", run: || done(sim::simulate(&words("--rollouts 50 --seed 1"))) },
+    Stage { name: "lab", run: || done(lab::check(&words("--check"))) },
+];
+
+const LONG_STAGES: &[Stage] = &[
+    Stage { name: "sim-long", run: || done(sim::simulate(&words("--rollouts 2000"))) },
+    Stage { name: "lab-long", run: lab_long },
+];
+
+fn run(args: &[String]) -> Result<(), Failure> {
+    let flags = Flags::read(args, &["--long", "--no-install"], &["--only"], 0)?;
+    let mut stages: Vec<&Stage> = STAGES.iter().collect();
+    if flags.has("--long") {
+        stages.extend(LONG_STAGES);
+    }
+    if let Some(only) = flags.text("--only") {
+        stages = STAGES.iter().chain(LONG_STAGES).filter(|stage| stage.name == only).collect();
+        if stages.is_empty() {
+            let names: Vec<&str> = STAGES.iter().chain(LONG_STAGES).map(|stage| stage.name).collect();
+            return Err(Failure::usage(format!("unknown stage `{only}`"))
+                .hint(format!("stages are {}", names.join(", "))));
+        }
+    }
+    if !flags.has("--no-install") {
+        install();
+    }
+    let began = Instant::now();
+    let mut lines = Vec::new();
+    let mut failed = 0;
+    for (index, stage) in stages.iter().enumerate() {
+        eprintln!(
+            "── {} of {}: {} ({} s so far)",
+            index + 1,
+            stages.len(),
+            stage.name,
+            began.elapsed().as_secs()
+        );
+        let at = Instant::now();
+        let word = match (stage.run)() {
+            Ok(Verdict::Passed) => "passed".to_owned(),
+            Ok(Verdict::Skipped(why)) => format!("skipped: {why}"),
+            Err(failure) => {
+                eprintln!("{failure}");
+                failed += 1;
+                "FAILED".to_owned()
+            }
+        };
+        eprintln!("── {}: {word} after {:.1} s", stage.name, at.elapsed().as_secs_f64());
+        lines.push(format!("{:<10}{:>8.1} s  {word}", stage.name, at.elapsed().as_secs_f64()));
+    }
+    println!("\n{}", lines.join("\n"));
+    let skipped = lines.iter().filter(|line| line.contains("  skipped")).count();
+    let passed = stages.len() - failed - skipped;
+    let and_skipped = if skipped > 0 { format!(", {skipped} skipped") } else { String::new() };
+    println!("{passed} passed, {failed} failed{and_skipped}");
+    if failed == 0 {
+        Ok(())
+    } else {
+        Err(Failure::new(format!("{failed} of {} stages failed", stages.len())))
+    }
+}
+
+fn done(result: Result<(), Failure>) -> Result<Verdict, Failure> {
+    result.map(|()| Verdict::Passed)
+}
+
+fn words(line: &str) -> Vec<String> {
+    line.split_whitespace().map(str::to_owned).collect()
+}
+
+fn clippy() -> Result<Verdict, Failure> {
+    let args = "clippy --workspace --all-targets --locked -- -D warnings";
+    done(checkout::run(checkout::cargo().args(words(args))))
+}
+
+/// Unit and integration tests with nextest where it is installed, then the examples in documentation.
+fn tests() -> Result<Verdict, Failure> {
+    let has_nextest = checkout::cargo()
+        .args(["nextest", "--version"])
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .status()
+        .is_ok_and(|status| status.success());
+    if has_nextest {
+        checkout::run(checkout::cargo().args(words("nextest run --workspace --locked --no-fail-fast")))?;
+        checkout::run(checkout::cargo().args(words("test --workspace --locked --doc --quiet")))?;
+    } else {
+        checkout::run(checkout::cargo().args(words("test --workspace --locked --no-fail-fast")))?;
+    }
+    Ok(Verdict::Passed)
+}
+
+fn docs() -> Result<Verdict, Failure> {
+    let mut command = checkout::cargo();
+    command.args(words("doc --workspace --no-deps --locked --quiet")).env("RUSTDOCFLAGS", "-D warnings");
+    done(checkout::run(&mut command))
+}
+
+fn shell() -> Result<Verdict, Failure> {
+    let scripts = [".ci/run", "lab/scripts/build_portal.sh", "lab/scripts/push_bad_build.sh"];
+    for script in scripts {
+        checkout::run(Command::new("sh").args(["-n", script]).current_dir(checkout::root()))?;
+    }
+    if !checkout::has_command("shellcheck") {
+        return Ok(Verdict::Skipped("shellcheck is not installed; only the syntax was checked".into()));
+    }
+    done(checkout::run(Command::new("shellcheck").args(scripts).current_dir(checkout::root())))
+}
+
+fn python() -> Result<Verdict, Failure> {
+    if !checkout::has_command("python3") {
+        return Err(Failure::new("python3 is not installed, which the lab's portal needs")
+            .hint("apt-get install python3"));
+    }
+    let args = words("-B -W error -m unittest discover --quiet --start-directory lab/portal");
+    done(checkout::run(Command::new("python3").args(args).current_dir(checkout::root())))
+}
+
+/// The table of how fast each kind of bad build is taken back.
+fn lab_long() -> Result<Verdict, Failure> {
+    for fault in ["dead", "hang", "probe", "login", "errors", "five-percent"] {
+        lab::check(&words(&format!("--check --runs 10 --fault {fault}")))?;
+    }
+    Ok(Verdict::Passed)
+}
+
+/// Installs what is missing, where this machine lets us; whatever stays missing is said by the stage that needs it.
+fn install() {
+    let wanted = [
+        ("python3", &["python3"][..]),
+        ("nginx", &["nginx-light", "nginx"]),
+        ("shellcheck", &["shellcheck"]),
+    ];
+    let missing = wanted.iter().filter(|(command, _)| !checkout::has_command(command));
+    let mut is_listed = false;
+    for (command, packages) in missing {
+        eprintln!("── `{command}` is missing, trying to install it");
+        if !checkout::has_command("apt-get") {
+            eprintln!("no apt-get here; install `{command}` yourself for the stages that need it");
+            continue;
+        }
+        if !std::mem::replace(&mut is_listed, true) {
+            report(apt(&["update", "-qq"]), "apt-get update");
+        }
+        if !packages.iter().any(|package| install_package(package)) {
+            eprintln!("`{command}` could not be installed; stages that need it say so");
+        }
+    }
+    add_components();
+}
+
+/// Tries twice: an installation that was interrupted before is repaired in between.
+fn install_package(package: &str) -> bool {
+    let install = ["install", "-y", "-qq", "--no-install-recommends", package];
+    if apt(&install).is_ok() {
+        return true;
+    }
+    report(as_root("dpkg", &["--configure", "-a"]), "dpkg --configure -a");
+    report(apt(&["-f", "install", "-y", "-qq"]), "apt-get -f install");
+    apt(&install).is_ok()
+}
+
+fn apt(args: &[&str]) -> Result<(), Failure> {
+    as_root("apt-get", args)
+}
+
+/// Runs a command as root, through sudo if we are not root and it asks for no password.
+fn as_root(program: &str, args: &[&str]) -> Result<(), Failure> {
+    let id = Command::new("id").arg("-u").output().trying("run `id -u`")?;
+    let mut command = if String::from_utf8_lossy(&id.stdout).trim() == "0" {
+        Command::new(program)
+    } else {
+        let mut sudo = Command::new("sudo");
+        sudo.args(["-n", "--preserve-env=DEBIAN_FRONTEND", program]);
+        sudo
+    };
+    // Our standard output is for results.
+    command
+        .args(args)
+        .env("DEBIAN_FRONTEND", "noninteractive")
+        .stdin(Stdio::null())
+        .stdout(std::io::stderr());
+    checkout::run(&mut command)
+}
+
+fn report(result: Result<(), Failure>, what: &str) {
+    if let Err(failure) = result {
+        eprintln!("{what}: {failure}");
+    }
+}
+
+/// rustfmt and clippy come with most toolchains, not with minimal ones.
+fn add_components() {
+    for (component, subcommand) in [("rustfmt", "fmt"), ("clippy", "clippy")] {
+        let has = checkout::cargo()
+            .args([subcommand, "--version"])
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .status()
+            .is_ok_and(|status| status.success());
+        if !has && checkout::has_command("rustup") {
+            let mut rustup = Command::new(PathBuf::from("rustup"));
+            report(
+                checkout::run(rustup.args(["component", "add", component]).current_dir(checkout::root())),
+                "rustup component add",
+            );
+        }
+    }
+}
