@@ -1,0 +1,96 @@
+//! Probes: one look at an instance's health path, and a prober that keeps looking.
+//!
+//! What a probe says must be about the target alone. When the prober itself was late or short of descriptors,
+//! it says [`ProbeVerdict::Overloaded`], which is neither health nor failure.
+
+mod look;
+mod schedule;
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use hmsops_model::limits::PROBE_TIMEOUT;
+use hmsops_model::probe::{ProbeResult, ProbeVerdict};
+use hmsops_model::{InstanceId, Millis, ServiceName};
+use tokio::sync::mpsc::Sender;
+use tokio::task::JoinHandle;
+use tokio::time::Instant;
+
+pub use self::look::probe;
+use self::schedule::{Next, Schedule};
+
+/// Whom to ask, and for what.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Target {
+    /// The service.
+    pub service: ServiceName,
+    /// The instance.
+    pub instance: InstanceId,
+    /// `127.0.0.1:41833`, or `host:port` of an external one.
+    pub addr: String,
+    /// The path, starting with `/`.
+    pub path: String,
+}
+
+/// Keeps looking at a set of targets, each on a schedule of its own.
+#[derive(Debug)]
+pub struct Prober {
+    results: Sender<ProbeResult>,
+    /// All schedules count from here.
+    begun_at: Instant,
+    tasks: BTreeMap<Target, JoinHandle<()>>,
+}
+
+impl Prober {
+    /// Sends what it finds to `results`. A receiver that is too slow delays probes, which are then `Overloaded`.
+    /// Must be called inside a tokio runtime, like [`Prober::set`].
+    pub fn new(results: Sender<ProbeResult>) -> Self {
+        Self { results, begun_at: Instant::now(), tasks: BTreeMap::new() }
+    }
+
+    /// From now on exactly these. One that stays keeps its schedule; one that goes is not heard of again, except
+    /// for what was already sent.
+    pub fn set(&mut self, targets: Vec<Target>) {
+        let mut before = std::mem::take(&mut self.tasks);
+        for target in targets {
+            if self.tasks.contains_key(&target) {
+                continue;
+            }
+            let running = before.remove(&target).filter(|task| !task.is_finished());
+            let task = running.unwrap_or_else(|| {
+                tokio::spawn(keep_looking(target.clone(), self.begun_at, self.results.clone()))
+            });
+            self.tasks.insert(target, task);
+        }
+        for task in before.into_values() {
+            task.abort();
+        }
+    }
+}
+
+impl Drop for Prober {
+    fn drop(&mut self) {
+        self.set(Vec::new());
+    }
+}
+
+/// Until the receiver has gone.
+async fn keep_looking(target: Target, begun_at: Instant, results: Sender<ProbeResult>) {
+    let elapsed = || Millis(u64::try_from(begun_at.elapsed().as_millis()).unwrap_or(u64::MAX));
+    let mut schedule = Schedule::new(target.instance, &target.path, elapsed());
+    loop {
+        let Next { at, scheduled } = schedule.next();
+        tokio::time::sleep_until(begun_at + Duration::from_millis(at.0)).await;
+        let verdict = if schedule.is_late(elapsed()) {
+            ProbeVerdict::Overloaded
+        } else {
+            probe(&target.addr, &target.path, Duration::from_millis(PROBE_TIMEOUT.0)).await
+        };
+        schedule.looked(elapsed(), matches!(verdict, ProbeVerdict::Fail { .. }));
+        let (service, path) = (target.service.clone(), target.path.clone());
+        let result = ProbeResult { service, instance: target.instance, path, scheduled, verdict };
+        if results.send(result).await.is_err() {
+            return;
+        }
+    }
+}

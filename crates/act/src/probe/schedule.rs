@@ -1,0 +1,139 @@
+//! When to look next. Pure: it is told the time.
+
+use hmsops_model::limits::{PROBE_INTERVAL, PROBE_LAG_MAX, PROBE_RECHECK};
+use hmsops_model::{InstanceId, Millis};
+
+/// The looks at one target. Scheduled ones start at `phase + n · PROBE_INTERVAL`, whatever they find; after a
+/// failure others come in between, [`PROBE_RECHECK`] after the failed one has ended. Looks never overlap: one that
+/// falls due during another starts at its end.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Schedule {
+    /// The next scheduled look.
+    due: Millis,
+    /// The next look in between, if the last one failed.
+    recheck: Option<Millis>,
+    /// When the last look ended: until then no other could start.
+    busy_until: Millis,
+}
+
+/// The next look.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Next {
+    /// When it shall start.
+    pub(super) at: Millis,
+    /// Whether it is one of the scheduled ones.
+    pub(super) scheduled: bool,
+}
+
+impl Schedule {
+    /// From `now` on; the phase is drawn from the target, so that many targets are not asked in one moment.
+    pub(super) fn new(instance: InstanceId, path: &str, now: Millis) -> Self {
+        let phase = hash(instance, path) % PROBE_INTERVAL.0;
+        let mut due = now.0 - now.0 % PROBE_INTERVAL.0 + phase;
+        if due < now.0 {
+            due += PROBE_INTERVAL.0;
+        }
+        Self { due: Millis(due), recheck: None, busy_until: Millis::ZERO }
+    }
+
+    /// The look that comes next. A scheduled one that is due goes before one in between.
+    pub(super) fn next(&self) -> Next {
+        let due = self.due.max(self.busy_until);
+        match self.recheck {
+            Some(at) if at < due => Next { at, scheduled: false },
+            _ => Next { at: due, scheduled: true },
+        }
+    }
+
+    /// Whether a look that starts now starts so late that it is the prober who is in trouble. Waiting for the
+    /// look before it is not lateness.
+    pub(super) fn is_late(&self, now: Millis) -> bool {
+        now.since(self.next().at) > PROBE_LAG_MAX
+    }
+
+    /// The look that [`Schedule::next`] named has ended.
+    pub(super) fn looked(&mut self, ended_at: Millis, failed: bool) {
+        if self.next().scheduled {
+            self.due = self.due + PROBE_INTERVAL;
+            // What was missed altogether is not made up for; what falls due now still comes.
+            let missed = ended_at.since(self.due).0 / PROBE_INTERVAL.0;
+            self.due = self.due + Millis(missed * PROBE_INTERVAL.0);
+        }
+        self.recheck = failed.then_some(ended_at + PROBE_RECHECK);
+        self.busy_until = ended_at;
+    }
+}
+
+/// FNV-1a, 64 bits (Fowler, Noll, Vo): the same in every build, unlike the standard library's hashers.
+fn hash(instance: InstanceId, path: &str) -> u64 {
+    let bytes = instance.0.to_be_bytes().into_iter().chain(path.bytes());
+    bytes.fold(0xcbf2_9ce4_8422_2325, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Starts at 0 without jitter.
+    fn schedule() -> Schedule {
+        Schedule { due: Millis::ZERO, recheck: None, busy_until: Millis::ZERO }
+    }
+
+    /// Plays looks that take `millis` and fail or not; returns when each started and whether it was scheduled.
+    fn play(looks: &[(u64, bool)]) -> Vec<(u64, bool)> {
+        let mut schedule = schedule();
+        looks
+            .iter()
+            .map(|(millis, failed)| {
+                let next = schedule.next();
+                assert!(!schedule.is_late(next.at));
+                schedule.looked(next.at + Millis(*millis), *failed);
+                (next.at.0, next.scheduled)
+            })
+            .collect()
+    }
+
+    #[test]
+    fn healthy_looks_start_one_interval_apart_however_long_they_take() {
+        assert_eq!(play(&[(3, false), (499, false), (1, false)]), [(0, true), (1000, true), (2000, true)]);
+    }
+
+    #[test]
+    fn a_refusing_target_is_looked_at_again_soon_while_the_schedule_goes_on() {
+        assert_eq!(
+            play(&[(0, true), (0, true), (0, false), (0, true), (0, false), (0, false)]),
+            [(0, true), (200, false), (400, false), (1000, true), (1200, false), (2000, true)]
+        );
+    }
+
+    #[test]
+    fn a_hanging_target_is_condemned_by_three_looks_within_3_5_s_and_none_overlap() {
+        let looks = play(&[(500, true); 6]);
+        assert_eq!(looks, [(0, true), (700, false), (1200, true), (1900, false), (2400, true), (3000, true)]);
+        let third_look_ends = looks[2].0 + 500;
+        assert!(third_look_ends + PROBE_INTERVAL.0 <= 3500, "also when it dies right after a look");
+    }
+
+    #[test]
+    fn a_prober_that_was_stopped_says_so_and_makes_up_for_nothing() {
+        let mut schedule = schedule();
+        assert!(!schedule.is_late(Millis(250)));
+        assert!(schedule.is_late(Millis(251)));
+        schedule.looked(Millis(10_300), false);
+        assert_eq!(schedule.next(), Next { at: Millis(10_300), scheduled: true });
+        schedule.looked(Millis(10_310), false);
+        assert_eq!(schedule.next(), Next { at: Millis(11_000), scheduled: true });
+    }
+
+    #[test]
+    fn phases_differ_by_target_and_stay_the_same_for_one() {
+        let at = |id: u64, now: u64| Schedule::new(InstanceId(id), "/health", Millis(now)).next().at.0;
+        assert_eq!(at(7, 0), at(7, 0));
+        let phases: std::collections::BTreeSet<u64> = (0..100).map(|id| at(id, 0)).collect();
+        assert!(phases.len() > 80, "{phases:?}");
+        for now in [0, 1, 999, 1000, 123_456] {
+            let first = at(7, now);
+            assert!((now..now + 1000).contains(&first) && first % 1000 == at(7, 0));
+        }
+    }
+}

@@ -1,0 +1,7 @@
+//! Real processes, real shims, real sockets.
+
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on fails, with the place where it stood")]
+
+mod probes;
+mod processes;
+mod world;
