@@ -41,7 +41,7 @@ pub struct Report {
     pub name: String,
     /// What it is.
     pub kind: Kind,
-    /// Errors and warnings in the order of the text.
+    /// What is wrong, in the order of the text; warnings only when there is no error.
     pub diagnostics: Vec<Diagnostic>,
 }
 

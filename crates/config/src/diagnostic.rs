@@ -50,7 +50,7 @@ pub struct Diagnostic {
 pub struct Checked<T> {
     /// The value; there is one exactly when no diagnostic is an error.
     pub value: Option<T>,
-    /// Errors and warnings in the order of the text.
+    /// What is wrong, in the order of the text; warnings only when there is no error.
     pub diagnostics: Vec<Diagnostic>,
 }
 
@@ -103,6 +103,10 @@ impl<'t> Findings<'t> {
         if value.is_none() && !self.failed {
             self.error(Span::START, "this file cannot be used", "report this message: its reason was lost");
         }
+        if self.failed {
+            // Advice about a file that works only hides what keeps this one from working.
+            self.list.retain(|found| found.severity == Severity::Error);
+        }
         self.list.sort_by_key(|found| (found.line, found.column));
         if self.left_off > 0 {
             let (line, column) = self.list.last().map_or((1, 1), |last| (last.line, last.column));
@@ -122,14 +126,16 @@ impl<'t> Findings<'t> {
     }
 
     fn build(&self, severity: Severity, at: Span, message: String, hint: String) -> Diagnostic {
-        let line = self.line(at.line);
+        // What is noticed behind the last line is shown at its end.
+        let number = at.line.clamp(1, self.last_line());
+        let line = self.line(number);
         let length = line.chars().count() as u32;
-        let column = at.column.clamp(1, length + 1);
+        let column = if at.line > number { length + 1 } else { at.column.clamp(1, length + 1) };
         let room = (length + 1).saturating_sub(column).max(1);
         let from = if length as usize <= EXCERPT_CHARS_MAX { 0 } else { column.saturating_sub(41) };
         Diagnostic {
             severity,
-            line: at.line,
+            line: number,
             column,
             width: at.width.clamp(1, room),
             message,

@@ -52,17 +52,19 @@ pub(crate) fn driver(service: &Entry, fields: &Fields<'_>, out: &mut Findings) -
             return None;
         }
     };
-    let mut sound = true;
-    // A key given twice often means that the line between two services was lost: said once, there.
-    for stranger in foreign.iter().filter_map(|name| fields.get(name)).filter(|_| !fields.disturbed) {
-        let message = format!("`{}` does not go with `driver: {written}`", stranger.key);
-        let other = if written == "process" { "external" } else { "process" };
-        out.error(stranger.at, message, format!("take it out, or use `driver: {other}`"));
-        sound = false;
+    let strangers: Vec<&Entry> = foreign.iter().filter_map(|name| fields.get(name)).collect();
+    if let Some(first) = strangers.first() {
+        // A key given twice often means that the line between two services was lost: that is said there.
+        if !fields.disturbed {
+            let names: Vec<String> = strangers.iter().map(|entry| format!("`{}`", entry.key)).collect();
+            let verb = if names.len() == 1 { "does" } else { "do" };
+            let message = format!("{} {verb} not go with `driver: {written}`", names.join(", "));
+            let other = if written == "process" { "external" } else { "process" };
+            out.error(first.at, message, format!("take it out, or use `driver: {other}`"));
+        }
+        return None;
     }
-    let driver =
-        if written == "process" { process(service, fields, out) } else { external(service, fields, out) };
-    driver.filter(|_| sound)
+    if written == "process" { process(service, fields, out) } else { external(service, fields, out) }
 }
 
 fn needed<'n>(

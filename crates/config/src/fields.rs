@@ -69,6 +69,14 @@ impl<'n> Fields<'n> {
         let map = match &node.value {
             Value::Map(map) => map,
             Value::Refused => return None,
+            _ if node.is_null() => {
+                out.error(
+                    node.at,
+                    format!("{} is empty", shape.what),
+                    format!("known here: {}", shape.list()),
+                );
+                return None;
+            }
             _ => {
                 let hint = format!("write its keys below it, indented: {}", shape.list());
                 out.error(node.at, format!("{} is a map, not {}", shape.what, node.form()), hint);

@@ -110,19 +110,9 @@ fn image(entry: &Entry, out: &mut Findings) -> Option<Image> {
     }
     let last = written.rfind('/').map_or(0, |slash| slash + 1);
     let colon = written.get(last..).and_then(|text| text.find(':')).map(|colon| last + colon);
-    let Some((name, tag)) = colon.and_then(|colon| Some((written.get(..colon)?, written.get(colon + 1..)?)))
-    else {
-        let message = format!("the image `{}` has no tag", shown(written));
-        out.error(entry.value.at, message, format!("add it after a colon: `{}:1.8.0`", shown(written)));
-        return None;
-    };
-    let is_name =
-        |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || matches!(c, '.' | '_' | '-' | '/' | ':');
-    if name.is_empty()
-        || name.len() > 255
-        || !name.starts_with(|c: char| c.is_ascii_alphanumeric())
-        || !name.chars().all(is_name)
-    {
+    let parts = colon.and_then(|colon| Some((written.get(..colon)?, written.get(colon + 1..)?)));
+    let (name, tag) = parts.unwrap_or((written, ""));
+    if !is_image_name(name) {
         let message = format!("`{}` is not an image's name", shown(name));
         let at = entry.value.part(0, name.chars().count(), out);
         out.error(
@@ -130,6 +120,11 @@ fn image(entry: &Entry, out: &mut Findings) -> Option<Image> {
             message,
             "use 1 to 255 of a-z, 0-9, `.`, `_`, `-` and `/`, starting with a letter or digit",
         );
+        return None;
+    }
+    if tag.is_empty() {
+        let message = format!("the image `{}` has no tag", shown(name));
+        out.error(entry.value.at, message, format!("add it after a colon: `{}:1.8.0`", shown(name)));
         return None;
     }
     match Version::new(tag) {
@@ -144,6 +139,13 @@ fn image(entry: &Entry, out: &mut Findings) -> Option<Image> {
             None
         }
     }
+}
+
+/// The name of an OCI repository, perhaps with its registry and the registry's port.
+fn is_image_name(name: &str) -> bool {
+    (1..=255).contains(&name.len())
+        && name.starts_with(|c: char| c.is_ascii_alphanumeric())
+        && name.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b"._-/:".contains(&b))
 }
 
 fn strategy(entry: &Entry, out: &mut Findings) -> Option<Vec<Step>> {
@@ -259,6 +261,3 @@ fn weight(node: &Node, out: &mut Findings) -> Option<Weight> {
         None => wrong(format!("weight {} is more than 100 %", shown(number)), out),
     }
 }
-
-#[cfg(test)]
-mod tests;

