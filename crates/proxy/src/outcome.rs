@@ -1,0 +1,285 @@
+//! Folds what came of single requests into ticks of about 100 ms, so that the tower sees at most ten events a
+//! second of a service at any traffic. Pure, and shared with the simulator.
+//!
+//! Three things keep the counts honest evidence. A client counts as newly bad once a release, over both arms,
+//! because one client that retries in its sticky arm would otherwise look like many. What is counted belongs to
+//! the epoch and weight its request was routed under, not to those in force when the answer came. And with
+//! fewer than [`hmsops_model::limits::CLIENTS_MIN`] distinct clients there is no fair draw among clients, so requests are split and
+//! counted instead, at most one a client a second.
+
+mod clients;
+#[cfg(test)]
+mod tests;
+
+use hmsops_model::limits::TICK_INTERVAL;
+use hmsops_model::route::Route;
+use hmsops_model::service::Identity;
+use hmsops_model::{
+    ArmTick, BadKind, Latencies, Millis, Now, ReleaseId, ServiceName, Tick, Unit, UnixMillis, Weight,
+};
+
+use crate::shield;
+use crate::split::Side;
+use clients::{BadClients, ClientSet, RecentClients};
+
+/// A route without a canary or traffic still ticks this often, which says that the gateway lives.
+pub const EMPTY_TICK_INTERVAL: Millis = Millis(1000);
+
+/// Stable's latency is known over the last one to two of these.
+const LATENCY_WINDOW: Millis = Millis::from_secs(30);
+
+/// What a request was routed under. Its outcome is counted with this, however long it took.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Routed {
+    /// The route's epoch.
+    pub epoch: u64,
+    /// The release under watch, if one was.
+    pub release: Option<ReleaseId>,
+    /// The canary's weight.
+    pub weight: Weight,
+    /// Whether clients or requests were split.
+    pub unit: Unit,
+    /// The canary's bad answers before this are no evidence.
+    pub excused_until: Option<UnixMillis>,
+}
+
+impl Routed {
+    /// What requests under this route are routed under.
+    pub fn by(route: &Route, unit: Unit) -> Self {
+        let canary = route.canary.as_ref();
+        Self {
+            epoch: route.epoch,
+            release: canary.map(|canary| canary.release),
+            weight: canary.map_or(Weight::NONE, |canary| canary.weight),
+            unit,
+            excused_until: canary.and_then(|canary| canary.excused_until),
+        }
+    }
+}
+
+/// What came of one request at the arm it was sent to, before the shield.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Outcome {
+    /// When it was known.
+    pub at: Now,
+    /// What it was routed under.
+    pub routed: Routed,
+    /// The arm that was asked.
+    pub side: Side,
+    /// Who asked, see [`crate::split::client_hash`]; `None` when the request doesn't say.
+    pub client: Option<u64>,
+    /// Microseconds until the answer's head came; `None` when none did.
+    pub latency_us: Option<u64>,
+    /// Why it was bad, if it was.
+    pub bad: Option<BadKind>,
+    /// Bad, and replaced by a good answer of stable's.
+    pub shielded: bool,
+    /// Bad, and a user saw it.
+    pub seen: bool,
+}
+
+/// Folds one service's outcomes.
+#[derive(Debug)]
+pub struct Fold {
+    service: ServiceName,
+    /// Whether clients may be the unit: they are known and stay on their arm.
+    by_client: bool,
+    current: Routed,
+    open: Vec<Open>,
+    closed: Vec<Tick>,
+    closed_at: Millis,
+    told_at: Millis,
+    seen: ClientSet,
+    bad: BadClients,
+    recent: RecentClients,
+    stable: [Latencies; 2],
+    stable_since: Millis,
+}
+
+/// A tick that is being counted.
+#[derive(Debug)]
+struct Open {
+    routed: Routed,
+    stable: Counts,
+    canary: Counts,
+}
+
+#[derive(Debug, Default)]
+struct Counts {
+    tick: ArmTick,
+    clients: clients::Set,
+}
+
+impl Fold {
+    /// Begins with nothing counted.
+    pub fn new(now: Now, route: &Route) -> Self {
+        Self {
+            service: route.service.clone(),
+            by_client: by_client(route),
+            current: Routed::by(route, Unit::Request),
+            open: Vec::new(),
+            closed: Vec::new(),
+            closed_at: now.steady,
+            told_at: now.steady,
+            seen: ClientSet::new(now.steady),
+            bad: BadClients::default(),
+            recent: RecentClients::default(),
+            stable: [Latencies::default(), Latencies::default()],
+            stable_since: now.steady,
+        }
+    }
+
+    /// From now on requests are routed by this. Ends the ticks that are being counted; a new release forgets
+    /// which clients were bad.
+    pub fn set_route(&mut self, now: Now, route: &Route) {
+        self.by_client = by_client(route);
+        self.turn(now, Routed::by(route, self.unit()));
+    }
+
+    /// What a request that comes now is routed under, its unit included: in [`Unit::Request`] each request is
+    /// drawn for itself.
+    pub fn routed(&self) -> Routed {
+        self.current
+    }
+
+    /// Counts one outcome.
+    pub fn count(&mut self, outcome: &Outcome) {
+        if let Some(client) = outcome.client {
+            self.seen.insert(client, outcome.at.steady);
+        }
+        if outcome.side == Side::Stable
+            && outcome.bad.is_none()
+            && let Some(micros) = outcome.latency_us
+        {
+            self.observe_stable(outcome.at.steady, micros);
+        }
+        let (new_bad, error) = if outcome.bad.is_some() { self.evidence(outcome) } else { (false, false) };
+        let counts = self.open_for(outcome.routed).side(outcome.side);
+        let tick = &mut counts.tick;
+        tick.requests += 1;
+        tick.clients += u64::from(outcome.client.is_none_or(|client| counts.clients.insert(client)));
+        outcome.latency_us.iter().for_each(|micros| tick.latencies.observe(*micros));
+        if let Some(kind) = outcome.bad {
+            *tick.bad.entry(kind).or_default() += 1;
+            tick.new_bad += u64::from(new_bad);
+            tick.errors += u64::from(error);
+            tick.shielded += u64::from(outcome.shielded);
+            tick.seen += u64::from(outcome.seen);
+            tick.first_bad_at = Some(tick.first_bad_at.map_or(outcome.at.wall, |at| at.min(outcome.at.wall)));
+            tick.last_bad_at = tick.last_bad_at.max(Some(outcome.at.wall));
+        }
+    }
+
+    /// Ends the tick when it is due and returns what is ready, with `seq` and `gateway_run` still 0 (see
+    /// [`crate::ticks::Ring`]). `waiting` are the requests that wait for the canary's head.
+    pub fn close(&mut self, now: Now, waiting: u64) -> Vec<Tick> {
+        if now.steady.since(self.closed_at) >= TICK_INTERVAL {
+            self.seen.turn(now.steady);
+            self.turn(now, Routed { unit: self.unit(), ..self.current });
+            self.recent.forget(now.steady);
+            let watched = self.current.weight > Weight::NONE || waiting > 0;
+            let silent = now.steady.since(self.told_at) >= EMPTY_TICK_INTERVAL;
+            if self.closed.is_empty() && (watched || silent) {
+                let empty = Open::new(self.current).tick(&self.service, now, TICK_INTERVAL);
+                self.closed.push(empty);
+            }
+        }
+        if !self.closed.is_empty() {
+            self.told_at = now.steady;
+        }
+        self.closed.iter_mut().for_each(|tick| tick.canary_waiting = waiting);
+        std::mem::take(&mut self.closed)
+    }
+
+    /// How long a canary may take to begin its answer when nobody declared it, see [`shield::auto_after`].
+    pub fn auto_shield_after(&self) -> Millis {
+        let mut latencies = self.stable[0].clone();
+        latencies.add(&self.stable[1]);
+        shield::auto_after(&latencies)
+    }
+
+    /// The unit for requests that come now.
+    fn unit(&self) -> Unit {
+        if self.by_client && self.seen.is_enough() { Unit::Client } else { Unit::Request }
+    }
+
+    /// Ends what is being counted and goes on under `next`.
+    fn turn(&mut self, now: Now, next: Routed) {
+        let span = now.steady.since(self.closed_at);
+        let open = std::mem::take(&mut self.open);
+        self.closed.extend(open.into_iter().map(|open| open.tick(&self.service, now, span)));
+        self.closed_at = now.steady;
+        if next.release != self.current.release {
+            self.bad.clear();
+        }
+        self.current = next;
+    }
+
+    /// Whether a bad answer is a client's (or request's) first of the release, and whether it is one that the
+    /// guard counts.
+    fn evidence(&mut self, outcome: &Outcome) -> (bool, bool) {
+        let excused = outcome.routed.excused_until.is_some_and(|until| outcome.at.wall < until);
+        if excused && outcome.side == Side::Canary {
+            return (false, false);
+        }
+        let Some(client) = outcome.client else { return (true, true) };
+        let (first_of_arm, first_of_both) = self.recent.count(client, outcome.side, outcome.at.steady);
+        let first = match outcome.routed.unit {
+            Unit::Request => first_of_both,
+            // A late answer of an earlier release says nothing of this one's clients.
+            Unit::Client => outcome.routed.release == self.current.release && self.bad.insert(client),
+        };
+        (first, first_of_arm)
+    }
+
+    fn open_for(&mut self, routed: Routed) -> &mut Open {
+        let at = self.open.iter().position(|open| open.routed == routed).unwrap_or_else(|| {
+            self.open.push(Open::new(routed));
+            self.open.len() - 1
+        });
+        &mut self.open[at]
+    }
+
+    fn observe_stable(&mut self, now: Millis, micros: u64) {
+        if now.since(self.stable_since) >= LATENCY_WINDOW {
+            self.stable_since = now;
+            self.stable.swap(0, 1);
+            self.stable[0] = Latencies::default();
+        }
+        self.stable[0].observe(micros);
+    }
+}
+
+impl Open {
+    fn new(routed: Routed) -> Self {
+        Self { routed, stable: Counts::default(), canary: Counts::default() }
+    }
+
+    fn side(&mut self, side: Side) -> &mut Counts {
+        match side {
+            Side::Stable => &mut self.stable,
+            Side::Canary => &mut self.canary,
+        }
+    }
+
+    fn tick(self, service: &ServiceName, now: Now, span: Millis) -> Tick {
+        Tick {
+            service: service.clone(),
+            release: self.routed.release,
+            epoch: self.routed.epoch,
+            seq: 0,
+            gateway_run: 0,
+            at: now.wall,
+            span,
+            weight: self.routed.weight,
+            unit: self.routed.unit,
+            canary_waiting: 0,
+            stable: self.stable.tick,
+            canary: self.canary.tick,
+        }
+    }
+}
+
+fn by_client(route: &Route) -> bool {
+    route.sticky && route.identity != Identity::Request
+}

@@ -1,0 +1,148 @@
+//! Bounded sets of clients. Their numbers are hashes already, so the sets only mix them.
+
+use std::collections::{HashMap, HashSet};
+use std::hash::{BuildHasherDefault, Hasher};
+
+use hmsops_model::Millis;
+use hmsops_model::limits::{BAD_CLIENTS_MAX, CLIENTS_MIN};
+
+use crate::split::Side;
+
+/// Half of the time in which distinct clients are counted.
+const SEEN_WINDOW: Millis = Millis::from_secs(30);
+
+/// One client's bad answers count so often at most.
+const ERROR_SPACING: Millis = Millis(1000);
+
+/// Spreads numbers over a table; the odd factor is 2⁶⁴ divided by the golden ratio (Knuth, volume 3, §6.4).
+#[derive(Debug, Default, Clone)]
+pub(super) struct Mix(u64);
+
+impl Hasher for Mix {
+    fn finish(&self) -> u64 {
+        self.0
+    }
+    fn write(&mut self, bytes: &[u8]) {
+        bytes.iter().for_each(|byte| self.write_u64(self.0 ^ u64::from(*byte)));
+    }
+    fn write_u64(&mut self, n: u64) {
+        self.0 = n.wrapping_mul(0x9e37_79b9_7f4a_7c15);
+    }
+}
+
+type Build = BuildHasherDefault<Mix>;
+
+/// Distinct clients, at most [`BAD_CLIENTS_MAX`].
+#[derive(Debug, Default)]
+pub(super) struct Set(HashSet<u64, Build>);
+
+impl Set {
+    /// Whether the client is new. Past the bound nobody is.
+    pub(super) fn insert(&mut self, client: u64) -> bool {
+        self.0.len() < BAD_CLIENTS_MAX && self.0.insert(client)
+    }
+}
+
+/// Clients with a bad answer in this release.
+#[derive(Debug, Default)]
+pub(super) struct BadClients(Set);
+
+impl BadClients {
+    pub(super) fn insert(&mut self, client: u64) -> bool {
+        self.0.insert(client)
+    }
+
+    pub(super) fn clear(&mut self) {
+        self.0.0.clear();
+    }
+}
+
+/// Whether there were [`CLIENTS_MIN`] distinct clients in the last half to whole minute. Remembers no more
+/// than it needs to know that.
+#[derive(Debug)]
+pub(super) struct ClientSet {
+    now: Vec<u64>,
+    before: Vec<u64>,
+    since: Millis,
+}
+
+impl ClientSet {
+    pub(super) fn new(now: Millis) -> Self {
+        Self { now: Vec::with_capacity(CLIENTS_MIN), before: Vec::with_capacity(CLIENTS_MIN), since: now }
+    }
+
+    pub(super) fn insert(&mut self, client: u64, now: Millis) {
+        self.turn(now);
+        if self.now.len() < CLIENTS_MIN && !self.now.contains(&client) {
+            self.now.push(client);
+        }
+    }
+
+    pub(super) fn turn(&mut self, now: Millis) {
+        let age = now.since(self.since);
+        if age >= SEEN_WINDOW {
+            std::mem::swap(&mut self.now, &mut self.before);
+            self.now.clear();
+            self.since = now;
+            if age >= SEEN_WINDOW + SEEN_WINDOW {
+                self.before.clear();
+            }
+        }
+    }
+
+    pub(super) fn is_enough(&self) -> bool {
+        let only_before = self.before.iter().filter(|client| !self.now.contains(client)).count();
+        self.now.len() + only_before >= CLIENTS_MIN
+    }
+}
+
+/// When each client's last counted bad answers were.
+#[derive(Debug, Default)]
+pub(super) struct RecentClients {
+    at: HashMap<u64, Recent, Build>,
+    forgot_at: Millis,
+}
+
+#[derive(Debug, Default, Clone, Copy)]
+struct Recent {
+    stable: Option<Millis>,
+    canary: Option<Millis>,
+    both: Option<Millis>,
+}
+
+impl RecentClients {
+    /// Whether it is this client's first bad answer within a second at this arm, and at either arm. Past the
+    /// bound nobody's is.
+    pub(super) fn count(&mut self, client: u64, side: Side, now: Millis) -> (bool, bool) {
+        if self.at.len() >= BAD_CLIENTS_MAX && !self.at.contains_key(&client) {
+            return (false, false);
+        }
+        let recent = self.at.entry(client).or_default();
+        let arm = match side {
+            Side::Stable => &mut recent.stable,
+            Side::Canary => &mut recent.canary,
+        };
+        let counts = (is_over(*arm, now), is_over(recent.both, now));
+        if counts.0 {
+            *arm = Some(now);
+        }
+        if counts.1 {
+            recent.both = Some(now);
+        }
+        counts
+    }
+
+    /// Drops who can be counted again anyway.
+    pub(super) fn forget(&mut self, now: Millis) {
+        if now.since(self.forgot_at) >= ERROR_SPACING {
+            self.forgot_at = now;
+            self.at.retain(|_, recent| {
+                ![recent.stable, recent.canary, recent.both].into_iter().all(|at| is_over(at, now))
+            });
+        }
+    }
+}
+
+fn is_over(at: Option<Millis>, now: Millis) -> bool {
+    at.is_none_or(|at| now.since(at) >= ERROR_SPACING)
+}

@@ -1,0 +1,215 @@
+use hmsops_model::route::{Arm, CanaryArm};
+use hmsops_model::{BadKind, Version};
+use proptest::prelude::*;
+
+use super::*;
+
+fn now(ms: u64) -> Now {
+    Now { wall: UnixMillis(1_900_000_000_000 + ms as i64), steady: Millis(ms) }
+}
+
+fn arm(version: &str) -> Arm {
+    Arm { version: Version::new(version).unwrap(), upstreams: Vec::new() }
+}
+
+fn route(epoch: u64, release: u64, weight: u16) -> Route {
+    Route {
+        service: ServiceName::new("portal").unwrap(),
+        host: None,
+        epoch,
+        stable: arm("1"),
+        canary: Some(CanaryArm {
+            release: ReleaseId(release),
+            arm: arm("2"),
+            weight: Weight::from_bp(weight).unwrap(),
+            salt: 1,
+            shield_after: None,
+            excused_until: None,
+        }),
+        identity: Identity::Cookie("session".to_owned()),
+        sticky: true,
+        bad: Vec::new(),
+    }
+}
+
+/// A fold that has seen enough clients to go by them, at 1 s.
+fn by_clients() -> Fold {
+    let mut fold = Fold::new(now(0), &route(1, 42, 100));
+    (0..20).for_each(|client| fold.count(&good(&fold, 0, Some(1000 + client))));
+    fold.close(now(1000), 0);
+    assert_eq!(fold.routed().unit, Unit::Client);
+    fold
+}
+
+fn good(fold: &Fold, ms: u64, client: Option<u64>) -> Outcome {
+    Outcome {
+        at: now(ms),
+        routed: fold.routed(),
+        side: Side::Stable,
+        client,
+        latency_us: Some(1000),
+        bad: None,
+        shielded: false,
+        seen: false,
+    }
+}
+
+fn bad(fold: &Fold, ms: u64, side: Side, client: Option<u64>) -> Outcome {
+    Outcome { side, bad: Some(BadKind::Status), seen: true, ..good(fold, ms, client) }
+}
+
+fn total(ticks: &[Tick]) -> (ArmTick, ArmTick) {
+    let mut sum = (ArmTick::default(), ArmTick::default());
+    for tick in ticks {
+        sum.0.add(&tick.stable);
+        sum.1.add(&tick.canary);
+    }
+    sum
+}
+
+#[test]
+fn a_client_is_new_bad_once_a_release_over_both_arms() {
+    let mut fold = by_clients();
+    for ms in [1000, 1500, 2000, 9000] {
+        fold.count(&bad(&fold, ms, Side::Canary, Some(7)));
+    }
+    fold.count(&bad(&fold, 9000, Side::Stable, Some(7)));
+    fold.count(&bad(&fold, 9000, Side::Canary, Some(8)));
+    let (stable, canary) = total(&fold.close(now(9100), 0));
+    assert_eq!((canary.new_bad, canary.n_bad(), canary.errors), (2, 5, 4), "1500 is within a second of 1000");
+    assert_eq!((stable.new_bad, stable.errors), (0, 1));
+    fold.set_route(now(9200), &route(2, 42, 2500));
+    fold.count(&bad(&fold, 11_000, Side::Canary, Some(7)));
+    assert_eq!(total(&fold.close(now(11_100), 0)).1.new_bad, 0, "a new weight is the same release");
+    fold.set_route(now(11_200), &route(3, 43, 100));
+    fold.count(&bad(&fold, 13_000, Side::Canary, Some(7)));
+    assert_eq!(total(&fold.close(now(13_100), 0)).1.new_bad, 1, "a new release counts anew");
+}
+
+#[test]
+fn below_twenty_clients_requests_count_and_one_client_once_a_second() {
+    let mut fold = Fold::new(now(0), &route(1, 42, 100));
+    (0..19).for_each(|client| fold.count(&good(&fold, 0, Some(client))));
+    fold.close(now(100), 0);
+    assert_eq!(fold.routed().unit, Unit::Request);
+    for ms in [100, 600, 1100, 1600] {
+        fold.count(&bad(&fold, ms, Side::Canary, Some(7)));
+    }
+    fold.count(&bad(&fold, 1600, Side::Canary, None));
+    fold.count(&bad(&fold, 1600, Side::Canary, None));
+    let (_, canary) = total(&fold.close(now(1700), 0));
+    assert_eq!((canary.new_bad, canary.errors, canary.n_bad(), canary.clients), (4, 4, 6, 3));
+}
+
+#[test]
+fn clients_are_forgotten_after_a_minute_without_them() {
+    let mut fold = by_clients();
+    fold.count(&good(&fold, 31_000, Some(1)));
+    fold.close(now(31_000), 0);
+    assert_eq!(fold.routed().unit, Unit::Client);
+    fold.close(now(62_000), 0);
+    assert_eq!(fold.routed().unit, Unit::Request);
+}
+
+#[test]
+fn requests_are_the_unit_where_clients_are_unknown_or_move() {
+    for (identity, sticky) in [(Identity::Request, true), (Identity::Xff, false)] {
+        let mut fold = Fold::new(now(0), &Route { identity, sticky, ..route(1, 42, 100) });
+        (0..100).for_each(|client| fold.count(&good(&fold, 0, Some(client))));
+        fold.close(now(100), 0);
+        assert_eq!(fold.routed().unit, Unit::Request);
+    }
+}
+
+#[test]
+fn what_a_fresh_arm_fails_is_shown_but_no_evidence() {
+    let mut route = route(1, 42, 100);
+    route.canary.as_mut().unwrap().excused_until = Some(now(2000).wall);
+    let mut fold = Fold::new(now(0), &route);
+    fold.count(&bad(&fold, 1999, Side::Canary, Some(1)));
+    fold.count(&bad(&fold, 1999, Side::Stable, Some(2)));
+    fold.count(&bad(&fold, 2000, Side::Canary, Some(1)));
+    let (stable, canary) = total(&fold.close(now(2100), 0));
+    assert_eq!((canary.new_bad, canary.errors, canary.n_bad(), canary.seen), (1, 1, 2, 2));
+    assert_eq!(canary.first_bad_at, Some(now(1999).wall));
+    assert_eq!(canary.last_bad_at, Some(now(2000).wall));
+    assert_eq!((stable.new_bad, stable.errors), (1, 1));
+}
+
+/// A late answer is counted under the weight its request was drawn with.
+#[test]
+fn outcomes_belong_to_the_epoch_they_were_routed_under() {
+    let mut fold = by_clients();
+    let late = bad(&fold, 1300, Side::Canary, Some(1));
+    fold.count(&good(&fold, 1050, Some(2)));
+    fold.set_route(now(1100), &route(2, 42, 2500));
+    fold.count(&late);
+    fold.count(&good(&fold, 1350, Some(3)));
+    let ticks = fold.close(now(1400), 3);
+    let of = |epoch| ticks.iter().filter(move |tick| tick.epoch == epoch).collect::<Vec<_>>();
+    assert_eq!(of(1).len(), 2, "one ended by the change, one for what came late");
+    assert!(of(1).iter().all(|tick| tick.weight.bp() == 100));
+    assert_eq!(of(1).iter().map(|tick| tick.canary.new_bad).sum::<u64>(), 1);
+    assert_eq!(of(2).iter().map(|tick| (tick.stable.requests, tick.weight.bp())).collect::<Vec<_>>(), [(1, 2500)]);
+    assert!(ticks.iter().all(|tick| tick.canary_waiting == 3));
+}
+
+#[test]
+fn ticks_come_each_100_ms_with_a_canary_and_each_second_without() {
+    let count = |weight| {
+        let mut fold = Fold::new(now(0), &route(1, 42, weight));
+        (1..=2000).step_by(10).map(|ms| fold.close(now(ms), 0).len()).sum::<usize>()
+    };
+    assert!((18..=20).contains(&count(100)), "{}", count(100));
+    assert!((1..=2).contains(&count(0)), "{}", count(0));
+}
+
+#[test]
+fn the_canary_is_waited_for_by_what_stable_took_in_the_last_minute() {
+    let mut fold = by_clients();
+    (0..1000).for_each(|_| fold.count(&Outcome { latency_us: Some(1_000_000), ..good(&fold, 1000, None) }));
+    assert!((3000..=3600).contains(&fold.auto_shield_after().0), "{}", fold.auto_shield_after());
+    for ms in [32_000, 63_000] {
+        fold.count(&good(&fold, ms, None));
+    }
+    assert_eq!(fold.auto_shield_after(), shield::SHIELD_AFTER_MIN);
+}
+
+proptest! {
+    /// Nothing is lost or counted twice, whatever comes in which order.
+    #[test]
+    fn ticks_sum_to_what_was_counted(
+        events in prop::collection::vec((0..300_u64, 0..3_u8, prop::option::of(0..40_u64), any::<bool>(), 0..20_u8), 1..300)
+    ) {
+        let mut fold = Fold::new(now(0), &route(1, 1, 100));
+        let (mut ms, mut epoch, mut ticks) = (0, 1, Vec::new());
+        let (mut requests, mut n_bad) = (0, 0);
+        for (step, what, client, canary, turn) in events {
+            ms += step;
+            let side = if canary { Side::Canary } else { Side::Stable };
+            let outcome = match what {
+                0 => bad(&fold, ms, side, client),
+                _ => Outcome { side, ..good(&fold, ms, client) },
+            };
+            if turn == 0 {
+                epoch += 1;
+                fold.set_route(now(ms), &route(epoch, epoch / 2, 100));
+            }
+            fold.count(&outcome);
+            requests += 1;
+            n_bad += u64::from(what == 0);
+            ticks.extend(fold.close(now(ms), 0));
+        }
+        ticks.extend(fold.close(now(ms + 100), 0));
+        let (stable, canary) = total(&ticks);
+        prop_assert_eq!(stable.requests + canary.requests, requests);
+        prop_assert_eq!(stable.n_bad() + canary.n_bad(), n_bad);
+        for tick in &ticks {
+            for arm in [&tick.stable, &tick.canary] {
+                prop_assert!(arm.new_bad <= arm.n_bad() && arm.errors <= arm.n_bad());
+                prop_assert!(arm.clients <= arm.requests && arm.seen <= arm.n_bad());
+                prop_assert_eq!(arm.latencies.count(), arm.requests);
+            }
+        }
+    }
+}

@@ -1,0 +1,322 @@
+//! The data plane with its sockets: HTTP/1.1 on both sides, one route table, one tower.
+//!
+//! The binary's `hmsops gateway` builds [`GatewayOptions`] from its flags, with the machine's clock and the
+//! data folder's disk, and awaits [`run`] on a multi-threaded tokio runtime; what it returns is printed and is
+//! exit code 1. It ends with `Ok` on SIGTERM, SIGINT or the tower's `shutdown`, after requests in flight are
+//! done or the drain time is over. It does not end when the process that started it does.
+//!
+//! ```text
+//!  client ──▶ serve ──▶ carry ──▶ upstream ──▶ stable or canary
+//!                │        │ receipt                       ▲
+//!                │        ▼                               │ table (one pointer)
+//!                │      book (fold, budget) ──ticks──▶ conductor ◀──▶ link ◀──▶ tower
+//! ```
+
+mod answer;
+mod carry;
+mod clock;
+mod conductor;
+mod head;
+mod holder;
+mod keeper;
+mod link;
+mod receipt;
+mod serve;
+mod table;
+mod tunnel;
+mod upload;
+mod upstream;
+
+use std::io;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use arc_swap::ArcSwap;
+use hmsops_disk::Disk;
+use hmsops_model::Millis;
+use hmsops_model::limits::GATEWAY_RETREAT_AFTER;
+use tokio::net::{TcpListener, UnixListener};
+use tokio::sync::{mpsc, watch};
+
+pub use clock::{Clock, MachineClock};
+
+use crate::routes::{Routes, Silence};
+use conductor::Conductor;
+use keeper::Keeper;
+use table::Table;
+
+/// The longest head of a request or answer, in bytes.
+pub const HEAD_BYTES_MAX: usize = 64 << 10;
+
+/// The most fields in a head.
+pub const HEAD_FIELDS_MAX: usize = 100;
+
+/// Client connections at a time; further ones wait to be accepted.
+pub const CONNECTIONS_MAX: usize = 10_000;
+
+/// The largest state file that is read: [`crate::routes::ROUTES_MAX`] routes of some kilobytes.
+pub const STATE_BYTES_MAX: usize = 64 << 20;
+
+/// How long requests in flight may take after SIGTERM.
+const STOP_DRAIN: Duration = Duration::from_secs(10);
+
+/// After a connection could not be accepted (no file descriptors are left, say).
+const ACCEPT_PAUSE: Duration = Duration::from_millis(20);
+
+/// What a gateway needs to run.
+pub struct GatewayOptions {
+    /// Its name in `hmsops.yaml`.
+    pub name: String,
+    /// Where it takes requests. Port 0: any free one, see [`Gateway::listen`].
+    pub listen: SocketAddr,
+    /// The unix socket it makes for its tower. At most 107 bytes; mode 0600.
+    pub socket: PathBuf,
+    /// Where its state is kept.
+    pub disk: Arc<dyn Disk>,
+    /// The state's file on that disk.
+    pub state: String,
+    /// Where it reads the time.
+    pub clock: Arc<dyn Clock>,
+    /// It takes canary traffic back after so long without a word from its tower.
+    pub retreat_after: Millis,
+    /// How long it waits for others.
+    pub limits: Limits,
+}
+
+impl GatewayOptions {
+    /// With the machine's clock and the usual limits.
+    pub fn new(name: &str, listen: SocketAddr, socket: PathBuf, disk: Arc<dyn Disk>, state: &str) -> Self {
+        Self {
+            name: name.to_owned(),
+            listen,
+            socket,
+            disk,
+            state: state.to_owned(),
+            clock: Arc::new(MachineClock),
+            retreat_after: GATEWAY_RETREAT_AFTER,
+            limits: Limits::default(),
+        }
+    }
+}
+
+/// How long a gateway waits for others.
+#[derive(Debug, Clone, Copy)]
+pub struct Limits {
+    /// For a connection to an arm.
+    pub connect: Duration,
+    /// For an arm's head, once the request is sent.
+    pub head: Duration,
+    /// For an arm to go on within a body.
+    pub pause: Duration,
+    /// For a client to go on within its body.
+    pub upload: Duration,
+    /// For a client's head, from the moment its connection is free for one.
+    pub client_head: Duration,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            connect: Duration::from_millis(250),
+            head: Duration::from_secs(30),
+            pause: Duration::from_secs(60),
+            upload: Duration::from_secs(30),
+            client_head: Duration::from_secs(10),
+        }
+    }
+}
+
+/// Why a gateway could not start.
+#[derive(Debug, thiserror::Error)]
+pub enum GatewayError {
+    /// Someone else listens there.
+    #[error(
+        "cannot listen on `{address}`: the port is held by {}; stop it, or choose another with `--listen` \
+         or `gateways: {{{name}: {{listen: …}}}}`",
+        holder.as_deref().unwrap_or("a process that can't be looked into")
+    )]
+    PortTaken {
+        /// The address.
+        address: SocketAddr,
+        /// The gateway.
+        name: String,
+        /// Who has it, if that could be found out.
+        holder: Option<String>,
+    },
+    /// The address can't be listened on.
+    #[error("cannot listen on `{address}`; choose another address with `--listen`")]
+    Listen {
+        /// The address.
+        address: SocketAddr,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// The socket for the tower can't be made.
+    #[error("cannot {doing} the tower's socket `{}`; its folder must be there and its path shorter than 108 bytes", path.display())]
+    Socket {
+        /// The socket.
+        path: PathBuf,
+        /// What was being tried.
+        doing: &'static str,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// Another gateway answers on the socket.
+    #[error("a gateway is already running on `{}`; stop it, or choose another socket", path.display())]
+    AlreadyRunning {
+        /// The socket.
+        path: PathBuf,
+    },
+    /// No thread or signal handler could be had.
+    #[error("cannot start a thread or signal handler")]
+    Thread {
+        /// What the system said.
+        source: io::Error,
+    },
+    /// The system gave no random numbers.
+    #[error("cannot draw a random number: {0}")]
+    Random(String),
+}
+
+/// What all requests share.
+pub(crate) struct Plane {
+    table: ArcSwap<Table>,
+    clock: Arc<dyn Clock>,
+    limits: Limits,
+    /// Keys the numbers of clients, so that nobody can choose theirs.
+    secret: u64,
+    counters: Counters,
+}
+
+/// What happened since the start.
+#[derive(Debug, Default)]
+struct Counters {
+    connections: AtomicU64,
+    requests: AtomicU64,
+    /// Requests that stable answered for the canary.
+    shields: AtomicU64,
+    /// Answers that are the gateway's own.
+    own_answers: AtomicU64,
+}
+
+fn count(counter: &AtomicU64) {
+    counter.fetch_add(1, Ordering::Relaxed);
+}
+
+/// A gateway that has its sockets and its state, and takes no requests yet.
+pub struct Gateway {
+    options: GatewayOptions,
+    listener: TcpListener,
+    listen: SocketAddr,
+    towers: UnixListener,
+    routes: Routes,
+    keeper: Keeper,
+}
+
+/// Runs a gateway until SIGTERM, SIGINT or its tower ends it.
+pub async fn run(options: GatewayOptions) -> Result<(), GatewayError> {
+    use tokio::signal::unix::{SignalKind, signal};
+    let failed = |source| GatewayError::Thread { source };
+    let mut terminate = signal(SignalKind::terminate()).map_err(failed)?;
+    let mut interrupt = signal(SignalKind::interrupt()).map_err(failed)?;
+    let gateway = Gateway::bind(options).await?;
+    gateway
+        .serve(async move {
+            tokio::select! {
+                _ = terminate.recv() => {}
+                _ = interrupt.recv() => {}
+            }
+        })
+        .await
+}
+
+impl Gateway {
+    /// Takes the sockets and reads the state. What was a canary's traffic is stable's until the tower says
+    /// otherwise.
+    pub async fn bind(options: GatewayOptions) -> Result<Self, GatewayError> {
+        // The socket first: a second gateway of this name is told so rather than that its port is taken.
+        let towers = link::listen(&options.socket)?;
+        let address = options.listen;
+        let listener = TcpListener::bind(address).await.map_err(|source| match source.kind() {
+            io::ErrorKind::AddrInUse => {
+                GatewayError::PortTaken { address, name: options.name.clone(), holder: holder::holder(address) }
+            }
+            _ => GatewayError::Listen { address, source },
+        })?;
+        let listen = listener.local_addr().map_err(|source| GatewayError::Listen { address, source })?;
+        let routes = load(options.disk.as_ref(), &options.state);
+        let keeper = Keeper::start(Arc::clone(&options.disk), options.state.clone())?;
+        Ok(Self { options, listener, listen, towers, routes, keeper })
+    }
+
+    /// Where it takes requests.
+    pub fn listen(&self) -> SocketAddr {
+        self.listen
+    }
+
+    /// Serves until `stop` comes or the tower says so, then finishes what runs within the drain time.
+    pub async fn serve(self, stop: impl Future<Output = ()> + Send) -> Result<(), GatewayError> {
+        let Self { options, listener, listen, towers, routes, keeper } = self;
+        let (gateway_run, secret) = (random()?, random()?);
+        let plane = Arc::new(Plane {
+            table: ArcSwap::default(),
+            clock: options.clock,
+            limits: options.limits,
+            secret,
+            counters: Counters::default(),
+        });
+        let (stopping, stopped) = watch::channel(None);
+        let stopping = Arc::new(stopping);
+        let (end, ended) = watch::channel(false);
+        let silence = Silence::new(plane.clock.now().steady, options.retreat_after);
+        let identity = conductor::Identity { name: options.name, gateway_run, listen: listen.to_string() };
+        let conductor =
+            Conductor::new(Arc::clone(&plane), identity, routes, silence, keeper, Arc::clone(&stopping));
+        let (events, heard) = mpsc::channel(link::EVENTS_MAX);
+        let towers = tokio::spawn(link::accept(towers, events));
+        let conductor = tokio::spawn(conductor.run(heard, ended));
+        let serving = serve::serve(Arc::clone(&plane), listener, stopped);
+        let mut serving = std::pin::pin!(serving);
+        tokio::select! {
+            () = &mut serving => {}
+            () = stop => {
+                stopping.send_replace(Some(STOP_DRAIN));
+                serving.await;
+            }
+        }
+        // Both end by themselves when told; a panic of theirs has been logged by the runtime.
+        let _ = end.send(true);
+        let _ = conductor.await;
+        towers.abort();
+        let _ = rustix::fs::unlink(&options.socket);
+        tracing::info!(counters = ?plane.counters, "the gateway ends");
+        Ok(())
+    }
+}
+
+/// The routes as kept, without canaries. A state that can't be read is put aside and said: users are served again
+/// as soon as a tower sets its routes, and the tower's ledger knows what it took back.
+fn load(disk: &dyn Disk, file: &str) -> Routes {
+    let loaded = match disk.exists(file) {
+        Ok(false) => return Routes::default(),
+        Ok(true) => disk.read(file, STATE_BYTES_MAX),
+        Err(error) => Err(error),
+    };
+    let error: Box<dyn std::error::Error> = match loaded.map(|bytes| Routes::load(&bytes)) {
+        Ok(Ok(routes)) => return routes,
+        Ok(Err(error)) => error.into(),
+        Err(error) => error.into(),
+    };
+    tracing::error!(file, error = error.as_ref(), "cannot read the gateway's state; it starts without routes");
+    if let Err(error) = disk.rename(file, &format!("{file}.unreadable")) {
+        tracing::error!(file, %error, "cannot put the unreadable state aside");
+    }
+    Routes::default()
+}
+
+fn random() -> Result<u64, GatewayError> {
+    getrandom::u64().map_err(|error| GatewayError::Random(error.to_string()))
+}

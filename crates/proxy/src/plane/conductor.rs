@@ -1,0 +1,335 @@
+//! The one task that changes routes: it obeys the tower, watches for its silence, closes ticks, and says when a
+//! canary is drained. Requests never wait for it; they read the table it stores.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use hmsops_model::limits::TICK_INTERVAL;
+use hmsops_model::{ReleaseId, ServiceName, Weight};
+use hmsops_wire::gateway::{FromGateway, PROTOCOL, RetreatBy, ToGateway};
+use tokio::sync::{mpsc, watch};
+use tokio::time::MissedTickBehavior;
+
+use super::Plane;
+use super::keeper::Keeper;
+use super::link::{Event, Link};
+use super::table::{Served, Service, Table, Trial};
+use super::upstream::Upstreams;
+use crate::routes::{Routes, Silence};
+use crate::ticks::Ring;
+
+/// Intervals in a row without a request at a canary of weight 0 before it counts as drained: a request that
+/// read the table before it changed has announced itself by then.
+const QUIET_MIN: u32 = 2;
+
+/// Intervals between two looks at idle connections.
+const REAP_EVERY: u64 = 10;
+
+/// What the tower says is still to be written after the end may take so long.
+const FAREWELL_MAX: Duration = Duration::from_secs(1);
+
+/// How the process is known to its tower.
+pub(super) struct Identity {
+    pub(super) name: String,
+    pub(super) gateway_run: u64,
+    pub(super) listen: String,
+}
+
+/// Changes routes and keeps count.
+pub(super) struct Conductor {
+    plane: Arc<Plane>,
+    identity: Identity,
+    routes: Routes,
+    served: BTreeMap<ServiceName, Arc<Served>>,
+    upstreams: Upstreams,
+    ring: Ring,
+    silence: Silence,
+    keeper: Keeper,
+    tower: Option<Link>,
+    /// Canaries whose drain is to be told, with the quiet intervals seen.
+    draining: BTreeMap<ReleaseId, Draining>,
+    intervals: u64,
+    stop: Arc<watch::Sender<Option<Duration>>>,
+}
+
+struct Draining {
+    service: ServiceName,
+    trial: Arc<Trial>,
+    quiet: u32,
+    is_told: bool,
+}
+
+impl Conductor {
+    pub(super) fn new(
+        plane: Arc<Plane>,
+        identity: Identity,
+        routes: Routes,
+        silence: Silence,
+        keeper: Keeper,
+        stop: Arc<watch::Sender<Option<Duration>>>,
+    ) -> Self {
+        let mut conductor = Self {
+            plane,
+            ring: Ring::new(identity.gateway_run),
+            identity,
+            routes: Routes::default(),
+            served: BTreeMap::new(),
+            upstreams: Upstreams::default(),
+            silence,
+            keeper,
+            tower: None,
+            draining: BTreeMap::new(),
+            intervals: 0,
+            stop,
+        };
+        let services: Vec<_> = routes.iter().map(|route| route.service.clone()).collect();
+        conductor.routes = routes;
+        services.iter().for_each(|service| conductor.serve(service));
+        conductor.publish();
+        conductor
+    }
+
+    /// Works until `ended`, then says what is left to say.
+    pub(super) async fn run(mut self, mut events: mpsc::Receiver<Event>, mut ended: watch::Receiver<bool>) {
+        let mut interval = tokio::time::interval(Duration::from_millis(TICK_INTERVAL.0));
+        interval.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        loop {
+            tokio::select! {
+                biased;
+                _ = ended.wait_for(|ended| *ended) => break,
+                Some(event) = events.recv() => self.hear(event),
+                _ = interval.tick() => self.turn(),
+            }
+            self.send_ticks();
+        }
+        // The last tick may be younger than an interval.
+        tokio::time::sleep(Duration::from_millis(TICK_INTERVAL.0)).await;
+        self.close_ticks();
+        self.send_ticks();
+        if let Some(tower) = self.tower.take() {
+            let _ = tokio::time::timeout(FAREWELL_MAX, tower.finish()).await;
+        }
+    }
+
+    fn hear(&mut self, event: Event) {
+        match event {
+            Event::Connected(link) => self.greet(link),
+            Event::Heard(id, message) if self.tower.as_ref().is_some_and(|tower| tower.id == id) => {
+                self.silence.heard(self.plane.clock.now().steady);
+                self.obey(message);
+            }
+            Event::Gone(id) if self.tower.as_ref().is_some_and(|tower| tower.id == id) => self.tower = None,
+            Event::Heard(..) | Event::Gone(_) => {}
+        }
+    }
+
+    fn greet(&mut self, link: Link) {
+        self.tower = Some(link);
+        self.ring.resend();
+        self.draining.values_mut().for_each(|draining| draining.is_told = false);
+        self.say(FromGateway::Hello {
+            protocol: PROTOCOL,
+            name: self.identity.name.clone(),
+            gateway_run: self.identity.gateway_run,
+            pid: std::process::id(),
+            listen: self.identity.listen.clone(),
+            routes: self.routes.states(),
+        });
+        self.routes.own_retreats().into_iter().for_each(|retreat| self.say(retreat));
+    }
+
+    fn obey(&mut self, message: ToGateway) {
+        match message {
+            ToGateway::Set { route } => {
+                let service = route.service.clone();
+                let (answer, is_changed) = self.routes.set(route);
+                self.change(&service, is_changed);
+                self.say(answer);
+            }
+            ToGateway::Remove { service, epoch } => {
+                let (answer, is_changed) = self.routes.remove(service.clone(), epoch);
+                self.change(&service, is_changed);
+                self.say(answer);
+            }
+            ToGateway::Retreat { service, release } => {
+                let at = self.plane.clock.now().wall;
+                let (answer, is_changed) = self.routes.retreat(&service, release, RetreatBy::Tower, at);
+                self.change(&service, is_changed);
+                self.wake(release);
+                self.say(answer);
+            }
+            ToGateway::Ping => self.say(FromGateway::Pong),
+            ToGateway::TickAck { gateway_run, seq } => self.ring.acknowledge(gateway_run, seq),
+            ToGateway::Shutdown { drain_ms } => {
+                self.stop.send_if_modified(|stop| {
+                    stop.get_or_insert(Duration::from_millis(drain_ms));
+                    true
+                });
+            }
+            ToGateway::Hello { tower_run, .. } => tracing::info!(tower_run, "a tower is here"),
+            ToGateway::Unknown => {}
+        }
+    }
+
+    /// Puts one service's route into force: first for requests, then on disk.
+    fn change(&mut self, service: &ServiceName, is_changed: bool) {
+        if is_changed {
+            self.serve(service);
+            self.publish();
+            self.keep();
+        }
+    }
+
+    fn serve(&mut self, service: &ServiceName) {
+        let now = self.plane.clock.now();
+        let before = self.served.get(service).cloned();
+        let Some(route) = self.routes.get(service).cloned() else {
+            self.served.remove(service);
+            before.iter().for_each(|before| self.drain(before));
+            return;
+        };
+        let known = before.as_ref().map(|before| Arc::clone(&before.service));
+        let known = known.unwrap_or_else(|| Arc::new(Service::new(now, &route)));
+        {
+            let mut book = known.book();
+            book.fold.set_route(now, &route);
+            known.publish(&book.fold);
+        }
+        let weight = route.canary.as_ref().map_or(Weight::NONE, |canary| canary.weight);
+        let served = Arc::new(Served::new(route, before.as_deref(), known, &mut self.upstreams));
+        self.served.insert(service.clone(), Arc::clone(&served));
+        before.iter().for_each(|before| self.drain(before));
+        self.drain(&served);
+        if weight > Weight::NONE
+            && let Some(trial) = &served.trial
+        {
+            self.draining.remove(&trial.release);
+        }
+    }
+
+    /// Begins to watch a route's canary for its last request.
+    fn drain(&mut self, served: &Served) {
+        if let Some(trial) = &served.trial {
+            let (service, trial) = (served.route.service.clone(), Arc::clone(trial));
+            let draining = Draining { service, trial, quiet: 0, is_told: false };
+            self.draining.entry(draining.trial.release).or_insert(draining);
+        }
+    }
+
+    /// One pointer store: from here on requests go by the new routes.
+    fn publish(&self) {
+        self.plane.table.store(Arc::new(Table::new(&self.served)));
+    }
+
+    fn keep(&self) {
+        match self.routes.keep() {
+            Ok(bytes) => self.keeper.keep(bytes),
+            Err(error) => tracing::error!(%error, "cannot write the gateway's routes"),
+        }
+    }
+
+    /// Sends the requests that wait for a retreated canary to stable.
+    fn wake(&self, release: ReleaseId) {
+        let serving = self.served.values().filter_map(|served| served.trial.as_ref());
+        let leaving = self.draining.values().map(|draining| &draining.trial);
+        serving.chain(leaving).filter(|trial| trial.release == release).for_each(|trial| trial.retreat());
+    }
+
+    /// What is due each interval.
+    fn turn(&mut self) {
+        self.intervals += 1;
+        let now = self.plane.clock.now();
+        if self.silence.is_over(now.steady) && self.routes.is_watching() {
+            self.retreat_all();
+        }
+        self.close_ticks();
+        self.tell_drained();
+        if self.intervals.is_multiple_of(REAP_EVERY) {
+            self.upstreams.reap();
+        }
+    }
+
+    fn retreat_all(&mut self) {
+        let told = self.routes.retreat_all(self.plane.clock.now().wall);
+        for message in &told {
+            if let FromGateway::Retreated { service, .. } = message {
+                self.serve(service);
+            }
+        }
+        self.publish();
+        for message in told {
+            if let FromGateway::Retreated { service, release, .. } = &message {
+                tracing::warn!(%service, %release, "no tower is heard: the canary has no traffic any more");
+                self.wake(*release);
+            }
+            self.say(message);
+        }
+        self.keep();
+    }
+
+    fn close_ticks(&mut self) {
+        let now = self.plane.clock.now();
+        for served in self.served.values() {
+            let waiting = served.trial.as_ref().map_or(0, |trial| trial.waiting.load(Ordering::SeqCst));
+            let ticks = {
+                let mut book = served.service.book();
+                let ticks = book.fold.close(now, waiting);
+                if !ticks.is_empty() {
+                    served.service.publish(&book.fold);
+                }
+                ticks
+            };
+            // Without a tower there is nobody to be told that nothing happened.
+            let is_heard = self.tower.is_some();
+            let kept = ticks.into_iter().filter(|tick| is_heard || tick.stable.requests + tick.canary.requests > 0);
+            kept.for_each(|tick| self.ring.push(tick));
+        }
+    }
+
+    fn tell_drained(&mut self) {
+        let mut drained = Vec::new();
+        for (release, draining) in &mut self.draining {
+            let is_quiet = draining.trial.open.load(Ordering::SeqCst) == 0;
+            draining.quiet = if is_quiet { draining.quiet.saturating_add(1) } else { 0 };
+            if draining.quiet >= QUIET_MIN && !draining.is_told && self.tower.is_some() {
+                draining.is_told = true;
+                drained.push(FromGateway::Drained { service: draining.service.clone(), release: *release });
+            }
+        }
+        drained.into_iter().for_each(|message| self.say(message));
+        let routed = |draining: &Draining| {
+            let served = self.served.get(&draining.service);
+            served.and_then(|served| served.trial.as_ref()).is_some_and(|trial| Arc::ptr_eq(trial, &draining.trial))
+        };
+        let done: Vec<_> =
+            self.draining.iter().filter(|(_, d)| d.is_told && !routed(d)).map(|(release, _)| *release).collect();
+        done.iter().for_each(|release| drop(self.draining.remove(release)));
+    }
+
+    fn say(&mut self, message: FromGateway) {
+        if let Some(tower) = &self.tower
+            && tower.out.try_send(message).is_err()
+        {
+            // It does not read. When it calls again, the greeting says all that matters.
+            tracing::warn!("the tower does not listen; its connection is closed");
+            self.tower = None;
+        }
+    }
+
+    fn send_ticks(&mut self) {
+        let Some(tower) = &self.tower else { return };
+        while let Some(tick) = self.ring.next_unsent() {
+            // Room is left for what must not wait.
+            if tower.out.capacity() <= tower.out.max_capacity() / 2 {
+                return;
+            }
+            let seq = tick.seq;
+            if tower.out.try_send(FromGateway::Tick(tick.clone())).is_err() {
+                return;
+            }
+            self.ring.sent(seq);
+        }
+    }
+}
