@@ -67,9 +67,9 @@ pub fn kind_of(text: &str) -> Kind {
     for (kind, shape, _) in &KINDS {
         let score: usize = keys
             .iter()
-            .map(|key| match shape.names().any(|name| name == key) {
-                true => 3,
-                false => usize::from(nearest(key, shape.names()).is_some()),
+            .map(|key| {
+                let exact = shape.names().any(|name| name == key);
+                if exact { 3 } else { usize::from(nearest(key, shape.names()).is_some()) }
             })
             .sum();
         if score > best.0 {

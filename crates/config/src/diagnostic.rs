@@ -54,6 +54,24 @@ pub struct Checked<T> {
     pub diagnostics: Vec<Diagnostic>,
 }
 
+/// Why one value is not what it should be, and which of its characters are to blame.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{message}")]
+pub struct TextError {
+    /// What is wrong, in one sentence.
+    pub message: String,
+    /// What would be right.
+    pub hint: String,
+    /// The first character that is meant, from 0.
+    pub offset: usize,
+    /// How many characters are meant.
+    pub width: usize,
+}
+
+/// A value was refused, and why has been said.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Refused;
+
 /// A place in the text: so many characters of one line.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Span {

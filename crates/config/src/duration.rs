@@ -2,6 +2,8 @@
 
 use hmsops_model::Millis;
 
+use crate::diagnostic::TextError;
+
 /// The longest span that is read: a hundred years.
 const DURATION_MAX: Millis = Millis(36_525 * 86_400_000);
 
@@ -9,23 +11,9 @@ const DURATION_MAX: Millis = Millis(36_525 * 86_400_000);
 const UNITS: &[(&[&str], u64)] =
     &[(&["d"], 86_400_000), (&["h"], 3_600_000), (&["min", "m"], 60_000), (&["s"], 1000), (&["ms"], 1)];
 
-/// Why a text is no span of time, and which of its characters are to blame.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("{message}")]
-pub struct DurationError {
-    /// What is wrong, in one sentence.
-    pub message: String,
-    /// What would be right.
-    pub hint: String,
-    /// The first character that is meant, from 0.
-    pub offset: usize,
-    /// How many characters are meant.
-    pub width: usize,
-}
-
 /// Reads a span of time: numbers with the units `ms`, `s`, `m` or `min`, `h`, `d`, longest unit first, blanks
 /// allowed. One number alone may have decimals as long as whole milliseconds come out. At most 100 years.
-pub fn parse_duration(text: &str) -> Result<Millis, DurationError> {
+pub fn parse_duration(text: &str) -> Result<Millis, TextError> {
     let chars: Vec<char> = text.chars().collect();
     let mut at = skip(&chars, 0, |c| c == ' ');
     if at == chars.len() {
@@ -64,7 +52,7 @@ struct Part {
     span: Millis,
 }
 
-fn read_part(chars: &[char], start: usize) -> Result<Part, DurationError> {
+fn read_part(chars: &[char], start: usize) -> Result<Part, TextError> {
     let number_end = skip(chars, start, |c| c.is_ascii_digit() || c == '.');
     let number = collect(chars, start, number_end);
     if number.is_empty() {
@@ -121,9 +109,9 @@ fn cut(text: &str) -> String {
     crate::diagnostic::shown(text)
 }
 
-fn wrong(message: impl Into<String>, offset: usize, width: usize) -> DurationError {
+fn wrong(message: impl Into<String>, offset: usize, width: usize) -> TextError {
     let hint = "write a number and a unit (`ms`, `s`, `min`, `h`, `d`): `30 s`, `5 min`, `1d12h`".to_owned();
-    DurationError { message: message.into(), hint, offset, width: width.max(1) }
+    TextError { message: message.into(), hint, offset, width: width.max(1) }
 }
 
 #[cfg(test)]

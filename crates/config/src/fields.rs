@@ -127,14 +127,13 @@ impl<'n> Fields<'n> {
 
     /// Takes a misspelt key for the one it was meant to be, and says so.
     fn misspelt(&mut self, entry: &'n Entry, shape: &'static Shape, out: &mut Findings) -> bool {
-        let Some(key) = nearest(&entry.key, shape.names()).and_then(|name| shape.key(name)) else {
-            return false;
-        };
-        let name = nearest(&entry.key, shape.names()).unwrap_or(key.name);
+        let Some(name) = nearest(&entry.key, shape.names()) else { return false };
+        let Some(key) = shape.key(name) else { return false };
         let given = self.values.iter().any(|(known, _)| known.name == key.name);
-        let hint = match given {
-            true => format!("the nearest is `{name}`, which is given already"),
-            false => format!("did you mean `{name}`?"),
+        let hint = if given {
+            format!("the nearest is `{name}`, which is given already")
+        } else {
+            format!("did you mean `{name}`?")
         };
         out.error(entry.at, unknown(entry, shape), hint);
         if !given {

@@ -60,14 +60,13 @@ fn policy(root: &Node, out: &mut Findings) -> Option<PolicySpec> {
         let when = fields.get("when").and_then(|entry| when(entry, action, out));
         Some((metric?, of.map_or(Some(None), |of| of.map(Some))?, when?))
     });
-    let notify = match fields.get("notify") {
-        Some(entry) => notify(entry, out),
-        None => {
-            if !fields.disturbed {
-                untold(root, action, out);
-            }
-            Some(Vec::new())
+    let notify = if let Some(entry) = fields.get("notify") {
+        notify(entry, out)
+    } else {
+        if !fields.disturbed {
+            untold(root, action, out);
         }
+        Some(Vec::new())
     };
     let service = match fields.get("service") {
         Some(entry) => scalar::service(&entry.value, out).map(Some),

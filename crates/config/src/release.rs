@@ -2,11 +2,12 @@
 
 use hmsops_model::limits::{BAKE_DEFAULT, START_TIMEOUT_DEFAULT, STEP_HOLD_DEFAULT, STEPS_MAX};
 use hmsops_model::release::{Image, ReleaseSpec, Step};
-use hmsops_model::{Millis, Version, Weight};
+use hmsops_model::{Millis, Weight};
 
-use crate::diagnostic::{Checked, Findings, Span, shown};
+use crate::diagnostic::{Checked, Findings, Refused, Span, shown};
 use crate::fields::{Fields, Key, Shape};
 use crate::health;
+use crate::image::parse_image;
 use crate::nearest::nearest;
 use crate::scalar;
 use crate::yaml::{self, Entry, Node};
@@ -77,10 +78,7 @@ fn release(root: &Node, out: &mut Findings) -> Option<ReleaseSpec> {
     };
     let bake = span("bake", Millis::ZERO, HOLD_MAX, BAKE_DEFAULT, out);
     let start_timeout = span("start_timeout", Millis(100), Millis::from_mins(60), START_TIMEOUT_DEFAULT, out);
-    let shield_after = match fields.get("shield_after") {
-        Some(entry) => shield_after(entry, out),
-        None => Some(None),
-    };
+    let shield_after = fields.get("shield_after").map_or(Ok(None), |entry| shield_after(entry, out));
     Some(ReleaseSpec {
         service: service?,
         image: image?,
@@ -88,64 +86,28 @@ fn release(root: &Node, out: &mut Findings) -> Option<ReleaseSpec> {
         checks: checks?,
         bake: bake?,
         start_timeout: start_timeout?,
-        shield_after: shield_after?,
+        shield_after: shield_after.ok()?,
     })
 }
 
 /// `auto`, or a span of time.
-fn shield_after(entry: &Entry, out: &mut Findings) -> Option<Option<Millis>> {
-    if scalar::text(&entry.value, "`shield_after`", "shield_after: auto", out)? == "auto" {
-        return Some(None);
+fn shield_after(entry: &Entry, out: &mut Findings) -> Result<Option<Millis>, Refused> {
+    let written = scalar::text(&entry.value, "`shield_after`", "shield_after: auto", out).ok_or(Refused)?;
+    if written == "auto" {
+        return Ok(None);
     }
-    scalar::span(entry, Millis(10), Millis::from_secs(60), out).map(Some)
+    scalar::span(entry, Millis(10), Millis::from_secs(60), out).map(Some).ok_or(Refused)
 }
 
-/// `name:tag`, the tag behind the last `:` of the last path element (a registry may have a port).
 fn image(entry: &Entry, out: &mut Findings) -> Option<Image> {
     let written = scalar::text(&entry.value, "`image`", "image: csac-portal:1.8.0", out)?;
-    if written.contains('@') {
-        let hint = "name the tag: `csac-portal:1.8.0`; the digest is pinned at deploy";
-        out.error(entry.value.at, "an image by digest is not read yet", hint);
-        return None;
-    }
-    let last = written.rfind('/').map_or(0, |slash| slash + 1);
-    let colon = written.get(last..).and_then(|text| text.find(':')).map(|colon| last + colon);
-    let parts = colon.and_then(|colon| Some((written.get(..colon)?, written.get(colon + 1..)?)));
-    let (name, tag) = parts.unwrap_or((written, ""));
-    if !is_image_name(name) {
-        let message = format!("`{}` is not an image's name", shown(name));
-        let at = entry.value.part(0, name.chars().count(), out);
-        out.error(
-            at,
-            message,
-            "use 1 to 255 of a-z, 0-9, `.`, `_`, `-` and `/`, starting with a letter or digit",
-        );
-        return None;
-    }
-    if tag.is_empty() {
-        let message = format!("the image `{}` has no tag", shown(name));
-        out.error(entry.value.at, message, format!("add it after a colon: `{}:1.8.0`", shown(name)));
-        return None;
-    }
-    match Version::new(tag) {
-        Ok(tag) => Some(Image { name: name.to_owned(), tag }),
-        Err(error) => {
-            let at = entry.value.part(name.chars().count() + 1, tag.chars().count(), out);
-            out.error(
-                at,
-                format!("`{}` is not an image's tag", shown(tag)),
-                format!("use {}", error.expected),
-            );
-            None
-        }
-    }
-}
-
-/// The name of an OCI repository, perhaps with its registry and the registry's port.
-fn is_image_name(name: &str) -> bool {
-    (1..=255).contains(&name.len())
-        && name.starts_with(|c: char| c.is_ascii_alphanumeric())
-        && name.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b"._-/:".contains(&b))
+    parse_image(written)
+        .map_err(|error| {
+            let whole = error.width == written.chars().count();
+            let at = if whole { entry.value.at } else { entry.value.part(error.offset, error.width, out) };
+            out.error(at, error.message, error.hint);
+        })
+        .ok()
 }
 
 fn strategy(entry: &Entry, out: &mut Findings) -> Option<Vec<Step>> {

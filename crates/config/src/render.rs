@@ -26,9 +26,8 @@ pub fn text(reports: &[Report], coloured: bool) -> String {
 
 /// One diagnostic as text; ends with a line break.
 pub fn one(name: &str, found: &Diagnostic, coloured: bool) -> String {
-    let paint = |code: &str, text: &str| match coloured {
-        true => format!("\u{1b}[{code}m{text}\u{1b}[0m"),
-        false => text.to_owned(),
+    let paint = |code: &str, text: &str| {
+        if coloured { format!("\u{1b}[{code}m{text}\u{1b}[0m") } else { text.to_owned() }
     };
     let severity = match found.severity {
         Severity::Error => paint("1;31", "error"),
@@ -54,7 +53,7 @@ pub fn one(name: &str, found: &Diagnostic, coloured: bool) -> String {
 }
 
 #[derive(Serialize)]
-struct Line<'r> {
+struct JsonDiagnostic<'r> {
     file: &'r str,
     severity: &'static str,
     line: u32,
@@ -65,10 +64,10 @@ struct Line<'r> {
 
 /// As a JSON array of `{file, severity, line, column, message, hint}`; ends with a line break.
 pub fn json(reports: &[Report]) -> String {
-    let lines: Vec<Line<'_>> = reports
+    let lines: Vec<JsonDiagnostic<'_>> = reports
         .iter()
         .flat_map(|report| {
-            report.diagnostics.iter().map(|found| Line {
+            report.diagnostics.iter().map(|found| JsonDiagnostic {
                 file: &report.name,
                 severity: found.severity.name(),
                 line: found.line,

@@ -7,7 +7,7 @@ use hmsops_model::release::HealthCheck;
 use hmsops_model::service::{BadRule, Driver, Identity, RouteSpec, ServiceSpec};
 
 use crate::address;
-use crate::diagnostic::{Checked, Findings, shown};
+use crate::diagnostic::{Checked, Findings, Refused, Span, shown};
 use crate::driver;
 use crate::fields::{Fields, Key, Shape};
 use crate::health;
@@ -125,7 +125,7 @@ fn routes_apart(named: &[&Entry], specs: &[Option<ServiceSpec>], out: &mut Findi
     }
 }
 
-fn route_at(service: &Entry) -> Option<crate::diagnostic::Span> {
+fn route_at(service: &Entry) -> Option<Span> {
     let Value::Map(Map { entries, .. }) = &service.value.value else { return None };
     entries.iter().find(|entry| entry.key == "route").map(|entry| entry.at)
 }
@@ -165,23 +165,23 @@ fn service(entry: &Entry, out: &mut Findings) -> Option<ServiceSpec> {
     Some(ServiceSpec {
         name: name.ok()?,
         system: system?,
-        owner: owner?,
+        owner: owner.ok()?,
         driver: driver?,
-        route: route?,
+        route: route.ok()?,
         identity,
         sticky,
         bad: bad?,
-        stable: stable?,
+        stable: stable.ok()?,
         health: health?,
     })
 }
 
-/// A key that may be left out: `Some(None)` without it, `None` when what it holds was refused.
-fn optional<'n, T>(entry: Option<&'n Entry>, read: impl FnOnce(&'n Entry) -> Option<T>) -> Option<Option<T>> {
-    match entry {
-        Some(entry) => read(entry).map(Some),
-        None => Some(None),
-    }
+/// A key that may be left out.
+fn optional<'n, T>(
+    entry: Option<&'n Entry>,
+    read: impl FnOnce(&'n Entry) -> Option<T>,
+) -> Result<Option<T>, Refused> {
+    entry.map(|entry| read(entry).ok_or(Refused)).transpose()
 }
 
 fn system(entry: &Entry, out: &mut Findings) -> Option<String> {
@@ -203,7 +203,7 @@ fn route(entry: &Entry, out: &mut Findings) -> Option<RouteSpec> {
     let fields = Fields::open(&entry.value, entry.at, &ROUTE, out)?;
     let gateway = fields.get("gateway").and_then(|entry| address::gateway_name(&entry.value, out));
     let host = optional(fields.get("host"), |entry| address::host(&entry.value, out));
-    Some(RouteSpec { gateway: gateway?, host: host? })
+    Some(RouteSpec { gateway: gateway?, host: host.ok()? })
 }
 
 fn identity_and_sticky(fields: &Fields<'_>, out: &mut Findings) -> Option<(Identity, bool)> {
@@ -288,7 +288,7 @@ fn bad_rule(node: &Node, out: &mut Findings) -> Option<BadRule> {
         let fields = Fields::open(node, node.at, &BAD, out)?;
         let path = optional(fields.get("path"), |entry| health::path(entry, out));
         let status = fields.get("status").and_then(|entry| statuses(entry, out));
-        return Some(BadRule::Answer { path: path?, status: status? });
+        return Some(BadRule::Answer { path: path.ok()?, status: status? });
     }
     match scalar::text(node, "a bad answer", "5xx", out)? {
         "5xx" => Some(BadRule::Status5xx),

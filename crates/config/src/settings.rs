@@ -257,7 +257,11 @@ fn gateway(entry: &Entry, out: &mut Findings) -> Option<GatewayConfig> {
                 );
             }
             None => {
-                out.error(at.value.at, format!("{listen} is beyond loopback, where only TLS is spoken"), hint)
+                out.error(
+                    at.value.at,
+                    format!("{listen} is beyond loopback, where only TLS is spoken"),
+                    hint,
+                );
             }
         }
     }

@@ -94,7 +94,7 @@ pub(crate) fn parse(text: &str, comparisons: bool, out: &mut Findings) -> Parsed
     let mut tree = Tree::default();
     for event in Parser::new_from_str(text) {
         let read = match event {
-            Ok((event, raw)) => tree.take(event, span(&raw), out),
+            Ok((event, raw)) => tree.take(event, &raw, out),
             Err(error) => {
                 scan_error::report(&error, tree.open_flow(), tree.innermost(), out);
                 Err(Stopped)
@@ -158,6 +158,8 @@ struct Tree {
 /// A collection whose end has not come yet.
 struct Open {
     at: Span,
+    /// Opened by `[` or `{`.
+    flow: bool,
     kind: OpenKind,
 }
 
@@ -169,8 +171,7 @@ enum OpenKind {
 impl Tree {
     /// Where the innermost `[` or `{` stands that is still open.
     fn open_flow(&self) -> Option<Span> {
-        // A block collection starts with its first value and has no width; a flow one starts with its bracket.
-        self.open.iter().rev().map(|open| open.at).find(|at| at.width == FLOW_WIDTH)
+        self.open.iter().rev().find(|open| open.flow).map(|open| open.at)
     }
 
     /// Where the innermost list or map starts that is still open.
@@ -178,7 +179,10 @@ impl Tree {
         self.open.last().map(|open| open.at)
     }
 
-    fn take(&mut self, event: Event<'_>, at: Span, out: &mut Findings) -> Result<(), Stopped> {
+    fn take(&mut self, event: Event<'_>, raw: &RawSpan, out: &mut Findings) -> Result<(), Stopped> {
+        let at = span(raw);
+        // A block collection starts with its first value and has no width; a flow one starts with its bracket.
+        let flow = raw.start.index() < raw.end.index();
         match event {
             Event::DocumentStart(_) => self.documents(at, out),
             Event::Scalar(text, style, anchor, tag) => {
@@ -191,12 +195,12 @@ impl Tree {
             }
             Event::SequenceStart(anchor, tag) => {
                 self.marks(anchor, tag.is_some(), at, out);
-                self.begin(at, OpenKind::List(Vec::new()), out)
+                self.begin(Open { at, flow, kind: OpenKind::List(Vec::new()) }, out)
             }
             Event::MappingStart(anchor, tag) => {
                 self.marks(anchor, tag.is_some(), at, out);
                 let kind = OpenKind::Map { map: Map::default(), places: HashMap::new(), key: None };
-                self.begin(at, kind, out)
+                self.begin(Open { at, flow, kind }, out)
             }
             Event::SequenceEnd | Event::MappingEnd => self.end(out),
             Event::Alias(_) => {
@@ -230,7 +234,8 @@ impl Tree {
         }
     }
 
-    fn begin(&mut self, mut at: Span, kind: OpenKind, out: &mut Findings) -> Result<(), Stopped> {
+    fn begin(&mut self, open: Open, out: &mut Findings) -> Result<(), Stopped> {
+        let at = open.at;
         if self.open.len() >= CONFIG_DEPTH_MAX {
             let hint = "no file of ours goes deeper than eight";
             out.error(at, format!("lists and maps are nested deeper than {CONFIG_DEPTH_MAX}"), hint);
@@ -244,18 +249,12 @@ impl Tree {
             );
             return Err(Stopped);
         }
-        if matches!(out.line(at.line).chars().nth(at.column as usize - 1), Some('[' | '{')) {
-            at.width = FLOW_WIDTH;
-        }
-        self.open.push(Open { at, kind });
+        self.open.push(open);
         self.count(at, out)
     }
 
     fn end(&mut self, out: &mut Findings) -> Result<(), Stopped> {
-        let Some(Open { mut at, kind }) = self.open.pop() else { return Ok(()) };
-        if at.width == FLOW_WIDTH {
-            at.width = 1;
-        }
+        let Some(Open { mut at, kind, .. }) = self.open.pop() else { return Ok(()) };
         let value = match kind {
             OpenKind::List(list) => Value::List(list),
             OpenKind::Map { map, .. } => {
@@ -296,9 +295,6 @@ impl Tree {
         Ok(())
     }
 }
-
-/// Marks a collection as opened by a bracket while it is open; no real span is that wide.
-const FLOW_WIDTH: u32 = u32::MAX;
 
 fn key_of(node: Node, out: &mut Findings) -> Result<(String, Span), Stopped> {
     if let Value::Scalar { text, .. } = node.value {

@@ -1,5 +1,7 @@
 //! The YAML that is read, and the YAML that is refused.
 
+use std::fmt::Write as _;
+
 use hmsops_model::limits::{CONFIG_BYTES_MAX, CONFIG_DEPTH_MAX, CONFIG_NODES_MAX};
 
 use super::{CANARY, edited, errors};
@@ -59,6 +61,8 @@ fn limits_are_said_and_nothing_is_read() {
     let said = canary(&many);
     assert_eq!(said.len(), 1);
     assert!(said[0].ends_with("this file holds more than 100000 values"), "{said:?}");
+    let wide = format!("x-a: [{}]", "{a: 1},".repeat(CONFIG_NODES_MAX));
+    assert!(canary(&wide)[0].ends_with("this file holds more than 100000 values"));
     let flood = "a b: 1\n".repeat(20_000).replace('a', "s");
     assert!(parse_release(&flood).diagnostics.len() <= 101);
 }
@@ -92,7 +96,7 @@ fn aliases_cannot_blow_up() {
     let mut text = String::from("x-a: &a [1]\n");
     for level in 0..24u8 {
         let (from, to) = (char::from(b'a' + level), char::from(b'b' + level));
-        text.push_str(&format!("x-{to}: &{to} [*{from}, *{from}]\n"));
+        writeln!(text, "x-{to}: &{to} [*{from}, *{from}]").unwrap();
     }
     let refused = "1:9 anchors and aliases (`&name`, `*name`) are not read here".to_owned();
     assert!(canary(&text).contains(&refused));
