@@ -330,6 +330,15 @@ mod tests {
         assert_eq!(opened.torn, None);
     }
 
+    /// These bytes are the format: a change of them is a new version.
+    #[test]
+    fn the_bytes_of_version_1() {
+        let log = filled(&[&["a"], &["b", ""]]).read("log", 1000).unwrap();
+        let hex: String = log.iter().map(|byte| format!("{byte:02x}")).collect();
+        let header = "686d736f70736c6701000000772f27cd";
+        assert_eq!(hex, format!("{header}010000c02d580d0a610100008092467d6362000000408c9e9857"));
+    }
+
     #[test]
     fn a_torn_commit_is_cut_whole_and_reported() {
         let whole = filled(&[&["first"], &["second", "third"]]);

@@ -192,8 +192,9 @@ impl FileLedger {
     fn prune(&self) {
         let Ok(names) = self.disk.list(&self.dir) else { return };
         for name in names {
-            let seq = seq_of(name.strip_suffix(".tmp").unwrap_or(&name));
-            if seq.is_some_and(|seq| name.ends_with(".tmp") || !self.snapshots.contains(&seq)) {
+            let unfinished = name.strip_suffix(".tmp");
+            let seq = seq_of(unfinished.unwrap_or(&name));
+            if seq.is_some_and(|seq| unfinished.is_some() || !self.snapshots.contains(&seq)) {
                 let _ = self.disk.remove(&self.path(&name));
             }
         }
@@ -283,7 +284,8 @@ fn usable_snapshot(
         match disk.read(&format!("{dir}/{name}"), SNAPSHOT_BYTES_MAX) {
             Ok(state) if voucher.matches(&state) => return Some(Snapshot { seq: voucher.size, state }),
             Ok(_) => {
-                warnings.push(format!("`{name}` is not used: it is not what entry {} recorded", voucher.size))
+                warnings
+                    .push(format!("`{name}` is not used: it is not what entry {} recorded", voucher.size));
             }
             Err(e) => warnings.push(format!("`{name}` is not used: {}", e.chain())),
         }

@@ -43,7 +43,7 @@ impl Walk {
         let log = format!("{dir}/{LOG_NAME}");
         if disk.exists(&log)? {
             let scan = Log::scan(disk, &log, LEDGER_ENTRY_BYTES_MAX, &mut |offset, bytes| {
-                walk.visit(offset, &bytes)
+                walk.visit(offset, &bytes);
             });
             match scan {
                 Ok(scan) => walk.torn = scan.torn,
