@@ -241,9 +241,11 @@ impl Gateway {
         let towers = link::listen(&options.socket)?;
         let address = options.listen;
         let listener = TcpListener::bind(address).await.map_err(|source| match source.kind() {
-            io::ErrorKind::AddrInUse => {
-                GatewayError::PortTaken { address, name: options.name.clone(), holder: holder::holder(address) }
-            }
+            io::ErrorKind::AddrInUse => GatewayError::PortTaken {
+                address,
+                name: options.name.clone(),
+                holder: holder::holder(address),
+            },
             _ => GatewayError::Listen { address, source },
         })?;
         let listen = listener.local_addr().map_err(|source| GatewayError::Listen { address, source })?;
@@ -310,7 +312,11 @@ fn load(disk: &dyn Disk, file: &str) -> Routes {
         Ok(Err(error)) => error.into(),
         Err(error) => error.into(),
     };
-    tracing::error!(file, error = error.as_ref(), "cannot read the gateway's state; it starts without routes");
+    tracing::error!(
+        file,
+        error = error.as_ref(),
+        "cannot read the gateway's state; it starts without routes"
+    );
     if let Err(error) = disk.rename(file, &format!("{file}.unreadable")) {
         tracing::error!(file, %error, "cannot put the unreadable state aside");
     }

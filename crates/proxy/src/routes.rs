@@ -160,7 +160,9 @@ impl Routes {
 
     /// Whether some canary has weight.
     pub fn is_watching(&self) -> bool {
-        self.routes.values().any(|route| route.canary.as_ref().is_some_and(|canary| canary.weight > Weight::NONE))
+        self.routes
+            .values()
+            .any(|route| route.canary.as_ref().is_some_and(|canary| canary.weight > Weight::NONE))
     }
 
     /// What a `hello` says of each route.
@@ -297,7 +299,10 @@ mod tests {
         assert_eq!(weight(&routes), 100);
         assert!(is_refused(&routes.remove(portal(), 5)));
         assert!(routes.remove(portal(), 6).1);
-        assert!(is_refused(&routes.set(route(6, 1, 900))), "what was removed does not come back by a late line");
+        assert!(
+            is_refused(&routes.set(route(6, 1, 900))),
+            "what was removed does not come back by a late line"
+        );
         assert!(routes.set(route(7, 1, 900)).1);
     }
 
@@ -348,7 +353,8 @@ mod tests {
 
     fn step() -> impl Strategy<Value = Step> {
         prop_oneof![
-            (0..20_u64, 1..4_u64, 0..=10_000_u16).prop_map(|(epoch, release, bp)| Step::Set(epoch, release, bp)),
+            (0..20_u64, 1..4_u64, 0..=10_000_u16)
+                .prop_map(|(epoch, release, bp)| Step::Set(epoch, release, bp)),
             (1..4_u64).prop_map(Step::Retreat),
             Just(Step::Silence),
             Just(Step::Restart),

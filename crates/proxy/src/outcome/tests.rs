@@ -150,7 +150,10 @@ fn outcomes_belong_to_the_epoch_they_were_routed_under() {
     assert_eq!(of(1).len(), 2, "one ended by the change, one for what came late");
     assert!(of(1).iter().all(|tick| tick.weight.bp() == 100));
     assert_eq!(of(1).iter().map(|tick| tick.canary.new_bad).sum::<u64>(), 1);
-    assert_eq!(of(2).iter().map(|tick| (tick.stable.requests, tick.weight.bp())).collect::<Vec<_>>(), [(1, 2500)]);
+    assert_eq!(
+        of(2).iter().map(|tick| (tick.stable.requests, tick.weight.bp())).collect::<Vec<_>>(),
+        [(1, 2500)]
+    );
     assert!(ticks.iter().all(|tick| tick.canary_waiting == 3));
 }
 

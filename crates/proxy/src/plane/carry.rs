@@ -25,7 +25,11 @@ use crate::split::Side;
 const STABLE_TRIES_MAX: usize = 3;
 
 /// Answers one request.
-pub(super) async fn carry(plane: Arc<Plane>, peer: SocketAddr, request: Request<Incoming>) -> Response<Answer> {
+pub(super) async fn carry(
+    plane: Arc<Plane>,
+    peer: SocketAddr,
+    request: Request<Incoming>,
+) -> Response<Answer> {
     count(&plane.counters.requests);
     match carry_inner(&plane, peer, request).await {
         Ok(answer) => answer,
@@ -49,9 +53,8 @@ async fn carry_inner(
     let Some(served) = plane.table.load().find(&host).cloned() else {
         return Err(Refusal::new(StatusCode::NOT_FOUND, Why::NoRoute, "no service is routed for this host"));
     };
-    let drawn = head::with_client(&served.route.identity, &parts.headers, peer, |key| {
-        served.draw(plane.secret, key)
-    });
+    let drawn =
+        head::with_client(&served.route.identity, &parts.headers, peer, |key| served.draw(plane.secret, key));
     let upgrade = head::forward(&mut parts, peer);
     let upgrade = upgrade.and(parts.extensions.remove::<OnUpgrade>());
     let ask = Ask::new(parts, body, plane.limits.upload).await?;
@@ -299,7 +302,9 @@ impl Carriage<'_> {
             }
             Fault::Refused => (StatusCode::BAD_GATEWAY, Why::Refused, "the service refused the connection"),
             Fault::Broken => (StatusCode::BAD_GATEWAY, Why::Broken, "the service broke off"),
-            Fault::Timeout => (StatusCode::GATEWAY_TIMEOUT, Why::Timeout, "the service did not answer in time"),
+            Fault::Timeout => {
+                (StatusCode::GATEWAY_TIMEOUT, Why::Timeout, "the service did not answer in time")
+            }
             Fault::Client => return SLOW,
         };
         Refusal::new(status, why, text)
@@ -325,8 +330,7 @@ impl Carriage<'_> {
         response.headers_mut().remove(REASON);
         *response.version_mut() = Version::HTTP_11;
         let pause = self.plane.limits.pause;
-        Ok(response
-            .map(|body| Answer::Flow(Box::new(Flow::new(body, receipt, lease, waiting, pause)))))
+        Ok(response.map(|body| Answer::Flow(Box::new(Flow::new(body, receipt, lease, waiting, pause)))))
     }
 }
 

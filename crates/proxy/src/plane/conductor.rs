@@ -283,7 +283,8 @@ impl Conductor {
             };
             // Without a tower there is nobody to be told that nothing happened.
             let is_heard = self.tower.is_some();
-            let kept = ticks.into_iter().filter(|tick| is_heard || tick.stable.requests + tick.canary.requests > 0);
+            let kept =
+                ticks.into_iter().filter(|tick| is_heard || tick.stable.requests + tick.canary.requests > 0);
             kept.for_each(|tick| self.ring.push(tick));
         }
     }
@@ -301,10 +302,16 @@ impl Conductor {
         drained.into_iter().for_each(|message| self.say(message));
         let routed = |draining: &Draining| {
             let served = self.served.get(&draining.service);
-            served.and_then(|served| served.trial.as_ref()).is_some_and(|trial| Arc::ptr_eq(trial, &draining.trial))
+            served
+                .and_then(|served| served.trial.as_ref())
+                .is_some_and(|trial| Arc::ptr_eq(trial, &draining.trial))
         };
-        let done: Vec<_> =
-            self.draining.iter().filter(|(_, d)| d.is_told && !routed(d)).map(|(release, _)| *release).collect();
+        let done: Vec<_> = self
+            .draining
+            .iter()
+            .filter(|(_, d)| d.is_told && !routed(d))
+            .map(|(release, _)| *release)
+            .collect();
         done.iter().for_each(|release| drop(self.draining.remove(release)));
     }
 

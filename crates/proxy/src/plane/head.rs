@@ -2,11 +2,11 @@
 
 use std::net::SocketAddr;
 
-use http::header::{self, HeaderName, HeaderValue};
-use http::{HeaderMap, Method, StatusCode, Uri, Version, request};
+use hmsops_model::BadKind;
 use hmsops_model::route::Route;
 use hmsops_model::service::{BadRule, Identity};
-use hmsops_model::BadKind;
+use http::header::{self, HeaderName, HeaderValue};
+use http::{HeaderMap, Method, StatusCode, Uri, Version, request};
 
 use super::answer::{Refusal, Why};
 
@@ -140,7 +140,8 @@ pub(super) fn with_client<T>(
             with(headers.get(name.as_str()).map(HeaderValue::as_bytes).filter(|value| !value.is_empty()))
         }
         Identity::Xff => {
-            let first = headers.get(&FORWARDED_FOR).and_then(|value| value.as_bytes().split(|b| *b == b',').next());
+            let first =
+                headers.get(&FORWARDED_FOR).and_then(|value| value.as_bytes().split(|b| *b == b',').next());
             let key = known(first.map(<[u8]>::trim_ascii));
             with(Some(&key.unwrap_or_else(|| peer.ip().to_canonical().to_string().into_bytes())))
         }
@@ -148,7 +149,8 @@ pub(super) fn with_client<T>(
 }
 
 fn cookie<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a [u8]> {
-    let pairs = headers.get_all(header::COOKIE).iter().flat_map(|value| value.as_bytes().split(|b| *b == b';'));
+    let pairs =
+        headers.get_all(header::COOKIE).iter().flat_map(|value| value.as_bytes().split(|b| *b == b';'));
     pairs
         .map(<[u8]>::trim_ascii)
         .find_map(|pair| pair.strip_prefix(name.as_bytes()).and_then(|rest| rest.strip_prefix(b"=")))
@@ -183,9 +185,12 @@ mod tests {
 
     #[test]
     fn hosts_are_compared_without_case_and_port() {
-        for (given, found) in
-            [("Portal.CSAC.gov:8080", "portal.csac.gov"), ("a", "a"), ("[::1]:80", "[::1]"), ("[::1]", "[::1]")]
-        {
+        for (given, found) in [
+            ("Portal.CSAC.gov:8080", "portal.csac.gov"),
+            ("a", "a"),
+            ("[::1]:80", "[::1]"),
+            ("[::1]", "[::1]"),
+        ] {
             assert_eq!(host(&parts(&[("host", given)])).unwrap(), found);
         }
         assert!(host(&parts(&[])).is_err());

@@ -17,10 +17,14 @@ pub(super) fn holder(address: SocketAddr) -> Option<String> {
     })?;
     let socket = format!("socket:[{inode}]");
     let processes = fs::read_dir("/proc").ok()?.flatten();
-    let pid = processes.filter_map(|entry| entry.file_name().into_string().ok()?.parse::<u32>().ok()).find(|pid| {
-        let files = fs::read_dir(format!("/proc/{pid}/fd")).into_iter().flatten().flatten();
-        files.filter_map(|file| fs::read_link(file.path()).ok()).any(|link| link.as_os_str() == socket.as_str())
-    })?;
+    let pid = processes.filter_map(|entry| entry.file_name().into_string().ok()?.parse::<u32>().ok()).find(
+        |pid| {
+            let files = fs::read_dir(format!("/proc/{pid}/fd")).into_iter().flatten().flatten();
+            files
+                .filter_map(|file| fs::read_link(file.path()).ok())
+                .any(|link| link.as_os_str() == socket.as_str())
+        },
+    )?;
     let name = fs::read_to_string(format!("/proc/{pid}/comm")).unwrap_or_default();
     Some(format!("`{}` (pid {pid})", name.trim()))
 }

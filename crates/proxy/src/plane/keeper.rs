@@ -79,13 +79,16 @@ impl Slot {
             let written = disk.replace(name, &bytes);
             pending = self.lock();
             if let Err(error) = written {
-                tracing::error!(file = name, error = &error as &dyn std::error::Error, "cannot keep the gateway's routes");
+                tracing::error!(
+                    file = name,
+                    error = &error as &dyn std::error::Error,
+                    "cannot keep the gateway's routes"
+                );
                 if pending.is_ending {
                     return;
                 }
                 pending.bytes.get_or_insert(bytes);
-                pending =
-                    self.changed.wait_timeout(pending, RETRY).unwrap_or_else(PoisonError::into_inner).0;
+                pending = self.changed.wait_timeout(pending, RETRY).unwrap_or_else(PoisonError::into_inner).0;
             }
         }
     }

@@ -8,7 +8,7 @@ use rustix::fs::{Mode, chmod};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::unix::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::net::{UnixListener, UnixStream};
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinHandle;
 
 use super::GatewayError;
@@ -81,9 +81,12 @@ pub(super) async fn accept(listener: UnixListener, events: mpsc::Sender<Event>) 
     for id in 1.. {
         match listener.accept().await {
             Ok((stream, _)) => {
-                if events.send(Event::Connected(start(id, stream, events.clone()))).await.is_err() {
+                let (link, go) = start(id, stream, events.clone());
+                if events.send(Event::Connected(link)).await.is_err() {
                     return;
                 }
+                // What the tower says comes after that it is there. A reader that is gone needs no word.
+                let _ = go.send(());
             }
             Err(error) => {
                 tracing::warn!(%error, "cannot take a tower's call");
@@ -93,10 +96,14 @@ pub(super) async fn accept(listener: UnixListener, events: mpsc::Sender<Event>) 
     }
 }
 
-fn start(id: u64, stream: UnixStream, events: mpsc::Sender<Event>) -> Link {
+fn start(id: u64, stream: UnixStream, events: mpsc::Sender<Event>) -> (Link, oneshot::Sender<()>) {
     let (read, write) = stream.into_split();
+    let (go, started) = oneshot::channel();
     let (out, messages) = mpsc::channel(OUT_MAX);
     let reader = tokio::spawn(async move {
+        if started.await.is_err() {
+            return;
+        }
         if let Err(error) = read_all(id, read, &events).await {
             tracing::warn!(error = error.as_ref(), "the tower's connection is closed");
         }
@@ -107,7 +114,7 @@ fn start(id: u64, stream: UnixStream, events: mpsc::Sender<Event>) -> Link {
         // Its reader notices that the connection is gone.
         let _ = write_all(write, messages).await;
     });
-    Link { id, out, reader, writer: Some(writer) }
+    (Link { id, out, reader, writer: Some(writer) }, go)
 }
 
 async fn read_all(
@@ -150,7 +157,9 @@ async fn write_all(mut write: OwnedWriteHalf, mut messages: mpsc::Receiver<FromG
         for message in batch.drain(..) {
             match encode(&message) {
                 Ok(line) => bytes.extend_from_slice(&line),
-                Err(error @ (LineError::TooLong | LineError::Malformed { .. } | LineError::Unwritable(_))) => {
+                Err(
+                    error @ (LineError::TooLong | LineError::Malformed { .. } | LineError::Unwritable(_)),
+                ) => {
                     tracing::error!(%error, "a message to the tower is dropped");
                 }
             }

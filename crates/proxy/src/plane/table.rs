@@ -61,7 +61,8 @@ impl Served {
         pools: &mut Upstreams,
     ) -> Self {
         let trial = route.canary.as_ref().map(|canary| {
-            let same = before.and_then(|before| before.trial.as_ref()).filter(|t| t.release == canary.release);
+            let same =
+                before.and_then(|before| before.trial.as_ref()).filter(|t| t.release == canary.release);
             same.map_or_else(|| Arc::new(Trial::new(canary.release)), Arc::clone)
         });
         let stable = pools.of(&route.stable.upstreams);
@@ -72,7 +73,8 @@ impl Served {
     /// Draws an arm for a request of this client.
     pub(super) fn draw(&self, secret: u64, key: Option<&[u8]>) -> Drawn {
         let unit = self.service.unit();
-        let side = self.route.canary.as_ref().map_or(Side::Stable, |canary| self.side(canary, secret, unit, key));
+        let side =
+            self.route.canary.as_ref().map_or(Side::Stable, |canary| self.side(canary, secret, unit, key));
         let client = key.map(|key| split::client_hash(secret, key));
         Drawn { side, routed: Routed::by(&self.route, unit), client }
     }
@@ -146,7 +148,11 @@ impl Service {
     }
 
     fn unit(&self) -> Unit {
-        if self.unit.load(Ordering::Relaxed) == unit_code(Unit::Client) { Unit::Client } else { Unit::Request }
+        if self.unit.load(Ordering::Relaxed) == unit_code(Unit::Client) {
+            Unit::Client
+        } else {
+            Unit::Request
+        }
     }
 
     /// Makes what the fold has learnt visible to requests.

@@ -13,7 +13,11 @@ use super::head;
 use super::table::Waiting;
 
 /// Answers the client's upgrade with the arm's, and joins the two connections. The canary's drain waits for it.
-pub(super) fn open(client: OnUpgrade, mut response: Response<Incoming>, waiting: Option<Waiting>) -> Response<Answer> {
+pub(super) fn open(
+    client: OnUpgrade,
+    mut response: Response<Incoming>,
+    waiting: Option<Waiting>,
+) -> Response<Answer> {
     let arm = hyper::upgrade::on(&mut response);
     let protocol = response.headers().get(header::UPGRADE).cloned();
     head::strip(response.headers_mut());

@@ -13,8 +13,8 @@ use hyper_util::rt::TokioIo;
 use tokio::net::TcpStream;
 use tokio::time::{Instant, timeout};
 
-use super::{HEAD_BYTES_MAX, HEAD_FIELDS_MAX};
 use super::upload::{Ask, Upload};
+use super::{HEAD_BYTES_MAX, HEAD_FIELDS_MAX};
 
 /// A connection idle for longer is not used again: below the 5 s after which common servers close theirs.
 const IDLE_MAX: Duration = Duration::from_secs(4);
@@ -43,7 +43,12 @@ pub(super) struct Upstreams(HashMap<String, Arc<Upstream>>);
 
 impl Upstreams {
     pub(super) fn of(&mut self, addresses: &[String]) -> Vec<Arc<Upstream>> {
-        addresses.iter().map(|address| Arc::clone(self.0.entry(address.clone()).or_insert_with(|| Upstream::new(address)))).collect()
+        addresses
+            .iter()
+            .map(|address| {
+                Arc::clone(self.0.entry(address.clone()).or_insert_with(|| Upstream::new(address)))
+            })
+            .collect()
     }
 
     /// Closes connections that are too old, and forgets addresses that no route names.
@@ -119,7 +124,11 @@ impl Upstream {
 
     /// Asks, on a kept connection if there is one. A kept one may just be closing: then, if nothing was sent or
     /// sending it twice does no harm, a fresh one is used, once.
-    pub(super) async fn ask(self: &Arc<Self>, ask: &mut Ask, connect_max: Duration) -> Result<Answered, Fault> {
+    pub(super) async fn ask(
+        self: &Arc<Self>,
+        ask: &mut Ask,
+        connect_max: Duration,
+    ) -> Result<Answered, Fault> {
         if let Some(lease) = self.take_idle() {
             match self.send(lease, ask).await {
                 Ok(answered) => return Ok(answered),
@@ -170,9 +179,16 @@ impl Upstream {
         Ok(sender)
     }
 
-    async fn send(self: &Arc<Self>, mut sender: SendRequest<Upload>, ask: &mut Ask) -> Result<Answered, Lost> {
+    async fn send(
+        self: &Arc<Self>,
+        mut sender: SendRequest<Upload>,
+        ask: &mut Ask,
+    ) -> Result<Answered, Lost> {
         match sender.try_send_request(ask.request()).await {
-            Ok(response) if response.status() == StatusCode::SWITCHING_PROTOCOLS || response.status().as_u16() >= 200 => {
+            Ok(response)
+                if response.status() == StatusCode::SWITCHING_PROTOCOLS
+                    || response.status().as_u16() >= 200 =>
+            {
                 Ok(Answered { response, lease: Lease { upstream: Arc::clone(self), sender } })
             }
             Ok(_) => Err(Lost { fault: Fault::Broken, may_have_closed: false }),

@@ -1,0 +1,14 @@
+//! The gateway over real sockets: real upstreams, a real tower's connection, real clients.
+
+#[path = "it/counts.rs"]
+mod counts;
+#[path = "it/hostile.rs"]
+mod hostile;
+#[path = "it/http.rs"]
+mod http;
+#[path = "it/retreat.rs"]
+mod retreat;
+#[path = "it/shield.rs"]
+mod shield;
+#[path = "it/world.rs"]
+mod world;
