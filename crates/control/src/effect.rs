@@ -102,7 +102,7 @@ pub fn reconcile(state: &State, evidence: &Evidence, all: bool) -> Vec<Effect> {
     for service in state.services.values() {
         let link = gateway_of(service).and_then(|name| evidence.gateways.get(&name)).filter(|link| link.connected);
         if let Some(link) = link {
-            let behind = link.epochs.get(&service.spec.name).is_none_or(|epoch| *epoch < service.epoch);
+            let behind = link.epochs.get(&service.spec.name) != Some(&service.epoch);
             effects.extend(retreats(state, service));
             effects.extend(route_effect(state, service).filter(|_| behind));
         }

@@ -27,11 +27,12 @@ impl Who {
 /// Everything that can wake the tower.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Event {
-    /// Service declarations, read from files or sent. With `whole` they are all there are: what is missing retires.
+    /// Service declarations, read from a file or sent. With `whole` they are all there are of their author: what
+    /// is missing retires.
     Declared {
         /// The checked declarations.
         specs: Vec<ServiceSpec>,
-        /// Whether services that are not among them retire.
+        /// Whether services that the same author declared and that are not among them retire.
         whole: bool,
         /// Who declared them.
         by: Who,

@@ -3,7 +3,9 @@
 pub mod clock;
 pub mod door;
 pub mod engine;
+pub mod hands;
 pub mod page;
+pub mod repo;
 pub mod serve;
 
 pub use engine::Engine;

@@ -1,1 +1,279 @@
-//! Placeholder.
+//! `hmsops serve`: puts the tower together and keeps it running until it is told to stop.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use hmsops_act::process::ProcessDriver;
+use hmsops_config::TowerConfig;
+use hmsops_disk::{Disk, RealDisk, Spill, SpillThread};
+use hmsops_ledger::{FileLedger, FileSideLog, Ledger as _, LedgerReader};
+use hmsops_model::Now;
+use hmsops_tower::Tower;
+use tokio::sync::{broadcast, mpsc};
+
+use crate::clock::Clock;
+use crate::hands::{self, Queues, gateway::GatewaySite, spill::LocalSpill};
+use crate::{Engine, door, engine, page, repo};
+
+/// Room for a hundred retreats, each some kilobytes.
+const SPILL_BYTES: usize = 1 << 20;
+
+/// Messages that may wait for a gateway; a reconciliation sends what found no place.
+const ORDERS_MAX: usize = 1024;
+
+/// Requests under way get so long when the tower is told to stop.
+const DRAIN: Duration = Duration::from_secs(10);
+
+/// What `hmsops serve` was told.
+#[derive(Debug, Clone)]
+pub struct ServeOptions {
+    /// `hmsops.yaml`, if any.
+    pub config: Option<PathBuf>,
+    /// The data folder; made when missing.
+    pub data: PathBuf,
+    /// Where the tower listens; 127.0.0.1:3000 by default.
+    pub listen: Option<SocketAddr>,
+    /// Folders that are watched for declarations.
+    pub repo: Vec<PathBuf>,
+    /// Whether everyone on this machine has all rights.
+    pub no_auth: bool,
+    /// Our own binary, to start gateways and shims with.
+    pub exe: PathBuf,
+}
+
+/// Why the tower could not start, or had to stop.
+#[derive(Debug, thiserror::Error)]
+pub enum ServeError {
+    /// A file with mistakes; the text is for people, several lines.
+    #[error("{0}")]
+    Config(String),
+    /// An address that can't be used.
+    #[error("{message}")]
+    Listen {
+        /// What is wrong.
+        message: String,
+        /// What to do about it.
+        hint: String,
+    },
+    /// The data folder can't be used.
+    #[error("cannot use the data folder `{0}`: {1}")]
+    Data(PathBuf, String),
+    /// What is in the ledger does not become state.
+    #[error(transparent)]
+    Tower(#[from] hmsops_tower::TowerError),
+    /// The machine refuses something basic.
+    #[error("cannot {0}: {1}")]
+    Machine(&'static str, std::io::Error),
+}
+
+impl ServeError {
+    /// The likely remedy.
+    pub fn hint(&self) -> Option<&str> {
+        match self {
+            Self::Listen { hint, .. } => Some(hint),
+            _ => None,
+        }
+    }
+}
+
+/// Runs the tower until SIGTERM or SIGINT. Gateways, shims and services go on; a tower started later on the same
+/// data folder finds them.
+pub async fn run(options: ServeOptions) -> Result<(), ServeError> {
+    let config = read_config(options.config.as_deref())?;
+    let listen = options.listen.unwrap_or(SocketAddr::from(([127, 0, 0, 1], 3000)));
+    let listener = bind(listen).await?;
+    let listen = listener.local_addr().map_err(|error| ServeError::Machine("read our own address", error))?;
+    let data = absolute(&options.data)?;
+    let parts = open(&data)?;
+    let (engine, clock) = (parts.start(&config, &data, &options)?, parts.clock);
+    let auth = door::Auth::open(parts.disk.clone(), options.no_auth)
+        .map_err(|error| ServeError::Data(data.clone(), error.to_string()))?;
+    let auth = Arc::new(auth);
+    let (reload, reloads) = mpsc::channel(1);
+    let repos = repos(&config, &options, data.as_path());
+    tokio::spawn(repo::watch(engine.clone(), repos, reloads));
+    tokio::spawn(page::publish(engine.clone(), parts.disk.clone(), config.status_title.clone()));
+    greet(listen, &data, &auth, clock);
+    let context = door::Context {
+        engine: engine.clone(),
+        auth,
+        ledger: parts.reader.clone(),
+        data: data.clone(),
+        clock,
+        title: config.status_title.clone(),
+    };
+    let router = door::router(context);
+    serve_http(listener, router, reload).await?;
+    engine.stop().await;
+    tracing::info!("tower: stopped; gateways and services go on");
+    Ok(())
+}
+
+/// What is opened of the data folder.
+struct Parts {
+    disk: Arc<dyn Disk>,
+    clock: Clock,
+    reader: LedgerReader,
+    tower: std::sync::Mutex<Option<Tower>>,
+}
+
+fn open(data: &Path) -> Result<Parts, ServeError> {
+    let unusable = |error: String| ServeError::Data(data.to_owned(), error);
+    let disk: Arc<dyn Disk> = Arc::new(RealDisk::new(data).map_err(|error| unusable(error.chain()))?);
+    let (ledger, recovered) =
+        FileLedger::open(disk.clone(), "ledger", "tower").map_err(|error| unusable(error.chain()))?;
+    for warning in &recovered.warnings {
+        tracing::warn!("ledger: {warning}");
+    }
+    let reader = ledger.reader();
+    let newest = reader.size().checked_sub(1).and_then(|seq| reader.get(seq).ok().flatten());
+    let clock = Clock::after(newest.map(|entry| Now { wall: entry.at, steady: entry.steady }));
+    let spill = Spill::open(&disk, "spill", SPILL_BYTES).map_err(|error| unusable(error.chain()))?;
+    let spill = SpillThread::start(spill).map_err(|error| ServeError::Machine("start a thread", error))?;
+    let side =
+        FileSideLog::open(disk.clone(), "evidence").map_err(|error| unusable(error.chain()))?;
+    let size = ledger.size();
+    let tower = Tower::recover(Box::new(ledger), &recovered, Box::new(LocalSpill(spill)), Box::new(side))?;
+    if size > 0 {
+        let known = tower.state().services.len();
+        tracing::info!("tower: recovered {known} services from {size} ledger entries");
+    }
+    Ok(Parts { disk, clock, reader, tower: std::sync::Mutex::new(Some(tower)) })
+}
+
+impl Parts {
+    /// Starts the tower's thread and its hands.
+    fn start(&self, config: &TowerConfig, data: &Path, options: &ServeOptions) -> Result<Engine, ServeError> {
+        let tower = self.tower.lock().ok().and_then(|mut tower| tower.take());
+        let tower = tower.expect("taken once, right after it was opened");
+        let (process, effects) = mpsc::channel(ORDERS_MAX);
+        let mut queues = BTreeMap::new();
+        let mut sites = Vec::new();
+        for (name, gateway) in &config.gateways {
+            let (orders, waiting) = mpsc::channel(ORDERS_MAX);
+            queues.insert(name.clone(), orders);
+            let socket = data.join(format!("gateway-{name}.sock"));
+            let (dir, exe) = (data.to_owned(), options.exe.clone());
+            sites.push((GatewaySite { name: name.clone(), listen: gateway.listen, socket, dir, exe }, waiting));
+        }
+        let (acks, mut kept) = mpsc::channel(64);
+        let hands = Queues { gateways: queues, process };
+        let engine = engine::start(tower, self.clock, hands, acks)
+            .map_err(|error| ServeError::Machine("start the tower's thread", error))?;
+        let (spread, _) = broadcast::channel(64);
+        let mut random = [0_u8; 8];
+        getrandom::fill(&mut random)
+            .map_err(|error| ServeError::Machine("draw a random number", std::io::Error::other(error)))?;
+        let tower_run = u64::from_le_bytes(random) >> 11;
+        for (site, orders) in sites {
+            let acks = spread.subscribe();
+            tokio::spawn(hands::gateway::run(engine.clone(), self.clock, site, orders, acks, tower_run));
+        }
+        tokio::spawn(async move {
+            while let Some(acks) = kept.recv().await {
+                let _nobody = spread.send(acks);
+            }
+        });
+        let driver = Arc::new(ProcessDriver::new(data.join("run"), options.exe.clone()));
+        tokio::spawn(hands::process::run(engine.clone(), driver, effects));
+        tokio::spawn(hands::prober::run(engine.clone()));
+        Ok(engine)
+    }
+}
+
+fn read_config(file: Option<&Path>) -> Result<TowerConfig, ServeError> {
+    let Some(file) = file else { return Ok(TowerConfig::default()) };
+    let name = file.display().to_string();
+    let text = std::fs::read_to_string(file)
+        .map_err(|error| ServeError::Config(format!("cannot read `{name}`: {error}")))?;
+    let checked = hmsops_config::parse_tower(&text);
+    for diagnostic in &checked.diagnostics {
+        tracing::warn!("{name}:{}:{}: {}", diagnostic.line, diagnostic.column, diagnostic.message);
+    }
+    checked.value.ok_or_else(|| {
+        let lines: Vec<String> = checked
+            .diagnostics
+            .iter()
+            .map(|found| hmsops_config::render::one(&name, found, false))
+            .collect();
+        ServeError::Config(lines.join("\n"))
+    })
+}
+
+async fn bind(listen: SocketAddr) -> Result<tokio::net::TcpListener, ServeError> {
+    if !listen.ip().is_loopback() {
+        return Err(ServeError::Listen {
+            message: format!("`{listen}` is beyond loopback, where only TLS may be spoken, which is not built yet"),
+            hint: "listen on 127.0.0.1 and put a TLS proxy in front".into(),
+        });
+    }
+    tokio::net::TcpListener::bind(listen).await.map_err(|error| {
+        let holder = hmsops_act::port::holder(listen.port());
+        let message = match (error.kind(), holder) {
+            (std::io::ErrorKind::AddrInUse, Some(holder)) => format!("{listen} is taken by {holder}"),
+            (_, _) => format!("cannot listen on {listen}: {error}"),
+        };
+        ServeError::Listen { message, hint: "`--listen 127.0.0.1:PORT` takes another".into() }
+    })
+}
+
+fn absolute(data: &Path) -> Result<PathBuf, ServeError> {
+    std::path::absolute(data).map_err(|error| ServeError::Data(data.to_owned(), error.to_string()))
+}
+
+/// Folders to watch: those of the command line, then those of the settings (relative to their file).
+fn repos(config: &TowerConfig, options: &ServeOptions, here: &Path) -> Vec<PathBuf> {
+    let base = options.config.as_deref().and_then(Path::parent).unwrap_or(here);
+    let dirs = config.repos.iter().filter_map(|repo| match &repo.source {
+        hmsops_config::tower::RepoSource::Dir(dir) => Some(base.join(dir)),
+        hmsops_config::tower::RepoSource::Url { .. } => None,
+    });
+    options.repo.iter().cloned().chain(dirs).collect()
+}
+
+fn greet(listen: SocketAddr, data: &Path, auth: &door::Auth, clock: Clock) {
+    let port = listen.port();
+    let link = auth.login_link(clock.now());
+    eprintln!("hmsops tower   http://localhost:{port}/");
+    eprintln!("log in once    http://localhost:{port}{link}");
+    eprintln!("admin token    {}", data.join("admin.token").display());
+    eprintln!("status page    http://localhost:{port}/status");
+}
+
+async fn serve_http(
+    listener: tokio::net::TcpListener,
+    router: axum::Router,
+    reload: mpsc::Sender<()>,
+) -> Result<(), ServeError> {
+    use tokio::signal::unix::{SignalKind, signal};
+    let on = |kind| signal(kind).map_err(|error| ServeError::Machine("wait for signals", error));
+    let (mut term, mut int, mut hup) =
+        (on(SignalKind::terminate())?, on(SignalKind::interrupt())?, on(SignalKind::hangup())?);
+    let (stop, mut stopping) = tokio::sync::watch::channel(false);
+    let until = async move {
+        let _stopped = stopping.wait_for(|stop| *stop).await;
+    };
+    let mut server = tokio::spawn(axum::serve(listener, router).with_graceful_shutdown(until).into_future());
+    loop {
+        tokio::select! {
+            _ = term.recv() => break,
+            _ = int.recv() => break,
+            _ = hup.recv() => {
+                tracing::info!("tower: reading the declarations again");
+                let _already = reload.try_send(());
+            }
+            ended = &mut server => {
+                let error = ended.map_err(std::io::Error::other).and_then(|served| served);
+                return error.map_err(|error| ServeError::Machine("serve HTTP", error));
+            }
+        }
+    }
+    stop.send_replace(true);
+    if tokio::time::timeout(DRAIN, &mut server).await.is_err() {
+        server.abort();
+    }
+    Ok(())
+}

@@ -4,7 +4,6 @@
 //! Refuses: tokio, sockets, files, clocks. `server` wires it to the real world, `sim` to a simulated one.
 
 pub mod flow;
-pub mod invariant;
 pub mod port;
 
 pub use flow::{Handled, Snapshot, Tower, TowerError};

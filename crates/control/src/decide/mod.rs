@@ -59,7 +59,6 @@ impl<'a> View<'a> {
 
     fn gateway(self, report: &GatewayReport) -> Vec<Transition> {
         match report {
-            GatewayReport::Applied { service, epoch } => self.applied(service, *epoch),
             GatewayReport::Retreated { service, release, by_itself, at } => {
                 let Some(known) = self.state.releases.get(release) else { return Vec::new() };
                 let mut transitions = Vec::new();
@@ -85,27 +84,16 @@ impl<'a> View<'a> {
         }
     }
 
-    fn applied(self, service: &ServiceName, epoch: u64) -> Vec<Transition> {
-        let current = self.state.services.get(service).is_some_and(|known| known.epoch == epoch);
-        let release = self.state.active_release(service);
-        match release {
-            Some(release)
-                if current && release.phase == Phase::Watching && release.step_since.is_none() =>
-            {
-                vec![Transition::WeightApplied {
-                    release: release.id,
-                    service: service.clone(),
-                    weight: release.weight,
-                    epoch,
-                }]
-            }
-            _ => Vec::new(),
-        }
-    }
-
     /// The epoch that the next route of a service gets.
     pub(crate) fn next_epoch(self, service: &ServiceName) -> u64 {
-        self.state.services.get(service).map_or(1, |service| service.epoch + 1)
+        let known = self.state.services.get(service).map_or(0, |service| service.epoch);
+        known.max(self.held_epoch(service).unwrap_or(0)) + 1
+    }
+
+    /// The epoch of the route that a service's gateway holds, as far as is known.
+    pub(crate) fn held_epoch(self, service: &ServiceName) -> Option<u64> {
+        let route = self.state.services.get(service)?.spec.route.as_ref()?;
+        self.evidence.gateways.get(&route.gateway)?.epochs.get(service).copied()
     }
 
     pub(crate) fn next_instance(self) -> InstanceId {

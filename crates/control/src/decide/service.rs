@@ -22,13 +22,13 @@ impl View<'_> {
         let mut transitions = Vec::new();
         for spec in specs {
             let known = self.state.services.get(&spec.name);
-            if known.is_none_or(|known| known.spec != *spec || known.retired) {
+            if known.is_none_or(|known| known.spec != *spec || known.retired || known.declared_by != *by) {
                 transitions.push(Transition::ServiceDeclared { spec: Box::new(spec.clone()), by: by.clone() });
                 transitions.extend(known.into_iter().flat_map(|known| self.moved(known, spec, by)));
             }
         }
         let gone = self.state.services.values().filter(|known| {
-            whole && !known.retired && !specs.iter().any(|spec| spec.name == known.spec.name)
+            whole && !known.retired && known.declared_by == *by && !specs.iter().any(|spec| spec.name == known.spec.name)
         });
         transitions.extend(gone.map(|known| Transition::ServiceRetired {
             service: known.spec.name.clone(),
@@ -165,6 +165,11 @@ impl View<'_> {
         let wanted = match service.stable_instance() {
             Some(stable) if stable.ended() => {
                 Some((stable.instance.version.clone(), stable.instance.digest.clone()))
+            }
+            // A gateway that holds a newer route than we know of (our record was restored) gets a newer one still.
+            Some(stable) if self.held_epoch(name).is_some_and(|held| held > service.epoch) => {
+                let why = "its gateway held a newer route".to_owned();
+                return vec![self.stable_set(service, stable.instance.id, why, &Who::tower())];
             }
             Some(_) => None,
             None if self.state.active_release(name).is_some() => None,

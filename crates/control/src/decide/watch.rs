@@ -105,7 +105,8 @@ impl View<'_> {
         {
             return self.condemn(service, release, detector, String::new());
         }
-        if release.step_since.is_none() && service.spec.route.is_none() {
+        let in_force = service.spec.route.is_none() || self.held_epoch(&service.spec.name) == Some(service.epoch);
+        if release.step_since.is_none() && in_force {
             return vec![Transition::WeightApplied {
                 release: release.id,
                 service: service.spec.name.clone(),
@@ -218,8 +219,7 @@ impl View<'_> {
         let (id, name) = (release.id, service.spec.name.clone());
         let gateway = service.spec.route.as_ref().filter(|_| release.weight_max > Weight::NONE);
         if release.rolled_back_at.is_none() {
-            let held = |gateway: &str| self.evidence.gateways.get(gateway)?.epochs.get(&name).copied();
-            let done = gateway.is_none_or(|route| held(&route.gateway).is_some_and(|epoch| epoch >= service.epoch));
+            let done = gateway.is_none() || self.held_epoch(&name) == Some(service.epoch);
             let at = self.now.wall;
             let completed = Transition::RollbackCompleted { release: id, service: name, at, by_gateway: false };
             return if done { vec![completed] } else { Vec::new() };

@@ -263,7 +263,7 @@ impl Evidence {
                 link.epochs = routes.iter().map(|held| (held.service.clone(), held.epoch)).collect();
             }
             GatewayReport::Lost => link.connected = false,
-            GatewayReport::Applied { service, epoch } | GatewayReport::Refused { service, epoch, .. } => {
+            GatewayReport::Applied { service, epoch } => {
                 link.epochs.insert(service.clone(), *epoch);
             }
             GatewayReport::Drained { release, .. } => {
@@ -271,7 +271,7 @@ impl Evidence {
                     Arc::make_mut(watch).drained = true;
                 }
             }
-            GatewayReport::Retreated { .. } | GatewayReport::Alive => {}
+            GatewayReport::Refused { .. } | GatewayReport::Retreated { .. } | GatewayReport::Alive => {}
         }
     }
 }

@@ -8,6 +8,7 @@ use std::collections::BTreeMap;
 use hmsops_model::{Digest, IncidentId, InstanceId, Millis, Now, ReleaseId, ServiceName, Version, Weight};
 use serde::{Deserialize, Serialize};
 
+use crate::event::Who;
 use crate::incident::Incident;
 use crate::transition::{Detector, Role, Transition};
 use release::{Phase, Release};
@@ -82,7 +83,7 @@ impl State {
     /// names something unknown changes nothing.
     pub fn apply(&mut self, now: Now, transition: &Transition) {
         match transition {
-            Transition::ServiceDeclared { spec, .. } => self.declare(spec),
+            Transition::ServiceDeclared { spec, by } => self.declare(spec, by),
             Transition::InstanceIntended { instance, role, .. } => {
                 self.last_instance = self.last_instance.max(instance.id.0);
                 if let Some(service) = self.services.get_mut(&instance.service) {
@@ -141,8 +142,10 @@ impl State {
         }
     }
 
-    fn declare(&mut self, spec: &hmsops_model::service::ServiceSpec) {
-        let service = self.services.entry(spec.name.clone()).or_insert_with(|| Service::new(spec.clone()));
+    fn declare(&mut self, spec: &hmsops_model::service::ServiceSpec, by: &Who) {
+        let service =
+            self.services.entry(spec.name.clone()).or_insert_with(|| Service::new(spec.clone(), by.clone()));
+        service.declared_by = by.clone();
         service.spec = spec.clone();
         service.retired = false;
         if !spec.health.is_empty() {
@@ -367,7 +370,8 @@ impl Service {
         let old = self.stable.replace(id);
         self.restarts = 0;
         self.warm = match (old, warm_until) {
-            (Some(old), Some(until)) if old != id => Some(Warm { id: old, until }),
+            (Some(old), _) if old == id => self.warm,
+            (Some(old), Some(until)) => Some(Warm { id: old, until }),
             _ => None,
         };
         self.revert = self.revert.filter(|revert| *revert != id);

@@ -8,6 +8,7 @@ use hmsops_model::service::{Driver, ServiceSpec};
 use hmsops_model::{Digest, IncidentId, InstanceId, Millis, Now, ReleaseId, UnixMillis, Version};
 use serde::{Deserialize, Serialize};
 
+use crate::event::Who;
 use crate::transition::Role;
 
 /// What is true of one service.
@@ -15,6 +16,8 @@ use crate::transition::Role;
 pub struct Service {
     /// As declared.
     pub spec: ServiceSpec,
+    /// Who declared it last: a file (source `repo`, the file's name as actor) or a door.
+    pub declared_by: Who,
     /// Whether it is no longer declared.
     pub retired: bool,
     /// The epoch of the last route decided; rises with every change.
@@ -107,10 +110,11 @@ pub enum InstancePhase {
 
 impl Service {
     /// A service as first declared.
-    pub fn new(spec: ServiceSpec) -> Self {
+    pub fn new(spec: ServiceSpec, declared_by: Who) -> Self {
         Self {
             checks: if spec.health.is_empty() { vec![HealthCheck::connects()] } else { spec.health.clone() },
             spec,
+            declared_by,
             retired: false,
             epoch: 0,
             stable: None,

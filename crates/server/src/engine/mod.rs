@@ -1,9 +1,12 @@
 //! The tower on a thread of its own, and the handle by which doors reach it.
 
+mod run;
+
+pub use run::start;
+
 use std::sync::Arc;
 
 use hmsops_control::Event;
-use hmsops_ledger::Entry;
 use hmsops_tower::{Handled, Snapshot};
 use tokio::sync::{mpsc, oneshot, watch};
 
@@ -18,8 +21,6 @@ pub struct Engine {
 pub(crate) enum Work {
     /// An event; the answer is wanted or not.
     Event(Box<Event>, Option<oneshot::Sender<Handled>>),
-    /// Entries of the ledger, see [`Engine::entries`].
-    Entries { from: Option<u64>, limit: usize, answer: oneshot::Sender<Result<Vec<Entry>, String>> },
     /// Snapshot, checkpoint, end.
     Stop(oneshot::Sender<()>),
 }
@@ -52,11 +53,11 @@ impl Engine {
         self.work.send(Work::Event(Box::new(event), None)).await.map_err(|_| Stopping)
     }
 
-    /// Ledger entries, newest first, from sequence number `from` downwards (`None`: the newest).
-    pub async fn entries(&self, from: Option<u64>, limit: usize) -> Result<Vec<Entry>, String> {
-        let (answer, answered) = oneshot::channel();
-        let sent = self.work.send(Work::Entries { from, limit, answer }).await;
-        sent.map_err(|_| Stopping.to_string())?;
-        answered.await.map_err(|_| Stopping.to_string())?
+    /// Ends the tower's thread after a last snapshot of state.
+    pub async fn stop(&self) {
+        let (done, ended) = oneshot::channel();
+        if self.work.send(Work::Stop(done)).await.is_ok() {
+            let _gone = ended.await;
+        }
     }
 }

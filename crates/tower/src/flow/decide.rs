@@ -11,7 +11,7 @@ impl Tower {
         for transition in &mut transitions {
             if let Transition::ReleaseTakenBack { release, verdict, .. } = transition {
                 self.write_quiet();
-                verdict.evidence_sha256 = self.side.sha256(*release);
+                verdict.evidence_sha256 = self.side.sha256(&release.to_string()).map(|hash| hash.to_string());
             }
         }
         Ok(transitions)

@@ -95,12 +95,12 @@ impl Tower {
     fn write_lines(&mut self, release: ReleaseId, lines: &[EvidenceLine]) {
         let lines: Vec<Vec<u8>> = lines.iter().filter_map(|line| serde_json::to_vec(line).ok()).collect();
         // Evidence that cannot be kept is lost to a restart, not to the decision at hand.
-        let _kept = self.side.append(release, &lines);
+        let _kept = self.side.append(&release.to_string(), &lines);
     }
 
     /// Folds a release's side log again.
     pub(super) fn refold(&mut self, release: ReleaseId) {
-        for line in self.side.read(release) {
+        for line in self.side.read(&release.to_string()) {
             match serde_json::from_slice(&line) {
                 Ok(EvidenceLine::Tick { now, tick }) => {
                     self.evidence.observe(&self.state, now, &Event::Tick(tick));

@@ -1,0 +1,226 @@
+//! The tower's end of a gateway: keeps the process running, the connection up, and carries messages both ways.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use hmsops_control::event::{GatewayReport, HeldRoute};
+use hmsops_control::Event;
+use hmsops_model::limits::GATEWAY_PING;
+use hmsops_wire::gateway::{FromGateway, Reader, RetreatBy, ToGateway, encode};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::UnixStream;
+use tokio::process::{Child, Command};
+use tokio::sync::mpsc;
+use tokio::time::MissedTickBehavior;
+
+use crate::Engine;
+use crate::clock::Clock;
+
+/// Between two attempts to reach a gateway.
+const RETRY: Duration = Duration::from_millis(50);
+
+/// A gateway that was started is given so long to listen before another is started.
+const START_PATIENCE: Duration = Duration::from_secs(3);
+
+/// How old the tower's newest sign of life may be for a ping to vouch for it.
+const TOWER_ALIVE: u64 = 2000;
+
+/// How to reach, and if need be start, a gateway.
+#[derive(Debug, Clone)]
+pub struct GatewaySite {
+    /// Its name.
+    pub name: String,
+    /// Where users reach it.
+    pub listen: std::net::SocketAddr,
+    /// Its socket for towers.
+    pub socket: PathBuf,
+    /// The folder of its state and log.
+    pub dir: PathBuf,
+    /// Our own binary.
+    pub exe: PathBuf,
+}
+
+/// Why a connection ended.
+type Ended = std::io::Error;
+
+/// Serves one gateway for as long as the tower lives.
+pub async fn run(
+    engine: Engine,
+    clock: Clock,
+    site: GatewaySite,
+    mut orders: mpsc::Receiver<ToGateway>,
+    mut acks: tokio::sync::broadcast::Receiver<Vec<(u64, u64)>>,
+    tower_run: u64,
+) {
+    let mut child: Option<(Child, tokio::time::Instant)> = None;
+    let mut told = false;
+    loop {
+        match UnixStream::connect(&site.socket).await {
+            Ok(stream) => {
+                told = false;
+                let ended = talk(&engine, clock, &site, stream, &mut orders, &mut acks, tower_run).await;
+                tracing::warn!("gateway {}: the connection ended: {ended}", site.name);
+                let report = GatewayReport::Lost;
+                if engine.tell(Event::Gateway { gateway: site.name.clone(), report }).await.is_err() {
+                    return;
+                }
+            }
+            Err(_) => {
+                if let Some(why) = revive(&site, &mut child)
+                    && !told
+                {
+                    tracing::error!("gateway {}: {why}", site.name);
+                    told = true;
+                }
+            }
+        }
+        tokio::time::sleep(RETRY).await;
+    }
+}
+
+/// Starts the gateway's process unless one is on its way up. Returns what a person should know.
+fn revive(site: &GatewaySite, child: &mut Option<(Child, tokio::time::Instant)>) -> Option<String> {
+    if let Some((running, since)) = child {
+        match running.try_wait() {
+            Ok(Some(status)) => {
+                let log = site.dir.join(format!("gateway-{}.log", site.name));
+                let why = (since.elapsed() < START_PATIENCE)
+                    .then(|| format!("it ended at once ({status}); see {}", log.display()));
+                let again = since.elapsed() >= Duration::from_secs(1) || why.is_none();
+                if again {
+                    *child = None;
+                }
+                return why;
+            }
+            Ok(None) if since.elapsed() < START_PATIENCE => return None,
+            _ => {}
+        }
+    }
+    match start(site) {
+        Ok(started) => {
+            *child = Some((started, tokio::time::Instant::now()));
+            None
+        }
+        Err(error) => Some(format!("cannot start it: {error}")),
+    }
+}
+
+/// Starts the gateway's process in a group of its own: what ends the tower does not end it.
+fn start(site: &GatewaySite) -> std::io::Result<Child> {
+    use std::os::unix::fs::OpenOptionsExt as _;
+    let log = std::fs::OpenOptions::new()
+        .create(true)
+        .append(true)
+        .mode(0o600)
+        .open(site.dir.join(format!("gateway-{}.log", site.name)))?;
+    Command::new(&site.exe)
+        .arg("gateway")
+        .args(["--name", &site.name])
+        .args(["--listen", &site.listen.to_string()])
+        .arg("--socket")
+        .arg(&site.socket)
+        .arg("--state")
+        .arg(&site.dir)
+        .stdin(std::process::Stdio::null())
+        .stdout(log.try_clone()?)
+        .stderr(log)
+        .process_group(0)
+        .spawn()
+}
+
+async fn talk(
+    engine: &Engine,
+    clock: Clock,
+    site: &GatewaySite,
+    stream: UnixStream,
+    orders: &mut mpsc::Receiver<ToGateway>,
+    acks: &mut tokio::sync::broadcast::Receiver<Vec<(u64, u64)>>,
+    tower_run: u64,
+) -> Ended {
+    let (mut from, mut to) = stream.into_split();
+    let hello = ToGateway::Hello { protocol: hmsops_wire::gateway::PROTOCOL, tower_run };
+    if let Err(error) = say(&mut to, &hello).await {
+        return error;
+    }
+    let mut reader = Reader::default();
+    let mut buffer = vec![0_u8; 64 * 1024];
+    let mut ping = tokio::time::interval(Duration::from_millis(GATEWAY_PING.0 / 2));
+    ping.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    loop {
+        let sent = tokio::select! {
+            biased;
+            order = orders.recv() => match order {
+                Some(order) => say(&mut to, &order).await,
+                None => return std::io::Error::other("the tower is stopping"),
+            },
+            read = from.read(&mut buffer) => match read {
+                Ok(0) => return std::io::ErrorKind::UnexpectedEof.into(),
+                Ok(n) => hear(engine, site, &mut reader, buffer.get(..n).unwrap_or_default()).await,
+                Err(error) => Err(error),
+            },
+            Ok(kept) = acks.recv() => {
+                let mut sent = Ok(());
+                for (gateway_run, seq) in kept {
+                    sent = sent.and(say(&mut to, &ToGateway::TickAck { gateway_run, seq }).await);
+                }
+                sent
+            }
+            _ = ping.tick() => {
+                // A ping vouches for the tower's own thread, not for this one: a tower that hangs must look dead.
+                let age = clock.now().steady.since(engine.snapshot().now.steady);
+                if age.0 <= TOWER_ALIVE { say(&mut to, &ToGateway::Ping).await } else { Ok(()) }
+            }
+        };
+        if let Err(error) = sent {
+            return error;
+        }
+    }
+}
+
+async fn say(to: &mut tokio::net::unix::OwnedWriteHalf, message: &ToGateway) -> std::io::Result<()> {
+    let line = encode(message).map_err(std::io::Error::other)?;
+    to.write_all(&line).await
+}
+
+async fn hear(engine: &Engine, site: &GatewaySite, reader: &mut Reader, bytes: &[u8]) -> std::io::Result<()> {
+    reader.push(bytes);
+    while let Some(message) = reader.next_message::<FromGateway>().map_err(std::io::Error::other)? {
+        let stopped = || std::io::Error::other("the tower is stopping");
+        let event = match message {
+            FromGateway::Tick(tick) => Event::Tick(Box::new(tick)),
+            other => match report(other) {
+                Some(report) => Event::Gateway { gateway: site.name.clone(), report },
+                None => continue,
+            },
+        };
+        engine.tell(event).await.map_err(|_| stopped())?;
+    }
+    Ok(())
+}
+
+fn report(message: FromGateway) -> Option<GatewayReport> {
+    Some(match message {
+        FromGateway::Hello { routes, .. } => GatewayReport::Connected {
+            routes: routes
+                .into_iter()
+                .map(|route| HeldRoute {
+                    service: route.service,
+                    epoch: route.epoch,
+                    release: route.release,
+                    retreated: route.retreated,
+                })
+                .collect(),
+        },
+        FromGateway::Applied { service, epoch } => GatewayReport::Applied { service, epoch },
+        FromGateway::Refused { service, epoch, why } => {
+            tracing::warn!("gateway: it refused route {epoch} of {service}: {why}");
+            GatewayReport::Refused { service, epoch, why }
+        }
+        FromGateway::Retreated { service, release, by, at, .. } => {
+            GatewayReport::Retreated { service, release, by_itself: by == RetreatBy::Gateway, at }
+        }
+        FromGateway::Drained { service, release } => GatewayReport::Drained { service, release },
+        FromGateway::Pong => GatewayReport::Alive,
+        FromGateway::Tick(_) | FromGateway::Unknown => return None,
+    })
+}

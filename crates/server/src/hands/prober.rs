@@ -1,0 +1,40 @@
+//! Keeps the prober looking at what runs.
+
+use hmsops_act::probe::{Prober, Target};
+use hmsops_control::{Event, effect};
+use tokio::sync::mpsc;
+
+use crate::Engine;
+
+/// Results that may wait for the tower; a prober that waits says it was late.
+const RESULTS_MAX: usize = 256;
+
+/// Probes what each new state says, and hands in what comes of it, until the tower stops.
+pub async fn run(engine: Engine) {
+    let (results, mut found) = mpsc::channel(RESULTS_MAX);
+    let mut prober = Prober::new(results);
+    let mut changes = engine.changes();
+    let mut generation = None;
+    loop {
+        let snapshot = changes.borrow_and_update().clone();
+        if generation != Some(snapshot.generation) {
+            generation = Some(snapshot.generation);
+            let targets = effect::probe_targets(&snapshot.state).into_iter().map(|target| Target {
+                service: target.service,
+                instance: target.instance,
+                addr: target.addr,
+                path: target.path,
+            });
+            prober.set(targets.collect());
+        }
+        tokio::select! {
+            result = found.recv() => {
+                let Some(result) = result else { return };
+                if engine.tell(Event::Probe(result)).await.is_err() {
+                    return;
+                }
+            }
+            changed = changes.changed() => if changed.is_err() { return },
+        }
+    }
+}
