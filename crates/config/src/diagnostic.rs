@@ -90,17 +90,43 @@ pub(crate) struct Findings<'t> {
     list: Vec<Diagnostic>,
     failed: bool,
     left_off: usize,
+    /// Keys found where they are not known, and keys not found where they are needed, with their diagnostic.
+    strange: Vec<(String, usize)>,
+    missing: Vec<(String, usize)>,
 }
 
 impl<'t> Findings<'t> {
     pub(crate) fn new(text: &'t str) -> Self {
         let text = text.strip_prefix('\u{feff}').unwrap_or(text);
-        Self { lines: lines(text), list: Vec::new(), failed: false, left_off: 0 }
+        Self {
+            lines: lines(text),
+            list: Vec::new(),
+            failed: false,
+            left_off: 0,
+            strange: Vec::new(),
+            missing: Vec::new(),
+        }
     }
 
     pub(crate) fn error(&mut self, at: Span, message: impl Into<String>, hint: impl Into<String>) {
         self.failed = true;
         self.push(Severity::Error, at, message.into(), hint.into());
+    }
+
+    /// An error about a key that is not known where it stands.
+    pub(crate) fn strange_key(&mut self, key: &str, at: Span, message: String, hint: String) {
+        if self.list.len() < DIAGNOSTICS_MAX {
+            self.strange.push((key.to_owned(), self.list.len()));
+        }
+        self.error(at, message, hint);
+    }
+
+    /// An error about a key that is needed; `at` is what it should stand in.
+    pub(crate) fn missing_key(&mut self, key: &str, at: Span, message: String, hint: String) {
+        if self.list.len() < DIAGNOSTICS_MAX {
+            self.missing.push((key.to_owned(), self.list.len()));
+        }
+        self.error(at, message, hint);
     }
 
     pub(crate) fn warning(&mut self, at: Span, message: impl Into<String>, hint: impl Into<String>) {
@@ -121,6 +147,7 @@ impl<'t> Findings<'t> {
         if value.is_none() && !self.failed {
             self.error(Span::START, "this file cannot be used", "report this message: its reason was lost");
         }
+        self.join_misplaced();
         if self.failed {
             // Advice about a file that works only hides what keeps this one from working.
             self.list.retain(|found| found.severity == Severity::Error);
@@ -133,6 +160,29 @@ impl<'t> Findings<'t> {
             self.list.push(self.build(severity, Span { line, column, width: 1 }, message, String::new()));
         }
         Checked { value: value.filter(|_| !self.failed), diagnostics: self.list }
+    }
+
+    /// A key strange in one place and missing in another stands in the wrong place: one mistake.
+    fn join_misplaced(&mut self) {
+        let mut joined: Vec<usize> = Vec::new();
+        for (key, lack) in &self.missing {
+            let Some((_, stranger)) = self.strange.iter().find(|(strange, _)| strange == key) else {
+                continue;
+            };
+            let Some(line) = self.list.get(*lack).map(|found| found.line) else { continue };
+            if let Some(found) = self.list.get_mut(*stranger) {
+                found.hint = Some(format!(
+                    "`{}` is missing in what starts in line {line}: is it indented wrongly?",
+                    shown(key)
+                ));
+                joined.push(*lack);
+            }
+        }
+        let mut index = 0;
+        self.list.retain(|_| {
+            index += 1;
+            !joined.contains(&(index - 1))
+        });
     }
 
     fn push(&mut self, severity: Severity, at: Span, message: String, hint: String) {

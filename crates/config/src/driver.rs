@@ -81,7 +81,7 @@ fn needed<'n>(
     if entry.is_none() && !given && !fields.disturbed {
         let example = crate::service::SERVICE.keys.iter().find(|known| known.name == key);
         let hint = format!("add `{}`", example.map_or(key, |known| known.example));
-        out.error(service.at, format!("`{key}` is missing: {why}"), hint);
+        out.missing_key(key, service.at, format!("`{key}` is missing: {why}"), hint);
     }
     entry
 }

@@ -92,18 +92,23 @@ impl<'n> Fields<'n> {
             }
         }
         strangers.retain(|entry| !fields.misspelt(entry, shape, out));
+        // Below a key without a value stands what was meant to belong to it: said once, at that key.
+        let count = strangers.len();
+        strangers.retain(|entry| !fields.below_empty(entry));
+        fields.disturbed |= strangers.len() < count;
         let missing = fields.missing(shape);
         for stranger in &strangers {
             let mut hint = format!("known here: {}", shape.list());
             if let Some(key) = missing.first() {
                 hint = format!("{hint}; `{}` is missing", key.name);
             }
-            out.error(stranger.at, unknown(stranger, shape), hint);
+            out.strange_key(&stranger.key, stranger.at, unknown(stranger, shape), hint);
         }
         if strangers.is_empty() && !fields.disturbed {
             for key in missing {
                 let why = key.needed.unwrap_or_default();
-                out.error(at, format!("`{}` is missing: {why}", key.name), format!("add `{}`", key.example));
+                let message = format!("`{}` is missing: {why}", key.name);
+                out.missing_key(key.name, at, message, format!("add `{}`", key.example));
             }
         }
         fields.disturbed |= !strangers.is_empty();
@@ -140,6 +145,10 @@ impl<'n> Fields<'n> {
             self.values.push((key, entry));
         }
         true
+    }
+
+    fn below_empty(&self, stranger: &Entry) -> bool {
+        self.values.iter().any(|(_, entry)| entry.value.is_null() && entry.at.line < stranger.at.line)
     }
 
     fn missing(&self, shape: &'static Shape) -> Vec<&'static Key> {

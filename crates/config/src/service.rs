@@ -132,6 +132,17 @@ fn route_at(service: &Entry) -> Option<Span> {
 
 fn service(entry: &Entry, out: &mut Findings) -> Option<ServiceSpec> {
     let name = ServiceName::new(entry.key.clone());
+    if is_stray_key(entry) {
+        let message =
+            format!("`{}` is a key of a service, and stands where a service's name should", entry.key);
+        out.strange_key(
+            &entry.key,
+            entry.at,
+            message,
+            "indent it as far as the service's other keys".to_owned(),
+        );
+        return None;
+    }
     if let Err(error) = &name {
         let message = format!("`{}` is not a service name", shown(&entry.key));
         out.error(entry.at, message, format!("use {}", error.expected));
@@ -174,6 +185,13 @@ fn service(entry: &Entry, out: &mut Findings) -> Option<ServiceSpec> {
         stable: stable.ok()?,
         health: health?,
     })
+}
+
+/// A service may be named like a key; but then it is a map that says its driver.
+fn is_stray_key(entry: &Entry) -> bool {
+    let is_service =
+        matches!(&entry.value.value, Value::Map(map) if map.entries.iter().any(|e| e.key == "driver"));
+    !is_service && SERVICE.names().any(|name| name == entry.key)
 }
 
 /// A key that may be left out.

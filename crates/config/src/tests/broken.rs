@@ -129,6 +129,13 @@ static CANARY_CASES: &[Case] = &[
     put(12, "    threshold: 3 frogs/60 s", (12, 18)),
     put(12, "    threshold: 2000 fails/60 s", (12, 16)),
     put(12, "    threshold: 3 fails/2d", (12, 16)),
+    // Indented wrongly.
+    put(3, "  image: csac-portal:1.8.0", (3, 3)),
+    put(5, "type: canary", (6, 3)),
+    put(6, "steps:", (6, 1)),
+    put(7, "  - weight: 1", (8, 5)),
+    put(10, "  healthChecks:", (10, 3)),
+    put(12, "threshold: 3 fails/60 s", (12, 1)),
     // Forms that YAML or we do not take.
     put(2, "\tservice: csac-portal", (2, 1)),
     put(2, "service csac-portal", (2, 1)),
@@ -231,6 +238,10 @@ static SERVICES_CASES: &[Case] = &[
     put(17, "    upstreams: {\"1.7.3\": \"10.0.0.4:80\"}", (17, 26)),
     put(17, "    upstreams: {a: [\"h:80\"], b: [\"h:80\"]}", (17, 34)),
     put(17, "    upstreams: {\"a b\": [\"h:80\"]}", (17, 17)),
+    put(2, "  services:", (2, 3)),
+    put(14, "  stable: \"1.7.3\"", (14, 3)),
+    put(17, "  upstreams: {\"1.7.3\": [\"10.0.0.4:8080\"]}", (17, 3)),
+    put(17, "upstreams: {\"1.7.3\": [\"10.0.0.4:8080\"]}", (17, 1)),
     put(14, "    stable: &v \"1.7.3\"", (14, 16)),
     put(14, "    <<: *base", (14, 9)),
 ];
@@ -254,6 +265,8 @@ fn each_line_of_the_chapters_rollback_broken_in_turn() {
         cut(3, (2, 1)),
         cut(4, (2, 1)),
         cut(5, (2, 1)),
+        put(4, "when: > 5 % for 2 min", (4, 1)),
+        put(5, "  action: rollback", (5, 3)),
         // Misspelt, empty, wrong.
         put(2, "detct:", (2, 1)),
         put(3, "  metrc: auth_fail_rate", (3, 3)),
