@@ -10,6 +10,7 @@ pub mod decide;
 pub mod effect;
 pub mod event;
 pub mod evidence;
+pub mod headline;
 pub mod incident;
 pub mod release;
 pub mod sentence;

@@ -4,9 +4,11 @@ use hmsops_model::probe::ProbeVerdict;
 use hmsops_model::{Millis, UnixMillis, Weight};
 
 use crate::effect::Effect;
+use crate::headline::clock;
+use crate::incident::Incident;
 use crate::state::State;
 use crate::state::release::{Phase, Release};
-use crate::transition::{Detector, HoldReason, Transition, Verdict};
+use crate::transition::{Detector, HoldReason, Role, Transition, Verdict};
 
 /// A check's name for sentences: its path, or what an empty path stands for.
 pub fn check_name(path: &str) -> &str {
@@ -127,6 +129,108 @@ pub fn points(bp: u32) -> String {
         bp if bp % 100 == 0 => format!("{} points", bp / 100),
         bp if bp % 10 == 0 => format!("{}.{} points", bp / 100, bp % 100 / 10),
         bp => format!("{}.{:02} points", bp / 100, bp % 100),
+    }
+}
+
+/// A ledger line in words.
+pub fn line(transition: &Transition) -> String {
+    match transition {
+        Transition::ServiceDeclared { spec, .. } => format!("{} was declared", spec.name),
+        Transition::ServiceRetired { service, .. } => format!("{service} is no longer declared"),
+        Transition::InstanceIntended { instance, role, .. } => {
+            let role = match role {
+                Role::Stable => "stable",
+                Role::Canary => "canary",
+                Role::Former => "former version",
+            };
+            format!("{} {} shall start as {role} ({})", instance.service, instance.version, instance.id)
+        }
+        Transition::InstanceStarted { id, pid, .. } => match pid {
+            Some(pid) => format!("{id} runs, process {pid}"),
+            None => format!("{id} runs"),
+        },
+        Transition::InstanceFailed { id, reason, .. } => format!("{id} could not be started: {reason}"),
+        Transition::InstanceReady { id, .. } => format!("{id} passes its probes for the first time"),
+        Transition::InstanceExited { id, reason, .. } => format!("{id} ended unasked: {reason}"),
+        Transition::InstanceStopping { id, why, .. } => format!("{id} shall stop: {why}"),
+        Transition::InstanceStopped { id, .. } => format!("{id} has stopped"),
+        Transition::StableSet { service, id, why, .. } => format!("{service} is stable on {id}: {why}"),
+        Transition::RevertIntended { service, reason, .. } => {
+            format!("{service} shall go back to an earlier version: {reason}")
+        }
+        Transition::HealthChanged { id, reason, healthy, .. } => {
+            format!("{id} is {}: {reason}", if *healthy { "healthy" } else { "failing" })
+        }
+        Transition::IncidentOpened { incident, text, .. } => format!("{incident} opened: {text}"),
+        Transition::IncidentResolved { incident, text, .. } => format!("{incident} resolved: {text}"),
+        Transition::Refused { what, subject, why, .. } => format!("refused to {what} {subject}: {why}"),
+        _ => release_line(transition),
+    }
+}
+
+fn release_line(transition: &Transition) -> String {
+    let because = |reason: &str| if reason.is_empty() { String::new() } else { format!(": {reason}") };
+    match transition {
+        Transition::ReleaseRequested { release, spec, .. } => format!("{release} asks for {}", spec.image),
+        Transition::WeightIntended { weight, step, .. } => {
+            format!("the canary shall get {weight} of traffic (step {})", step + 1)
+        }
+        Transition::WeightApplied { weight, .. } => format!("the canary has {weight} of traffic"),
+        Transition::ReleaseHeld { why, reason, .. } => match why {
+            HoldReason::Paused => format!("paused{}", because(reason)),
+            HoldReason::Halted { path, fails } => format!("halted: {} failed {fails} probes", check_name(path)),
+            HoldReason::BothFail { path } => format!("held: both versions fail {}", check_name(path)),
+        },
+        Transition::ReleaseResumed { reason, .. } => format!("goes on{}", because(reason)),
+        Transition::ReleaseTakenBack { verdict, .. } => {
+            format!("taken back: {}", because_detail(verdict))
+        }
+        Transition::RollbackCompleted { by_gateway: true, .. } => {
+            "the gateway, without its tower, took all traffic from the canary".into()
+        }
+        Transition::RollbackCompleted { .. } => "no gateway sends the canary anything any more".into(),
+        Transition::ReleaseClosed { tally, .. } => {
+            format!("the canary's last requests have ended: {} in all", grouped(tally.canary_requests))
+        }
+        Transition::ReleasePromoted { .. } => "the new version has all traffic".into(),
+        Transition::ReleaseBaked { .. } => "the new version is proven".into(),
+        Transition::VersionDenied { version, digest, .. } => match digest {
+            Some(digest) => format!("{version} ({}) may not be deployed", digest.short()),
+            None => format!("{version} may not be deployed"),
+        },
+        Transition::VersionUndenied { version, reason, .. } => {
+            format!("{version} may be deployed again{}", because(reason))
+        }
+        _ => String::new(),
+    }
+}
+
+fn because_detail(verdict: &Verdict) -> String {
+    let evidence = || format!("evidence {} of {}", grouped(verdict.evidence), grouped(verdict.needed));
+    match verdict.detector {
+        Detector::Errors => format!("too many bad answers, {}", evidence()),
+        Detector::Probes => format!("too many failed probes, {}", evidence()),
+        _ => verdict.detail.clone(),
+    }
+}
+
+/// What citizens are told of an incident: `Some requests to csac-portal failed from 13:41:02 to 13:41:49 UTC. They
+/// work again.` `on` names the day it began on, when that is not today: `on 20 November`.
+pub fn incident(incident: &Incident, on: Option<&str>) -> String {
+    let day = |at: UnixMillis| at.0.div_euclid(86_400_000);
+    let on = on.map(|on| format!(" {on}")).unwrap_or_default();
+    let (service, since) = (&incident.service, clock(incident.since));
+    match incident.until {
+        Some(until) => {
+            let later = match day(until) - day(incident.since) {
+                0 => String::new(),
+                1 => " the next day".into(),
+                days => format!(" {days} days later"),
+            };
+            let until = clock(until);
+            format!("Some requests to {service} failed{on} from {since} to {until} UTC{later}. They work again.")
+        }
+        None => format!("Some requests to {service} fail since {since} UTC{on}. We see it and are acting."),
     }
 }
 
