@@ -122,7 +122,7 @@ impl Default for Limits {
         Self {
             connect: Duration::from_millis(250),
             head: Duration::from_secs(30),
-            pause: Duration::from_secs(60),
+            pause: Duration::from_mins(1),
             upload: Duration::from_secs(30),
             client_head: Duration::from_secs(10),
         }

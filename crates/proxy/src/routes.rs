@@ -37,7 +37,7 @@ pub struct Retreat {
 /// What is in force, and what has retreated.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Routes {
-    routes: BTreeMap<ServiceName, Route>,
+    by_service: BTreeMap<ServiceName, Route>,
     retreats: BTreeMap<ReleaseId, Retreat>,
     /// Epochs at which services were removed, so that a late `set` does not bring them back.
     removed: BTreeMap<ServiceName, u64>,
@@ -66,12 +66,12 @@ pub enum KeptError {
 impl Routes {
     /// The routes, by service.
     pub fn iter(&self) -> impl Iterator<Item = &Route> {
-        self.routes.values()
+        self.by_service.values()
     }
 
     /// One service's route.
     pub fn get(&self, service: &ServiceName) -> Option<&Route> {
-        self.routes.get(service)
+        self.by_service.get(service)
     }
 
     /// Takes a route over. The answer is `Applied` (also when this epoch is in force already) or `Refused`; the
@@ -80,12 +80,12 @@ impl Routes {
         let (service, epoch) = (route.service.clone(), route.epoch);
         match self.objection(&route) {
             Some(why) => (FromGateway::Refused { service, epoch, why }, false),
-            None if self.routes.get(&service).is_some_and(|old| old.epoch == epoch) => {
+            None if self.by_service.get(&service).is_some_and(|old| old.epoch == epoch) => {
                 (FromGateway::Applied { service, epoch }, false)
             }
             None => {
                 self.removed.remove(&service);
-                self.routes.insert(service.clone(), route);
+                self.by_service.insert(service.clone(), route);
                 (FromGateway::Applied { service, epoch }, true)
             }
         }
@@ -98,23 +98,24 @@ impl Routes {
         {
             return Some(format!("release `{}` has retreated and gets no weight again", canary.release));
         }
-        if let Some(old) = self.routes.get(&route.service) {
+        if let Some(old) = self.by_service.get(&route.service) {
             return (route.epoch < old.epoch)
                 .then(|| format!("epoch {} is older than {}, which is in force", route.epoch, old.epoch));
         }
         if let Some(removed) = self.removed.get(&route.service).filter(|removed| route.epoch <= **removed) {
             return Some(format!("`{}` was removed at epoch {removed}", route.service));
         }
-        (self.routes.len() >= ROUTES_MAX).then(|| format!("a gateway carries at most {ROUTES_MAX} services"))
+        (self.by_service.len() >= ROUTES_MAX)
+            .then(|| format!("a gateway carries at most {ROUTES_MAX} services"))
     }
 
     /// Stops serving a service. Answered like [`Routes::set`].
     pub fn remove(&mut self, service: ServiceName, epoch: u64) -> (FromGateway, bool) {
-        if let Some(old) = self.routes.get(&service).filter(|old| epoch <= old.epoch) {
+        if let Some(old) = self.by_service.get(&service).filter(|old| epoch <= old.epoch) {
             let why = format!("epoch {epoch} is not higher than {}, which is in force", old.epoch);
             return (FromGateway::Refused { service, epoch, why }, false);
         }
-        let changed = self.routes.remove(&service).is_some();
+        let changed = self.by_service.remove(&service).is_some();
         if changed {
             self.removed.insert(service.clone(), epoch);
             while self.removed.len() > ROUTES_MAX {
@@ -133,7 +134,7 @@ impl Routes {
         by: RetreatBy,
         at: UnixMillis,
     ) -> (FromGateway, bool) {
-        let canary = self.routes.get_mut(service).and_then(|route| route.canary.as_mut());
+        let canary = self.by_service.get_mut(service).and_then(|route| route.canary.as_mut());
         let canary = canary.filter(|canary| canary.release == release);
         let weight_was = canary.map_or(Weight::NONE, |canary| std::mem::take(&mut canary.weight));
         let changed = weight_was > Weight::NONE || !self.retreats.contains_key(&release);
@@ -148,7 +149,7 @@ impl Routes {
     /// Takes every canary's weight away, because the tower has been silent. Returns what to tell it later.
     pub fn retreat_all(&mut self, at: UnixMillis) -> Vec<FromGateway> {
         let out: Vec<_> = self
-            .routes
+            .by_service
             .values()
             .filter_map(|route| route.canary.as_ref().map(|canary| (route.service.clone(), canary)))
             .filter(|(_, canary)| canary.weight > Weight::NONE)
@@ -160,7 +161,7 @@ impl Routes {
 
     /// Whether some canary has weight.
     pub fn is_watching(&self) -> bool {
-        self.routes
+        self.by_service
             .values()
             .any(|route| route.canary.as_ref().is_some_and(|canary| canary.weight > Weight::NONE))
     }
@@ -177,12 +178,12 @@ impl Routes {
                 retreated: canary.is_some_and(|canary| self.retreats.contains_key(&canary.release)),
             }
         };
-        self.routes.values().map(state).collect()
+        self.by_service.values().map(state).collect()
     }
 
     /// The gateway's own retreats that a tower may not have heard of yet: those of releases it still routes.
     pub fn own_retreats(&self) -> Vec<FromGateway> {
-        let releases = self.routes.values().filter_map(|route| Some(route.canary.as_ref()?.release));
+        let releases = self.by_service.values().filter_map(|route| Some(route.canary.as_ref()?.release));
         releases
             .filter_map(|release| Some((release, self.retreats.get(&release)?)))
             .filter(|(_, retreat)| retreat.by == RetreatBy::Gateway)
@@ -194,7 +195,7 @@ impl Routes {
     pub fn keep(&self) -> Result<Vec<u8>, KeptError> {
         let kept = Kept {
             version: KEPT_VERSION,
-            routes: self.routes.values().cloned().collect(),
+            routes: self.by_service.values().cloned().collect(),
             retreats: self.retreats.clone(),
             removed: self.removed.clone(),
         };
@@ -213,7 +214,7 @@ impl Routes {
             route.canary.iter_mut().for_each(|canary| canary.weight = Weight::NONE);
             (route.service.clone(), route)
         });
-        Ok(Self { routes: routes.collect(), retreats: kept.retreats, removed: kept.removed })
+        Ok(Self { by_service: routes.collect(), retreats: kept.retreats, removed: kept.removed })
     }
 }
 

@@ -1,5 +1,7 @@
 //! The gateway over real sockets: real upstreams, a real tower's connection, real clients.
 
+#![expect(clippy::unwrap_used, reason = "a test that can't set its scene has failed")]
+
 #[path = "it/counts.rs"]
 mod counts;
 #[path = "it/hostile.rs"]

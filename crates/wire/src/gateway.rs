@@ -21,6 +21,7 @@ pub const PROTOCOL: u32 = 1;
 /// What a tower tells a gateway.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "type", rename_all = "kebab-case")]
+#[expect(clippy::large_enum_variant, reason = "messages are few and short-lived")]
 pub enum ToGateway {
     /// The first line of a connection.
     Hello {
@@ -72,6 +73,7 @@ pub enum ToGateway {
 /// What a gateway tells its tower.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "type", rename_all = "kebab-case")]
+#[expect(clippy::large_enum_variant, reason = "ticks are the large ones and by far the most")]
 pub enum FromGateway {
     /// The first line of a connection.
     Hello {

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
+use hmsops_model::BadKind;
 use http::header::HeaderValue;
 use http::{Method, Request, Response, StatusCode, Version};
 use hyper::body::Incoming;
@@ -17,7 +18,7 @@ use super::head::{self, REASON};
 use super::receipt::{Drawn, Receipt};
 use super::table::{Served, Trial, Waiting};
 use super::upload::{Ask, SLOW};
-use super::upstream::{Answered, Fault};
+use super::upstream::{Answered, Fault, Upstream};
 use super::{Plane, count, tunnel};
 use crate::split::Side;
 
@@ -73,7 +74,7 @@ struct Carriage<'a> {
 /// A canary's failure, until it is known whether stable makes good for it.
 struct Failed {
     receipt: Receipt,
-    kind: hmsops_model::BadKind,
+    kind: BadKind,
     /// What it did answer, for the case that stable gives nothing at all.
     answered: Option<(Answered, Option<Waiting>)>,
     fault: Fault,
@@ -91,13 +92,11 @@ enum GivenUp {
 impl Carriage<'_> {
     async fn run(mut self) -> Result<Response<Answer>, Refusal> {
         let trial = self.served.trial.clone().filter(|_| self.drawn.side == Side::Canary);
-        match trial {
-            Some(trial) => self.ask_canary(&trial).await,
-            None => {
-                self.drawn.side = Side::Stable;
-                self.ask_stable().await
-            }
+        if let Some(trial) = trial {
+            return self.ask_canary(&trial).await;
         }
+        self.drawn.side = Side::Stable;
+        self.ask_stable().await
     }
 
     /// Stable's answer, good or bad, is the user's.
@@ -113,7 +112,7 @@ impl Carriage<'_> {
                         None
                     }
                     None if has_refused => {
-                        receipt.settle_bad(hmsops_model::BadKind::Refused, true);
+                        receipt.settle_bad(BadKind::Refused, true);
                         None
                     }
                     None => Some(receipt),
@@ -155,16 +154,16 @@ impl Carriage<'_> {
                     receipt.settle_good();
                     return self.ask_stable_uncounted().await;
                 }
-                let kind = hmsops_model::BadKind::Timeout;
+                let kind = BadKind::Timeout;
                 return self.shield(Failed { receipt, kind, answered: None, fault: Fault::Timeout }).await;
             }
-            Err(GivenUp::Fault(fault)) => match self.kind(fault) {
-                Some(kind) => Failed { receipt, kind, answered: None, fault },
-                None => {
+            Err(GivenUp::Fault(fault)) => {
+                let Some(kind) = self.kind(fault) else {
                     self.settle_fault(receipt, fault);
                     return Err(self.refusal(fault));
-                }
-            },
+                };
+                Failed { receipt, kind, answered: None, fault }
+            }
         };
         let may_repeat = self.ask.is_repeatable() || self.ask.is_whole();
         if may_repeat && self.served.may_shield(self.plane.clock.now()) {
@@ -238,7 +237,7 @@ impl Carriage<'_> {
     /// Asks one address and waits for the answer's head.
     async fn wait(
         &mut self,
-        upstream: &Arc<super::upstream::Upstream>,
+        upstream: &Arc<Upstream>,
         shield: Option<Instant>,
         trial: Option<&Trial>,
         deadline: Instant,
@@ -277,13 +276,13 @@ impl Carriage<'_> {
         }
     }
 
-    fn judge(&self, answered: &Answered) -> Option<hmsops_model::BadKind> {
+    fn judge(&self, answered: &Answered) -> Option<BadKind> {
         head::judge(&self.served.route, self.ask.uri.path(), answered.response.status())
     }
 
     /// As a fault counts by the service's rules.
-    fn kind(&self, fault: Fault) -> Option<hmsops_model::BadKind> {
-        fault.kind().filter(|kind| *kind != hmsops_model::BadKind::Timeout || self.served.times_out())
+    fn kind(&self, fault: Fault) -> Option<BadKind> {
+        fault.kind().filter(|kind| *kind != BadKind::Timeout || self.served.times_out())
     }
 
     /// Counts a fault that the user sees. What the client broke itself is not counted.
@@ -320,10 +319,14 @@ impl Carriage<'_> {
         let Answered { mut response, lease } = answered;
         if response.status() == StatusCode::SWITCHING_PROTOCOLS {
             let Some(client) = self.upgrade.take() else {
-                receipt.into_iter().for_each(|r| r.settle_bad(hmsops_model::BadKind::Broken, false));
+                if let Some(receipt) = receipt {
+                    receipt.settle_bad(BadKind::Broken, false);
+                }
                 return Err(self.refusal(Fault::Broken));
             };
-            receipt.into_iter().for_each(Receipt::settle_good);
+            if let Some(receipt) = receipt {
+                receipt.settle_good();
+            }
             return Ok(tunnel::open(client, response, waiting));
         }
         head::strip(response.headers_mut());

@@ -86,7 +86,9 @@ impl Conductor {
         };
         let services: Vec<_> = routes.iter().map(|route| route.service.clone()).collect();
         conductor.routes = routes;
-        services.iter().for_each(|service| conductor.serve(service));
+        for service in &services {
+            conductor.serve(service);
+        }
         conductor.publish();
         conductor
     }
@@ -99,8 +101,8 @@ impl Conductor {
             tokio::select! {
                 biased;
                 _ = ended.wait_for(|ended| *ended) => break,
-                Some(event) = events.recv() => self.hear(event),
                 _ = interval.tick() => self.turn(),
+                Some(event) = events.recv() => self.hear(event),
             }
             self.send_ticks();
         }
@@ -187,7 +189,9 @@ impl Conductor {
         let before = self.served.get(service).cloned();
         let Some(route) = self.routes.get(service).cloned() else {
             self.served.remove(service);
-            before.iter().for_each(|before| self.drain(before));
+            if let Some(before) = before {
+                self.drain(&before);
+            }
             return;
         };
         let known = before.as_ref().map(|before| Arc::clone(&before.service));
@@ -200,7 +204,9 @@ impl Conductor {
         let weight = route.canary.as_ref().map_or(Weight::NONE, |canary| canary.weight);
         let served = Arc::new(Served::new(route, before.as_deref(), known, &mut self.upstreams));
         self.served.insert(service.clone(), Arc::clone(&served));
-        before.iter().for_each(|before| self.drain(before));
+        if let Some(before) = before {
+            self.drain(&before);
+        }
         self.drain(&served);
         if weight > Weight::NONE
             && let Some(trial) = &served.trial
@@ -299,7 +305,9 @@ impl Conductor {
                 drained.push(FromGateway::Drained { service: draining.service.clone(), release: *release });
             }
         }
-        drained.into_iter().for_each(|message| self.say(message));
+        for message in drained {
+            self.say(message);
+        }
         let routed = |draining: &Draining| {
             let served = self.served.get(&draining.service);
             served
@@ -312,7 +320,9 @@ impl Conductor {
             .filter(|(_, d)| d.is_told && !routed(d))
             .map(|(release, _)| *release)
             .collect();
-        done.iter().for_each(|release| drop(self.draining.remove(release)));
+        for release in done {
+            self.draining.remove(&release);
+        }
     }
 
     fn say(&mut self, message: FromGateway) {

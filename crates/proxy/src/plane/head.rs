@@ -104,10 +104,14 @@ pub(super) fn strip(headers: &mut HeaderMap) {
             // A peer must not make us drop what frames or routes the message.
             .filter(|name| *name != header::CONTENT_LENGTH && *name != header::HOST)
             .collect();
-        named.iter().for_each(|name| drop(headers.remove(name)));
+        for name in named {
+            headers.remove(name);
+        }
         headers.remove(header::CONNECTION);
     }
-    HOP_BY_HOP.iter().for_each(|name| drop(headers.remove(name)));
+    for name in &HOP_BY_HOP {
+        headers.remove(name);
+    }
 }
 
 fn wants_upgrade(headers: &HeaderMap) -> bool {

@@ -2,6 +2,7 @@
 
 use std::io;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use hmsops_wire::gateway::{FromGateway, LineError, PROTOCOL, Reader, ToGateway, encode};
 use rustix::fs::{Mode, chmod};
@@ -10,6 +11,7 @@ use tokio::net::unix::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::net::{UnixListener, UnixStream};
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinHandle;
+use tokio::time::timeout;
 
 use super::GatewayError;
 
@@ -22,7 +24,11 @@ pub(super) const EVENTS_MAX: usize = 256;
 /// Messages written at once.
 const BATCH_MAX: usize = 64;
 
+/// A tower that takes nothing for so long is gone.
+const WRITE_MAX: Duration = Duration::from_secs(5);
+
 /// What a link tells the conductor.
+#[expect(clippy::large_enum_variant, reason = "few wait at a time")]
 pub(super) enum Event {
     /// A tower called.
     Connected(Link),
@@ -164,7 +170,7 @@ async fn write_all(mut write: OwnedWriteHalf, mut messages: mpsc::Receiver<FromG
                 }
             }
         }
-        write.write_all(&bytes).await?;
+        timeout(WRITE_MAX, write.write_all(&bytes)).await??;
     }
     write.shutdown().await
 }

@@ -198,7 +198,9 @@ impl Upstream {
                 if ask.upload.is_broken() {
                     return Err(Lost { fault: Fault::Client, may_have_closed: false });
                 }
-                unsent.into_iter().for_each(|request| ask.put_back(request));
+                if let Some(request) = unsent {
+                    ask.put_back(request);
+                }
                 Err(Lost { fault: Fault::Broken, may_have_closed: !error.is_parse() })
             }
         }

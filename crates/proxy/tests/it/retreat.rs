@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 use hmsops_model::{Millis, ReleaseId, Weight};
 use hmsops_wire::gateway::{FromGateway, RetreatBy, ToGateway};
@@ -55,8 +56,8 @@ fn futures(listen: std::net::SocketAddr, n: usize) -> Answers {
 /// A POST may have done its work: it keeps waiting for the canary that has it.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_post_in_flight_stays_where_it_is() {
-    let (gateway, stable) = (gateway().await, backend(Reply::Status(200, "stable")).await);
-    let canary = backend(Reply::Hang).await;
+    let gateway = gateway_with(|options| options.limits.head = Duration::from_secs(1)).await;
+    let (stable, canary) = (backend(Reply::Status(200, "stable")).await, backend(Reply::Hang).await);
     let mut tower = gateway.tower().await;
     tower.set(route(1, &stable.address, &canary.address, 10_000)).await;
     let listen = gateway.listen;
@@ -112,8 +113,6 @@ async fn a_gateway_without_a_tower_retreats_by_itself_and_says_so_later() {
     let (stable, canary) =
         (backend(Reply::Status(200, "stable")).await, backend(Reply::Status(200, "canary")).await);
     let mut tower = gateway.tower().await;
-    let mut other = route(1, &stable.address, &canary.address, 0);
-    other.canary.as_mut().unwrap().release = ReleaseId(9);
     tower.set(route(1, &stable.address, &canary.address, 10_000)).await;
     drop(tower);
     let mut client = gateway.client().await;

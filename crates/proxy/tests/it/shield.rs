@@ -9,7 +9,11 @@ use crate::world::{Reply, backend, gateway, nowhere, route};
 async fn check_shielded(canary: &str, kind: BadKind) {
     let (gateway, stable) = (gateway().await, backend(Reply::Status(200, "stable")).await);
     let mut tower = gateway.tower().await;
-    tower.set(route(1, &stable.address, canary, 10_000)).await;
+    let mut all = route(1, &stable.address, canary, 10_000);
+    if kind == BadKind::Timeout {
+        all.canary.as_mut().unwrap().shield_after = Some(Millis(100));
+    }
+    tower.set(all).await;
     let mut client = gateway.client().await;
     for _ in 0..10 {
         let got = client.get("/").await;

@@ -59,7 +59,8 @@ async fn start(
     let any = "127.0.0.1:0".parse().unwrap();
     let shared: Arc<dyn Disk> = Arc::clone(&disk) as Arc<dyn Disk>;
     let mut options = GatewayOptions::new("public", any, socket.clone(), shared, "gateway.json");
-    options.limits.head = Duration::from_secs(5);
+    // A busy machine is no silent tower.
+    options.retreat_after = Millis::from_mins(1);
     change(&mut options);
     let gateway = Gateway::bind(options).await.unwrap();
     let listen = gateway.listen();
@@ -230,7 +231,7 @@ pub(crate) fn route(epoch: u64, stable: &str, canary: &str, bp: u16) -> Route {
             arm: arm("1.8.0", canary),
             weight: Weight::from_bp(bp).unwrap(),
             salt: 7,
-            shield_after: Some(Millis(200)),
+            shield_after: Some(Millis::from_secs(20)),
             excused_until: None,
         }),
         identity: Identity::Request,
