@@ -104,8 +104,9 @@ fn run_in(dir: &Path) -> Result<(), ShimError> {
         Ok(service) => keeper.keep(&service, &events),
         Err(reason) => keeper.enter(Phase::Failed { reason }),
     }
-    keeper.save_at_last();
+    // Whoever asked is answered although the disk may be full.
     board.close();
+    keeper.save_at_last();
     door::remove(dir);
     Ok(())
 }
