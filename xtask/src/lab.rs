@@ -40,6 +40,7 @@ Ctrl-C, or `cargo xtask lab down` from elsewhere, stops everything it started.
   --port-base N   tower on N, gateway on N + 1 (3000 and 8080; with --check: any free ones)
   --state DIR     where the lab keeps its files (lab/.state; with --check: a folder of its own below it)
   --keep          go on with the data of the last lab there; with --check: do not remove the folder afterwards
+  --program FILE  an hmsops that is built already
   --release       build with optimisation
 
 example: cargo xtask lab --check --fault dead --runs 10

@@ -69,19 +69,20 @@ impl fmt::Display for Processes {
     }
 }
 
-/// Whether the process carries the lab's mark, or is a service or shim that runs in its folders.
+/// Whether the process carries the lab's mark, or was started for its data folder: shims get a clean environment
+/// and name the folder as an argument; services get it in `HMS_RUN_DIR`.
 fn is_of(pid: u32, state: &Path) -> bool {
+    let data = text_of(&state.join("data"));
     let mark = format!("{MARK}={}", text_of(state));
+    let service = format!("HMS_RUN_DIR={data}/");
     let environment = std::fs::read(format!("/proc/{pid}/environ")).unwrap_or_default();
-    if environment.split(|byte| *byte == 0).any(|variable| variable == mark.as_bytes()) {
+    let mut variables = environment.split(|byte| *byte == 0);
+    if variables.any(|variable| variable == mark.as_bytes() || variable.starts_with(service.as_bytes())) {
         return true;
     }
-    let runs_there =
-        std::fs::read_link(format!("/proc/{pid}/cwd")).is_ok_and(|cwd| cwd.starts_with(state.join("images")));
     let args = args(pid);
-    let names_it = args.iter().any(|arg| arg.starts_with(&text_of(&state.join("data"))));
     let is_hmsops = args.first().is_some_and(|program| program.ends_with("hmsops"));
-    (runs_there && args.iter().any(|arg| arg.ends_with("portal"))) || (names_it && is_hmsops)
+    is_hmsops && args.iter().any(|arg| Path::new(arg).starts_with(&data))
 }
 
 fn args(pid: u32) -> Vec<String> {
@@ -142,6 +143,28 @@ mod tests {
         assert!(other.try_wait().unwrap().is_none());
         other.kill().unwrap();
         other.wait().unwrap();
+    }
+
+    #[test]
+    fn services_and_shims_are_known_by_the_data_folder() {
+        let state = Path::new("/a third lab that is not there");
+        let mut service = Command::new("sleep")
+            .arg("600")
+            .env_clear()
+            .env("HMS_RUN_DIR", state.join("data/run/csac-portal/1"))
+            .spawn()
+            .unwrap();
+        let mut neighbour = Command::new("sleep")
+            .arg("600")
+            .env("HMS_RUN_DIR", "/a third lab that is not there either")
+            .spawn()
+            .unwrap();
+        let expected = Processes(vec![Process { pid: service.id(), role: "sleep".into() }]);
+        assert!(wait_for(Duration::from_secs(5), || Processes::of(state) == expected));
+        for child in [&mut service, &mut neighbour] {
+            child.kill().unwrap();
+            child.wait().unwrap();
+        }
     }
 
     #[test]

@@ -80,6 +80,8 @@ pub(crate) struct Settings {
     pub(crate) is_kept: bool,
     /// Whether hmsops is built with optimisation.
     pub(crate) is_release_build: bool,
+    /// A program that is built already.
+    pub(crate) program: Option<PathBuf>,
     /// Whether we are the inner process, see `stop`.
     pub(crate) is_inside: bool,
 }
@@ -88,13 +90,13 @@ impl Settings {
     /// From the chore's arguments.
     pub(crate) fn read(args: &[String]) -> Result<Self, Failure> {
         let switches = ["--check", "--keep", "--release", "--inside"];
-        let options = ["--fault", "--runs", "--rate", "--seed", "--port-base", "--state"];
+        let options = ["--fault", "--runs", "--rate", "--seed", "--port-base", "--state", "--program"];
         let flags = Flags::read(args, &switches, &options, 1)?;
         let task = task(&flags)?;
         let is_check = matches!(task, Task::Check(_));
         let default_state = if is_check { format!("check-{}", std::process::id()) } else { String::new() };
         let state = match flags.text("--state") {
-            Some(state) => std::path::absolute(state).trying(format!("understand `--state {state}`"))?,
+            Some(state) => absolute("--state", state)?,
             None => checkout::root().join("lab/.state").join(default_state).components().collect(),
         };
         if state.as_os_str().len() > STATE_BYTES_MAX {
@@ -120,9 +122,14 @@ impl Settings {
             seed: flags.number("--seed", 1, 0..=u64::MAX)?,
             is_kept: flags.has("--keep"),
             is_release_build: flags.has("--release"),
+            program: flags.text("--program").map(|program| absolute("--program", program)).transpose()?,
             is_inside: flags.has("--inside"),
         })
     }
+}
+
+fn absolute(option: &str, path: &str) -> Result<PathBuf, Failure> {
+    std::path::absolute(path).trying(format!("understand `{option} {path}`"))
 }
 
 fn task(flags: &Flags) -> Result<Task, Failure> {

@@ -1,8 +1,9 @@
 //! How a lab learns that it is to end.
 //!
-//! The standard library cannot catch Ctrl-C. So the chore becomes a small shell that traps the signals and runs
-//! the lab as its background process, which shells start with Ctrl-C ignored; a signal makes the file `stop` in the
-//! state folder, and so does `cargo xtask lab down`. The lab looks at that file.
+//! The standard library cannot catch Ctrl-C. So the chore becomes a few lines of Python, which the lab needs anyway:
+//! they catch the signals and run the lab in a session of its own, where neither Ctrl-C nor a signal to the whole
+//! group reaches it or what it starts. A signal makes the file `stop` in the state folder, and so does
+//! `cargo xtask lab down`. The lab looks at that file.
 
 use std::os::unix::process::{CommandExt as _, parent_id};
 use std::path::{Path, PathBuf};
@@ -14,33 +15,47 @@ use crate::failure::{Failure, Trying as _};
 /// How often the file is looked at.
 const LOOK: Duration = Duration::from_millis(50);
 
-/// `wait` returns early when a trap has run, hence the loop.
-const SHELL: &str = r#"
-stop=$1
-shift
-rm -f -- "$stop"
-trap ': >"$stop"' INT TERM HUP
-"$0" "$@" &
-lab=$!
-while :; do
-    wait "$lab"
-    code=$?
-    kill -0 "$lab" 2>/dev/null || exit "$code"
-done
+/// What a terminal or a supervisor had switched off (as `nohup` does) stays off.
+const WATCHER: &str = r#"
+import os, signal, subprocess, sys
+
+stop, command = sys.argv[1], sys.argv[2:]
+
+def ask(*_):
+    try:
+        open(stop, "w").close()
+    except OSError as error:
+        print("cannot write %s: %s" % (stop, error), file=sys.stderr)
+
+if os.path.exists(stop):
+    os.remove(stop)
+lab = subprocess.Popen(command, stdin=subprocess.DEVNULL, start_new_session=True)
+for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+    if signal.getsignal(number) != signal.SIG_IGN:
+        signal.signal(number, ask)
+code = lab.wait()
+sys.exit(code if code >= 0 else 1)
 "#;
 
-/// Becomes the shell that runs `cargo xtask lab ARGS` inside; returns only if that fails.
+/// Becomes the watcher that runs `cargo xtask lab ARGS` inside; returns only if that fails.
 pub(crate) fn run_inside(state: &Path, args: &[String]) -> Failure {
     let program = match std::env::current_exe().trying("find our own program") {
         Ok(program) => program,
         Err(failure) => return failure,
     };
-    let mut shell = Command::new("sh");
-    shell.arg("-c").arg(SHELL).arg(program).arg(file(state)).arg("lab").args(args).arg("--inside");
+    let mut watcher = Command::new("python3");
+    watcher
+        .args(["-S", "-E", "-c", WATCHER])
+        .arg(file(state))
+        .arg(program)
+        .arg("lab")
+        .args(args)
+        .arg("--inside");
     if !args.iter().any(|arg| arg.starts_with("--state")) {
-        shell.arg("--state").arg(state);
+        watcher.arg("--state").arg(state);
     }
-    Failure::new(format!("cannot start `sh`: {}", shell.exec()))
+    Failure::new(format!("cannot start `python3`, which the lab needs: {}", watcher.exec()))
+        .hint("apt-get install python3")
 }
 
 /// Asks the lab of that folder to end.
@@ -57,7 +72,7 @@ fn file(state: &Path) -> PathBuf {
 #[derive(Debug)]
 pub(crate) struct Stop {
     file: PathBuf,
-    /// The shell; if it is gone, so is whoever wanted the lab.
+    /// The watcher; if it is gone, so is whoever wanted the lab.
     parent: u32,
 }
 

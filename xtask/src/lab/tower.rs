@@ -2,7 +2,6 @@
 
 use std::fs::File;
 use std::io::{Read as _, Seek as _, SeekFrom};
-use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
@@ -45,8 +44,6 @@ impl Tower {
             .stdin(Stdio::null())
             .stdout(log)
             .stderr(errors)
-            // Out of the terminal's group: Ctrl-C is for us, who end it in order.
-            .process_group(0)
             .spawn()
             .trying(format!("start `{} serve`", program.display()))?;
         Ok(Self { child, started: Instant::now() })
