@@ -8,7 +8,7 @@ usage: push_bad_build.sh [--fault FAULT] [--after WHEN] [--file CANARY]
 
 Builds csac-portal:1.8.0 with something wrong and asks the tower to release it behind a canary.
   --fault FAULT   login (default: fails log-ins and the health probe), dead, hang, probe, errors, five-percent,
-                  never-ready, exit-at-once
+                  never-ready, exit-at-once; none pushes a good one
   --after WHEN    first-request (default), "300 ms" or "40 requests"
   --file CANARY   the release file (default dev/cd/canary.yaml of the lab)
 

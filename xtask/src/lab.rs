@@ -2,6 +2,7 @@
 
 mod check;
 mod ground;
+mod kills;
 mod processes;
 mod release;
 mod running;
@@ -35,6 +36,7 @@ Ctrl-C, or `cargo xtask lab down` from elsewhere, stops everything it started.
                   exits 0 only if all of it happened
   --fault FAULT   what is wrong with the bad build: login (default), dead, hang, probe, errors, five-percent
   --runs N        push so many bad builds, one after the other, and print a table (1)
+  --kills N       instead of bad builds: kill the tower so often during the rollout of a good one
   --rate N        requests a second (200)
   --seed N        of the traffic (1)
   --port-base N   tower on N, gateway on N + 1 (3000 and 8080; with --check: any free ones)

@@ -52,6 +52,7 @@ const STAGES: &[Stage] = &[
     Stage { name: "docs", run: docs },
     Stage { name: "sim", run: || done(sim::simulate(&words("--rollouts 50 --seed 1"))) },
     Stage { name: "lab", run: || done(lab::check(&words("--check"))) },
+    Stage { name: "kills", run: || done(lab::check(&words("--check --kills 20"))) },
 ];
 
 const LONG_STAGES: &[Stage] = &[

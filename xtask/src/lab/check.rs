@@ -3,6 +3,7 @@
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
+use super::kills;
 use super::release::{Cli, TakenBack};
 use super::running::{Lab, STABLE, stopped};
 use super::settings::{Limit, Settings, Story};
@@ -36,7 +37,10 @@ struct Run {
 /// Tells the story; a failure says what did not happen.
 pub(crate) fn run(settings: &Settings, story: &Story) -> Result<(), Failure> {
     let stop = Stop::new(&settings.state);
-    let outcome = tell(settings, story, &stop);
+    let outcome = match story.kills {
+        Some(kills) => kills::tell(settings, kills, &stop),
+        None => tell(settings, story, &stop),
+    };
     if outcome.is_ok() && !settings.is_kept {
         std::fs::remove_dir_all(&settings.state).trying(format!("remove `{}`", settings.state.display()))?;
     }

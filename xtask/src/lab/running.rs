@@ -72,7 +72,20 @@ impl Lab {
         Ok(lab)
     }
 
-    fn wait_until_ready(&mut self, stop: &Stop) -> Result<(), Failure> {
+    /// The tower's process.
+    pub(crate) fn tower_pid(&self) -> u32 {
+        self.tower.pid()
+    }
+
+    /// Starts the tower anew, after it was killed.
+    pub(crate) fn restart_tower(&mut self) -> Result<(), Failure> {
+        self.tower.stop()?;
+        self.tower = Tower::start(&self.settings, &self.program)?;
+        Ok(())
+    }
+
+    /// Waits until the tower says that it is ready.
+    pub(crate) fn wait_until_ready(&mut self, stop: &Stop) -> Result<(), Failure> {
         let address = self.settings.tower;
         let mut ended = None;
         let waited = stop.wait_for(START_TIMEOUT, || {

@@ -29,6 +29,8 @@ pub(crate) struct Story {
     pub(crate) fault: Fault,
     /// How many bad builds are pushed.
     pub(crate) runs: u32,
+    /// How often the tower is killed while a good build goes out, instead; `None`: bad builds it is.
+    pub(crate) kills: Option<u32>,
 }
 
 /// How soon a bad build must be off.
@@ -90,7 +92,8 @@ impl Settings {
     /// From the chore's arguments.
     pub(crate) fn read(args: &[String]) -> Result<Self, Failure> {
         let switches = ["--check", "--keep", "--release", "--inside"];
-        let options = ["--fault", "--runs", "--rate", "--seed", "--port-base", "--state", "--program"];
+        let options =
+            ["--fault", "--runs", "--kills", "--rate", "--seed", "--port-base", "--state", "--program"];
         let flags = Flags::read(args, &switches, &options, 1)?;
         let task = task(&flags)?;
         let is_check = matches!(task, Task::Check(_));
@@ -143,8 +146,9 @@ fn task(flags: &Flags) -> Result<Task, Failure> {
         }
     })?;
     let runs = flags.number("--runs", 1, 1..=1000)?;
+    let kills = flags.has("--kills").then(|| flags.number("--kills", 20, 1..=1000)).transpose()?;
     let task = match flags.words.first().map(String::as_str) {
-        None if flags.has("--check") => Task::Check(Story { fault, runs }),
+        None if flags.has("--check") => Task::Check(Story { fault, runs, kills }),
         None => Task::Up,
         Some("down") => Task::Down,
         Some(word) => {
@@ -153,7 +157,7 @@ fn task(flags: &Flags) -> Result<Task, Failure> {
             );
         }
     };
-    for option in ["--fault", "--runs"] {
+    for option in ["--fault", "--runs", "--kills"] {
         if flags.has(option) && !matches!(task, Task::Check(_)) {
             return Err(Failure::usage(format!("`{option}` goes with --check"))
                 .hint("in a running lab: lab/scripts/push_bad_build.sh --fault FAULT"));
