@@ -334,9 +334,11 @@ mod tests {
     #[test]
     fn the_bytes_of_version_1() {
         let log = filled(&[&["a"], &["b", ""]]).read("log", 1000).unwrap();
-        let hex: String = log.iter().map(|byte| format!("{byte:02x}")).collect();
-        let header = "686d736f70736c6701000000772f27cd";
-        assert_eq!(hex, format!("{header}010000c02d580d0a610100008092467d6362000000408c9e9857"));
+        let mut expected = b"hmsopslg\x01\x00\x00\x00\x77\x2f\x27\xcd".to_vec();
+        expected.extend(b"\x01\x00\x00\xc0\x2d\x58\x0d\x0a\x61");
+        expected.extend(b"\x01\x00\x00\x80\x92\x46\x7d\x63\x62");
+        expected.extend(b"\x00\x00\x00\x40\x8c\x9e\x98\x57");
+        assert_eq!(log, expected);
     }
 
     #[test]

@@ -105,11 +105,11 @@ fn entries_removed_swapped_or_doubled_are_found() {
 
 fn forge(entry: &mut Vec<u8>) {
     let mut forged = Entry::decode(entry).unwrap();
-    forged.actor = "nobody".to_owned();
+    forged.actor.push_str(", they say");
     *entry = forged.encode().unwrap();
 }
 
-/// Same length, right numbers, right checksums: only the tree knows.
+/// Right numbers, right checksums: only the tree knows.
 #[test]
 fn a_rewritten_suffix_is_found_by_the_root() {
     let disk = filled(9);
@@ -165,7 +165,7 @@ fn a_damaged_checkpoint_is_found() {
     assert_eq!(found(&disk), Position::File("checkpoint".to_owned()));
     let disk = filled(3);
     edit(&disk, "checkpoint", |bytes| {
-        *bytes = String::from_utf8(bytes.clone()).unwrap().replace("\n3\n", "\n2\n").into()
+        *bytes = String::from_utf8(bytes.clone()).unwrap().replace("\n3\n", "\n2\n").into();
     });
     assert_eq!(found(&disk), Position::Before(2));
 }
