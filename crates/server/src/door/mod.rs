@@ -1,1 +1,116 @@
-//! Placeholder.
+//! The doors: HTTP/1.1 on one port. Every route stands in one table with the scope it needs; `authorize` is the
+//! one choke point in front of all of them.
+//!
+//! To add a route: a file per resource, a line in [`table`] (or in the pages' own list), nothing else.
+
+mod apply;
+mod audit;
+mod auth;
+mod authorize;
+mod body;
+mod deploy;
+pub mod folder;
+mod health;
+mod login;
+mod metrics;
+mod openapi;
+mod plan;
+mod problem;
+mod release;
+mod route;
+mod scope;
+mod service;
+mod shell;
+pub mod show;
+mod stream;
+mod token;
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::extract::FromRef;
+use hmsops_ledger::LedgerReader;
+use hmsops_tower::Snapshot;
+use tokio::sync::Semaphore;
+
+pub use auth::{Auth, AuthError};
+pub use problem::Failure;
+pub use route::{Access, Routes};
+pub use scope::Scope;
+
+use crate::Engine;
+use crate::clock::Clock;
+use metrics::Meters;
+
+/// What doors and pages need.
+#[derive(Clone)]
+pub struct Context {
+    /// The tower.
+    pub engine: Engine,
+    /// Who may do what.
+    pub auth: Arc<Auth>,
+    /// The ledger, for reading.
+    pub ledger: LedgerReader,
+    /// The data folder.
+    pub data: PathBuf,
+    /// The clock.
+    pub clock: Clock,
+    /// The public status page's heading.
+    pub title: Option<String>,
+}
+
+/// What all routes share: the [`Context`], and what the doors count.
+#[derive(Clone)]
+pub struct Doors {
+    pub(crate) context: Context,
+    pub(crate) meters: Arc<Meters>,
+    /// Streams that may be open at a time.
+    pub(crate) streams: Arc<Semaphore>,
+    /// Drawn once a life, so that a stream's id of another life is recognised.
+    pub(crate) life: Arc<str>,
+}
+
+impl FromRef<Doors> for Context {
+    fn from_ref(doors: &Doors) -> Self {
+        doors.context.clone()
+    }
+}
+
+/// All routes of the doors themselves.
+pub(crate) fn table() -> Routes {
+    let routes = health::routes(Routes::new());
+    let routes = login::routes(routes);
+    let routes = service::routes(routes);
+    let routes = release::routes(routes);
+    let routes = apply::routes(routes);
+    let routes = deploy::routes(routes);
+    let routes = audit::routes(routes);
+    let routes = stream::routes(routes);
+    openapi::routes(routes)
+}
+
+/// The whole HTTP side of the tower.
+pub fn router(context: Context) -> axum::Router {
+    let life = context.auth.draw();
+    let doors = Doors {
+        context,
+        meters: Arc::default(),
+        streams: Arc::new(Semaphore::new(stream::STREAMS_MAX)),
+        life: life.get(..8).unwrap_or(&life).into(),
+    };
+    shell::enclose(table(), doors)
+}
+
+/// Waits until a snapshot is as wanted, at most `limit`. Returns whether one was.
+pub(crate) async fn wait_until(
+    engine: &Engine,
+    limit: Duration,
+    wanted: impl FnMut(&Arc<Snapshot>) -> bool,
+) -> bool {
+    let mut changes = engine.changes();
+    matches!(tokio::time::timeout(limit, changes.wait_for(wanted)).await, Ok(Ok(_)))
+}
+
+#[cfg(test)]
+mod tests;

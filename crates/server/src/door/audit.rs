@@ -1,0 +1,173 @@
+//! `/hms/v1/audit`: the ledger, read and verified.
+
+use axum::Json;
+use axum::extract::State;
+use hmsops_config::parse_duration;
+use hmsops_ledger::entry::ENTRY_VERSION;
+use hmsops_ledger::moment::rfc3339;
+use hmsops_ledger::{Entry, LedgerReader, Order, Outcome};
+use hmsops_model::UnixMillis;
+use hmsops_wire::api;
+use serde::Deserialize;
+
+use super::body::Params;
+use super::{Context, Failure, Routes, Scope, folder};
+
+/// Entries on a page, unless more or fewer are asked for.
+const PAGE: usize = 100;
+
+/// At most.
+const PAGE_MAX: usize = 1000;
+
+/// Entries that one request looks at; the cursor of its answer goes on from there.
+const SEARCHED_MAX: u64 = 50_000;
+
+/// Entries of one read.
+const CHUNK: u64 = 1000;
+
+pub(crate) fn routes(routes: Routes) -> Routes {
+    routes.get("/hms/v1/audit", Scope::AUDIT_READ, "Ledger entries, newest first", list).get(
+        "/hms/v1/audit/verify",
+        Scope::AUDIT_READ,
+        "Whether the ledger is whole",
+        verify,
+    )
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct ListParams {
+    actor: Option<String>,
+    subject: Option<String>,
+    kind: Option<String>,
+    release: Option<String>,
+    service: Option<String>,
+    control: Option<String>,
+    from: Option<String>,
+    to: Option<String>,
+    limit: Option<usize>,
+    cursor: Option<u64>,
+}
+
+/// What is looked for.
+struct Search {
+    params: ListParams,
+    from: Option<UnixMillis>,
+    to: Option<UnixMillis>,
+}
+
+async fn list(
+    State(context): State<Context>,
+    Params(params): Params<ListParams>,
+) -> Result<Json<api::Entries>, Failure> {
+    let now = context.clock.now().wall;
+    let moment = |text: &Option<String>| text.as_deref().map(|text| moment(text, now)).transpose();
+    let search = Search { from: moment(&params.from)?, to: moment(&params.to)?, params };
+    let ledger = context.ledger.clone();
+    let found = tokio::task::spawn_blocking(move || search.run(&ledger)).await;
+    found.map_err(|_| Failure::internal("reading the ledger broke off"))?.map(Json)
+}
+
+async fn verify(State(context): State<Context>) -> Result<Json<api::Verified>, Failure> {
+    let found = tokio::task::spawn_blocking(move || folder::verify(&context.data)).await;
+    let found = found.map_err(|_| Failure::internal("reading the ledger broke off"))?;
+    found.map(Json).map_err(|error| Failure::unavailable(format!("cannot read the ledger: {error}")))
+}
+
+impl Search {
+    fn run(&self, ledger: &LedgerReader) -> Result<api::Entries, Failure> {
+        let limit = self.params.limit.unwrap_or(PAGE).clamp(1, PAGE_MAX);
+        let mut end = self.params.cursor.unwrap_or(u64::MAX).min(ledger.size());
+        let last = end.saturating_sub(SEARCHED_MAX);
+        let mut entries = Vec::new();
+        while end > last && entries.len() < limit {
+            let begin = end.saturating_sub(CHUNK).max(last);
+            let chunk = ledger.read(begin..end, Order::NewestFirst, CHUNK as usize).map_err(|error| {
+                Failure::unavailable(format!("cannot read the ledger: {}", error.chain()))
+            })?;
+            for entry in chunk {
+                end = entry.seq;
+                if self.wants(&entry) {
+                    entries.push(shown(entry));
+                    if entries.len() == limit {
+                        break;
+                    }
+                }
+            }
+            end = if entries.len() < limit { begin } else { end };
+        }
+        Ok(api::Entries { entries, next: (end > 0).then(|| end.to_string()) })
+    }
+
+    fn wants(&self, entry: &Entry) -> bool {
+        let params = &self.params;
+        let is =
+            |wanted: &Option<String>, found: &str| wanted.as_deref().is_none_or(|wanted| wanted == found);
+        let kind = |wanted: &str| {
+            entry.kind == wanted || entry.kind.strip_prefix(wanted).is_some_and(|rest| rest.starts_with('.'))
+        };
+        is(&params.actor, &entry.actor)
+            && is(&params.subject, &entry.subject)
+            && params.kind.as_deref().is_none_or(kind)
+            && params.release.as_ref().is_none_or(|wanted| entry.release.as_ref() == Some(wanted))
+            && params.service.as_ref().is_none_or(|wanted| entry.subject == format!("service/{wanted}"))
+            && params.control.as_ref().is_none_or(|wanted| entry.controls.contains(wanted))
+            && self.from.is_none_or(|from| entry.at >= from)
+            && self.to.is_none_or(|to| entry.at < to)
+    }
+}
+
+/// `2026-11-22T14:02:07Z` or `-1h`.
+fn moment(text: &str, now: UnixMillis) -> Result<UnixMillis, Failure> {
+    if let Some(span) = text.strip_prefix('-')
+        && let Ok(span) = parse_duration(span)
+    {
+        return Ok(UnixMillis(now.0.saturating_sub_unsigned(span.0)));
+    }
+    let moment: Result<jiff::Timestamp, _> = text.parse();
+    moment.map(|moment| UnixMillis(moment.as_millisecond())).map_err(|_| {
+        Failure::argument(format!("`{text:.80}` is no moment"))
+            .hint("write `2026-11-22T14:02:07Z`, or `-1h` for an hour ago")
+    })
+}
+
+/// An entry as the API shows it: the fields it was hashed with.
+fn shown(entry: Entry) -> api::Entry {
+    api::Entry {
+        v: ENTRY_VERSION,
+        seq: entry.seq,
+        at: rfc3339(entry.at),
+        at_ms: entry.at.0,
+        steady_ms: entry.steady.0,
+        node: entry.node,
+        kind: entry.kind,
+        actor: entry.actor,
+        subject: entry.subject,
+        source: entry.source,
+        outcome: match entry.outcome {
+            Outcome::Intended => api::EntryOutcome::Intended,
+            Outcome::Done => api::EntryOutcome::Done,
+            Outcome::Failed => api::EntryOutcome::Failed,
+            Outcome::Refused => api::EntryOutcome::Refused,
+        },
+        controls: entry.controls,
+        release: entry.release,
+        late: entry.late,
+        data: entry.data,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn moments_are_absolute_or_ago() {
+        let now = UnixMillis(1_795_356_127_100);
+        assert_eq!(moment("-1h", now).unwrap(), UnixMillis(now.0 - 3_600_000));
+        assert_eq!(moment("2026-11-22T14:02:07.1Z", now).unwrap(), now);
+        for wrong in ["", "-", "yesterday", "-5 parsecs", "2026-11-22"] {
+            assert!(moment(wrong, now).is_err(), "{wrong}");
+        }
+    }
+}

@@ -1,0 +1,113 @@
+//! What is read of a request: bounded, checked, and refused with what was expected.
+
+use axum::extract::{FromRequest, FromRequestParts, Query, Request};
+use axum::response::{IntoResponse, Redirect, Response};
+use hmsops_wire::api::BODY_BYTES_MAX;
+use http::header::CONTENT_TYPE;
+use http::request::Parts;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+use super::Failure;
+
+/// The longest reason a person gives, in characters.
+const REASON_CHARS_MAX: usize = 500;
+
+/// A body as JSON (or as a form's fields), at most 1 MiB.
+pub(crate) struct Body<T> {
+    /// What it holds.
+    pub(crate) value: T,
+    /// Whether a form sent it: then the answer is a page to go to.
+    pub(crate) is_form: bool,
+}
+
+impl<S: Send + Sync, T: DeserializeOwned> FromRequest<S> for Body<T> {
+    type Rejection = Failure;
+
+    async fn from_request(request: Request, _state: &S) -> Result<Self, Failure> {
+        let media =
+            request.headers().get(CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
+        let media = media.split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
+        let is_form = media == "application/x-www-form-urlencoded";
+        if !is_form && !media.is_empty() && media != "application/json" {
+            return Err(
+                Failure::argument(format!("the body is `{media:.80}`")).hint("send `application/json`")
+            );
+        }
+        let bytes = axum::body::to_bytes(request.into_body(), BODY_BYTES_MAX).await.map_err(|_| {
+            Failure::too_large(format!(
+                "the body did not come whole, or has more than {BODY_BYTES_MAX} bytes"
+            ))
+        })?;
+        let value = if is_form {
+            axum::Form::<T>::from_bytes(&bytes)?
+        } else if bytes.is_empty() {
+            // A body that may be left out has only fields that may be.
+            read_json(b"{}")?
+        } else {
+            read_json(&bytes)?
+        };
+        Ok(Self { value, is_form })
+    }
+}
+
+fn read_json<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Failure> {
+    serde_json::from_slice(bytes).map_err(|error| Failure::argument(format!("cannot read the body: {error}")))
+}
+
+/// Reads a form's fields.
+trait FromForm: Sized {
+    fn from_bytes(bytes: &[u8]) -> Result<Self::Fields, Failure>;
+    type Fields;
+}
+
+impl<T: DeserializeOwned> FromForm for axum::Form<T> {
+    type Fields = T;
+    fn from_bytes(bytes: &[u8]) -> Result<T, Failure> {
+        let text = std::str::from_utf8(bytes).map_err(|_| Failure::argument("the form is not UTF-8"))?;
+        let uri = http::Uri::builder().path_and_query(format!("/?{text}")).build();
+        let uri = uri.map_err(|_| Failure::argument("the form holds what no browser sends"))?;
+        Query::<T>::try_from_uri(&uri)
+            .map(|Query(fields)| fields)
+            .map_err(|error| Failure::argument(format!("cannot read the form: {}", error.body_text())))
+    }
+}
+
+/// The query, each name known.
+pub(crate) struct Params<T>(pub(crate) T);
+
+impl<S: Send + Sync, T: DeserializeOwned> FromRequestParts<S> for Params<T> {
+    type Rejection = Failure;
+
+    async fn from_request_parts(parts: &mut Parts, _state: &S) -> Result<Self, Failure> {
+        Query::<T>::try_from_uri(&parts.uri)
+            .map(|Query(params)| Self(params))
+            .map_err(|error| Failure::argument(format!("cannot read the query: {}", error.body_text())))
+    }
+}
+
+/// A reason as it goes to the ledger.
+pub(crate) fn reason(text: &str) -> Result<String, Failure> {
+    let text = text.trim();
+    let n = text.chars().count();
+    if n > REASON_CHARS_MAX {
+        return Err(Failure::argument(format!(
+            "the reason has {n} characters, at most {REASON_CHARS_MAX} are taken"
+        )));
+    }
+    if text.chars().any(char::is_control) {
+        return Err(Failure::argument("the reason holds a control character").hint("write it in one line"));
+    }
+    Ok(if text.is_empty() { "no reason given".into() } else { text.into() })
+}
+
+/// The answer to a change: JSON for programs, the next page for forms.
+pub(crate) fn changed<T: Serialize>(is_form: bool, next: Option<&str>, answer: &T) -> Response {
+    if !is_form {
+        return axum::Json(answer).into_response();
+    }
+    // Only a path on this tower: `//host` and `/\host` lead elsewhere.
+    let own =
+        |path: &&str| path.starts_with('/') && !path.starts_with("//") && !path.contains(['\\', '\r', '\n']);
+    Redirect::to(next.filter(own).unwrap_or("/")).into_response()
+}

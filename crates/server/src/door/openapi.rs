@@ -1,0 +1,126 @@
+//! `GET /hms/v1/openapi.json`: the routes as OpenAPI 3.1, made from the very table that serves them.
+
+use axum::Json;
+use hmsops_wire::api::MEDIA_TYPE;
+use http::Method;
+use serde_json::{Map, Value, json};
+
+use super::{Access, Routes, Scope};
+
+pub(crate) fn routes(routes: Routes) -> Routes {
+    routes.get("/hms/v1/openapi.json", Scope::STATE_READ, "This document", openapi)
+}
+
+async fn openapi() -> Json<Value> {
+    Json(document(&super::table()))
+}
+
+/// Query parameters by path; each is a text and may be left out.
+const QUERIES: [(&str, &[&str]); 4] = [
+    ("/hms/v1/releases", &["service", "limit", "cursor"]),
+    ("/hms/v1/releases/{id}", &["evidence"]),
+    (
+        "/hms/v1/audit",
+        &["actor", "subject", "kind", "release", "service", "control", "from", "to", "limit", "cursor"],
+    ),
+    ("/hms/v1/stream", &["release"]),
+];
+
+/// Bodies by path: their fields, the required ones first, and how many of them are required.
+const BODIES: [(&str, &[&str], usize); 11] = [
+    ("/hms/v1/apply", &["files", "dry_run"], 1),
+    ("/hms/v1/deploy", &["name", "text", "image", "first", "dry_run"], 2),
+    ("/hms/v1/services/{name}/adopt", &["version", "upstreams", "reason"], 2),
+    ("/hms/v1/services/{name}/rollback", &["to", "reason", "next"], 1),
+    ("/hms/v1/releases/{id}/promote", &["reason", "next"], 0),
+    ("/hms/v1/releases/{id}/pause", &["reason", "next"], 0),
+    ("/hms/v1/releases/{id}/resume", &["reason", "next"], 0),
+    ("/hms/v1/releases/{id}/abort", &["reason", "next"], 0),
+    ("/hms/v1/releases/{id}/rollback", &["reason", "next"], 0),
+    ("/hms/v1/releases/{id}/undeny", &["reason", "next"], 0),
+    ("/hms/v1/login-links", &[], 0),
+];
+
+/// The document of these routes.
+pub(crate) fn document(routes: &Routes) -> Value {
+    let mut paths = Map::new();
+    for route in routes.all() {
+        let method = if route.method == Method::POST { "post" } else { "get" };
+        let item = paths.entry(route.path).or_insert_with(|| json!({}));
+        if let Some(item) = item.as_object_mut() {
+            item.insert(method.into(), operation(route.path, route.access, route.summary, &route.method));
+        }
+    }
+    json!({
+        "openapi": "3.1.0",
+        "info": {
+            "title": "hmsops",
+            "version": env!("CARGO_PKG_VERSION"),
+            "description": "The tower's own resources. Failures are application/problem+json (RFC 9457).",
+        },
+        "paths": paths,
+        "components": {
+            "securitySchemes": {
+                "token": {"type": "http", "scheme": "bearer"},
+                "session": {"type": "apiKey", "in": "cookie", "name": super::authorize::COOKIE_NAME},
+            },
+            "schemas": {"Problem": problem()},
+        },
+    })
+}
+
+fn operation(path: &str, access: Access, summary: &str, method: &Method) -> Value {
+    let text = json!({"type": "string"});
+    let names = path.split('/').filter_map(|part| part.strip_prefix('{')?.strip_suffix('}'));
+    let mut parameters: Vec<Value> =
+        names.map(|name| json!({"name": name, "in": "path", "required": true, "schema": text})).collect();
+    if *method == Method::GET {
+        let queries = QUERIES.iter().find(|(of, _)| *of == path).map_or(&[][..], |(_, names)| names);
+        parameters.extend(queries.iter().map(|name| json!({"name": name, "in": "query", "schema": text})));
+    }
+    let good = if matches!(path, "/hms/v1/deploy" | "/hms/v1/login-links") { "201" } else { "200" };
+    let failure = json!({
+        "description": "why it was not carried out",
+        "content": {MEDIA_TYPE: {"schema": {"$ref": "#/components/schemas/Problem"}}},
+    });
+    let security = match access {
+        Access::Open => json!([]),
+        Access::Needs(scope) => json!([{"token": [scope.name()]}, {"session": [scope.name()]}]),
+    };
+    let mut operation = json!({
+        "summary": summary,
+        "parameters": parameters,
+        "security": security,
+        "responses": {good: {"description": "done"}, "default": failure},
+    });
+    if let Some((_, fields, required)) = BODIES.iter().find(|(of, ..)| *of == path && *method == Method::POST)
+    {
+        let properties: Map<String, Value> =
+            fields.iter().map(|field| ((*field).to_owned(), json!({}))).collect();
+        let schema = json!({
+            "type": "object",
+            "properties": properties,
+            "required": fields.iter().take(*required).collect::<Vec<_>>(),
+            "additionalProperties": false,
+        });
+        operation["requestBody"] =
+            json!({"required": *required > 0, "content": {"application/json": {"schema": schema}}});
+    }
+    operation
+}
+
+fn problem() -> Value {
+    let text = json!({"type": "string"});
+    json!({
+        "type": "object",
+        "required": ["type", "title", "status", "detail", "instance"],
+        "properties": {
+            "type": text, "title": text, "status": {"type": "integer"}, "detail": text, "hint": text,
+            "instance": text,
+            "mistakes": {"type": "array", "items": {"type": "object", "properties": {
+                "file": text, "severity": text, "line": {"type": "integer"}, "column": {"type": "integer"},
+                "message": text, "hint": text,
+            }}},
+        },
+    })
+}

@@ -1,0 +1,127 @@
+//! What a release would mean, before anything is done.
+
+use hmsops_control::release::{rules_out_bp, step_requests};
+use hmsops_control::sentence::{grouped, points};
+use hmsops_model::release::{ReleaseSpec, Step};
+use hmsops_model::service::Driver;
+use hmsops_model::{Digest, Weight};
+use hmsops_tower::Snapshot;
+use hmsops_wire::api;
+
+use super::show;
+
+/// There are no receivers of notifications yet, and a plan must not pretend.
+const TELLS: &str = "nobody: no notification receiver is configured";
+
+/// The error share that a rate of stable's is taken to be at least and at most, as at promotion: with none seen
+/// so far, hardly any would seem to be enough to rule something out.
+const BASE: (f64, f64) = (0.001, 0.5);
+
+/// The plan of a release that would be accepted.
+pub(crate) fn plan(
+    snapshot: &Snapshot,
+    spec: &ReleaseSpec,
+    digest: Option<Digest>,
+    warnings: Vec<api::Mistake>,
+) -> api::Plan {
+    let service = snapshot.state.services.get(&spec.service);
+    let from = service.and_then(|service| service.stable_version()).cloned();
+    let lately = show::traffic(snapshot, &spec.service);
+    let rate = lately.map(|lately| lately.requests_per_second).filter(|rate| *rate > 0.0);
+    let base = lately.and_then(|lately| lately.error_share).unwrap_or(0.0).clamp(BASE.0, BASE.1);
+    let step = |step: &Step| {
+        let watched = step.weight != Weight::ALL;
+        let requests =
+            rate.filter(|_| watched).map(|rate| step_requests(step.weight, step.hold.as_secs_f64(), rate));
+        let rules_out_bp = requests.and_then(|requests| rules_out_bp(requests, base));
+        api::PlanStep { weight_bp: step.weight.bp(), hold_ms: step.hold.0, requests, rules_out_bp }
+    };
+    let mut plan = api::Plan {
+        service: spec.service.clone(),
+        from,
+        version: spec.image.tag.clone(),
+        digest,
+        run: service.map(|service| run(&service.spec.driver, spec)).unwrap_or_default(),
+        steps: spec.steps.iter().map(step).collect(),
+        bake_ms: spec.bake.0,
+        requests_per_second: rate,
+        tells: TELLS.to_owned(),
+        warnings,
+        lines: Vec::new(),
+    };
+    plan.lines = lines(&plan, spec);
+    plan
+}
+
+/// The command, as far as it is known before it is started: automatic ports stay `{port}`.
+fn run(driver: &Driver, spec: &ReleaseSpec) -> String {
+    let tag = spec.image.tag.as_str();
+    match driver {
+        Driver::Process { image_dir, run, ports, .. } => {
+            let dir = image_dir.replace("{tag}", tag);
+            let fixed = |text: &String| match ports.get("http").copied().flatten() {
+                Some(port) => text.replace("{port}", &port.to_string()),
+                None => text.clone(),
+            };
+            let mut words: Vec<String> = run.iter().map(fixed).collect();
+            if let Some(first) = words.first_mut()
+                && let Some(rest) = first.strip_prefix("./")
+            {
+                *first = format!("{}/{rest}", dir.trim_end_matches('/'));
+            }
+            words.join(" ")
+        }
+        Driver::External { upstreams } => {
+            let at = upstreams.get(&spec.image.tag).map(|at| at.join(", ")).unwrap_or_default();
+            format!("elsewhere: {at}")
+        }
+    }
+}
+
+fn lines(plan: &api::Plan, spec: &ReleaseSpec) -> Vec<String> {
+    let digest = plan.digest.as_ref().map(Digest::short).unwrap_or_default();
+    let versions = match &plan.from {
+        Some(from) => format!("{from} (stable) → {}", plan.version),
+        None => format!("{}, the first version: there is nothing to compare it with", plan.version),
+    };
+    let mut lines = vec![format!("{}  {versions}  {digest}", plan.service).trim_end().to_owned()];
+    lines.push(format!("run    {}", plan.run));
+    let Some(from) = &plan.from else {
+        lines.push("steps  100 % once its probes pass".to_owned());
+        lines.push(format!("tells  {}", plan.tells));
+        return lines;
+    };
+    let steps: Vec<String> = spec
+        .steps
+        .iter()
+        .map(|step| match step.weight {
+            Weight::ALL => step.weight.to_string(),
+            weight => format!("{weight} {}", step.hold),
+        })
+        .collect();
+    lines.push(format!("steps  {}; {from} stays warm {}", steps.join(" → "), spec.bake));
+    for (step, planned) in spec.steps.iter().zip(&plan.steps).filter(|(step, _)| step.weight != Weight::ALL) {
+        let Some((rate, requests)) = plan.requests_per_second.zip(planned.requests) else {
+            lines.push(format!("{} × {}: no traffic seen yet", step.weight, step.hold));
+            continue;
+        };
+        let power = match planned.rules_out_bp {
+            Some(bp) => format!("can rule out ≥ {} more errors, not less", points(bp)),
+            None => "too few to rule anything out".to_owned(),
+        };
+        let requests = grouped(requests);
+        lines.push(format!(
+            "{} of {} req/s × {} = {requests} requests: {power}",
+            step.weight,
+            rounded(rate),
+            step.hold
+        ));
+    }
+    lines.push(format!("tells  {}", plan.tells));
+    lines
+}
+
+/// A rate with two digits that count.
+fn rounded(rate: f64) -> String {
+    if rate >= 10.0 { grouped(rate.round() as u64) } else { format!("{rate:.1}") }
+}

@@ -1,0 +1,209 @@
+//! The one place where failures become statuses and `application/problem+json`.
+
+use std::fmt::Write as _;
+
+use axum::response::{IntoResponse, Response};
+use hmsops_config::{Diagnostic, Report};
+use hmsops_control::{Refusal, RefusalKind};
+use hmsops_model::ids::IdError;
+use hmsops_wire::api::{MEDIA_TYPE, Mistake, Problem};
+use http::header::{CONTENT_TYPE, WWW_AUTHENTICATE};
+use http::{HeaderValue, StatusCode};
+
+use crate::engine::Stopping;
+
+/// Why a request is not carried out. Nothing has changed.
+#[derive(Debug, Clone)]
+pub struct Failure {
+    status: StatusCode,
+    kind: &'static str,
+    title: &'static str,
+    detail: String,
+    hint: Option<String>,
+    mistakes: Vec<Mistake>,
+}
+
+impl Failure {
+    fn new(status: StatusCode, kind: &'static str, title: &'static str, detail: impl Into<String>) -> Self {
+        Self { status, kind, title, detail: detail.into(), hint: None, mistakes: Vec::new() }
+    }
+
+    /// 401: it isn't known who asks.
+    pub fn unauthenticated(detail: impl Into<String>) -> Self {
+        Self::new(StatusCode::UNAUTHORIZED, "unauthenticated", "who asks is not known", detail)
+    }
+
+    /// 403: who asks may not.
+    pub fn forbidden(detail: impl Into<String>) -> Self {
+        Self::new(StatusCode::FORBIDDEN, "forbidden", "not allowed", detail)
+    }
+
+    /// 404: the named thing isn't there.
+    pub fn not_found(detail: impl Into<String>) -> Self {
+        Self::new(StatusCode::NOT_FOUND, "not-found", "not found", detail)
+    }
+
+    /// 405: there, but not to be used so.
+    pub fn method(detail: impl Into<String>) -> Self {
+        Self::new(StatusCode::METHOD_NOT_ALLOWED, "method-not-allowed", "not to be used so", detail)
+    }
+
+    /// 409: against a rule or the present state.
+    pub fn conflict(detail: impl Into<String>) -> Self {
+        Self::new(StatusCode::CONFLICT, "conflict", "not possible now", detail)
+    }
+
+    /// 400: an argument is wrong.
+    pub fn argument(detail: impl Into<String>) -> Self {
+        Self::new(StatusCode::BAD_REQUEST, "invalid-argument", "an argument is wrong", detail)
+    }
+
+    /// 413: more than is taken.
+    pub fn too_large(detail: impl Into<String>) -> Self {
+        Self::new(StatusCode::PAYLOAD_TOO_LARGE, "too-large", "too large", detail)
+    }
+
+    /// 422: files with mistakes, all of them.
+    pub fn files(reports: &[Report]) -> Self {
+        let mistakes = mistakes(reports);
+        let errors: Vec<&Mistake> = mistakes.iter().filter(|m| m.severity == "error").collect();
+        let detail = match errors.as_slice() {
+            [] => "the file cannot be used".to_owned(),
+            [one] => format!("{}:{}:{}: {}", one.file, one.line, one.column, one.message),
+            [first, ..] => format!(
+                "{} mistakes; the first: {}:{}:{}: {}",
+                errors.len(),
+                first.file,
+                first.line,
+                first.column,
+                first.message
+            ),
+        };
+        let hint = errors.first().and_then(|first| first.hint.clone());
+        let failure =
+            Self::new(StatusCode::UNPROCESSABLE_ENTITY, "invalid-file", "a file has mistakes", detail);
+        Self { hint, mistakes, ..failure }
+    }
+
+    /// 503: it can't be done at the moment.
+    pub fn unavailable(detail: impl Into<String>) -> Self {
+        Self::new(StatusCode::SERVICE_UNAVAILABLE, "unavailable", "not possible at the moment", detail)
+    }
+
+    /// 503: the ledger takes nothing, and what has no line is not done.
+    pub fn ledger(why: &str) -> Self {
+        Self::unavailable(format!("nothing was done, because it could not be written to the ledger: {why}"))
+            .hint("see to the disk of the data folder; retreats of bad releases go on all the same")
+    }
+
+    /// 504: it took too long.
+    pub fn timeout(detail: impl Into<String>) -> Self {
+        Self::new(StatusCode::GATEWAY_TIMEOUT, "timeout", "it took too long", detail)
+    }
+
+    /// 500: a fault of ours.
+    pub fn internal(detail: impl Into<String>) -> Self {
+        Self::new(StatusCode::INTERNAL_SERVER_ERROR, "internal", "a fault of ours", detail)
+    }
+
+    /// With the likely remedy.
+    #[must_use]
+    pub fn hint(mut self, hint: impl Into<String>) -> Self {
+        self.hint = Some(hint.into());
+        self
+    }
+
+    /// As it is sent; `instance` is the resource that was asked for.
+    pub(crate) fn problem(&self, instance: &str) -> Problem {
+        Problem {
+            kind: format!("/problems/{}", self.kind),
+            title: self.title.to_owned(),
+            status: self.status.as_u16(),
+            detail: self.detail.clone(),
+            hint: self.hint.clone(),
+            instance: instance.to_owned(),
+            mistakes: self.mistakes.clone(),
+        }
+    }
+
+    /// The answer for a program.
+    pub(crate) fn json(&self, instance: &str) -> Response {
+        let body = serde_json::to_string(&self.problem(instance)).unwrap_or_default();
+        self.answer(MEDIA_TYPE, body)
+    }
+
+    /// The answer for a person's browser.
+    pub(crate) fn html(&self) -> Response {
+        let mut body = format!(
+            "<!doctype html>\n<html lang=\"en\"><meta charset=\"utf-8\"><title>{title}</title>\n<h1>{title}</h1>\n<p>{}</p>\n",
+            escaped(&self.detail),
+            title = escaped(self.title),
+        );
+        if let Some(hint) = &self.hint {
+            // Writing to a String cannot fail.
+            let _ = writeln!(body, "<p>{}</p>", escaped(hint));
+        }
+        self.answer("text/html; charset=utf-8", body)
+    }
+
+    fn answer(&self, media_type: &'static str, body: String) -> Response {
+        let mut response = (self.status, body).into_response();
+        let headers = response.headers_mut();
+        headers.insert(CONTENT_TYPE, HeaderValue::from_static(media_type));
+        if self.status == StatusCode::UNAUTHORIZED {
+            headers.insert(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer realm=\"hmsops\""));
+        }
+        response
+    }
+}
+
+/// The shell around all routes gives it its final form, which depends on who asked for what.
+impl IntoResponse for Failure {
+    fn into_response(self) -> Response {
+        let mut response = self.status.into_response();
+        response.extensions_mut().insert(self);
+        response
+    }
+}
+
+impl From<Refusal> for Failure {
+    fn from(refusal: Refusal) -> Self {
+        let failure = match refusal.kind {
+            RefusalKind::NotFound => Self::not_found(refusal.message),
+            RefusalKind::Conflict => Self::conflict(refusal.message),
+        };
+        Self { hint: refusal.hint, ..failure }
+    }
+}
+
+impl From<Stopping> for Failure {
+    fn from(stopping: Stopping) -> Self {
+        Self::unavailable(stopping.to_string()).hint("ask again in a moment")
+    }
+}
+
+impl From<IdError> for Failure {
+    fn from(error: IdError) -> Self {
+        Self::argument(error.to_string())
+    }
+}
+
+/// Everything there is to say about some files.
+pub(crate) fn mistakes(reports: &[Report]) -> Vec<Mistake> {
+    let one = |file: &str, found: &Diagnostic| Mistake {
+        file: file.to_owned(),
+        severity: found.severity.name().to_owned(),
+        line: found.line,
+        column: found.column,
+        message: found.message.clone(),
+        hint: found.hint.clone(),
+    };
+    reports
+        .iter()
+        .flat_map(|report| report.diagnostics.iter().map(|found| one(&report.name, found)))
+        .collect()
+}
+
+fn escaped(text: &str) -> String {
+    text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;").replace('"', "&quot;")
+}

@@ -1,0 +1,94 @@
+//! What is around all routes: limits, the security headers, the last form of a failure.
+
+use std::time::Duration;
+
+use axum::Router;
+use axum::extract::{Request, State};
+use axum::middleware::{Next, from_fn, from_fn_with_state};
+use axum::response::{IntoResponse, Response};
+use http::header::{ACCEPT, CACHE_CONTROL, HeaderName};
+use http::{HeaderValue, Method};
+
+use super::authorize::identify;
+use super::{Doors, Failure, Routes};
+
+/// How long a request may take until its answer begins.
+const ANSWER_WITHIN: Duration = Duration::from_secs(30);
+
+/// Headers of every answer. Nothing is loaded from elsewhere, no script runs, no page frames ours.
+const HEADERS: [(&str, &str); 4] = [
+    (
+        "content-security-policy",
+        "default-src 'none'; style-src 'self'; img-src 'self' data:; form-action 'self'; base-uri 'none'; \
+         frame-ancestors 'none'",
+    ),
+    ("x-content-type-options", "nosniff"),
+    ("referrer-policy", "no-referrer"),
+    ("cross-origin-resource-policy", "same-origin"),
+];
+
+/// All routes with everything that is around them.
+pub(crate) fn enclose(routes: Routes, doors: Doors) -> Router {
+    routes
+        .guarded(&doors)
+        .fallback(unknown)
+        .method_not_allowed_fallback(misused)
+        .layer(from_fn(in_time))
+        .layer(from_fn_with_state(doors.clone(), finish))
+        .with_state(doors)
+}
+
+/// Whoever isn't known does not learn which paths there are.
+async fn unknown(State(doors): State<Doors>, request: Request) -> Failure {
+    let context = &doors.context;
+    match identify(&context.auth, context.clock.now().steady, (request.method(), request.headers())) {
+        Ok(_) => Failure::not_found("there is nothing at this address")
+            .hint("`/hms/v1/openapi.json` lists what there is"),
+        Err(failure) => {
+            doors.meters.refused();
+            failure
+        }
+    }
+}
+
+async fn misused(State(doors): State<Doors>, request: Request) -> Failure {
+    let context = &doors.context;
+    match identify(&context.auth, context.clock.now().steady, (request.method(), request.headers())) {
+        Ok(_) => Failure::method(format!("{} is not possible here", request.method())),
+        Err(failure) => failure,
+    }
+}
+
+async fn in_time(request: Request, next: Next) -> Response {
+    match tokio::time::timeout(ANSWER_WITHIN, next.run(request)).await {
+        Ok(response) => response,
+        Err(_) => Failure::timeout(format!("there was no answer within {} s", ANSWER_WITHIN.as_secs()))
+            .hint("what was asked for may still happen: look before asking again")
+            .into_response(),
+    }
+}
+
+async fn finish(State(doors): State<Doors>, request: Request, next: Next) -> Response {
+    let accept = request.headers().get(ACCEPT).and_then(|accept| accept.to_str().ok()).unwrap_or_default();
+    let is_browser = accept.contains("text/html");
+    let path = request.uri().path().to_owned();
+    let is_head = request.method() == Method::HEAD;
+    let mut response = next.run(request).await;
+    if let Some(failure) = response.extensions_mut().remove::<Failure>() {
+        let allow = response.headers_mut().remove(http::header::ALLOW);
+        response = if is_browser { failure.html() } else { failure.json(&path) };
+        if let Some(allow) = allow {
+            response.headers_mut().insert(http::header::ALLOW, allow);
+        }
+    }
+    if is_head {
+        *response.body_mut() = axum::body::Body::empty();
+    }
+    doors.meters.answered(response.status());
+    let headers = response.headers_mut();
+    for (name, value) in HEADERS {
+        headers.entry(HeaderName::from_static(name)).or_insert(HeaderValue::from_static(value));
+    }
+    headers.entry(CACHE_CONTROL).or_insert(HeaderValue::from_static("no-store"));
+    response
+}

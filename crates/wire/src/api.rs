@@ -1,0 +1,46 @@
+//! The JSON of `/hms/v1/…`: what the doors answer and the command line reads.
+//!
+//! Moments are texts, RFC 3339 in UTC with milliseconds; spans are whole milliseconds; shares of traffic are
+//! basis points. A field that is not known is `null`, never a number that looks like one.
+
+mod audit;
+mod deploy;
+mod problem;
+mod release;
+mod service;
+
+pub use audit::{Entries, Entry, EntryOutcome, Verified};
+pub use deploy::{
+    Applied, Apply, Change, ChangeKind, Deploy, File, Plan, PlanStep, Reason, Revert, Takeover,
+};
+pub use problem::{MEDIA_TYPE, Mistake, Problem};
+pub use release::{Arm, Phase, Point, Release, Releases, Started, Step, Why};
+pub use service::{Health, Service, Services, Stable};
+
+use serde::{Deserialize, Serialize};
+
+/// The longest body that the doors take, in bytes.
+pub const BODY_BYTES_MAX: usize = 1 << 20;
+
+/// Who did something, and through which door.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct By {
+    /// `admin`, `token:ci`, `gateway public`, …
+    pub actor: String,
+    /// `api`, `page`, `repo`, `detector`, …
+    pub source: String,
+}
+
+/// One message of `/hms/v1/stream`, event `state`: what has changed since the one before.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Changed {
+    /// Rises with each change of state within one life of the tower.
+    pub generation: u64,
+    /// Services that changed, whole.
+    pub services: Vec<Service>,
+    /// Releases that changed, whole.
+    pub releases: Vec<Release>,
+}
+
+#[cfg(test)]
+mod tests;
