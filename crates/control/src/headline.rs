@@ -180,12 +180,7 @@ impl<'a> Outlook<'a> {
         } else if let Some(incident) = service.incident.and_then(|id| self.state.incidents.get(&id)) {
             format!("users see failures since {} UTC", clock(incident.since))
         } else {
-            let (stable, canary, secs) = self.figures(service)?;
-            let (requests, bad) = (stable.requests + canary.requests, stable.n_bad() + canary.seen);
-            let share = bad as f64 / requests.max(1) as f64;
-            if requests < SHARE_REQUESTS_MIN || share < FAILING_SHARE {
-                return None;
-            }
+            let (bad, requests, secs) = self.bad_share(service)?;
             format!("{} of {} answers of the last {secs} s were bad", grouped(bad), grouped(requests))
         };
         Some((Sign::Failing, why))
@@ -218,15 +213,33 @@ impl<'a> Outlook<'a> {
         format!("evidence {} of {}", grouped(value.clamp(0.0, 1e15) as u64), grouped(Watch::needed() as u64))
     }
 
+    /// When a service was last heard of, by a probe of its stable version or by its traffic: on both clocks.
+    pub fn heard(&self, service: &Service) -> Option<(Millis, UnixMillis)> {
+        let traffic = self.evidence.services.get(&service.spec.name).and_then(|traffic| traffic.last_tick);
+        let probe = service.stable.and_then(|id| self.evidence.instances.get(&id));
+        traffic.max(probe.and_then(|health| health.last.as_ref()).map(|(_, at)| (at.steady, at.wall)))
+    }
+
+    /// Whether users of a service get bad answers now: not when the shield makes a canary's good.
+    pub fn users_affected(&self, service: &Service) -> bool {
+        let down = service.stable_instance().is_some_and(|stable| stable.ended() || stable.healthy == Some(false));
+        down || service.incident.is_some() || self.bad_share(service).is_some()
+    }
+
+    /// Bad answers that users got, of how many, in how many seconds; `None`: not worth a word.
+    fn bad_share(&self, service: &Service) -> Option<(u64, u64, u64)> {
+        let (stable, canary, secs) = self.figures(service)?;
+        let (requests, bad) = (stable.requests + canary.requests, stable.n_bad() + canary.seen);
+        let many = requests >= SHARE_REQUESTS_MIN && bad as f64 >= FAILING_SHARE * requests as f64;
+        many.then_some((bad, requests, secs))
+    }
+
     fn unknown(&self, service: &Service) -> Option<(Sign, String)> {
         let Some(stable) = service.stable_instance() else {
             let starting = service.live().next().map(|known| format!("{} is starting", known.instance.version));
             return Some((Sign::Unknown, starting.unwrap_or_else(|| "never seen: no version runs yet".into())));
         };
-        let traffic = self.evidence.services.get(&service.spec.name).and_then(|traffic| traffic.last_tick);
-        let probe = self.evidence.instances.get(&stable.instance.id).and_then(|health| health.last.as_ref());
-        let probe = probe.map(|(_, at)| (at.steady, at.wall));
-        let heard = traffic.max(probe);
+        let heard = self.heard(service);
         let gateway = service.spec.route.as_ref().map(|route| route.gateway.as_str());
         let gateway = gateway.filter(|name| !self.evidence.gateway_live(self.now, name));
         let fresh = |(at, _): &(Millis, UnixMillis)| self.now.steady.since(*at) <= PROBES_SILENT;

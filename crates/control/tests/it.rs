@@ -202,11 +202,15 @@ impl Story {
 
     /// A tick in which so many new clients of each arm got a bad answer.
     fn tick(&mut self, canary_bad: u64, stable_bad: u64) {
+        self.tick_with(canary_bad, canary_bad, stable_bad);
+    }
+
+    fn tick_with(&mut self, canary_new: u64, canary_bad: u64, stable_bad: u64) {
         self.seq += 1;
-        let arm = |requests: u64, bad: u64| ArmTick {
+        let arm = |requests: u64, bad: u64, new_bad: u64| ArmTick {
             requests,
             clients: requests,
-            new_bad: bad,
+            new_bad,
             errors: bad,
             bad: if bad > 0 { [(BadKind::Status, bad)].into() } else { [].into() },
             seen: bad,
@@ -227,8 +231,8 @@ impl Story {
             weight: active.map_or(Weight::NONE, |release| release.weight),
             unit: hmsops_model::Unit::Client,
             canary_waiting: 0,
-            stable: arm(20, stable_bad),
-            canary: arm(canary_bad.max(1), canary_bad),
+            stable: arm(20, stable_bad, stable_bad),
+            canary: arm(canary_bad.max(1), canary_bad, canary_new),
         };
         self.event(Event::Tick(Box::new(tick))).unwrap();
     }
@@ -288,8 +292,10 @@ fn one_client_alone_cannot_condemn() {
     story.tick(1, 0);
     for _ in 0..50 {
         story.pass(Millis(1000));
-        story.seq += 1;
+        // The same client fails again: an error more, and no client more.
+        story.tick_with(0, 1, 0);
     }
+    assert!(story.evidence.releases[&ReleaseId(1)].guard_errors > 50);
     assert_eq!(story.release(1).phase, Phase::Watching);
 }
 

@@ -21,9 +21,11 @@ pub trait SideLog {
     /// Keeps lines of a release, in order, without waiting for the disk. `false`: not all will be kept, which loses
     /// evidence to a restart, not decisions.
     fn append(&mut self, release: &str, lines: &[Vec<u8>]) -> bool;
-    /// All lines of a release that are on disk, oldest first.
+    /// All lines of a release that are on disk, oldest first. To be called before the first `append` of a release
+    /// that was there before a restart, so that its hash goes on from what is kept.
     fn read(&mut self, release: &str) -> Vec<Vec<u8>>;
-    /// SHA-256 over all lines of a release (each as its length in 8 bytes little-endian, then itself); `None` when
+    /// SHA-256 over all lines of a release that were appended, so over what was decided upon, also where the disk
+    /// could not keep it (each as its length in 8 bytes little-endian, then itself); `None` when
     /// there are none.
     fn sha256(&mut self, release: &str) -> Option<Hash>;
 }
@@ -40,6 +42,7 @@ impl FileSideLog {
     /// Opens or makes the side log in the folder `dir`.
     pub fn open(disk: Arc<dyn Disk>, dir: &str) -> Result<Self, LedgerError> {
         disk.create_dir(dir)?;
+        disk.sync_dir(hmsops_disk::disk::parent(dir))?;
         let (queue, waiting) = sync_channel(QUEUE_MAX);
         let (writer_disk, writer_dir) = (disk.clone(), dir.to_owned());
         std::thread::Builder::new()
@@ -60,11 +63,14 @@ impl SideLog for FileSideLog {
     }
 
     fn read(&mut self, release: &str) -> Vec<Vec<u8>> {
-        let path = path(&self.dir, release);
-        let opened = Log::open(self.disk.clone(), &path, LINE_BYTES_MAX);
-        let lines = opened.map(|opened| opened.payloads).unwrap_or_default();
+        let mut lines = Vec::new();
+        let mut visit = |_offset: u64, line: Vec<u8>| lines.push(line);
+        // A log that can't be read to its end gives what it can: evidence, not decisions.
+        let _whole = Log::scan(self.disk.as_ref(), &path(&self.dir, release), LINE_BYTES_MAX, &mut visit);
         let mut hash = Sha256::new();
-        lines.iter().for_each(|line| feed(&mut hash, line));
+        for line in &lines {
+            feed(&mut hash, line);
+        }
         self.hashes.insert(release.to_owned(), hash);
         lines
     }
@@ -108,5 +114,45 @@ fn write(disk: &Arc<dyn Disk>, dir: &str, waiting: &Receiver<(String, Vec<Vec<u8
                 logs.remove(&release); // opened anew with the next lines: a full disk may have room again
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use hmsops_disk::MemDisk;
+
+    use super::*;
+
+    fn lines(texts: &[&str]) -> Vec<Vec<u8>> {
+        texts.iter().map(|text| text.as_bytes().to_vec()).collect()
+    }
+
+    /// Reads until the writer's thread has written so many lines.
+    fn read_all(side: &mut FileSideLog, release: &str, n: usize) -> Vec<Vec<u8>> {
+        loop {
+            let read = side.read(release);
+            if read.len() >= n {
+                return read;
+            }
+            std::thread::yield_now();
+        }
+    }
+
+    #[test]
+    fn what_was_appended_is_read_after_a_restart_and_hashes_the_same() {
+        let disk: Arc<dyn Disk> = Arc::new(MemDisk::new());
+        let mut side = FileSideLog::open(disk.clone(), "evidence").unwrap();
+        assert_eq!(side.sha256("r-1"), None);
+        assert!(side.append("r-1", &lines(&["a", "b"])));
+        assert!(side.append("r-2", &lines(&["c"])));
+        let hash = side.sha256("r-1");
+        read_all(&mut side, "r-1", 2);
+        drop(side);
+        let mut side = FileSideLog::open(disk, "evidence").unwrap();
+        assert_eq!(read_all(&mut side, "r-1", 2), lines(&["a", "b"]));
+        assert_eq!(side.sha256("r-1"), hash);
+        assert_ne!(side.sha256("r-1"), side.sha256("r-2"));
+        assert!(side.append("r-1", &lines(&["d"])));
+        assert_ne!(side.sha256("r-1"), hash);
     }
 }

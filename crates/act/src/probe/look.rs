@@ -26,12 +26,18 @@ const BODY_BYTES_MAX: usize = 4096;
 const BODY_WAIT: Duration = Duration::from_millis(50);
 
 /// Asks `addr` (`host:port`) for `path` and judges the answer: a status of 200 to 299 within `timeout` passes,
-/// anything else fails, redirects too. Trouble of our own (late, out of descriptors, out of ports) is
+/// anything else fails, redirects too. An empty `path` asks only for a connection. Trouble of our own (late, out of descriptors, out of ports) is
 /// `Overloaded`.
 pub async fn probe(addr: &str, path: &str, timeout: Duration) -> ProbeVerdict {
     let begun_at = Instant::now();
     let mut connection = JoinSet::new();
-    let answered = tokio::time::timeout(timeout, head(addr, path, &mut connection)).await;
+    let answered = if path.is_empty() {
+        let connected = tokio::time::timeout(timeout, TcpStream::connect(addr)).await;
+        connected.map(|stream| stream.map(|_| None).map_err(|error| io_trouble(&error)))
+    } else {
+        let head = tokio::time::timeout(timeout, head(addr, path, &mut connection)).await;
+        head.map(|response| response.map(Some))
+    };
     let taken = begun_at.elapsed();
     // The timer is ours: when it comes late, we were stopped meanwhile, and the answer perhaps as well.
     if taken > timeout + Duration::from_millis(PROBE_LAG_MAX.0) {
@@ -40,16 +46,21 @@ pub async fn probe(addr: &str, path: &str, timeout: Duration) -> ProbeVerdict {
     match answered {
         Err(_) => fail(format!("no answer in {}", millis_text(timeout))),
         Ok(Err(trouble)) => trouble,
-        Ok(Ok(response)) => {
+        Ok(Ok(None)) => pass(taken),
+        Ok(Ok(Some(response))) => {
             let status = response.status();
             let _ = tokio::time::timeout(BODY_WAIT, some_of_body(response)).await;
             if status.is_success() {
-                ProbeVerdict::Pass { millis: u32::try_from(taken.as_millis()).unwrap_or(u32::MAX) }
+                pass(taken)
             } else {
                 fail(answered_text(status))
             }
         }
     }
+}
+
+fn pass(taken: Duration) -> ProbeVerdict {
+    ProbeVerdict::Pass { millis: u32::try_from(taken.as_millis()).unwrap_or(u32::MAX) }
 }
 
 fn fail(reason: String) -> ProbeVerdict {
