@@ -1,1 +1,79 @@
-//! Placeholder.
+//! The pages: HTML without any script, made from a [`Snapshot`] by pure functions. Each opens with a sentence;
+//! charts and tables under it are the evidence. The sentences come from `hmsops_control`.
+//!
+//! A page under a policy of `default-src 'none'; style-src 'self'; img-src 'self' data:; form-action 'self'`
+//! works whole: no inline style, no script; charts are inline SVG. Doors serve [`asset`] under `/assets/`.
+
+mod action;
+mod audit;
+mod badge;
+mod chart;
+mod feed;
+mod frame;
+mod history;
+mod home;
+mod html;
+mod login;
+mod mark;
+mod moment;
+mod release;
+mod releases;
+#[cfg(test)]
+mod scene;
+mod service;
+mod status;
+mod steps;
+mod style;
+#[cfg(test)]
+mod tests;
+
+use hmsops_control::headline::Outlook;
+use hmsops_model::{Millis, UnixMillis};
+use hmsops_tower::Snapshot;
+
+pub use action::{Verb, action};
+pub use audit::{AuditPage, audit};
+pub use badge::badge_svg;
+pub use feed::{status_atom, status_json};
+pub use home::home;
+pub use login::login;
+pub use release::release;
+pub use releases::releases;
+pub use service::service;
+pub use status::{status, status_static};
+pub use style::asset;
+
+/// What a page is drawn from.
+#[derive(Debug, Clone, Copy)]
+pub struct Look<'a> {
+    /// State and evidence.
+    pub view: &'a Snapshot,
+    /// The moment the page is made: a snapshot much older than it is said to be old.
+    pub now: UnixMillis,
+    /// Whether the page renews itself; `?still` in its address turns that off, so that it can be read in peace.
+    pub live: bool,
+}
+
+impl<'a> Look<'a> {
+    /// How old the snapshot is.
+    pub(super) fn age(&self) -> Millis {
+        self.now.since(self.view.now.wall)
+    }
+
+    /// The same for the rules that make sentences.
+    pub(super) fn outlook(&self) -> Outlook<'a> {
+        Outlook {
+            state: &self.view.state,
+            evidence: &self.view.evidence,
+            now: self.view.now,
+            age: self.age(),
+            ledger_failed: self.view.ledger_failed.as_deref(),
+            backlog: self.view.backlog,
+        }
+    }
+
+    /// Whether a release can still change by itself.
+    pub(super) fn is_active(&self) -> bool {
+        self.view.state.releases.values().any(|release| release.phase.is_active() || !release.closed)
+    }
+}

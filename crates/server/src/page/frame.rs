@@ -1,0 +1,108 @@
+//! What is around every page of the tower: head, navigation, foot.
+
+use hmsops_control::headline::STALE_AFTER;
+use hmsops_control::sentence::grouped;
+
+use super::Look;
+use super::html::{Element, Render, el};
+use super::mark::link;
+use super::moment::{long_day, time};
+use super::style::CSS_PATH;
+use hmsops_control::headline::clock;
+
+/// Seconds between two renewals while a release is out.
+const REFRESH_ACTIVE: u32 = 2;
+
+/// And while nothing moves.
+const REFRESH_QUIET: u32 = 10;
+
+/// The pages in the navigation.
+const NAV: [(&str, &str); 4] =
+    [("/", "Tower"), ("/releases", "Releases"), ("/audit", "Audit"), ("/status", "Status page")];
+
+/// A page of the tower: its path, its title, and what stands in it. Renewed while `moves` allows it.
+pub(super) struct Frame<'a> {
+    pub(super) look: Look<'a>,
+    /// The page's own path, for links to itself.
+    pub(super) path: String,
+    /// The window's title.
+    pub(super) title: String,
+    /// Which navigation entry it belongs to.
+    pub(super) section: &'static str,
+    /// Whether it shows something that moves; a page with a form does not, or it would lose what is typed.
+    pub(super) moves: bool,
+}
+
+/// The document around a head and a body.
+pub(super) fn document(title: &str, head: impl Render, body: Element) -> String {
+    let head = el("head")
+        .put(el("meta").attr("charset", "utf-8"))
+        .put(el("meta").attr("name", "viewport").attr("content", "width=device-width,initial-scale=1"))
+        .put(el("meta").attr("name", "color-scheme").attr("content", "light dark"))
+        .put(el("title").put(title))
+        .put(head);
+    let html = el("html").attr("lang", "en").put(head).put(body);
+    format!("<!doctype html>\n{}\n", html.into_markup())
+}
+
+/// The link to the style sheet.
+pub(super) fn sheet() -> Element {
+    el("link").attr("rel", "stylesheet").attr("href", CSS_PATH.as_str())
+}
+
+/// The element by which a browser renews the page.
+pub(super) fn refresh(secs: u32) -> Element {
+    el("meta").attr("http-equiv", "refresh").attr("content", secs)
+}
+
+impl Frame<'_> {
+    /// The whole document.
+    pub(super) fn wrap(self, content: impl Render) -> String {
+        let every = if self.look.is_active() { REFRESH_ACTIVE } else { REFRESH_QUIET };
+        let renew = (self.moves && self.look.live).then(|| refresh(every));
+        let stale = self.look.age() > STALE_AFTER;
+        let main = el("main").attr("id", "main").class(if stale { "stale" } else { "fresh" }).put(content);
+        let body = el("body")
+            .put(el("a").class("skip").attr("href", "#main").put("To the content"))
+            .put(self.header(every))
+            .put(main)
+            .put(self.footer());
+        document(&format!("{} · hmsops", self.title), (sheet(), renew), body)
+    }
+
+    fn header(&self, every: u32) -> Element {
+        let nav = NAV.iter().fold(el("nav").attr("aria-label", "Main"), |nav, (path, words)| {
+            let entry = link(path, words);
+            nav.put(if *path == self.section { entry.attr("aria-current", "page") } else { entry })
+        });
+        let now = self.look.now;
+        let words = format!("{} UTC", clock(now));
+        let switch = match (self.moves, self.look.live) {
+            (false, _) => None,
+            (true, true) => Some(
+                link(&format!("{}?still", self.path), "hold still").attr("title", format!("renewed every {every} s")),
+            ),
+            (true, false) => Some(link(&self.path, "go live")),
+        };
+        let clock = el("div").class("clock").put(time(now, &words).attr("aria-label", format!("{words}, {}", long_day(now))));
+        el("header").class("bar").put(el("a").class("brand").attr("href", "/").put("hmsops")).put(nav).put(clock.put(switch))
+    }
+
+    fn footer(&self) -> Element {
+        let view = self.look.view;
+        let heard = match self.look.age() {
+            age if age > STALE_AFTER => {
+                el("strong").class("bad").put(format!("tower last heard {} s ago", age.0 / 1000))
+            }
+            _ => el("span").put("tower heard just now"),
+        };
+        let ledger = match (&view.ledger_failed, view.backlog) {
+            (Some(_), waiting) => format!("ledger takes nothing, {} lines wait", grouped(waiting as u64)),
+            (None, _) => format!("{} ledger entries", grouped(view.ledger_size)),
+        };
+        let gateways = view.evidence.gateways.keys();
+        let live = gateways.clone().filter(|name| view.evidence.gateway_live(view.now, name)).count();
+        let gateways = format!("{live} of {} gateways heard", gateways.count());
+        el("footer").put(heard).put(link("/audit", &ledger)).put(el("span").put(gateways))
+    }
+}

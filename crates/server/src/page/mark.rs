@@ -1,0 +1,56 @@
+//! The marks: shape and word carry a state, colour only repeats it.
+
+use hmsops_control::headline::{Piece, Sign};
+use hmsops_model::{ReleaseId, ServiceName};
+
+use super::html::{Element, el};
+
+/// The class of everything that has this sign.
+pub(super) const fn class(sign: Sign) -> &'static str {
+    match sign {
+        Sign::Failing => "bad",
+        Sign::Unknown => "unknown",
+        Sign::UnderWatch => "warn",
+        Sign::Fine => "ok",
+    }
+}
+
+/// ● fine, ▲ under watch, ■ failing, ◌ unknown: the shape alone, for use beside its word.
+pub(super) fn shape(sign: Sign) -> Element {
+    let form = match sign {
+        Sign::Fine => el("circle").attr("cx", 6).attr("cy", 6).attr("r", 5),
+        Sign::UnderWatch => el("path").attr("d", "M6 .5 11.7 11H.3z"),
+        Sign::Failing => el("path").attr("d", "M1 1h10v10H1z"),
+        Sign::Unknown => el("circle").attr("cx", 6).attr("cy", 6).attr("r", "4.6").class("dashed"),
+    };
+    el("svg").class(format!("mark {}", class(sign))).attr("viewBox", "0 0 12 12").attr("aria-hidden", "true").put(form)
+}
+
+/// Shape and word.
+pub(super) fn worded(sign: Sign, word: &str) -> Element {
+    el("span").class(format!("sign {}", class(sign))).put(shape(sign)).put(word)
+}
+
+/// Where a release's page is.
+pub(super) fn release_path(id: ReleaseId) -> String {
+    format!("/releases/{id}")
+}
+
+/// Where a service's page is.
+pub(super) fn service_path(name: &ServiceName) -> String {
+    format!("/dash/{name}")
+}
+
+/// A link.
+pub(super) fn link(path: &str, words: &str) -> Element {
+    el("a").attr("href", path).put(words)
+}
+
+/// A sentence with its names linked.
+pub(super) fn linked(pieces: Vec<Piece>) -> Element {
+    pieces.into_iter().fold(el("span"), |sentence, piece| match piece {
+        Piece::Text(text) => sentence.put(text),
+        Piece::Service(name) => sentence.put(link(&service_path(&name), name.as_str())),
+        Piece::Release(id, words) => sentence.put(link(&release_path(id), &words)),
+    })
+}
