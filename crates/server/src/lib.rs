@@ -5,6 +5,7 @@ pub mod door;
 pub mod engine;
 pub mod hands;
 pub mod page;
+pub mod public;
 pub mod repo;
 pub mod serve;
 

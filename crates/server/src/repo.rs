@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use hmsops_control::{Event, Who};
 use hmsops_model::limits::CONFIG_BYTES_MAX;
-use hmsops_model::service::ServiceSpec;
+use hmsops_model::service::{Driver, ServiceSpec};
 use tokio::time::MissedTickBehavior;
 
 use crate::Engine;
@@ -106,5 +106,17 @@ fn parse(file: &Path, text: &Result<String, String>) -> Option<Vec<ServiceSpec>>
     if checked.value.is_none() {
         tracing::error!("repo: {name} has mistakes; nothing was changed");
     }
-    checked.value
+    let mut specs = checked.value?;
+    specs.iter_mut().for_each(|spec| anchor(spec, file));
+    Some(specs)
+}
+
+/// A version's folder is written relative to the repo.
+fn anchor(spec: &mut ServiceSpec, file: &Path) {
+    let repo = file.ancestors().nth(Path::new(SERVICES_FILE).components().count());
+    if let (Driver::Process { image_dir, .. }, Some(repo)) = (&mut spec.driver, repo)
+        && let Ok(repo) = std::path::absolute(repo)
+    {
+        *image_dir = repo.join(&image_dir).display().to_string();
+    }
 }

@@ -16,7 +16,7 @@ use tokio::sync::{broadcast, mpsc};
 
 use crate::clock::Clock;
 use crate::hands::{self, Queues, gateway::GatewaySite, spill::LocalSpill};
-use crate::{Engine, door, engine, page, repo};
+use crate::{Engine, door, engine, public, repo};
 
 /// Room for a hundred retreats, each some kilobytes.
 const SPILL_BYTES: usize = 1 << 20;
@@ -95,7 +95,7 @@ pub async fn run(options: ServeOptions) -> Result<(), ServeError> {
     let (reload, reloads) = mpsc::channel(1);
     let repos = repos(&config, &options, data.as_path());
     tokio::spawn(repo::watch(engine.clone(), repos, reloads));
-    tokio::spawn(page::publish(engine.clone(), parts.disk.clone(), config.status_title.clone()));
+    tokio::spawn(public::keep(engine.clone(), clock, parts.disk.clone()));
     greet(listen, &data, &auth, clock);
     let context = door::Context {
         engine: engine.clone(),
@@ -166,7 +166,7 @@ impl Parts {
         let (spread, _) = broadcast::channel(64);
         let mut random = [0_u8; 8];
         getrandom::fill(&mut random)
-            .map_err(|error| ServeError::Machine("draw a random number", std::io::Error::other(error)))?;
+            .map_err(|error| ServeError::Machine("draw a random number", std::io::Error::other(error.to_string())))?;
         let tower_run = u64::from_le_bytes(random) >> 11;
         for (site, orders) in sites {
             let acks = spread.subscribe();
@@ -192,6 +192,10 @@ fn read_config(file: Option<&Path>) -> Result<TowerConfig, ServeError> {
     let checked = hmsops_config::parse_tower(&text);
     for diagnostic in &checked.diagnostics {
         tracing::warn!("{name}:{}:{}: {}", diagnostic.line, diagnostic.column, diagnostic.message);
+    }
+    if checked.value.as_ref().is_some_and(|config| config.observe_only) {
+        let message = format!("`{name}`: observe_only is not built yet, and ignoring it would be dangerous");
+        return Err(ServeError::Config(message));
     }
     checked.value.ok_or_else(|| {
         let lines: Vec<String> = checked

@@ -14,6 +14,7 @@ mod health;
 mod login;
 mod metrics;
 mod openapi;
+mod pages;
 mod plan;
 mod problem;
 mod release;
@@ -87,6 +88,7 @@ pub(crate) fn table() -> Routes {
     let routes = deploy::routes(routes);
     let routes = audit::routes(routes);
     let routes = stream::routes(routes);
+    let routes = pages::routes(routes);
     openapi::routes(routes)
 }
 

@@ -8,14 +8,19 @@ use super::html::{Element, el};
 /// The width of the inner picture; x goes from 0 to this.
 pub(super) const WIDTH: f64 = 1000.0;
 
-/// Room above and below what is drawn, in pixels, for lines at the edge and their text.
-const MARGIN: f64 = 20.0;
+/// Room above what is drawn, in pixels, for the words of a line at the top.
+const ABOVE: f64 = 18.0;
+
+/// And below it, for words under a line at the bottom.
+const BELOW: f64 = 20.0;
 
 /// One chart: 0 is at the bottom, 1 at the top, both in x and y.
 pub(super) struct Chart {
     height: f64,
     inner: Element,
     outer: Element,
+    /// Words lie over everything.
+    words: Vec<Element>,
 }
 
 impl Chart {
@@ -27,20 +32,19 @@ impl Chart {
             .attr("height", height)
             .attr("viewBox", format!("0 0 {WIDTH} {height}"))
             .attr("preserveAspectRatio", "none");
-        Self { height, inner, outer }
+        Self { height, inner, outer, words: Vec::new() }
     }
 
     fn y(&self, share: f64) -> f64 {
-        self.height - MARGIN / 2.0 - share.clamp(0.0, 1.0) * (self.height - 1.5 * MARGIN)
+        self.height - BELOW - share.clamp(0.0, 1.0) * (self.height - ABOVE - BELOW)
     }
 
     /// A level line with its words.
     pub(super) fn level(mut self, at: f64, words: &str, class: &str) -> Self {
         let y = round(self.y(at));
-        self.outer = self
-            .outer
-            .put(el("line").class(class).attr("x1", 0).attr("x2", "100%").attr("y1", y).attr("y2", y))
-            .put(el("text").class(format!("t-{class}")).attr("x", 0).attr("y", round(y - 4.0)).put(words));
+        let line = el("line").class(class).attr("x1", 0).attr("x2", "100%").attr("y1", y).attr("y2", y);
+        self.outer = self.outer.put(line);
+        self.words.push(el("text").class(format!("t-{class}")).attr("x", 0).attr("y", round(y - 4.0)).put(words));
         self
     }
 
@@ -92,8 +96,8 @@ impl Chart {
     /// Words at a point, on the side where there is room; `below` the point or above it.
     pub(super) fn label(mut self, (x, y): (f64, f64), words: &str, class: &str, below: bool) -> Self {
         let (anchor, shift) = if x > 0.5 { ("end", -8) } else { ("start", 8) };
-        let top = if below { self.y(y) + 16.0 } else { self.y(y) - 6.0 };
-        self.outer = self.outer.put(
+        let top = if below { self.y(y) + 15.0 } else { self.y(y) - 6.0 };
+        self.words.push(
             el("text")
                 .class(class)
                 .attr("x", format!("{}%", round(x * 100.0)))
@@ -107,7 +111,7 @@ impl Chart {
 
     /// The picture.
     pub(super) fn draw(self) -> Element {
-        self.outer.put(self.inner)
+        self.outer.put(self.inner).put(self.words)
     }
 }
 
@@ -175,7 +179,7 @@ mod tests {
     fn a_line_breaks_where_nothing_is_known() {
         let points = [(0.0, Some(0.0)), (0.5, Some(1.0)), (0.6, None), (1.0, Some(0.0))];
         let picture = Chart::new(120.0, "x").line(&points, "canary").draw().into_markup();
-        assert!(picture.contains("M0 110h.01L500 20M1000 110h.01"), "{picture}");
+        assert!(picture.contains("M0 100h.01L500 18M1000 100h.01"), "{picture}");
     }
 
     #[test]

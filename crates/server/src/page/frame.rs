@@ -97,6 +97,7 @@ impl Frame<'_> {
             _ => el("span").put("tower heard just now"),
         };
         let ledger = match (&view.ledger_failed, view.backlog) {
+            (Some(_), 0) => "ledger takes nothing".to_owned(),
             (Some(_), waiting) => format!("ledger takes nothing, {} lines wait", grouped(waiting as u64)),
             (None, _) => format!("{} ledger entries", grouped(view.ledger_size)),
         };

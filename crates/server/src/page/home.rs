@@ -1,6 +1,6 @@
 //! The tower's home: a sentence, what needs a person, a tile per service, and the last hour.
 
-use hmsops_control::headline::{Need, Outlook, ServiceSign, Sign, clock};
+use hmsops_control::headline::{Need, Outlook, ServiceSign, Sign, clock, plain};
 use hmsops_control::sentence::{self, grouped};
 use hmsops_control::state::release::Release;
 use hmsops_control::state::service::Service;
@@ -16,6 +16,9 @@ use super::moment::{time, when};
 /// What the time line shows.
 const HOUR_MS: i64 = 3_600_000;
 
+/// Seconds of a spark line: a minute is remembered, its last second is not over.
+const SECONDS: usize = 59;
+
 /// Needs shown; more are counted.
 const NEEDS_MAX: usize = 12;
 
@@ -28,7 +31,8 @@ pub fn home(look: &Look<'_>) -> String {
     if signs.is_empty() {
         return frame.wrap((headline, first_steps()));
     }
-    let rest = (signs.len() > 1).then(|| el("p").class("lead muted").put(outlook.rest()));
+    let rest = Some(outlook.rest()).filter(|rest| signs.len() > 1 && signs.iter().any(|known| known.sign != Sign::Unknown) && *rest != plain(&outlook.headline()));
+    let rest = rest.map(|rest| el("p").class("lead muted").put(rest));
     let tiles = signs.iter().fold(el("ul").class("tiles"), |tiles, sign| tiles.put(tile(look, &outlook, sign)));
     let services = el("section").put(el("h2").put("Services")).put(tiles);
     frame.wrap(((headline, rest), (needs(&outlook.needs()), (services, last_hour(look, &signs)))))
@@ -52,8 +56,8 @@ fn needs(needs: &[Need]) -> Option<Element> {
         return None;
     }
     let item = |need: &Need| {
-        let sign = need.sign;
-        el("li").class(class(sign)).put(shape(sign)).put(linked(need.text.clone()))
+        let mark = need.sign.map_or_else(|| el("span").attr("aria-hidden", "true").put("–"), shape);
+        el("li").class(need.sign.map_or("muted", class)).put(mark).put(linked(need.text.clone()))
     };
     let list = needs.iter().take(NEEDS_MAX).fold(el("ul").class("needs card"), |list, need| list.put(item(need)));
     let more = needs.len().saturating_sub(NEEDS_MAX);
@@ -137,24 +141,24 @@ pub(super) fn millis(ms: f64) -> String {
     }
 }
 
-/// The last sixty whole seconds of a service; what was not heard is missing, not zero.
+/// The last whole seconds of a service, as many as are remembered; what was not heard is missing, not zero.
 pub(super) fn seconds(look: &Look<'_>, service: &Service, sign: Sign) -> Vec<Spark> {
     let now = look.view.now;
     let current = now.steady.0 / 1000;
     let traffic = look.view.evidence.services.get(&service.spec.name);
-    let mut seconds: Vec<Spark> = vec![None; 60];
+    let mut seconds: Vec<Spark> = vec![None; SECONDS];
     let mut first = None;
     for second in traffic.into_iter().flat_map(|traffic| traffic.last(now, Millis::from_secs(60))) {
         let back = current.saturating_sub(second.second) as usize;
-        if let Some(slot) = 60_usize.checked_sub(back).and_then(|at| seconds.get_mut(at)) {
+        if let Some(slot) = SECONDS.checked_sub(back).and_then(|at| seconds.get_mut(at)) {
             let requests = second.stable.requests + second.canary.requests;
             *slot = Some((requests, second.stable.n_bad() + second.canary.n_bad()));
-            first = first.or(60_usize.checked_sub(back));
+            first = first.or(SECONDS.checked_sub(back));
         }
     }
     // A gateway that is heard and counts nothing had nothing to count.
     if sign != Sign::Unknown {
-        let heard = seconds.iter_mut().skip(first.unwrap_or(60));
+        let heard = seconds.iter_mut().skip(first.unwrap_or(SECONDS));
         heard.for_each(|second| *second = Some(second.unwrap_or((0, 0))));
     }
     seconds

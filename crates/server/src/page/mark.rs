@@ -49,8 +49,29 @@ pub(super) fn link(path: &str, words: &str) -> Element {
 /// A sentence with its names linked.
 pub(super) fn linked(pieces: Vec<Piece>) -> Element {
     pieces.into_iter().fold(el("span"), |sentence, piece| match piece {
-        Piece::Text(text) => sentence.put(text),
+        Piece::Text(text) => sentence.put(tied(&text)),
         Piece::Service(name) => sentence.put(link(&service_path(&name), name.as_str())),
         Piece::Release(id, words) => sentence.put(link(&release_path(id), &words)),
     })
+}
+
+/// With numbers tied to what follows them, so that `1.9 s` stays on one line.
+pub(super) fn tied(text: &str) -> String {
+    let mut after_digit = false;
+    let tie = |c: char| {
+        let tied = c == ' ' && after_digit;
+        after_digit = c.is_ascii_digit();
+        if tied { '\u{a0}' } else { c }
+    };
+    text.chars().map(tie).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_stay_with_their_unit() {
+        assert_eq!(tied("back 1.9 s after"), "back 1.9\u{a0}s after");
+    }
 }

@@ -13,7 +13,7 @@ use super::chart::Chart;
 use super::frame::Frame;
 use super::home::{millis, share};
 use super::html::{Element, el};
-use super::mark::{class, link, release_path, service_path, shape};
+use super::mark::{class, link, release_path, service_path, shape, tied};
 use super::moment::{time, when};
 use super::steps;
 
@@ -51,7 +51,7 @@ pub fn release(look: &Look<'_>, id: ReleaseId, entries: &[Entry]) -> Option<Stri
         .put(link(&service_path(&known.spec.service), known.spec.service.as_str()))
         .put(format!(" / {id}"));
     let mark = shape(sign(known));
-    let headline = el("h1").class(class(sign(known))).put(mark).put(el("span").class("plain").put(sentence::headline(known)));
+    let headline = el("h1").class(class(sign(known))).put(mark).put(el("span").class("plain").put(tied(&sentence::headline(known))));
     let why = sentence::why(known);
     let why = (why != sentence::headline(known)).then(|| el("p").class("lead").put(why));
     let evidence = el("div")
@@ -109,6 +109,9 @@ fn course(look: &Look<'_>, release: &Release, watch: Option<&Watch>) -> Element 
         return section.put(el("h2").put("Course")).put(el("p").class("missing").put(words));
     };
     let end = if release.phase == Phase::Watching { look.view.now.wall.max(last.at) } else { last.at };
+    // Past a verdict there is some room, in which the weight is seen to be none.
+    let room = release.verdict.as_ref().map_or(0, |_| ((end.0 - first.at.0) / 12).max(1000));
+    let end = UnixMillis(end.0 + room);
     let axis = Axis { begin: first.at.0 - 1000, end: end.0 };
     let columns = thinned(&points);
     section
@@ -182,6 +185,12 @@ fn weight_chart(points: &[Point], axis: &Axis, release: &Release) -> Element {
         }
         path.push((x, Some(y)));
         before = Some(y);
+    }
+    if let Some(verdict) = &release.verdict {
+        let x = axis.x(verdict.at.wall);
+        path.retain(|(at, _)| *at <= x);
+        path.extend(before.map(|before| (x, Some(before))));
+        path.extend([(x, Some(0.0)), (1.0, Some(0.0))]);
     }
     let chart = Chart::new(96.0, &label).level(0.0, "0 %", "grid").level(1.0, &top.to_string(), "grid");
     marked(chart, axis, release).line(&path, "canary").draw()

@@ -115,7 +115,7 @@ fn row(look: &Look<'_>, service: &Service, public: Public) -> Element {
         || "nothing measured yet".to_owned(),
         |(value, span)| {
             let of = Millis((span - span % if span > DAY_MS { DAY_MS } else { 60_000 }).max(0) as u64);
-            format!("{} measured over {of}, by time without incident", per_cent(value))
+            format!("{} of {of} without incident, measured", per_cent(value))
         },
     );
     let ends = el("p")

@@ -1,0 +1,222 @@
+//! The pages' routes.
+
+use axum::extract::{Path, Query, State};
+use axum::response::{IntoResponse, Redirect, Response};
+use axum::{Extension, Form};
+use hmsops_control::{Command, Event, Who};
+use hmsops_ledger::{Entry, Order};
+use hmsops_model::{ReleaseId, ServiceName};
+use http::StatusCode;
+use http::header::{CACHE_CONTROL, CONTENT_TYPE};
+use serde::Deserialize;
+
+use super::{Access, Context, Failure, Routes, Scope};
+use crate::page::{self, Look, Verb};
+
+/// Entries of the ledger that a release's page looks through for its own.
+const ENTRIES_MAX: usize = 5000;
+
+/// Entries on a page of the audit list.
+const AUDIT_PAGE: usize = 100;
+
+pub(crate) fn routes(routes: Routes) -> Routes {
+    routes
+        .get("/", Scope::STATE_READ, "The tower: every service, what needs a person first", home)
+        .get("/releases", Scope::STATE_READ, "Releases, as a page", releases)
+        .get("/releases/{id}", Scope::STATE_READ, "One release, as a page", release)
+        .get("/releases/{id}/{verb}", Scope::STATE_READ, "A form that asks for a reason", form)
+        .post("/releases/{id}/promote", Scope::DEPLOY_PROMOTE, "Go to the next step now, by a form", promote)
+        .post("/releases/{id}/pause", Scope::DEPLOY_PROMOTE, "Stay at this step, by a form", pause)
+        .post("/releases/{id}/resume", Scope::DEPLOY_PROMOTE, "Go on, by a form", resume)
+        .post("/releases/{id}/abort", Scope::DEPLOY_ROLLBACK, "Take the release back, by a form", abort)
+        .post("/releases/{id}/undeny", Scope::DEPLOY_APPROVE, "Lift the denial, by a form", undeny)
+        .get("/services/{name}", Scope::STATE_READ, "One service, as a page", service)
+        .get("/audit", Scope::AUDIT_READ, "The ledger, as a page", audit)
+        .get("/login", Access::Open, "How to log in", login)
+        .get("/assets/{file}", Access::Open, "Style sheets", asset)
+        .get("/status", Access::Open, "The public status page", status)
+        .get("/status/status.json", Access::Open, "The public status as JSON", status_json)
+        .get("/status/feed.atom", Access::Open, "The public status as an Atom feed", status_atom)
+        .get("/status/badge/{file}", Access::Open, "A service's state as an SVG badge", badge)
+}
+
+#[derive(Deserialize)]
+struct Still {
+    still: Option<String>,
+}
+
+/// Draws a page from the present state.
+fn draw(context: &Context, still: &Still, page: impl FnOnce(&Look<'_>) -> Option<String>) -> Result<Response, Failure> {
+    let view = context.engine.snapshot();
+    let look = Look { view: &view, now: context.clock.now().wall, live: still.still.is_none() };
+    page(&look).map(html).ok_or_else(|| Failure::not_found("there is no such page"))
+}
+
+fn html(text: String) -> Response {
+    ([(CONTENT_TYPE, "text/html; charset=utf-8")], text).into_response()
+}
+
+async fn home(State(context): State<Context>, Query(still): Query<Still>) -> Result<Response, Failure> {
+    draw(&context, &still, |look| Some(page::home(look)))
+}
+
+async fn releases(State(context): State<Context>, Query(still): Query<Still>) -> Result<Response, Failure> {
+    draw(&context, &still, |look| Some(page::releases(look)))
+}
+
+async fn service(
+    State(context): State<Context>,
+    Path(name): Path<String>,
+    Query(still): Query<Still>,
+) -> Result<Response, Failure> {
+    let name = ServiceName::new(name)?;
+    draw(&context, &still, |look| page::service(look, &name))
+}
+
+async fn release(
+    State(context): State<Context>,
+    Path(id): Path<String>,
+    Query(still): Query<Still>,
+) -> Result<Response, Failure> {
+    let id: ReleaseId = id.parse()?;
+    let entries = entries_of(&context, id).await?;
+    draw(&context, &still, |look| page::release(look, id, &entries))
+}
+
+/// The ledger's entries of a release, oldest first.
+async fn entries_of(context: &Context, id: ReleaseId) -> Result<Vec<Entry>, Failure> {
+    let (reader, id) = (context.ledger.clone(), id.to_string());
+    let read = tokio::task::spawn_blocking(move || {
+        let newest = reader.size();
+        let mut found = reader.read(0..newest, Order::NewestFirst, ENTRIES_MAX)?;
+        found.retain(|entry| entry.release.as_deref() == Some(&id));
+        found.reverse();
+        Ok::<_, hmsops_ledger::LedgerError>(found)
+    });
+    let read = read.await.map_err(|error| Failure::internal(error.to_string()))?;
+    read.map_err(|error| Failure::unavailable(format!("cannot read the ledger: {error}")))
+}
+
+async fn form(
+    State(context): State<Context>,
+    Path((id, verb)): Path<(String, String)>,
+) -> Result<Response, Failure> {
+    let (id, verb) = (id.parse::<ReleaseId>()?, known(&verb)?);
+    draw(&context, &Still { still: Some(String::new()) }, |look| page::action(look, id, verb, None))
+}
+
+fn known(verb: &str) -> Result<Verb, Failure> {
+    verb.parse().map_err(|_| Failure::not_found("there is nothing at this address"))
+}
+
+#[derive(Deserialize)]
+struct Given {
+    #[serde(default)]
+    reason: String,
+}
+
+macro_rules! act {
+    ($name:ident, $verb:expr, $command:ident) => {
+        async fn $name(
+            State(context): State<Context>,
+            Extension(by): Extension<Who>,
+            Path(id): Path<String>,
+            Form(given): Form<Given>,
+        ) -> Result<Response, Failure> {
+            let release: ReleaseId = id.parse()?;
+            steer(&context, by, ($verb, release), Command::$command { release }, given.reason).await
+        }
+    };
+}
+
+act!(promote, Verb::Promote, Promote);
+act!(pause, Verb::Pause, Pause);
+act!(resume, Verb::Resume, Resume);
+act!(abort, Verb::Abort, Abort);
+act!(undeny, Verb::Undeny, Undeny);
+
+/// Does what a form asks for, and goes back to the release; a refusal stands on the form again.
+async fn steer(
+    context: &Context,
+    by: Who,
+    (verb, id): (Verb, ReleaseId),
+    command: Command,
+    reason: String,
+) -> Result<Response, Failure> {
+    let reason = reason.trim().to_owned();
+    let refused = if reason.is_empty() {
+        Some("a reason is needed: it goes into the ledger".to_owned())
+    } else {
+        let handled = context.engine.submit(Event::Command { command, by, reason }).await;
+        let handled = handled.map_err(|error| Failure::unavailable(error.to_string()))?;
+        if let Some(why) = handled.ledger_failed {
+            return Err(Failure::ledger(&why));
+        }
+        handled.refused.map(|refusal| refusal.message)
+    };
+    match refused {
+        None => Ok(Redirect::to(&format!("/releases/{id}")).into_response()),
+        Some(why) => {
+            let still = Still { still: Some(String::new()) };
+            let mut page = draw(context, &still, |look| page::action(look, id, verb, Some(&why)))?;
+            *page.status_mut() = StatusCode::CONFLICT;
+            Ok(page)
+        }
+    }
+}
+
+#[derive(Deserialize)]
+struct AuditParams {
+    from: Option<u64>,
+    still: Option<String>,
+}
+
+async fn audit(State(context): State<Context>, Query(params): Query<AuditParams>) -> Result<Response, Failure> {
+    let reader = context.ledger.clone();
+    let end = params.from.map_or(u64::MAX, |from| from.saturating_add(1)).min(reader.size());
+    let read = tokio::task::spawn_blocking(move || reader.read(0..end, Order::NewestFirst, AUDIT_PAGE));
+    let read = read.await.map_err(|error| Failure::internal(error.to_string()))?;
+    let entries = read.map_err(|error| Failure::unavailable(format!("cannot read the ledger: {error}")))?;
+    let older = entries.last().and_then(|entry| entry.seq.checked_sub(1));
+    let newest = params.from.is_none();
+    draw(&context, &Still { still: params.still }, |look| {
+        Some(page::audit(look, page::AuditPage { entries: &entries, older, newest }))
+    })
+}
+
+async fn login() -> Response {
+    html(page::login(None))
+}
+
+async fn asset(Path(file): Path<String>) -> Result<Response, Failure> {
+    let (kind, bytes) = page::asset(&file).ok_or_else(|| Failure::not_found("there is no such asset"))?;
+    // Its name changes with its content.
+    Ok(([(CONTENT_TYPE, kind), (CACHE_CONTROL, "public, max-age=31536000, immutable")], bytes).into_response())
+}
+
+async fn status(State(context): State<Context>, Query(still): Query<Still>) -> Result<Response, Failure> {
+    draw(&context, &still, |look| Some(page::status(look)))
+}
+
+async fn status_json(State(context): State<Context>) -> Response {
+    let view = context.engine.snapshot();
+    let look = Look { view: &view, now: context.clock.now().wall, live: true };
+    axum::Json(page::status_json(&look)).into_response()
+}
+
+async fn status_atom(State(context): State<Context>, headers: http::HeaderMap) -> Response {
+    let view = context.engine.snapshot();
+    let look = Look { view: &view, now: context.clock.now().wall, live: true };
+    let host = headers.get(http::header::HOST).and_then(|host| host.to_str().ok()).unwrap_or("localhost");
+    let feed = page::status_atom(&look, &format!("http://{host}"));
+    ([(CONTENT_TYPE, "application/atom+xml; charset=utf-8")], feed).into_response()
+}
+
+async fn badge(State(context): State<Context>, Path(file): Path<String>) -> Result<Response, Failure> {
+    let view = context.engine.snapshot();
+    let look = Look { view: &view, now: context.clock.now().wall, live: true };
+    let name = file.strip_suffix(".svg").and_then(|name| ServiceName::new(name).ok());
+    let svg = name.and_then(|name| page::badge_svg(&look, &name));
+    let svg = svg.ok_or_else(|| Failure::not_found("there is no such badge"))?;
+    Ok(([(CONTENT_TYPE, "image/svg+xml")], svg).into_response())
+}
