@@ -1,1 +1,25 @@
-fn main() {}
+//! `hmsops`, one binary: the tower, its gateway, its shims, and the verbs that speak with a tower.
+//!
+//! Refuses: logic. A verb reads its arguments, asks the tower and prints the answer. One file per verb in
+//! [`cmd`]; data goes to stdout, talk to stderr; [`failure`] holds the exit codes.
+
+mod client;
+mod cmd;
+mod contexts;
+mod failure;
+mod paint;
+mod print;
+mod session;
+mod table;
+
+use std::process::ExitCode;
+
+use clap::Parser as _;
+
+fn main() -> ExitCode {
+    let cli = cmd::Cli::parse();
+    match cmd::run(cli) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => failure.tell(),
+    }
+}

@@ -1,0 +1,60 @@
+//! `hmsops check`: is a file what it should be?
+
+use std::path::PathBuf;
+
+use clap::ValueEnum;
+use hmsops_config::{Report, check, render};
+
+use super::source;
+use crate::failure::{Exit, Failure};
+use crate::{paint, print};
+
+/// Check any file that is read here, its kind told by its content. Warnings exit with 0, errors with 2
+#[derive(clap::Args)]
+#[command(
+    after_help = "Example:\n  hmsops check dev/cd ops\n  hmsops check --format sarif dev/cd/canary.yaml > check.sarif"
+)]
+pub(super) struct Args {
+    /// Files, and folders to look through for .yaml files
+    #[arg(required = true, value_name = "PATH")]
+    paths: Vec<PathBuf>,
+    /// How to print what was found
+    #[arg(long, value_enum, default_value_t = Format::Text)]
+    format: Format,
+}
+
+#[derive(Clone, Copy, ValueEnum)]
+enum Format {
+    /// For people
+    Text,
+    /// A list of {file, severity, line, column, message, hint}
+    Json,
+    /// SARIF 2.1.0
+    Sarif,
+}
+
+pub(super) fn run(args: &Args) -> Result<(), Failure> {
+    let mut reports = Vec::new();
+    for path in source::find(&args.paths)? {
+        let file = source::read(&path)?;
+        reports.push(check(&file.name, &file.text));
+    }
+    match args.format {
+        Format::Text => print::data(&render::text(&reports, paint::data()))?,
+        Format::Json => print::data(&render::json(&reports))?,
+        Format::Sarif => print::data(&render::sarif(&reports, env!("CARGO_PKG_VERSION")))?,
+    }
+    let failed = reports.iter().filter(|report| report.failed()).count();
+    print::talk(&summary(&reports, failed));
+    if failed > 0 { Err(Failure::Silent(Exit::Usage)) } else { Ok(()) }
+}
+
+fn summary(reports: &[Report], failed: usize) -> String {
+    let files = |n: usize| if n == 1 { "1 file".to_owned() } else { format!("{n} files") };
+    let warned = reports.iter().filter(|report| !report.failed() && !report.diagnostics.is_empty()).count();
+    match (failed, warned) {
+        (0, 0) => format!("{} checked, nothing is wrong", files(reports.len())),
+        (0, _) => format!("{} checked, {} with warnings", files(reports.len()), files(warned)),
+        _ => format!("{} checked, {} with errors", files(reports.len()), files(failed)),
+    }
+}

@@ -1,0 +1,96 @@
+//! `hmsops deploy`: a release.
+
+use std::path::PathBuf;
+
+use hmsops_config::{check, render};
+use hmsops_wire::api::{Deploy, Phase, Plan, Release};
+
+use super::{source, watch};
+use crate::client::Client;
+use crate::failure::{Exit, Failure};
+use crate::{paint, print};
+
+/// Release a version behind a canary; returns once the canary is started
+#[derive(clap::Args)]
+#[command(after_help = "With --wait: exit 0 only if it was promoted, 1 if it was taken back.\n\n\
+                        Example:\n  hmsops deploy -f dev/cd/canary.yaml --dry-run\n  hmsops deploy -f dev/cd/canary.yaml --wait")]
+pub(super) struct Args {
+    /// The release file; `-` is stdin
+    #[arg(short, long = "file", value_name = "FILE")]
+    file: PathBuf,
+    /// Instead of the file's image: NAME:TAG, or only a tag
+    #[arg(long)]
+    image: Option<String>,
+    /// Only say what would happen
+    #[arg(long, conflicts_with = "wait")]
+    dry_run: bool,
+    /// No version of the service has ever run: there is nothing to compare with
+    #[arg(long)]
+    first: bool,
+    /// Follow the release until it is promoted or taken back
+    #[arg(long)]
+    wait: bool,
+    /// Print the answer as JSON
+    #[arg(long)]
+    json: bool,
+}
+
+pub(super) async fn run(client: &Client, args: &Args) -> Result<(), Failure> {
+    let file = source::read(&args.file)?;
+    let report = [check(&file.name, &file.text)];
+    if report.iter().any(hmsops_config::Report::failed) {
+        print::talk(render::text(&report, paint::errors()).trim_end());
+        return Err(Failure::Silent(Exit::Usage));
+    }
+    let (image, first, dry_run) = (args.image.clone(), args.first, args.dry_run);
+    let asked = Deploy { name: file.name, text: file.text, image, first, dry_run };
+    if dry_run {
+        let plan: Plan = client.post("/hms/v1/deploy", &asked).await?;
+        warn(&report);
+        if args.json {
+            return print::json(&plan);
+        }
+        return plan.lines.iter().try_for_each(|line| print::line(&print::plain(line)));
+    }
+    let release: Release = client.post("/hms/v1/deploy", &asked).await?;
+    warn(&report);
+    if args.wait {
+        let last = watch::follow(client, release.id, !args.json).await?;
+        if args.json {
+            print::json(&last)?;
+        }
+        return if last.phase.is_promoted() { Ok(()) } else { Err(Failure::Silent(Exit::Failed)) };
+    }
+    let release = watch::until_started(client, release).await?;
+    if args.json {
+        print::json(&release)?;
+    } else {
+        let pid =
+            release.instance.as_ref().and_then(|instance| instance.pid).map(|pid| format!(", pid {pid}"));
+        let from = release.from.as_ref().map(|from| format!("{from} → ")).unwrap_or_default();
+        print::line(&format!(
+            "{}  {} {from}{}{}",
+            release.id,
+            release.service,
+            release.version,
+            pid.unwrap_or_default()
+        ))?;
+        print::talk(&print::plain(&release.headline));
+    }
+    match release.phase {
+        Phase::Failed | Phase::RolledBack | Phase::Aborted => {
+            Err(Failure::new(Exit::Failed, print::plain(&release.why)).hint("stable goes on untouched"))
+        }
+        _ => {
+            print::talk(&format!("`hmsops release watch {}` follows it", release.id));
+            Ok(())
+        }
+    }
+}
+
+fn warn(report: &[hmsops_config::Report]) {
+    let text = render::text(report, paint::errors());
+    if !text.is_empty() {
+        print::talk(text.trim_end());
+    }
+}

@@ -1,0 +1,143 @@
+//! The verbs, one file each.
+
+mod apply;
+mod audit;
+mod check;
+mod completions;
+mod deploy;
+mod gateway;
+mod lab;
+mod login;
+mod man;
+mod release;
+mod rollback;
+mod serve;
+mod service;
+mod shim;
+mod source;
+mod version;
+mod watch;
+
+use clap::{Parser, Subcommand};
+
+use crate::client::Client;
+use crate::failure::{Exit, Failure};
+use crate::session::Asked;
+
+/// The control tower: ships releases behind a canary, and takes bad ones back within seconds.
+#[derive(Parser)]
+#[command(
+    name = "hmsops",
+    version,
+    max_term_width = 100,
+    subcommand_required = true,
+    arg_required_else_help = true,
+    after_help = "Exit codes: 0 done, 1 failed or the answer is no, 2 usage or invalid file, 3 not found, 4 refused, \
+                  5 no tower answers\n\nExample:\n  hmsops deploy -f dev/cd/canary.yaml --wait"
+)]
+pub(crate) struct Cli {
+    /// The tower's address [default: the current context's, else http://127.0.0.1:3000]
+    #[arg(long, global = true, env = "HMSOPS_SERVER", hide_env_values = true, value_name = "URL")]
+    server: Option<String>,
+    /// The token to show [default: the context's, else the admin token of the data folder here]
+    #[arg(long, global = true, env = "HMSOPS_TOKEN", hide_env_values = true, value_name = "TOKEN")]
+    token: Option<String>,
+    #[command(subcommand)]
+    verb: Verb,
+}
+
+#[derive(Subcommand)]
+enum Verb {
+    Serve(serve::Args),
+    Gateway(gateway::Args),
+    Shim(shim::Args),
+    Check(check::Args),
+    Apply(apply::Args),
+    Service(service::Args),
+    Deploy(deploy::Args),
+    Release(release::Args),
+    Rollback(rollback::Args),
+    Audit(audit::Args),
+    Lab(lab::Args),
+    Login(login::Args),
+    Completions(completions::Args),
+    Man(man::Args),
+    Version(version::Args),
+}
+
+/// Does what was asked.
+pub(crate) fn run(cli: Cli) -> Result<(), Failure> {
+    let asked = Asked { server: cli.server, token: cli.token };
+    match cli.verb {
+        Verb::Serve(args) => serve::run(args),
+        Verb::Gateway(args) => gateway::run(args),
+        Verb::Shim(args) => shim::run(&args),
+        Verb::Check(args) => check::run(&args),
+        Verb::Lab(args) => lab::run(&args),
+        Verb::Completions(args) => completions::run(&args),
+        Verb::Man(args) => man::run(&args),
+        Verb::Version(args) => version::run(&args),
+        Verb::Audit(args) => audit::run(args, asked),
+        Verb::Login(args) => login::run(args, asked),
+        Verb::Apply(args) => with(asked, async |client| apply::run(&client, &args).await),
+        Verb::Service(args) => with(asked, async |client| service::run(&client, &args).await),
+        Verb::Deploy(args) => with(asked, async |client| deploy::run(&client, &args).await),
+        Verb::Release(args) => with(asked, async |client| release::run(&client, &args).await),
+        Verb::Rollback(args) => with(asked, async |client| rollback::run(&client, &args).await),
+    }
+}
+
+/// Speaks with the tower that is meant.
+fn with(asked: Asked, speak: impl AsyncFnOnce(Client) -> Result<(), Failure>) -> Result<(), Failure> {
+    let client = asked.client()?;
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    runtime.map_err(|error| machine("start a runtime", &error))?.block_on(speak(client))
+}
+
+/// The machine refuses something basic.
+fn machine(doing: &str, error: &std::io::Error) -> Failure {
+    Failure::new(Exit::Failed, format!("cannot {doing}: {error}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory as _;
+
+    use super::*;
+
+    fn walk(command: &clap::Command, path: &str, found: &mut Vec<(String, String)>) {
+        let path = format!("{path} {}", command.get_name());
+        if command.get_subcommands().next().is_none() || command.get_name() == "hmsops" {
+            let help = command.get_after_help().map(ToString::to_string).unwrap_or_default();
+            found.push((path.trim().to_owned(), help));
+        }
+        command.get_subcommands().for_each(|verb| walk(verb, &path, found));
+    }
+
+    #[test]
+    fn the_arguments_are_sound() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn every_verb_has_an_example_that_parses() {
+        let mut found = Vec::new();
+        walk(&Cli::command(), "", &mut found);
+        assert!(found.len() > 25, "{found:?}");
+        for (verb, help) in found {
+            let (_, examples) =
+                help.split_once("Example:\n").unwrap_or_else(|| panic!("{verb} has no example"));
+            for line in examples.lines().map(str::trim).filter(|line| !line.is_empty()) {
+                let line =
+                    line.strip_prefix("eval \"$(").and_then(|rest| rest.strip_suffix(")\"")).unwrap_or(line);
+                let line = line.split(" > ").next().unwrap_or(line).split(" | ").next().unwrap_or(line);
+                let words = line.split_whitespace().map(|word| word.trim_matches('"'));
+                let words: Vec<&str> = words.collect();
+                assert!(line.starts_with(verb.as_str()), "{verb}: {line}");
+                if let Err(error) = Cli::try_parse_from(&words) {
+                    panic!("{verb}: {line}: {error}");
+                }
+            }
+        }
+    }
+}

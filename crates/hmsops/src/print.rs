@@ -1,0 +1,67 @@
+//! Data goes to stdout, talk to stderr.
+
+use std::io::{self, Write as _};
+
+use serde::Serialize;
+
+use crate::failure::Failure;
+
+/// Data, as it is.
+pub(crate) fn data(text: &str) -> Result<(), Failure> {
+    let mut out = io::stdout().lock();
+    out.write_all(text.as_bytes())?;
+    out.flush()?;
+    Ok(())
+}
+
+/// A line of data.
+pub(crate) fn line(text: &str) -> Result<(), Failure> {
+    data(&format!("{text}\n"))
+}
+
+/// Data as JSON for scripts.
+pub(crate) fn json(value: &impl Serialize) -> Result<(), Failure> {
+    let text = serde_json::to_string_pretty(value).expect("answers of the API can be written as JSON again");
+    line(&text)
+}
+
+/// A line of talk.
+pub(crate) fn talk(text: &str) {
+    // Talk that nobody hears is not a failure.
+    let _unheard = writeln!(io::stderr(), "{text}");
+}
+
+/// What a tower sent, without anything that a terminal would act on.
+pub(crate) fn plain(text: &str) -> String {
+    text.chars().map(|c| if c.is_control() { '\u{fffd}' } else { c }).collect()
+}
+
+/// `14:02:07.1` of an RFC 3339 moment.
+pub(crate) fn clock(moment: &str) -> String {
+    moment.get(11..21).map_or_else(|| plain(moment), plain)
+}
+
+/// `2026-11-22 14:02:07` of an RFC 3339 moment.
+pub(crate) fn date(moment: &str) -> String {
+    match (moment.get(..10), moment.get(11..19)) {
+        (Some(day), Some(time)) => plain(&format!("{day} {time}")),
+        _ => plain(moment),
+    }
+}
+
+/// Basis points as per cent: `1 %`, `0.25 %`.
+pub(crate) fn share(bp: u16) -> String {
+    hmsops_model::Weight::from_bp(bp).map_or_else(|| "?".into(), |weight| weight.to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn moments_are_cut_for_people() {
+        assert_eq!(clock("2026-11-22T14:02:07.100Z"), "14:02:07.1");
+        assert_eq!(date("2026-11-22T14:02:07.100Z"), "2026-11-22 14:02:07");
+        assert_eq!(clock("later\u{1b}"), "later\u{fffd}");
+    }
+}

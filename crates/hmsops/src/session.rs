@@ -1,0 +1,102 @@
+//! Which tower is meant, and with which token.
+
+use std::path::{Path, PathBuf};
+
+use hmsops_server::door::folder;
+
+use crate::client::Client;
+use crate::contexts::Contexts;
+use crate::failure::Failure;
+
+/// Where a tower listens that was told nothing else.
+const DEFAULT_SERVER: &str = "http://127.0.0.1:3000";
+
+/// A tower's data folder, when nothing else is said.
+pub(crate) fn data_folder() -> PathBuf {
+    let set = std::env::var_os("HMSOPS_DATA").filter(|value| !value.is_empty());
+    set.map_or_else(|| PathBuf::from("hmsops-data"), PathBuf::from)
+}
+
+/// What was said on the command line or in the environment.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Asked {
+    pub(crate) server: Option<String>,
+    pub(crate) token: Option<String>,
+}
+
+impl Asked {
+    /// The tower that is meant: as asked, else the current context, else the one on this machine's default port.
+    pub(crate) fn client(self) -> Result<Client, Failure> {
+        let (server, token) = resolve(self, &Contexts::read()?, &data_folder());
+        Client::new(&server, token)
+    }
+}
+
+/// A token is only ever shown to the tower it belongs to.
+fn resolve(asked: Asked, contexts: &Contexts, data: &Path) -> (String, Option<String>) {
+    let some = |text: Option<String>| text.filter(|text| !text.is_empty());
+    let current = contexts.current().filter(|place| !place.server.is_empty());
+    let server = some(asked.server)
+        .or_else(|| current.map(|place| place.server.clone()))
+        .unwrap_or_else(|| DEFAULT_SERVER.to_owned());
+    let same = |other: &str| other.trim_end_matches('/') == server.trim_end_matches('/');
+    let of_context = || {
+        let places = current.into_iter().chain(contexts.all.values());
+        places
+            .filter(|place| same(&place.server))
+            .map(|place| place.token.clone())
+            .find(|token| !token.is_empty())
+    };
+    let of_folder = || if is_local(&server) { folder::admin_token(data) } else { None };
+    let token = some(asked.token).or_else(of_context).or_else(of_folder);
+    (server, token)
+}
+
+fn is_local(server: &str) -> bool {
+    let rest = server.strip_prefix("http://").unwrap_or(server);
+    let host = rest
+        .split('/')
+        .next()
+        .and_then(|authority| authority.rsplit_once(':').map(|(host, _)| host).or(Some(authority)));
+    matches!(host, Some("127.0.0.1" | "localhost" | "[::1]"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::contexts::Place;
+
+    fn contexts() -> Contexts {
+        let place = |server: &str, token: &str| Place { server: server.into(), token: token.into() };
+        let all = [("a".into(), place("http://a:1", "ta")), ("b".into(), place("http://b:1/", "tb"))].into();
+        Contexts { current: "a".into(), all }
+    }
+
+    #[test]
+    fn what_is_asked_for_wins_and_tokens_stay_with_their_tower() {
+        let none = Path::new("no-such-folder");
+        let asked = |server: &str, token: &str| {
+            let some = |text: &str| (!text.is_empty()).then(|| text.to_owned());
+            resolve(Asked { server: some(server), token: some(token) }, &contexts(), none)
+        };
+        for (given, server, token) in [
+            (("", ""), "http://a:1", Some("ta")),
+            (("http://b:1", ""), "http://b:1", Some("tb")),
+            (("http://c:1", ""), "http://c:1", None),
+            (("http://c:1", "tc"), "http://c:1", Some("tc")),
+            (("", "other"), "http://a:1", Some("other")),
+        ] {
+            assert_eq!(asked(given.0, given.1), (server.to_owned(), token.map(str::to_owned)), "{given:?}");
+        }
+        assert_eq!(resolve(Asked::default(), &Contexts::default(), none), (DEFAULT_SERVER.to_owned(), None));
+    }
+
+    #[test]
+    fn the_data_folders_token_is_for_this_machine_only() {
+        for (server, local) in
+            [("http://127.0.0.1:3000", true), ("http://localhost/", true), ("http://tower:3000", false)]
+        {
+            assert_eq!(is_local(server), local, "{server}");
+        }
+    }
+}
