@@ -104,8 +104,8 @@ pub struct ServiceSign<'a> {
 /// Something a person should look at.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Need {
-    /// How urgent.
-    pub sign: Sign,
+    /// How urgent; `None`: it can wait.
+    pub sign: Option<Sign>,
     /// What and why.
     pub text: Vec<Piece>,
 }
@@ -140,7 +140,8 @@ impl<'a> Outlook<'a> {
     /// How one service does.
     pub fn service(&self, service: &'a Service) -> ServiceSign<'a> {
         let found = self.unheard().or_else(|| self.failing(service)).or_else(|| self.unknown(service));
-        let (sign, why) = found.or_else(|| self.watched(service)).unwrap_or_else(|| (Sign::Fine, self.fine(service)));
+        let (sign, why) =
+            found.or_else(|| self.watched(service)).unwrap_or_else(|| (Sign::Fine, self.fine(service)));
         ServiceSign { service, sign, why }
     }
 
@@ -164,7 +165,8 @@ impl<'a> Outlook<'a> {
     }
 
     fn unheard(&self) -> Option<(Sign, String)> {
-        (self.age > STALE_AFTER).then(|| (Sign::Unknown, format!("tower last heard {} ago", whole_secs(self.age))))
+        (self.age > STALE_AFTER)
+            .then(|| (Sign::Unknown, format!("tower last heard {} ago", whole_secs(self.age))))
     }
 
     fn failing(&self, service: &Service) -> Option<(Sign, String)> {
@@ -191,7 +193,8 @@ impl<'a> Outlook<'a> {
         let release = self.last_release(service)?;
         let version = &release.spec.image.tag;
         if let Some(verdict) = release.verdict.as_ref().filter(|verdict| !verdict.by_person()) {
-            let waiting = release.rolled_back_at.is_none() && release.traffic_since.is_some() && !release.closed;
+            let waiting =
+                release.rolled_back_at.is_none() && release.traffic_since.is_some() && !release.closed;
             if waiting {
                 return Some(format!("{version} is being taken back"));
             }
@@ -202,7 +205,8 @@ impl<'a> Outlook<'a> {
         let bad = canary.n_bad();
         let many = bad >= GUARD_ERRORS && bad as f64 >= FAILING_SHARE * canary.requests as f64;
         many.then(|| {
-            let share = format!("{} of {} answers of {version} were bad", grouped(bad), grouped(canary.requests));
+            let share =
+                format!("{} of {} answers of {version} were bad", grouped(bad), grouped(canary.requests));
             format!("{share} in the last {secs} s, {}", self.evidence_words(release))
         })
     }
@@ -222,7 +226,8 @@ impl<'a> Outlook<'a> {
 
     /// Whether users of a service get bad answers now: not when the shield makes a canary's good.
     pub fn users_affected(&self, service: &Service) -> bool {
-        let down = service.stable_instance().is_some_and(|stable| stable.ended() || stable.healthy == Some(false));
+        let down =
+            service.stable_instance().is_some_and(|stable| stable.ended() || stable.healthy == Some(false));
         down || service.incident.is_some() || self.bad_share(service).is_some()
     }
 
@@ -236,8 +241,12 @@ impl<'a> Outlook<'a> {
 
     fn unknown(&self, service: &Service) -> Option<(Sign, String)> {
         let Some(stable) = service.stable_instance() else {
-            let starting = service.live().next().map(|known| format!("{} is starting", known.instance.version));
-            return Some((Sign::Unknown, starting.unwrap_or_else(|| "never seen: no version runs yet".into())));
+            let starting =
+                service.live().next().map(|known| format!("{} is starting", known.instance.version));
+            return Some((
+                Sign::Unknown,
+                starting.unwrap_or_else(|| "never seen: no version runs yet".into()),
+            ));
         };
         let heard = self.heard(service);
         let gateway = service.spec.route.as_ref().map(|route| route.gateway.as_str());
@@ -285,29 +294,34 @@ impl<'a> Outlook<'a> {
                 n => format!(" {} lines wait for it.", grouped(n as u64)),
             };
             let text = format!("The ledger takes nothing, so nothing advances: {why}.{waiting}");
-            need(Sign::Failing, vec![Piece::Text(text)]);
+            need(Some(Sign::Failing), vec![Piece::Text(text)]);
         }
         for gateway in self.silent_gateways() {
-            let text = format!("Gateway {gateway} is silent: it takes canaries back by itself, and stable goes on.");
-            need(Sign::Unknown, vec![Piece::Text(text)]);
+            let text =
+                format!("Gateway {gateway} is silent: it takes canaries back by itself, and stable goes on.");
+            need(Some(Sign::Unknown), vec![Piece::Text(text)]);
         }
         for sign in self.services().iter().filter(|sign| sign.sign == Sign::Failing) {
             let name = Piece::Service(sign.service.spec.name.clone());
-            need(Sign::Failing, vec![name, Piece::Text(format!(": {}.", sign.why))]);
+            need(Some(Sign::Failing), vec![name, Piece::Text(format!(": {}.", sign.why))]);
         }
         for release in self.held() {
-            need(Sign::UnderWatch, release_line(release));
+            need(Some(Sign::UnderWatch), release_line(release));
         }
         for (id, denial) in self.state.denied.iter().rev() {
             let name = Piece::Release(*id, format!("{} {}", denial.service, denial.version));
             let text = Piece::Text(" may not be deployed until someone lifts its denial.".into());
-            need(Sign::Fine, vec![name, text]);
+            need(None, vec![name, text]);
         }
         needs
     }
 
     fn held(&self) -> impl Iterator<Item = &'a Release> {
-        self.state.releases.values().rev().filter(|release| release.phase.is_active() && release.hold.is_some())
+        self.state
+            .releases
+            .values()
+            .rev()
+            .filter(|release| release.phase.is_active() && release.hold.is_some())
     }
 
     fn silent_gateways(&self) -> Vec<&'a str> {
@@ -333,9 +347,11 @@ impl<'a> Outlook<'a> {
             return vec![Piece::Text("Nothing runs here yet.".into())];
         }
         let of = |sign: Sign| signs.iter().filter(move |known| known.sign == sign).collect::<Vec<_>>();
-        let silent: Vec<_> = of(Sign::Unknown).into_iter().filter(|known| known.service.stable.is_some()).collect();
+        let silent: Vec<_> =
+            of(Sign::Unknown).into_iter().filter(|known| known.service.stable.is_some()).collect();
         self.failing_line(&of(Sign::Failing), signs.len())
             .or_else(|| self.held().next().map(release_line))
+            .or_else(|| self.silence(&silent))
             .or_else(|| unknown_line(&silent, signs.len()))
             .or_else(|| self.news())
             .or_else(|| self.state.releases.values().rev().find(|r| r.phase.is_active()).map(release_line))
@@ -346,17 +362,30 @@ impl<'a> Outlook<'a> {
             })
     }
 
+    /// A silent gateway explains why nothing is known of several services.
+    fn silence(&self, unknown: &[&ServiceSign<'a>]) -> Option<Vec<Piece>> {
+        let gateways = self.silent_gateways();
+        let gateway = gateways.first().filter(|_| unknown.len() > 1)?;
+        let text = format!("Gateway {gateway} is silent: nothing is known of {} services.", unknown.len());
+        Some(vec![Piece::Text(text)])
+    }
+
     fn failing_line(&self, failing: &[&ServiceSign<'a>], all: usize) -> Option<Vec<Piece>> {
         let first = failing.first()?;
         if failing.len() > 1 {
             return Some(counted(failing, all, "failing"));
         }
         // What a new version did is said of the version.
-        let release = self.last_release(first.service).filter(|_| self.canary_failing(first.service).is_some());
-        let stable_down =
-            first.service.stable_instance().is_some_and(|stable| stable.ended() || stable.healthy == Some(false));
+        let release =
+            self.last_release(first.service).filter(|_| self.canary_failing(first.service).is_some());
+        let stable_down = first
+            .service
+            .stable_instance()
+            .is_some_and(|stable| stable.ended() || stable.healthy == Some(false));
         Some(match release.filter(|_| !stable_down) {
-            Some(release) if release.verdict.is_some() && release.rolled_back_at.is_some() => release_line(release),
+            Some(release) if release.verdict.is_some() && release.rolled_back_at.is_some() => {
+                release_line(release)
+            }
             Some(release) if release.verdict.is_some() => {
                 vec![name(release), Piece::Text(" is being taken back.".into())]
             }
@@ -379,7 +408,9 @@ impl<'a> Outlook<'a> {
         };
         let newest = self.state.releases.values().rev().find(back)?;
         let superseded = self.state.releases.values().any(|release| {
-            release.id > newest.id && release.spec.service == newest.spec.service && release.phase != Phase::Failed
+            release.id > newest.id
+                && release.spec.service == newest.spec.service
+                && release.phase != Phase::Failed
         });
         (!superseded).then(|| release_line(newest))
     }
@@ -395,10 +426,11 @@ impl<'a> Outlook<'a> {
                 n => parts.push(format!("{n} are {}", sign.word())),
             }
         }
-        match signs.len() {
-            0 => String::new(),
-            1 => format!("1 service: it is {}.", signs.first().map_or("", |only| only.sign.word())),
-            n => format!("{n} services: {}.", parts.join(", ")),
+        match (signs.as_slice(), parts.len()) {
+            ([], _) => String::new(),
+            ([only], _) => format!("1 service: it is {}.", only.sign.word()),
+            ([first, ..], 1) => format!("All {} services are {}.", signs.len(), first.sign.word()),
+            _ => format!("{} services: {}.", signs.len(), parts.join(", ")),
         }
     }
 }

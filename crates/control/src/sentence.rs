@@ -51,7 +51,11 @@ pub fn headline(release: &Release) -> String {
         Phase::Watching => match &release.hold {
             Some((HoldReason::Paused, _)) => format!("{version} is paused at {}.", release.weight),
             Some((HoldReason::Halted { path, fails }, _)) => {
-                format!("{version} is halted at {}: {} failed {fails} probes.", release.weight, check_name(path))
+                format!(
+                    "{version} is halted at {}: {} failed {fails} probes.",
+                    release.weight,
+                    check_name(path)
+                )
             }
             Some((HoldReason::BothFail { path }, _)) => {
                 format!("{version} is held: both versions fail {}.", check_name(path))
@@ -81,9 +85,11 @@ pub fn why(release: &Release) -> String {
                 grouped(release.tally.canary_requests),
                 points(bp),
             ),
-            (Phase::Baking | Phase::Done, None) => "Promoted: nothing objected, but there was too little traffic to \
+            (Phase::Baking | Phase::Done, None) => {
+                "Promoted: nothing objected, but there was too little traffic to \
                  rule anything out."
-                .into(),
+                    .into()
+            }
             _ => headline(release),
         };
     };
@@ -178,7 +184,9 @@ fn release_line(transition: &Transition) -> String {
         Transition::WeightApplied { weight, .. } => format!("the canary has {weight} of traffic"),
         Transition::ReleaseHeld { why, reason, .. } => match why {
             HoldReason::Paused => format!("paused{}", because(reason)),
-            HoldReason::Halted { path, fails } => format!("halted: {} failed {fails} probes", check_name(path)),
+            HoldReason::Halted { path, fails } => {
+                format!("halted: {} failed {fails} probes", check_name(path))
+            }
             HoldReason::BothFail { path } => format!("held: both versions fail {}", check_name(path)),
         },
         Transition::ReleaseResumed { reason, .. } => format!("goes on{}", because(reason)),
@@ -228,7 +236,9 @@ pub fn incident(incident: &Incident, on: Option<&str>) -> String {
                 days => format!(" {days} days later"),
             };
             let until = clock(until);
-            format!("Some requests to {service} failed{on} from {since} to {until} UTC{later}. They work again.")
+            format!(
+                "Some requests to {service} failed{on} from {since} to {until} UTC{later}. They work again."
+            )
         }
         None => format!("Some requests to {service} fail since {since} UTC{on}. We see it and are acting."),
     }
@@ -261,7 +271,9 @@ pub(crate) fn log_line(state: &State, transition: &Transition) -> Option<Effect>
         Transition::ReleasePromoted { .. } => {
             say(false, format!("release {service}: {} has all traffic", release?.spec.image))
         }
-        Transition::ReleaseBaked { .. } => say(false, format!("release {service}: {} is proven", release?.spec.image)),
+        Transition::ReleaseBaked { .. } => {
+            say(false, format!("release {service}: {} is proven", release?.spec.image))
+        }
         Transition::InstanceFailed { reason, .. } | Transition::InstanceExited { reason, .. } => {
             say(true, format!("instance {service}: {reason}"))
         }

@@ -73,13 +73,27 @@ impl Verb {
         let from = release.from.as_ref().map_or("no version", |from| from.as_str());
         match self {
             Self::Promote => match release.spec.steps.get(release.step + 1) {
-                Some(step) => format!("{version} gets {} of traffic instead of {} at once, without waiting for this step's time.", step.weight, release.weight),
+                Some(step) => format!(
+                    "{version} gets {} of traffic instead of {} at once, without waiting for this step's time.",
+                    step.weight, release.weight
+                ),
                 None => format!("{version} gets all traffic."),
             },
-            Self::Pause => format!("{version} stays at {} until someone lets it go on. It is still watched and taken back if it is bad.", release.weight),
-            Self::Resume => format!("{version} goes on from {}; the step's time begins anew.", release.weight),
+            Self::Pause => format!(
+                "{version} stays at {} until someone lets it go on. It is still watched and taken back if it is bad.",
+                release.weight
+            ),
+            Self::Resume => {
+                format!("{version} goes on from {}; the step's time begins anew.", release.weight)
+            }
+            Self::Abort if release.phase == Phase::Starting => {
+                format!("{version} is stopped. No user has seen it; {from} goes on.")
+            }
             Self::Abort => format!("All traffic goes to {from} at once, and {version} is stopped."),
-            Self::Undeny => format!("{version} may be deployed again. It was denied because it was taken back: {}", sentence::why(release)),
+            Self::Undeny => format!(
+                "{version} may be deployed again. It was denied because it was taken back: {}",
+                sentence::why(release)
+            ),
         }
     }
 }
@@ -107,9 +121,13 @@ pub(super) fn offered(release: &Release, look: &Look<'_>) -> Element {
         .collect();
     let denied = state.denied.contains_key(&release.id);
     let words = match (denied, buttons.is_empty(), release.phase) {
-        (true, _, _) => Some(format!("{} may not be deployed until someone lifts its denial.", release.spec.image.tag)),
+        (true, _, _) => {
+            Some(format!("{} may not be deployed until someone lifts its denial.", release.spec.image.tag))
+        }
         (_, true, _) => Some("Nothing: this release has ended.".into()),
-        (_, _, Phase::Watching) if release.hold.is_none() => Some("It goes on by itself while nothing objects.".into()),
+        (_, _, Phase::Watching) if release.hold.is_none() => {
+            Some("It goes on by itself while nothing objects.".into())
+        }
         _ => None,
     };
     let row = (!buttons.is_empty()).then(|| el("p").class("buttons").put(buttons));
@@ -122,9 +140,18 @@ pub(super) fn offered(release: &Release, look: &Look<'_>) -> Element {
 pub fn action(look: &Look<'_>, id: ReleaseId, verb: Verb, refused: Option<&str>) -> Option<String> {
     let release = look.view.state.releases.get(&id).filter(|release| verb.fits(&look.view.state, release))?;
     let name = format!("{} {}", release.spec.service, release.spec.image.tag);
-    let frame =
-        Frame { look: *look, path: path(id, verb), title: format!("{}: {name}", verb.words()), section: "/releases", moves: false };
-    let trail = el("p").class("trail").put(link("/releases", "Releases")).put(" / ").put(link(&release_path(id), &format!("{name}, {id}")));
+    let frame = Frame {
+        look: *look,
+        path: path(id, verb),
+        title: format!("{}: {name}", verb.words()),
+        section: "/releases",
+        moves: false,
+    };
+    let trail = el("p")
+        .class("trail")
+        .put(link("/releases", "Releases"))
+        .put(" / ")
+        .put(link(&release_path(id), &format!("{name}, {id}")));
     let reason = el("input")
         .attr("id", "reason")
         .attr("name", "reason")
@@ -134,16 +161,31 @@ pub fn action(look: &Look<'_>, id: ReleaseId, verb: Verb, refused: Option<&str>)
         .attr("aria-describedby", "reason-use")
         .flag("required")
         .flag("autofocus");
-    let submit = el("button").attr("type", "submit").class(if verb == Verb::Abort { "button danger" } else { "button strong" });
+    let submit = el("button").attr("type", "submit").class(if verb == Verb::Abort {
+        "button danger"
+    } else {
+        "button strong"
+    });
     let form = el("form")
         .attr("method", "post")
         .attr("action", path(id, verb))
         .class("card form")
         .put(el("label").attr("for", "reason").put("Why?"))
         .put(reason)
-        .put(el("p").class("muted s").attr("id", "reason-use").put("Stands in the ledger with your name, for good."))
-        .put(el("p").class("buttons").put(submit.put(verb.words())).put(link(&release_path(id), "No, go back").class("button")));
-    let refused = refused.map(|why| el("p").class("refused").attr("role", "alert").put("Not done: ").put(why));
+        .put(
+            el("p")
+                .class("muted s")
+                .attr("id", "reason-use")
+                .put("Stands in the ledger with your name, for good."),
+        )
+        .put(
+            el("p")
+                .class("buttons")
+                .put(submit.put(verb.words()))
+                .put(link(&release_path(id), "No, go back").class("button")),
+        );
+    let refused =
+        refused.map(|why| el("p").class("refused").attr("role", "alert").put("Not done: ").put(why));
     let headline = el("h1").put(format!("{}: {name}?", verb.words()));
     Some(frame.wrap(((trail, headline), ((el("p").class("lead").put(verb.plan(release)), refused), form))))
 }

@@ -22,8 +22,13 @@ pub struct AuditPage<'a> {
 
 /// The list of what is recorded.
 pub fn audit(look: &Look<'_>, page: AuditPage<'_>) -> String {
-    let frame =
-        Frame { look: *look, path: "/audit".into(), title: "Audit".into(), section: "/audit", moves: page.newest };
+    let frame = Frame {
+        look: *look,
+        path: "/audit".into(),
+        title: "Audit".into(),
+        section: "/audit",
+        moves: page.newest,
+    };
     let count = look.view.ledger_size;
     let headline = match (&look.view.ledger_failed, count) {
         (Some(why), _) => format!("The ledger takes nothing: {why}."),
@@ -31,10 +36,17 @@ pub fn audit(look: &Look<'_>, page: AuditPage<'_>) -> String {
         (None, 1) => "1 entry is recorded, and nothing is ever changed in it.".into(),
         (None, n) => format!("{} entries are recorded; none is ever changed.", grouped(n)),
     };
-    let older = page.older.map(|seq| link(&format!("/audit?from={seq}"), "Older entries").class("button").attr("rel", "next"));
+    let older = page
+        .older
+        .map(|seq| link(&format!("/audit?from={seq}"), "Older entries").class("button").attr("rel", "next"));
     let newest = (!page.newest).then(|| link("/audit", "Newest entries").class("button"));
-    let pages = (older.is_some() || newest.is_some()).then(|| el("nav").class("buttons").attr("aria-label", "Pages").put(newest).put(older));
-    let check = el("p").class("lead muted").put("Whether it still is what was written: ").put(el("code").put("hmsops audit verify"));
-    let table = (!page.entries.is_empty()).then(|| steps::table(page.entries, true, "Ledger entries, newest first"));
+    let pages = (older.is_some() || newest.is_some())
+        .then(|| el("nav").class("buttons").attr("aria-label", "Pages").put(newest).put(older));
+    let check = el("p")
+        .class("lead muted")
+        .put("Whether it still is what was written: ")
+        .put(el("code").put("hmsops audit verify"));
+    let table =
+        (!page.entries.is_empty()).then(|| steps::table(page.entries, true, "Ledger entries, newest first"));
     frame.wrap(((el("h1").put(headline), check), (table, pages)))
 }

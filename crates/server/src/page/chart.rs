@@ -26,7 +26,8 @@ pub(super) struct Chart {
 impl Chart {
     /// An empty chart of so many pixels in height, with what it shows in words.
     pub(super) fn new(height: f64, label: &str) -> Self {
-        let outer = el("svg").class("chart").attr("height", height).attr("role", "img").attr("aria-label", label);
+        let outer =
+            el("svg").class("chart").attr("height", height).attr("role", "img").attr("aria-label", label);
         let inner = el("svg")
             .attr("width", "100%")
             .attr("height", height)
@@ -44,7 +45,8 @@ impl Chart {
         let y = round(self.y(at));
         let line = el("line").class(class).attr("x1", 0).attr("x2", "100%").attr("y1", y).attr("y2", y);
         self.outer = self.outer.put(line);
-        self.words.push(el("text").class(format!("t-{class}")).attr("x", 0).attr("y", round(y - 4.0)).put(words));
+        self.words
+            .push(el("text").class(format!("t-{class}")).attr("x", 0).attr("y", round(y - 4.0)).put(words));
         self
     }
 
@@ -142,7 +144,8 @@ pub(super) fn spark(seconds: &[Spark]) -> Element {
         picture = match second {
             None => picture,
             Some((requests, bad)) => {
-                let height = (*requests as f64 / most * (HEIGHT - 4.0)).max(if *requests > 0 { 1.5 } else { 0.0 });
+                let height =
+                    (*requests as f64 / most * (HEIGHT - 4.0)).max(if *requests > 0 { 1.5 } else { 0.0 });
                 let bad_height = (*bad as f64 / most * (HEIGHT - 4.0)).clamp(9.0, HEIGHT);
                 let marked = (*bad > 0).then(|| bar("s-bad", x, bad_height));
                 picture.put(bar("s-req", x, height)).put(marked)

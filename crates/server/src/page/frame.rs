@@ -80,12 +80,19 @@ impl Frame<'_> {
         let switch = match (self.moves, self.look.live) {
             (false, _) => None,
             (true, true) => Some(
-                link(&format!("{}?still", self.path), "hold still").attr("title", format!("renewed every {every} s")),
+                link(&format!("{}?still", self.path), "hold still")
+                    .attr("title", format!("renewed every {every} s")),
             ),
             (true, false) => Some(link(&self.path, "go live")),
         };
-        let clock = el("div").class("clock").put(time(now, &words).attr("aria-label", format!("{words}, {}", long_day(now))));
-        el("header").class("bar").put(el("a").class("brand").attr("href", "/").put("hmsops")).put(nav).put(clock.put(switch))
+        let clock = el("div")
+            .class("clock")
+            .put(time(now, &words).attr("aria-label", format!("{words}, {}", long_day(now))));
+        el("header")
+            .class("bar")
+            .put(el("a").class("brand").attr("href", "/").put("hmsops"))
+            .put(nav)
+            .put(clock.put(switch))
     }
 
     fn footer(&self) -> Element {
@@ -103,7 +110,10 @@ impl Frame<'_> {
         };
         let gateways = view.evidence.gateways.keys();
         let live = gateways.clone().filter(|name| view.evidence.gateway_live(view.now, name)).count();
-        let gateways = format!("{live} of {} gateways heard", gateways.count());
+        let gateways = match gateways.count() {
+            0 => "no gateway yet".to_owned(),
+            all => format!("{live} of {all} gateways heard"),
+        };
         el("footer").put(heard).put(link("/audit", &ledger)).put(el("span").put(gateways))
     }
 }

@@ -110,8 +110,9 @@ pub(super) fn days(state: &State, service: &Service, now: UnixMillis) -> Vec<Day
             return Day::Unknown;
         }
         let begin = number * DAY_MS;
-        let marked = incidents(state, name)
-            .any(|incident| day(incident.since) <= number && incident.until.is_none_or(|until| day(until) >= number));
+        let marked = incidents(state, name).any(|incident| {
+            day(incident.since) <= number && incident.until.is_none_or(|until| day(until) >= number)
+        });
         match affected(state, name, (begin, begin + DAY_MS), now) {
             0 if !marked => Day::Good,
             spent => Day::Incident(spent),

@@ -31,9 +31,14 @@ pub fn home(look: &Look<'_>) -> String {
     if signs.is_empty() {
         return frame.wrap((headline, first_steps()));
     }
-    let rest = Some(outlook.rest()).filter(|rest| signs.len() > 1 && signs.iter().any(|known| known.sign != Sign::Unknown) && *rest != plain(&outlook.headline()));
+    let rest = Some(outlook.rest()).filter(|rest| {
+        signs.len() > 1
+            && signs.iter().any(|known| known.sign != Sign::Unknown)
+            && *rest != plain(&outlook.headline())
+    });
     let rest = rest.map(|rest| el("p").class("lead muted").put(rest));
-    let tiles = signs.iter().fold(el("ul").class("tiles"), |tiles, sign| tiles.put(tile(look, &outlook, sign)));
+    let tiles =
+        signs.iter().fold(el("ul").class("tiles"), |tiles, sign| tiles.put(tile(look, &outlook, sign)));
     let services = el("section").put(el("h2").put("Services")).put(tiles);
     frame.wrap(((headline, rest), (needs(&outlook.needs()), (services, last_hour(look, &signs)))))
 }
@@ -44,9 +49,18 @@ fn first_steps() -> Element {
         el("li").put(el("p").put(words)).put(el("pre").attr("tabindex", 0).put(el("code").put(command)))
     };
     let steps = el("ol")
-        .put(step("Describe a service, and what its versions are started with:", "hmsops service init csac-portal"))
-        .put(step("Or hand over one that already runs somewhere:", "hmsops service adopt csac-portal --upstream 127.0.0.1:8080 --version 1.7.3"))
-        .put(step("Check what you wrote, and load it:", "hmsops check dev/cd && hmsops apply -f dev/cd/services.yaml"))
+        .put(step(
+            "Describe a service, and what its versions are started with:",
+            "hmsops service init csac-portal",
+        ))
+        .put(step(
+            "Or hand over one that already runs somewhere:",
+            "hmsops service adopt csac-portal --upstream 127.0.0.1:8080 --version 1.7.3",
+        ))
+        .put(step(
+            "Check what you wrote, and load it:",
+            "hmsops check dev/cd && hmsops apply -f dev/cd/services.yaml",
+        ))
         .put(step("Send the next version out behind a canary:", "hmsops deploy -f dev/cd/canary.yaml"));
     el("section").class("card first").put(el("h2").put("Next steps")).put(steps)
 }
@@ -59,7 +73,8 @@ fn needs(needs: &[Need]) -> Option<Element> {
         let mark = need.sign.map_or_else(|| el("span").attr("aria-hidden", "true").put("–"), shape);
         el("li").class(need.sign.map_or("muted", class)).put(mark).put(linked(need.text.clone()))
     };
-    let list = needs.iter().take(NEEDS_MAX).fold(el("ul").class("needs card"), |list, need| list.put(item(need)));
+    let list =
+        needs.iter().take(NEEDS_MAX).fold(el("ul").class("needs card"), |list, need| list.put(item(need)));
     let more = needs.len().saturating_sub(NEEDS_MAX);
     let more = (more > 0).then(|| el("li").put(link("/releases", &format!("and {more} more"))));
     Some(el("section").put(el("h2").put("Needs a person")).put(list.put(more)))
@@ -172,10 +187,11 @@ fn last_hour(look: &Look<'_>, signs: &[ServiceSign<'_>]) -> Element {
         return section.put(el("p").class("card muted").put("No release and no incident in the last hour."));
     }
     let end = look.now.0;
-    let axis = [4, 3, 2, 1].iter().fold(el("p").class("axis").attr("aria-hidden", "true"), |axis, quarters| {
-        let at = clock(UnixMillis(end - quarters * HOUR_MS / 4));
-        axis.put(el("span").put(at.get(..5).unwrap_or_default()))
-    });
+    let axis =
+        [4, 3, 2, 1].iter().fold(el("p").class("axis").attr("aria-hidden", "true"), |axis, quarters| {
+            let at = clock(UnixMillis(end - quarters * HOUR_MS / 4));
+            axis.put(el("span").put(at.get(..5).unwrap_or_default()))
+        });
     section.put(el("div").class("card lanes").put(lanes).put(axis.put(el("span").put("now, UTC"))))
 }
 
@@ -200,7 +216,10 @@ fn lane(look: &Look<'_>, service: &Service) -> Option<Element> {
             .attr("height", height)
             .put(el("title").put(title))
     };
-    let mut picture = el("svg").class("track").attr("viewBox", format!("0 0 {WIDTH} 28")).attr("preserveAspectRatio", "none");
+    let mut picture = el("svg")
+        .class("track")
+        .attr("viewBox", format!("0 0 {WIDTH} 28"))
+        .attr("preserveAspectRatio", "none");
     let mut said = el("ul");
     let mut n = 0;
     for release in &releases {
@@ -214,7 +233,10 @@ fn lane(look: &Look<'_>, service: &Service) -> Option<Element> {
         let at = release.ended_at.map_or(release.requested_at.wall, |at| at.wall);
         let line = sentence::headline(release);
         said = said.put(
-            el("li").put(link(&release_path(release.id), line.trim_end_matches('.'))).put(", ").put(time(at, &when(at, look.now))),
+            el("li")
+                .put(link(&release_path(release.id), line.trim_end_matches('.')))
+                .put(", ")
+                .put(time(at, &when(at, look.now))),
         );
     }
     for incident in incidents {
@@ -224,7 +246,8 @@ fn lane(look: &Look<'_>, service: &Service) -> Option<Element> {
         said = said.put(el("li").put(sentence::incident(incident, None)));
     }
     let name = link(&service_path(&service.spec.name), service.spec.name.as_str());
-    let picture = picture.attr("role", "img").attr("aria-label", format!("{n} events in the last hour, named below"));
+    let picture =
+        picture.attr("role", "img").attr("aria-label", format!("{n} events in the last hour, named below"));
     (n > 0).then(|| el("div").class("lane").put(el("h3").put(name)).put(picture).put(said))
 }
 
@@ -239,6 +262,9 @@ mod tests {
             assert_eq!(share(part, whole), said);
         }
         assert_eq!((share(99_999, 100_000), share(7, 7)), ("> 99.9 %".into(), "100 %".into()));
-        assert_eq!((millis(4.21), millis(61.3), millis(1234.0)), ("4.2 ms".into(), "61 ms".into(), "1.2 s".into()));
+        assert_eq!(
+            (millis(4.21), millis(61.3), millis(1234.0)),
+            ("4.2 ms".into(), "61 ms".into(), "1.2 s".into())
+        );
     }
 }

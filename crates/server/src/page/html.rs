@@ -140,7 +140,8 @@ mod tests {
     fn whatever_a_text_holds_it_stays_text() {
         let hostile = "\"><script>alert('1')</script>&\0\u{1b}[31m\u{202e}";
         let markup = el("a").attr("title", hostile).put(hostile).put(el("br")).into_markup();
-        let safe = "&quot;&gt;&lt;script&gt;alert(&#39;1&#39;)&lt;/script&gt;&amp;\u{fffd}\u{fffd}[31m\u{fffd}";
+        let safe =
+            "&quot;&gt;&lt;script&gt;alert(&#39;1&#39;)&lt;/script&gt;&amp;\u{fffd}\u{fffd}[31m\u{fffd}";
         assert_eq!(markup, format!("<a title=\"{safe}\">{safe}<br/></a>"));
     }
 }

@@ -13,10 +13,18 @@ pub fn login(refused: Option<&str>) -> String {
         .put(el("h2").put("Get a link that logs you in"))
         .put(el("p").put("On the machine the tower runs on, as its user:"))
         .put(command)
-        .put(el("p").put("It prints a link that works once. The tower also prints one when it starts for the first time."))
-        .put(el("p").class("muted").put("Programs send the token instead: ").put(el("code").put("Authorization: Bearer …")));
+        .put(el("p").put(
+            "It prints a link that works once. The tower also prints one when it starts for the first time.",
+        ))
+        .put(
+            el("p")
+                .class("muted")
+                .put("Programs send the token instead: ")
+                .put(el("code").put("Authorization: Bearer …")),
+        );
     let status = el("p").put("The ").put(link("/status", "status page")).put(" is open to everyone.");
     let main = el("main").attr("id", "main").class("narrow").put(el("p").class("brand").put("hmsops"));
-    let main = main.put(el("h1").put("This tower wants to know who you are.")).put(refused).put(card).put(status);
+    let main =
+        main.put(el("h1").put("This tower wants to know who you are.")).put(refused).put(card).put(status);
     document("Log in · hmsops", sheet(), el("body").put(main))
 }

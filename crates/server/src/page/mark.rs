@@ -23,7 +23,11 @@ pub(super) fn shape(sign: Sign) -> Element {
         Sign::Failing => el("path").attr("d", "M1 1h10v10H1z"),
         Sign::Unknown => el("circle").attr("cx", 6).attr("cy", 6).attr("r", "4.6").class("dashed"),
     };
-    el("svg").class(format!("mark {}", class(sign))).attr("viewBox", "0 0 12 12").attr("aria-hidden", "true").put(form)
+    el("svg")
+        .class(format!("mark {}", class(sign)))
+        .attr("viewBox", "0 0 12 12")
+        .attr("aria-hidden", "true")
+        .put(form)
 }
 
 /// Shape and word.

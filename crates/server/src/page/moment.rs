@@ -50,7 +50,10 @@ pub(super) fn when(at: UnixMillis, now: UnixMillis) -> String {
 
 /// The same as a `time` element that carries the whole moment.
 pub(super) fn time(at: UnixMillis, words: &str) -> Element {
-    el("time").attr("datetime", rfc3339(at)).attr("title", format!("{}, {} UTC", long_day(at), tenths(at))).put(words)
+    el("time")
+        .attr("datetime", rfc3339(at))
+        .attr("title", format!("{}, {} UTC", long_day(at), tenths(at)))
+        .put(words)
 }
 
 #[cfg(test)]

@@ -51,7 +51,10 @@ pub fn release(look: &Look<'_>, id: ReleaseId, entries: &[Entry]) -> Option<Stri
         .put(link(&service_path(&known.spec.service), known.spec.service.as_str()))
         .put(format!(" / {id}"));
     let mark = shape(sign(known));
-    let headline = el("h1").class(class(sign(known))).put(mark).put(el("span").class("plain").put(tied(&sentence::headline(known))));
+    let headline = el("h1")
+        .class(class(sign(known)))
+        .put(mark)
+        .put(el("span").class("plain").put(tied(&sentence::headline(known))));
     let why = sentence::why(known);
     let why = (why != sentence::headline(known)).then(|| el("p").class("lead").put(why));
     let evidence = el("div")
@@ -93,7 +96,10 @@ fn facts(release: &Release, watch: Option<&Watch>) -> Element {
         .put(seen)
         .put(fact(grouped(tally.shielded), format!("failures made good by {from}")))
         .put(fact(grouped(evidence), format!("evidence, of {} needed", grouped(Watch::needed() as u64))))
-        .put(fact(format!("1 in {}", grouped(Watch::needed() as u64)), "chance of a false alarm, at most".into()))
+        .put(fact(
+            format!("1 in {}", grouped(Watch::needed() as u64)),
+            "chance of a false alarm, at most".into(),
+        ))
 }
 
 /// The three charts.
@@ -104,7 +110,9 @@ fn course(look: &Look<'_>, release: &Release, watch: Option<&Watch>) -> Element 
         let words = match release.phase {
             Phase::Starting => "Nothing to draw yet: no user sees this version.",
             Phase::Failed => "Nothing to draw: no user saw this version.",
-            _ => "Its course by the second is no longer at hand; the ledger below keeps every step and figure.",
+            _ => {
+                "Its course by the second is no longer at hand; the ledger below keeps every step and figure."
+            }
         };
         return section.put(el("h2").put("Course")).put(el("p").class("missing").put(words));
     };
@@ -180,9 +188,7 @@ fn weight_chart(points: &[Point], axis: &Axis, release: &Release) -> Element {
     let mut before = None;
     for point in points {
         let (x, y) = (axis.x(point.at), share(point.weight));
-        if let Some(before) = before.filter(|before| *before != y) {
-            path.push((x, Some(before)));
-        }
+        path.extend(before.map(|before| (x, Some(before))));
         path.push((x, Some(y)));
         before = Some(y);
     }
@@ -198,7 +204,8 @@ fn weight_chart(points: &[Point], axis: &Axis, release: &Release) -> Element {
 
 fn share_chart(points: &[Point], axis: &Axis, release: &Release) -> Element {
     let of = |(requests, bad): (u64, u64)| (requests > 0).then(|| bad as f64 / requests as f64);
-    let highest = points.iter().flat_map(|point| [of(point.stable), of(point.canary)]).flatten().fold(0.0, f64::max);
+    let highest =
+        points.iter().flat_map(|point| [of(point.stable), of(point.canary)]).flatten().fold(0.0, f64::max);
     // A scale that people know by heart, so that a calm chart looks calm.
     let top = [0.01, 0.05, 0.1, 0.25, 0.5, 1.0].into_iter().find(|top| highest <= *top).unwrap_or(1.0);
     let line = |arm: fn(&Point) -> (u64, u64)| -> Vec<(f64, Option<f64>)> {
@@ -210,9 +217,11 @@ fn share_chart(points: &[Point], axis: &Axis, release: &Release) -> Element {
     let version = release.spec.image.tag.as_str();
     let from = release.from.as_ref().map_or("stable", |from| from.as_str());
     let label = format!("Share of bad answers by the second; {version} at most {:.1} %", highest * 100.0);
-    let chart = Chart::new(140.0, &label)
-        .level(0.0, "0 %", "grid")
-        .level(1.0, &format!("{} %", (top * 100.0).round()), "grid");
+    let chart = Chart::new(140.0, &label).level(0.0, "0 %", "grid").level(
+        1.0,
+        &format!("{} %", (top * 100.0).round()),
+        "grid",
+    );
     let mut chart = marked(chart, axis, release).line(&stable, "stable").line(&canary, "canary");
     if let Some((x, y)) = last(&stable) {
         chart = chart.label((x, y), from, "t-stable", false);
@@ -229,12 +238,13 @@ fn evidence_chart(points: &[Point], axis: &Axis, release: &Release) -> Element {
     let needed = Watch::needed();
     let line: Vec<(f64, Option<f64>)> =
         points.iter().map(|point| (axis.x(point.at), Some(scale(point.evidence)))).collect();
-    let value = release.verdict.as_ref().map_or_else(
-        || points.last().map_or(1.0, |point| point.evidence),
-        |verdict| verdict.evidence as f64,
-    );
+    let value = release
+        .verdict
+        .as_ref()
+        .map_or_else(|| points.last().map_or(1.0, |point| point.evidence), |verdict| verdict.evidence as f64);
     let value_words = grouped(value.clamp(0.0, 1e15) as u64);
-    let label = format!("Evidence that {} is worse: {value_words}, needed {}", release.spec.image.tag, needed as u64);
+    let label =
+        format!("Evidence that {} is worse: {value_words}, needed {}", release.spec.image.tag, needed as u64);
     let mut chart = Chart::new(150.0, &label);
     for (value, words) in [(1.0, "1"), (10.0, "10"), (100.0, "100")] {
         chart = chart.level(scale(value), words, "grid");
@@ -261,7 +271,10 @@ fn arms(look: &Look<'_>, release: &Release) -> Element {
     };
     let (stable, canary) = recent.unwrap_or_else(|| {
         let at = release.requested_at.wall;
-        (whole(tally.stable_requests, tally.stable_bad, at), whole(tally.canary_requests, tally.canary_bad, at))
+        (
+            whole(tally.stable_requests, tally.stable_bad, at),
+            whole(tally.canary_requests, tally.canary_bad, at),
+        )
     });
     let from = release.from.as_ref().map_or("no version", |from| from.as_str());
     let cell = |name: &'static str, text: &str| el(name).class("r").put(text);
@@ -275,11 +288,18 @@ fn arms(look: &Look<'_>, release: &Release) -> Element {
     };
     let both = |figure: &dyn Fn(&ArmTick) -> String| [figure(&stable), figure(&canary)];
     let p99 = |arm: &ArmTick| arm.latencies.quantile_ms(0.99).map_or_else(|| "no data".into(), millis);
-    let shares = |arm: &ArmTick| if arm.requests > 0 { share(arm.n_bad(), arm.requests) } else { "no data".into() };
+    let shares =
+        |arm: &ArmTick| if arm.requests > 0 { share(arm.n_bad(), arm.requests) } else { "no data".into() };
     let stable_id = service.and_then(|service| service.stable).filter(|id| *id != release.instance);
-    let looks = stable_id.and_then(|id| evidence.instances.get(&id)).map(hmsops_control::evidence::health::Health::looks);
+    let looks = stable_id
+        .and_then(|id| evidence.instances.get(&id))
+        .map(hmsops_control::evidence::health::Health::looks);
     let passed = |all: u64, failed: u64| {
-        if all == 0 { "no data".into() } else { format!("{} of {}", grouped(all - failed.min(all)), grouped(all)) }
+        if all == 0 {
+            "no data".into()
+        } else {
+            format!("{} of {}", grouped(all - failed.min(all)), grouped(all))
+        }
     };
     let probes = [
         looks.map_or_else(|| "no data".into(), |(all, failed)| passed(all as u64, failed as u64)),
@@ -292,7 +312,9 @@ fn arms(look: &Look<'_>, release: &Release) -> Element {
         .put(out.then(|| row("p99", both(&p99))))
         .put(row("probes passed", probes));
     let caption = el("caption").class("hidden").put("What both versions answered");
-    el("section").class("card").put(el("table").class("arms").put(caption).put(el("thead").put(head)).put(body))
+    el("section")
+        .class("card")
+        .put(el("table").class("arms").put(caption).put(el("thead").put(head)).put(body))
 }
 
 /// The steps of a release and how far it is.
@@ -302,7 +324,12 @@ fn progress(look: &Look<'_>, release: &Release) -> Element {
     let mut list = el("ol").class("plan");
     for (i, step) in release.spec.steps.iter().enumerate() {
         let words = if step.weight == Weight::ALL {
-            format!("{}, then {} stays warm for {}", step.weight, release.from.as_ref().map_or("nothing", |v| v.as_str()), release.spec.bake)
+            format!(
+                "{}, then {} stays warm for {}",
+                step.weight,
+                release.from.as_ref().map_or("nothing", |v| v.as_str()),
+                release.spec.bake
+            )
         } else {
             format!("{} for {}", step.weight, step.hold)
         };
@@ -310,13 +337,18 @@ fn progress(look: &Look<'_>, release: &Release) -> Element {
         let (class, state, bar) = match (here, release.step_since, &release.verdict) {
             _ if done || (i < release.step && release.verdict.is_none()) => ("done", "done".into(), None),
             (_, _, Some(_)) if i < release.step => ("done", "done".into(), None),
-            (_, _, Some(_)) if i == release.step && release.traffic_since.is_some() => ("stopped", "taken back here".into(), None),
+            (_, _, Some(_)) if i == release.step && release.traffic_since.is_some() => {
+                ("stopped", "taken back here".into(), None)
+            }
             (_, _, Some(_)) => ("ahead", "not reached".into(), None),
             (true, Some(_), None) if release.hold.is_some() => ("here", "held".into(), None),
             (true, Some(since), None) => {
                 let spent = now.since(since.steady);
                 let spent = Millis(spent.0.min(step.hold.0) / 1000 * 1000);
-                let bar = el("progress").attr("max", step.hold.0.max(1)).attr("value", spent.0).attr("aria-label", "time spent at this step");
+                let bar = el("progress")
+                    .attr("max", step.hold.0.max(1))
+                    .attr("value", spent.0)
+                    .attr("aria-label", "time spent at this step");
                 ("here", format!("{spent} so far"), Some(bar))
             }
             (true, None, None) => ("here", "on its way".into(), None),
@@ -328,6 +360,8 @@ fn progress(look: &Look<'_>, release: &Release) -> Element {
     let asked = format!("Asked for by {} at ", release.by.actor);
     let at = release.requested_at.wall;
     let asked = el("p").class("muted s").put(asked).put(time(at, &when(at, look.now))).put(".");
-    let digest = release.digest.as_ref().map(|digest| el("p").class("muted s").put("Content ").put(el("code").attr("title", digest).put(digest.short())));
+    let digest = release.digest.as_ref().map(|digest| {
+        el("p").class("muted s").put("Content ").put(el("code").attr("title", digest).put(digest.short()))
+    });
     el("section").class("card").put(el("h2").put("Steps")).put(list).put(asked).put(digest)
 }

@@ -12,8 +12,8 @@ use hmsops_model::probe::{ProbeResult, ProbeVerdict};
 use hmsops_model::release::{HealthCheck, Image, ReleaseSpec, Step, Threshold};
 use hmsops_model::service::{BadRule, Driver, Identity, RouteSpec, ServiceSpec};
 use hmsops_model::{
-    ArmTick, BadKind, Digest, IncidentId, InstanceId, Millis, Now, ReleaseId, ServiceName, Tick, Unit, UnixMillis,
-    Version, Weight,
+    ArmTick, BadKind, Digest, IncidentId, InstanceId, Millis, Now, ReleaseId, ServiceName, Tick, Unit,
+    UnixMillis, Version, Weight,
 };
 use hmsops_tower::Snapshot;
 
@@ -23,6 +23,7 @@ use super::Look;
 pub(super) const BEGIN: i64 = 1_795_183_200_000;
 
 /// A tower's story as it is told: what is applied and what is seen.
+#[derive(Clone)]
 pub(super) struct Scene {
     pub(super) state: State,
     pub(super) evidence: Evidence,
@@ -81,6 +82,7 @@ impl Scene {
         self.now.steady = self.now.steady + Millis(ms as u64);
     }
 
+    #[expect(clippy::needless_pass_by_value, reason = "a story reads better without borrows")]
     pub(super) fn apply(&mut self, actor: &str, kind: &str, controls: &[&str], transition: Transition) {
         self.state.apply(self.now, &transition);
         self.entries.push(Entry {
@@ -102,19 +104,26 @@ impl Scene {
 
     /// A version of a service that runs and is stable.
     pub(super) fn stable(&mut self, service: &str, tag: &str) -> InstanceId {
-        self.apply("repo", "service.declared", &["CM-3"], Transition::ServiceDeclared {
-            spec: Box::new(spec(service)),
-            by: admin(),
-        });
+        self.apply(
+            "repo",
+            "service.declared",
+            &["CM-3"],
+            Transition::ServiceDeclared { spec: Box::new(spec(service)), by: admin() },
+        );
         let id = self.start(service, tag, Role::Stable);
-        self.apply("tower", "service.stable", &["CM-3"], Transition::StableSet {
-            service: name(service),
-            id,
-            epoch: 1,
-            why: "first start".into(),
-            warm_until: None,
-            by: admin(),
-        });
+        self.apply(
+            "tower",
+            "service.stable",
+            &["CM-3"],
+            Transition::StableSet {
+                service: name(service),
+                id,
+                epoch: 1,
+                why: "first start".into(),
+                warm_until: None,
+                by: admin(),
+            },
+        );
         id
     }
 
@@ -122,16 +131,26 @@ impl Scene {
         let id = InstanceId(self.state.last_instance + 1);
         let digest = Some(Digest::from_sha256([id.0 as u8; 32]));
         let instance = Instance { id, service: name(service), version: version(tag), digest };
-        self.apply("tower", "instance.start", &["CM-3"], Transition::InstanceIntended { instance, role, by: admin() });
+        self.apply(
+            "tower",
+            "instance.start",
+            &["CM-3"],
+            Transition::InstanceIntended { instance, role, by: admin() },
+        );
         self.pass(300);
         let upstreams = vec!["127.0.0.1:41833".to_owned()];
         let service = name(service);
-        self.apply("driver", "instance.started", &["CM-3"], Transition::InstanceStarted {
-            service: service.clone(),
-            id,
-            pid: Some(4000 + id.0 as u32),
-            upstreams: upstreams.clone(),
-        });
+        self.apply(
+            "driver",
+            "instance.started",
+            &["CM-3"],
+            Transition::InstanceStarted {
+                service: service.clone(),
+                id,
+                pid: Some(4000 + id.0 as u32),
+                upstreams: upstreams.clone(),
+            },
+        );
         let report = InstanceReport::Started { pid: None, upstreams };
         self.see(&Event::Instance { id, report });
         self.pass(700);
@@ -153,27 +172,31 @@ impl Scene {
             start_timeout: Millis::from_secs(20),
             shield_after: None,
         };
-        self.apply("admin", "release.requested", &["CM-3", "CM-5"], Transition::ReleaseRequested {
-            release,
-            spec: Box::new(spec),
-            digest: Some(Digest::from_sha256([7; 32])),
-            instance,
-            salt: 1,
-            by: admin(),
-        });
+        self.apply(
+            "admin",
+            "release.requested",
+            &["CM-3", "CM-5"],
+            Transition::ReleaseRequested {
+                release,
+                spec: Box::new(spec),
+                digest: Some(Digest::from_sha256([7; 32])),
+                instance,
+                salt: 1,
+                by: admin(),
+            },
+        );
         release
     }
 
     pub(super) fn weigh(&mut self, release: ReleaseId, step: usize, share: u16) {
         let (weight, epoch) = (percent(share), 2 + step as u64);
         let service = self.state.releases[&release].spec.service.clone();
-        self.apply("tower", "release.weight", &["CM-3"], Transition::WeightIntended {
-            release,
-            service: service.clone(),
-            step,
-            weight,
-            epoch,
-        });
+        self.apply(
+            "tower",
+            "release.weight",
+            &["CM-3"],
+            Transition::WeightIntended { release, service: service.clone(), step, weight, epoch },
+        );
         self.pass(40);
         let applied = Transition::WeightApplied { release, service, weight, epoch };
         self.apply("gateway", "release.weight", &["CM-3"], applied);
@@ -184,7 +207,8 @@ impl Scene {
     }
 
     fn arm(requests: u64, bad: u64, seen: u64, at: UnixMillis) -> ArmTick {
-        let mut arm = ArmTick { requests, clients: requests, new_bad: bad, errors: bad, ..ArmTick::default() };
+        let mut arm =
+            ArmTick { requests, clients: requests, new_bad: bad, errors: bad, ..ArmTick::default() };
         if bad > 0 {
             arm.bad.insert(BadKind::Status, bad);
             (arm.first_bad_at, arm.last_bad_at) = (Some(at), Some(at));
@@ -226,7 +250,10 @@ impl Scene {
 
     pub(super) fn gateway(&mut self) {
         let gateway = "public".to_owned();
-        self.see(&Event::Gateway { gateway: gateway.clone(), report: GatewayReport::Connected { routes: Vec::new() } });
+        self.see(&Event::Gateway {
+            gateway: gateway.clone(),
+            report: GatewayReport::Connected { routes: Vec::new() },
+        });
         self.see(&Event::Gateway { gateway, report: GatewayReport::Alive });
     }
 
@@ -237,7 +264,8 @@ impl Scene {
             self.gateway();
             for (n, service) in services.iter().enumerate() {
                 let requests = 190 + (i * 7 + n as u64 * 31) % 23;
-                let share = self.state.active_release(&name(service)).map_or(0.0, |release| release.weight.share());
+                let share =
+                    self.state.active_release(&name(service)).map_or(0.0, |release| release.weight.share());
                 let canary = (requests as f64 * share).round() as u64;
                 let bad = u64::from(i % 19 == 7 && n == 0);
                 self.second(service, (requests - canary, bad), (canary, 0));
@@ -264,35 +292,50 @@ impl Scene {
             tally: watch.tally.clone(),
             evidence_sha256: None,
         };
-        self.apply("tower", "release.taken-back", &["IR-4", "CP-10", "SI-4"], Transition::ReleaseTakenBack {
-            release,
-            service: service.clone(),
-            epoch: 9,
-            verdict: Box::new(verdict),
-            by: Who::tower(),
-        });
+        self.apply(
+            "tower",
+            "release.taken-back",
+            &["IR-4", "CP-10", "SI-4"],
+            Transition::ReleaseTakenBack {
+                release,
+                service: service.clone(),
+                epoch: 9,
+                verdict: Box::new(verdict),
+                by: Who::tower(),
+            },
+        );
         self.incident(service.as_str(), Some(release), 1900);
     }
 
     pub(super) fn incident(&mut self, service: &str, release: Option<ReleaseId>, ago: i64) {
         let incident = IncidentId(self.state.last_incident + 1);
-        self.apply("tower", "incident.opened", &["IR-6"], Transition::IncidentOpened {
-            incident,
-            service: name(service),
-            release,
-            since: UnixMillis(self.now.wall.0 - ago),
-            text: "We see failures and are acting.".into(),
-        });
+        self.apply(
+            "tower",
+            "incident.opened",
+            &["IR-6"],
+            Transition::IncidentOpened {
+                incident,
+                service: name(service),
+                release,
+                since: UnixMillis(self.now.wall.0 - ago),
+                text: "We see failures and are acting.".into(),
+            },
+        );
     }
 
     pub(super) fn resolved(&mut self, service: &str) {
         let incident = IncidentId(self.state.last_incident);
-        self.apply("tower", "incident.resolved", &["IR-6"], Transition::IncidentResolved {
-            incident,
-            service: name(service),
-            until: self.now.wall,
-            text: "Resolved. A new version was taken back.".into(),
-        });
+        self.apply(
+            "tower",
+            "incident.resolved",
+            &["IR-6"],
+            Transition::IncidentResolved {
+                incident,
+                service: name(service),
+                until: self.now.wall,
+                text: "Resolved. A new version was taken back.".into(),
+            },
+        );
     }
 
     /// The gateway confirms, the numbers are final, the version is denied.
@@ -300,42 +343,67 @@ impl Scene {
         let service = self.state.releases[&release].spec.service.clone();
         let tally: Tally = self.evidence.releases[&release].tally.clone();
         self.pass(30);
-        self.apply("gateway", "release.rolled-back", &["IR-4(1)", "CP-10"], Transition::RollbackCompleted {
-            release,
-            service: service.clone(),
-            at: self.now.wall,
-            by_gateway: false,
-        });
+        self.apply(
+            "gateway",
+            "release.rolled-back",
+            &["IR-4(1)", "CP-10"],
+            Transition::RollbackCompleted {
+                release,
+                service: service.clone(),
+                at: self.now.wall,
+                by_gateway: false,
+            },
+        );
         let version = self.state.releases[&release].spec.image.tag.clone();
-        self.apply("tower", "version.denied", &["CM-5", "SI-7"], Transition::VersionDenied {
-            release,
-            service: service.clone(),
-            version,
-            digest: Some(Digest::from_sha256([7; 32])),
-        });
+        self.apply(
+            "tower",
+            "version.denied",
+            &["CM-5", "SI-7"],
+            Transition::VersionDenied {
+                release,
+                service: service.clone(),
+                version,
+                digest: Some(Digest::from_sha256([7; 32])),
+            },
+        );
         self.pass(900);
-        self.apply("tower", "release.closed", &["CP-10"], Transition::ReleaseClosed { release, service, tally });
+        self.apply(
+            "tower",
+            "release.closed",
+            &["CP-10"],
+            Transition::ReleaseClosed { release, service, tally },
+        );
     }
 
     pub(super) fn hold(&mut self, release: ReleaseId, why: HoldReason) {
         let service = self.state.releases[&release].spec.service.clone();
-        self.apply("tower", "release.held", &["SI-4"], Transition::ReleaseHeld {
-            release,
-            service,
-            why,
-            by: Who::tower(),
-            reason: "2 > 1 & <b>why</b>".into(),
-        });
+        self.apply(
+            "tower",
+            "release.held",
+            &["SI-4"],
+            Transition::ReleaseHeld {
+                release,
+                service,
+                why,
+                by: Who::tower(),
+                reason: "2 > 1 & <b>why</b>".into(),
+            },
+        );
     }
 
     pub(super) fn unhealthy(&mut self, service: &str) {
         let id = self.state.services[&name(service)].stable.unwrap();
-        self.apply("prober", "service.health", &["SI-4", "IR-5"], Transition::HealthChanged {
-            service: name(service),
-            id,
-            healthy: false,
-            reason: "/api/v1/health failed 3 probes: answered 500".into(),
-        });
+        self.apply(
+            "prober",
+            "service.health",
+            &["SI-4", "IR-5"],
+            Transition::HealthChanged {
+                service: name(service),
+                id,
+                healthy: false,
+                reason: "/api/v1/health failed 3 probes: answered 500".into(),
+            },
+        );
     }
 
     pub(super) fn snapshot(&self) -> Snapshot {
@@ -393,17 +461,34 @@ pub(super) fn scenes() -> Vec<(&'static str, Scene)> {
     silent.pass(9000);
     scenes.push(("silent", silent));
     let mut many = calm();
-    for (i, service) in ["permits", "ach-ledger", "stamp-ideas", "benefits", "dmv-login", "land-registry"].iter().enumerate() {
+    for (i, service) in
+        ["permits", "ach-ledger", "stamp-ideas", "benefits", "dmv-login", "land-registry"].iter().enumerate()
+    {
         many.stable(service, &format!("{i}.4.1"));
     }
-    let all = ["csac-portal", "dmv-photo", "tax-renewals", "permits", "ach-ledger", "stamp-ideas", "benefits", "dmv-login", "land-registry"];
+    let all = [
+        "csac-portal",
+        "dmv-photo",
+        "tax-renewals",
+        "permits",
+        "ach-ledger",
+        "stamp-ideas",
+        "benefits",
+        "dmv-login",
+        "land-registry",
+    ];
     many.good(&all, 60);
     let release = many.release("permits", "1.0.0");
     many.weigh(release, 0, 1);
     many.good(&all[..8], 30);
     many.unhealthy("ach-ledger");
     many.incident("ach-ledger", None, 4000);
-    many.apply("repo", "service.declared", &[], Transition::ServiceDeclared { spec: Box::new(spec("zoning")), by: admin() });
+    many.apply(
+        "repo",
+        "service.declared",
+        &[],
+        Transition::ServiceDeclared { spec: Box::new(spec("zoning")), by: admin() },
+    );
     many.ledger_failed = Some("could not write `ledger`: no space left on device".into());
     scenes.push(("many", many));
     scenes

@@ -20,8 +20,18 @@ pub fn service(look: &Look<'_>, name: &ServiceName) -> Option<String> {
     let known = look.view.state.services.get(name)?;
     let outlook = look.outlook();
     let sign = outlook.service(known);
-    let frame = Frame { look: *look, path: format!("/dash/{name}"), title: name.to_string(), section: "/", moves: true };
-    let words = if known.retired { " is no longer declared.".into() } else { format!(" is {}: {}.", sign.sign.word(), sign.why) };
+    let frame = Frame {
+        look: *look,
+        path: format!("/dash/{name}"),
+        title: name.to_string(),
+        section: "/",
+        moves: true,
+    };
+    let words = if known.retired {
+        " is no longer declared.".into()
+    } else {
+        format!(" is {}: {}.", sign.sign.word(), sign.why)
+    };
     let headline = el("h1")
         .class(class(sign.sign))
         .put(shape(sign.sign))
@@ -29,15 +39,21 @@ pub fn service(look: &Look<'_>, name: &ServiceName) -> Option<String> {
     let traffic = el("section").class("card").put(el("h2").put("Last minute")).put(versions(look, known));
     let traffic = traffic.put(spark(&seconds(look, known, sign.sign))).put(figures(look, &sign));
     let release_of = look.view.state.releases.values().any(|release| release.spec.service == *name);
-    let releases = release_of.then(|| el("section").put(el("h2").put("Releases")).put(releases::table(look, Some(name))));
-    let two = el("div").class("two").put(el("div").put(traffic).put(instances(look, known))).put(declared(look, known));
+    let releases = release_of
+        .then(|| el("section").put(el("h2").put("Releases")).put(releases::table(look, Some(name))));
+    let two = el("div")
+        .class("two")
+        .put(el("div").put(traffic).put(instances(look, known)))
+        .put(declared(look, known));
     Some(frame.wrap((headline, (two, releases))))
 }
 
 fn figures(look: &Look<'_>, sign: &ServiceSign<'_>) -> Element {
     let list = el("dl").class("facts");
     let Some((stable, canary, secs)) = look.outlook().figures(sign.service) else {
-        return list.put(el("div").put(el("dd").class("missing").put("no figures")).put(el("dt").put(sign.why.as_str())));
+        return list.put(
+            el("div").put(el("dd").class("missing").put("no figures")).put(el("dt").put(sign.why.as_str())),
+        );
     };
     let fact = |value: String, words: &str| el("div").put(el("dd").put(value)).put(el("dt").put(words));
     let (requests, bad) = (stable.requests + canary.requests, stable.n_bad() + canary.n_bad());
@@ -51,14 +67,31 @@ fn figures(look: &Look<'_>, sign: &ServiceSign<'_>) -> Element {
 
 fn instances(look: &Look<'_>, service: &Service) -> Element {
     let column = |name: &str| el("th").attr("scope", "col").put(name);
-    let head = ["instance", "version", "role", "state", "last probe"].map(column).into_iter().fold(el("tr"), Element::put);
-    let rows = service.instances.values().rev().fold(el("tbody"), |body, known| body.put(instance(look, service, known)));
-    let table = el("table").put(el("caption").class("hidden").put("Instances, newest first")).put(el("thead").put(head)).put(rows);
+    let head = ["instance", "version", "role", "state", "last probe"]
+        .map(column)
+        .into_iter()
+        .fold(el("tr"), Element::put);
+    let rows = service
+        .instances
+        .values()
+        .rev()
+        .fold(el("tbody"), |body, known| body.put(instance(look, service, known)));
+    let table = el("table")
+        .put(el("caption").class("hidden").put("Instances, newest first"))
+        .put(el("thead").put(head))
+        .put(rows);
     let section = el("section").put(el("h2").put("What runs"));
     if service.instances.is_empty() {
         return section.put(el("p").class("card missing").put("Never seen: no version runs yet."));
     }
-    section.put(el("div").class("card scroll").attr("tabindex", 0).attr("role", "region").attr("aria-label", "What runs").put(table))
+    section.put(
+        el("div")
+            .class("card scroll")
+            .attr("tabindex", 0)
+            .attr("role", "region")
+            .attr("aria-label", "What runs")
+            .put(table),
+    )
 }
 
 fn instance(look: &Look<'_>, service: &Service, known: &InstanceState) -> Element {
@@ -83,21 +116,32 @@ fn instance(look: &Look<'_>, service: &Service, known: &InstanceState) -> Elemen
         InstancePhase::Stopping => "stopping".to_owned(),
         InstancePhase::Ended { why } => format!("ended: {why}"),
     };
-    let probe = look.view.evidence.instances.get(&id).and_then(|health| health.last.as_ref()).filter(|_| !known.ended());
-    let probe = probe.map(|(verdict, at)| format!("{} at {}", sentence::probe(verdict), when(at.wall, look.now)));
+    let probe = look
+        .view
+        .evidence
+        .instances
+        .get(&id)
+        .and_then(|health| health.last.as_ref())
+        .filter(|_| !known.ended());
+    let probe =
+        probe.map(|(verdict, at)| format!("{} at {}", sentence::probe(verdict), when(at.wall, look.now)));
     el("tr")
         .put(el("th").attr("scope", "row").put(id.to_string()))
         .put(el("td").put(known.instance.version.as_str()))
         .put(el("td").put(role))
         .put(el("td").put(state))
-        .put(el("td").put(probe.unwrap_or_else(|| if known.ended() { String::new() } else { "never seen".into() })))
+        .put(
+            el("td").put(
+                probe.unwrap_or_else(|| if known.ended() { String::new() } else { "never seen".into() }),
+            ),
+        )
 }
 
 /// What is declared about it.
 fn declared(look: &Look<'_>, service: &Service) -> Element {
     let spec = &service.spec;
-    let mut list = el("dl").class("pairs");
-    let mut pair = |name: &str, value: String| list = std::mem::replace(&mut list, el("dl")).put(el("dt").put(name)).put(el("dd").put(value));
+    let mut pairs: Vec<(Element, Element)> = Vec::new();
+    let mut pair = |name: &str, value: String| pairs.push((el("dt").put(name), el("dd").put(value)));
     pair("system", spec.system.clone());
     pair("owner", spec.owner.clone().unwrap_or_else(|| "nobody is told".into()));
     match &spec.driver {
@@ -108,16 +152,29 @@ fn declared(look: &Look<'_>, service: &Service) -> Element {
         }
         Driver::External { .. } => pair("runs", "elsewhere; only its traffic is shifted".into()),
     }
-    pair("enters by", spec.route.as_ref().map_or_else(
-        || "no gateway".into(),
-        |route| format!("gateway {}, {}", route.gateway, route.host.as_deref().unwrap_or("any host")),
-    ));
+    pair(
+        "enters by",
+        spec.route.as_ref().map_or_else(
+            || "no gateway".into(),
+            |route| format!("gateway {}, {}", route.gateway, route.host.as_deref().unwrap_or("any host")),
+        ),
+    );
     for check in &service.checks {
         pair("probe", format!("{}, halts at {}", check_name(&check.path), check.threshold));
     }
     let proven = service.proven.iter().rev().take(5).fold(el("ul"), |list, proven| {
-        list.put(el("li").put(proven.version.as_str()).put(" since ").put(time(proven.since, &when(proven.since, look.now))))
+        list.put(
+            el("li")
+                .put(proven.version.as_str())
+                .put(" since ")
+                .put(time(proven.since, &when(proven.since, look.now))),
+        )
     });
-    let proven = (!service.proven.is_empty()).then(|| el("h2").put("Proven versions")).map(|head| (head, proven));
-    el("aside").class("card").put(el("h2").put("As declared")).put(list).put(proven)
+    let proven =
+        (!service.proven.is_empty()).then(|| el("h2").put("Proven versions")).map(|head| (head, proven));
+    el("aside")
+        .class("card")
+        .put(el("h2").put("As declared"))
+        .put(el("dl").class("pairs").put(pairs))
+        .put(proven)
 }

@@ -68,10 +68,22 @@ fn page(look: &Look<'_>, style: impl Render) -> String {
         .attr("type", "application/atom+xml")
         .attr("title", "Incidents")
         .attr("href", "/status/feed.atom");
-    let say = el("header").class(format!("say {}", class(public.sign()))).put(el("h1").put(heading.clone())).put(sentences(look, &services));
-    let rows = services.iter().fold(el("ul").class("public"), |rows, (service, public)| rows.put(row(look, service, *public)));
-    let services = (!services.is_empty()).then(|| el("section").put(el("h2").put("Services, last 90 days")).put(rows));
-    let main = el("main").attr("id", "main").class("narrow").put(say).put(services).put(history(look)).put(foot(look));
+    let say = el("header")
+        .class(format!("say {}", class(public.sign())))
+        .put(el("h1").put(heading.clone()))
+        .put(sentences(look, &services));
+    let rows = services
+        .iter()
+        .fold(el("ul").class("public"), |rows, (service, public)| rows.put(row(look, service, *public)));
+    let services =
+        (!services.is_empty()).then(|| el("section").put(el("h2").put("Services, last 90 days")).put(rows));
+    let main = el("main")
+        .attr("id", "main")
+        .class("narrow")
+        .put(say)
+        .put(services)
+        .put(history(look))
+        .put(foot(look));
     document(&heading, ((style, refresh(REFRESH)), feed), el("body").class("public").put(main))
 }
 
@@ -82,15 +94,20 @@ fn sentences(look: &Look<'_>, services: &[(&Service, Public)]) -> Vec<Element> {
         .iter()
         .take(NEWS_MAX)
         .map(|incident| {
-            let on = (day(incident.since) != day(look.now)).then(|| format!("on {}", short_day(incident.since)));
+            let on =
+                (day(incident.since) != day(look.now)).then(|| format!("on {}", short_day(incident.since)));
             el("p").put(sentence::incident(incident, on.as_deref()))
         })
         .collect();
     for (service, public) in services {
         let name = &service.spec.name;
         match public {
-            Public::Failing if service.incident.is_none() => said.push(el("p").put(format!("Some requests to {name} fail."))),
-            Public::Unknown(_) => said.push(el("p").put(format!("We have no data from {name} at the moment."))),
+            Public::Failing if service.incident.is_none() => {
+                said.push(el("p").put(format!("Some requests to {name} fail.")));
+            }
+            Public::Unknown(_) => {
+                said.push(el("p").put(format!("We have no data from {name} at the moment.")));
+            }
             _ => {}
         }
     }
@@ -110,14 +127,19 @@ fn row(look: &Look<'_>, service: &Service, public: Public) -> Element {
     };
     let head = el("header").put(el("h3").put(service.spec.name.as_str())).put(worded(public.sign(), &words));
     let state = &look.view.state;
-    let days = days(state, service, look.now);
-    let measured = availability(state, service, look.now).map_or_else(
-        || "nothing measured yet".to_owned(),
-        |(value, span)| {
-            let of = Millis((span - span % if span > DAY_MS { DAY_MS } else { 60_000 }).max(0) as u64);
+    let mut days = days(state, service, look.now);
+    // A day of which the present is not known is not a good one.
+    if let (Public::Unknown(_), Some(today @ Day::Good)) = (public, days.last_mut()) {
+        *today = Day::Unknown;
+    }
+    let measured = match availability(state, service, look.now) {
+        None => "nothing measured yet".to_owned(),
+        Some((_, span)) if span < DAY_MS => "measured for less than a day".to_owned(),
+        Some((value, span)) => {
+            let of = Millis((span - span % DAY_MS).max(0) as u64);
             format!("{} of {of} without incident, measured", per_cent(value))
-        },
-    );
+        }
+    };
     let ends = el("p")
         .class("ends")
         .put(el("span").put("90 days ago"))
@@ -129,7 +151,8 @@ fn row(look: &Look<'_>, service: &Service, public: Public) -> Element {
 /// One bar a day; what the bars show stands in the picture's name.
 fn bars(look: &Look<'_>, service: &Service, days: &[Day]) -> Element {
     let number = |back: usize| UnixMillis((day(look.now) - (DAYS - 1) + back as i64) * DAY_MS);
-    let mut picture = el("svg").class("days").attr("viewBox", format!("0 0 {DAYS} 30")).attr("preserveAspectRatio", "none");
+    let mut picture =
+        el("svg").class("days").attr("viewBox", format!("0 0 {DAYS} 30")).attr("preserveAspectRatio", "none");
     let mut told = Vec::new();
     // What is not drawn over stays hatched: days of which nothing is known.
     let known: Vec<bool> = days.iter().map(|day| *day != Day::Unknown).collect();
@@ -137,7 +160,7 @@ fn bars(look: &Look<'_>, service: &Service, days: &[Day]) -> Element {
     for (at, known) in days.iter().enumerate() {
         let name = short_day(number(at));
         let (class, top, words) = match known {
-            Day::Unknown => ("d-unknown", 0, format!("{name}: not seen yet")),
+            Day::Unknown => ("d-unknown", 0, format!("{name}: no data")),
             Day::Good => ("d-ok", 8, format!("{name}: no incident")),
             Day::Incident(spent) => {
                 let spent = Millis((*spent).max(0) as u64 / 1000 * 1000);
@@ -145,14 +168,23 @@ fn bars(look: &Look<'_>, service: &Service, days: &[Day]) -> Element {
                 ("d-bad", 0, format!("{name}: incidents, {spent} in all"))
             }
         };
-        let bar = el("rect").class(class).attr("x", at).attr("y", top).attr("width", "0.72").attr("height", 30 - top);
+        let bar = el("rect")
+            .class(class)
+            .attr("x", at)
+            .attr("y", top)
+            .attr("width", "0.72")
+            .attr("height", 30 - top);
         picture = picture.put(bar.put(el("title").put(words)));
     }
     let since = first_seen(&look.view.state, service).map_or_else(
         || "nothing is known yet".to_owned(),
         |at| format!("known since {}", short_day(at.max(number(0)))),
     );
-    let incidents = if told.is_empty() { "no day with incidents".to_owned() } else { format!("incidents on {}", told.join(", ")) };
+    let incidents = if told.is_empty() {
+        "no day with incidents".to_owned()
+    } else {
+        format!("incidents on {}", told.join(", "))
+    };
     let label = format!("Last 90 days of {}: {incidents}; {since}", service.spec.name);
     picture.attr("role", "img").attr("aria-label", label)
 }
@@ -190,6 +222,11 @@ fn foot(look: &Look<'_>) -> Element {
     let made = look.view.now.wall;
     let words = format!("{} UTC", clock(made));
     el("footer")
-        .put(el("span").put("As of ").put(time(made, &words)).put(format!(", {}. All times are UTC.", long_day(made))))
+        .put(
+            el("span")
+                .put("As of ")
+                .put(time(made, &words))
+                .put(format!(", {}. All times are UTC.", long_day(made))),
+        )
         .put(link("/status/feed.atom", "Atom feed"))
 }

@@ -28,7 +28,8 @@ const fn outcome(outcome: Outcome) -> &'static str {
 pub(super) fn table(entries: &[Entry], whole: bool, caption: &str) -> Element {
     let cell = |name: &str| el("th").attr("scope", "col").put(name);
     let mut head = el("tr").put(cell("time, UTC")).put(cell("actor")).put(cell("what"));
-    head = head.put(whole.then(|| cell("about"))).put(cell("outcome")).put(cell("controls")).put(cell("entry"));
+    head =
+        head.put(whole.then(|| cell("about"))).put(cell("outcome")).put(cell("controls")).put(cell("entry"));
     let mut body = el("tbody");
     let mut last_day = None;
     for entry in entries {
@@ -39,13 +40,22 @@ pub(super) fn table(entries: &[Entry], whole: bool, caption: &str) -> Element {
         }
         body = body.put(row(entry, whole));
     }
-    let table = el("table").class("steps").put(el("caption").put(caption)).put(el("thead").put(head)).put(body);
-    el("div").class("card scroll").attr("tabindex", 0).attr("role", "region").attr("aria-label", caption.to_owned()).put(table)
+    let table =
+        el("table").class("steps").put(el("caption").put(caption)).put(el("thead").put(head)).put(body);
+    el("div")
+        .class("card scroll")
+        .attr("tabindex", 0)
+        .attr("role", "region")
+        .attr("aria-label", caption.to_owned())
+        .put(table)
 }
 
 fn row(entry: &Entry, whole: bool) -> Element {
     let release = entry.release.as_ref().and_then(|id| id.parse().ok());
-    let about = release.map_or_else(|| el("span").put(entry.subject.as_str()), |id| link(&release_path(id), &format!("{id}")));
+    let about = release.map_or_else(
+        || el("span").put(entry.subject.as_str()),
+        |id| link(&release_path(id), &format!("{id}")),
+    );
     let controls = entry.controls.join(", ");
     el("tr")
         .class(outcome(entry.outcome))

@@ -1,8 +1,14 @@
-use super::scene::{Scene, look, name, scenes};
-use super::*;
-use hmsops_model::ReleaseId;
+use std::sync::LazyLock;
 
-/// All pages of one look, by file name. Style sheets stand in the pages, so that a file shows what a door does.
+use hmsops_control::headline::{Outlook, plain};
+use hmsops_control::incident::RESOLVED_HEADING as RESOLVED;
+use hmsops_control::transition::{HoldReason, Transition};
+use hmsops_model::{Millis, ReleaseId};
+
+use super::scene::{BEGIN, Scene, look, name, scenes};
+use super::*;
+
+/// All pages of one look, by file name.
 fn pages(scene: &Scene, look: &Look<'_>) -> Vec<(String, String)> {
     let mut pages = vec![
         ("home".to_owned(), home(look)),
@@ -12,7 +18,10 @@ fn pages(scene: &Scene, look: &Look<'_>) -> Vec<(String, String)> {
     ];
     let mut newest = scene.entries.clone();
     newest.reverse();
-    pages.push(("audit".to_owned(), audit(look, AuditPage { entries: &newest, older: Some(3), newest: true })));
+    pages.push((
+        "audit".to_owned(),
+        audit(look, AuditPage { entries: &newest, older: Some(3), newest: true }),
+    ));
     for id in look.view.state.releases.keys() {
         let of = Some(id.to_string());
         let lines: Vec<_> = scene.entries.iter().filter(|entry| entry.release == of).cloned().collect();
@@ -27,7 +36,24 @@ fn pages(scene: &Scene, look: &Look<'_>) -> Vec<(String, String)> {
     pages
 }
 
-/// With `HMSOPS_PAGES_DIR` set, all scenes are written there as files to look at.
+fn scene(wanted: &str) -> Scene {
+    static SCENES: LazyLock<Vec<(&str, Scene)>> = LazyLock::new(scenes);
+    SCENES.iter().find(|(known, _)| *known == wanted).unwrap().1.clone()
+}
+
+fn headline(scene: &Scene, ms: i64) -> String {
+    let view = scene.snapshot();
+    let outlook: Outlook<'_> = look(&view, ms).outlook();
+    plain(&outlook.headline())
+}
+
+/// What a page says between its tags, with tied spaces as plain ones.
+fn words(page: &str) -> String {
+    let texts = page.split('<').filter_map(|part| part.split_once('>')).map(|(_, text)| text);
+    texts.collect::<String>().replace(['\u{a0}', '\u{202f}'], " ")
+}
+
+/// With `HMSOPS_PAGES_DIR` set, all scenes are written there as files to look at, each with its style sheet.
 #[test]
 #[expect(clippy::disallowed_methods, reason = "pages for a person's eyes, in a folder that they name")]
 fn pages_can_be_looked_at() {
@@ -36,12 +62,319 @@ fn pages_can_be_looked_at() {
         let view = scene.snapshot();
         let look = look(&view, 400);
         for (page_name, page) in pages(&scene, &look) {
-            let alone = page.replace(&frame::sheet().into_markup(), &format!("<style>{}</style>", style::CSS));
+            let alone =
+                page.replace(&frame::sheet().into_markup(), &format!("<style>{}</style>", style::CSS));
             std::fs::write(dir.join(format!("{scene_name}-{page_name}.html")), alone).unwrap();
         }
-        std::fs::write(dir.join(format!("{scene_name}.atom")), status_atom(&look, "http://localhost:3000")).unwrap();
+        std::fs::write(dir.join(format!("{scene_name}.atom")), status_atom(&look, "http://localhost:3000"))
+            .unwrap();
         if let Some(badge) = badge_svg(&look, &name("csac-portal")) {
             std::fs::write(dir.join(format!("{scene_name}.svg")), badge).unwrap();
         }
     }
+}
+
+#[test]
+fn the_first_sentence_is_the_most_urgent_one() {
+    for (wanted, said) in [
+        ("empty", "Nothing runs here yet."),
+        ("healthy", "All 3 services are fine."),
+        ("watched", "csac-portal 1.8.0 has 1 % of traffic and is under watch."),
+        ("failing", "csac-portal 1.8.0 is being taken back."),
+        ("back", "csac-portal 1.8.0 was taken back 1.9 s after its first bad answer."),
+        ("held", "csac-portal 1.8.0 is halted at 1 %: /api/v1/health failed 3 probes."),
+        ("silent", "Gateway public is silent: nothing is known of 3 services."),
+        ("many", "The ledger takes nothing, so nothing advances."),
+    ] {
+        assert_eq!(headline(&scene(wanted), 100), said, "{wanted}");
+        assert!(words(&home(&look(&scene(wanted).snapshot(), 100))).contains(said), "{wanted}");
+    }
+    assert_eq!(headline(&scene("healthy"), 12_000), "Nothing is known of now: tower last heard 12 s ago.");
+}
+
+/// A service's tile goes red with its canary's bad answers, and green when it has been taken back.
+#[test]
+fn a_tile_goes_red_and_green() {
+    let tile = |scene: &Scene| {
+        let page = home(&look(&scene.snapshot(), 100));
+        let tile = page
+            .split("<li class=\"tile card ")
+            .skip(1)
+            .find(|part| part.contains("/dash/csac-portal"))
+            .unwrap();
+        tile.split('"').next().unwrap().to_owned()
+    };
+    let classes = ["healthy", "watched", "failing", "back", "silent"].map(|wanted| tile(&scene(wanted)));
+    assert_eq!(classes, ["ok", "warn", "bad", "ok", "unknown"]);
+    let mut scene = scene("watched");
+    for _ in 0..2 {
+        scene.pass(1000);
+        scene.gateway();
+        scene.second("csac-portal", (198, 0), (2, 2));
+    }
+    scene.pass(1000);
+    assert_eq!(tile(&scene), "bad", "before any verdict");
+}
+
+/// Unknown is never drawn green: neither a silent service nor a snapshot that is old.
+#[test]
+fn what_is_not_known_is_not_green() {
+    let silent = scene("silent").snapshot();
+    let calm = scene("healthy").snapshot();
+    for (view, ms, since) in
+        [(&silent, 100, "no data since 14:01:13 UTC"), (&calm, 9000, "tower last heard 9 s ago")]
+    {
+        let page = home(&look(view, ms));
+        assert!(page.contains(since) && !page.contains("sign ok") && !page.contains("card ok"), "{since}");
+        let public = status(&look(view, ms));
+        assert!(public.contains("We have no data at the moment") && !public.contains("sign ok"));
+        assert!(badge_svg(&look(view, ms), &name("csac-portal")).unwrap().contains("unknown"));
+        assert_eq!(status_json(&look(view, ms))["services"][0]["state"], "unknown");
+    }
+}
+
+/// No page holds a script, an inline style or an event handler; each has one first heading and a language.
+#[test]
+fn every_page_obeys_the_policy_and_can_be_read_aloud() {
+    for (scene_name, scene) in scenes() {
+        let view = scene.snapshot();
+        for (page_name, page) in pages(&scene, &look(&view, 100)) {
+            let at = format!("{scene_name} {page_name}");
+            for forbidden in
+                ["<script", "<style", " style=", " onclick=", "javascript:", "http://", "NaN", "inf"]
+            {
+                let markup = page.replace("http://www.w3.org", "").replace("info", "");
+                assert!(!markup.contains(forbidden), "{at}: {forbidden}");
+            }
+            assert_eq!(page.matches("<h1").count(), 1, "{at}");
+            assert_eq!(page.matches("<main").count(), 1, "{at}");
+            assert!(page.starts_with("<!doctype html>") && page.contains("<html lang=\"en\">"), "{at}");
+            for svg in page.split("<svg").skip(1).filter(|svg| !svg.starts_with(" width=\"100%\"")) {
+                let head = svg.split('>').next().unwrap();
+                assert!(head.contains("aria-hidden") || head.contains("aria-label"), "{at}: {head}");
+            }
+        }
+    }
+}
+
+#[test]
+fn whatever_others_write_stays_text() {
+    let hostile = "<img src=x onerror=alert(1)>\"'&\u{202e}";
+    let mut scene = scene("watched");
+    let id = ReleaseId(1);
+    scene.hold(id, HoldReason::Halted { path: hostile.into(), fails: 3 });
+    let mut spec = scene.state.services[&name("csac-portal")].spec.clone();
+    (spec.owner, spec.system) = (Some(hostile.into()), hostile.into());
+    let by = hmsops_control::Who { actor: hostile.into(), source: hostile.into() };
+    scene.apply(
+        hostile,
+        "service.declared",
+        &[hostile],
+        Transition::ServiceDeclared { spec: Box::new(spec), by: by.clone() },
+    );
+    scene.apply(
+        hostile,
+        "x",
+        &[],
+        Transition::Refused { what: hostile.into(), subject: hostile.into(), why: hostile.into(), by },
+    );
+    scene.incident("csac-portal", Some(id), 100);
+    let incident = scene.state.incidents.values_mut().next_back().unwrap();
+    incident.updates.push((incident.since, hostile.into()));
+    scene.ledger_failed = Some(hostile.into());
+    let view = scene.snapshot();
+    let look = look(&view, 100);
+    let mut all: Vec<String> = pages(&scene, &look).into_iter().map(|(_, page)| page).collect();
+    all.extend([
+        status_atom(&look, hostile),
+        login(Some(hostile)),
+        action(&look, id, Verb::Abort, Some(hostile)).unwrap(),
+    ]);
+    for page in &all {
+        assert!(
+            !page.contains("<img") && !page.contains('\u{202e}') && !page.contains("=x onerror=alert(1)>\"")
+        );
+    }
+    assert!(all.iter().filter(|page| page.contains("&lt;img src=x onerror")).count() >= 5);
+}
+
+#[test]
+fn a_release_page_says_what_happened_and_shows_the_evidence() {
+    let scene = scene("back");
+    let view = scene.snapshot();
+    let look = look(&view, 100);
+    let page = release(&look, ReleaseId(1), &scene.entries).unwrap();
+    let said = words(&page);
+    for expected in [
+        "1.8.0 was taken back 1.9 s after its first bad answer.",
+        "failures hit 1.8.0, which had 1 % of users.",
+        "needed 1 000",
+        "1 in 1 000",
+        "3failures that users saw",
+        "the canary has 1 % of traffic",
+        "no gateway sends the canary anything any more",
+        "CM-5, SI-7",
+        "taken back here",
+        "Lift the denial",
+    ] {
+        assert!(said.contains(expected), "{expected}");
+    }
+    assert!(release(&look, ReleaseId(9), &[]).is_none());
+    // Its course is lost after a restart: said, not drawn as zero.
+    let mut restarted = scene.snapshot();
+    restarted.evidence.releases.clear();
+    let page = release(&super::scene::look(&restarted, 100), ReleaseId(1), &[]).unwrap();
+    assert!(
+        page.contains("no longer at hand")
+            && page.contains("could not be read")
+            && !page.contains("class=\"chart\"")
+    );
+}
+
+#[test]
+fn actions_fit_the_moment_and_ask_for_a_reason() {
+    let offered = |wanted: &str| {
+        let view = scene(wanted).snapshot();
+        let look = look(&view, 100);
+        let fits = Verb::ALL.into_iter().filter(|verb| action(&look, ReleaseId(1), *verb, None).is_some());
+        fits.map(Verb::as_str).collect::<Vec<_>>()
+    };
+    assert_eq!(offered("watched"), ["promote", "pause", "abort"]);
+    assert_eq!(offered("held"), ["promote", "resume", "abort"]);
+    assert_eq!(offered("back"), ["undeny"]);
+    let view = scene("watched").snapshot();
+    let page = action(&look(&view, 100), ReleaseId(1), Verb::Abort, None).unwrap();
+    assert!(
+        page.contains("method=\"post\" action=\"/releases/r-1/abort\"") && page.contains("name=\"reason\"")
+    );
+    assert!(
+        page.contains(" required") && !page.contains("http-equiv=\"refresh\""),
+        "what is typed must not be lost"
+    );
+    assert_eq!("abort".parse(), Ok(Verb::Abort));
+    assert!("deploy".parse::<Verb>().is_err());
+}
+
+#[test]
+fn pages_renew_themselves_faster_while_a_release_is_out() {
+    let renewed = |wanted: &str, live| {
+        let view = scene(wanted).snapshot();
+        let page = home(&Look { live, ..look(&view, 100) });
+        page.split("http-equiv=\"refresh\" content=\"")
+            .nth(1)
+            .and_then(|rest| rest.split('"').next())
+            .map(str::to_owned)
+    };
+    assert_eq!(renewed("watched", true).as_deref(), Some("2"));
+    assert_eq!(renewed("healthy", true).as_deref(), Some("10"));
+    assert_eq!(renewed("watched", false), None);
+}
+
+/// The chapter's words appear by themselves when a release that hurt users is off, and for a day.
+#[test]
+fn the_status_page_says_resolved_for_a_day() {
+    let said = |scene: &Scene, ms| words(&status(&look(&scene.snapshot(), ms)));
+    let failing = said(&scene("failing"), 100);
+    assert!(failing.contains("Service Degradation") && !failing.contains(RESOLVED), "{failing}");
+    let mut back = scene("back");
+    assert!(said(&back, 100).contains(RESOLVED));
+    assert!(
+        said(&back, 100)
+            .contains("Some requests to csac-portal failed from 14:02:18 to 14:02:20 UTC. They work again.")
+    );
+    back.pass(3_600_000 * 23);
+    back.good(&["csac-portal", "dmv-photo", "tax-renewals"], 3);
+    assert!(
+        said(&back, 100).contains("failed on 29 November from 14:02:18 to 14:02:20 UTC. They work again.")
+    );
+    back.pass(3_600_000);
+    back.good(&["csac-portal", "dmv-photo", "tax-renewals"], 3);
+    let calm = said(&back, 100);
+    assert!(
+        calm.contains("All services work") && calm.contains("Service Degradation Resolved: csac-portal"),
+        "{calm}"
+    );
+}
+
+#[test]
+fn citizens_see_no_host_version_path_or_error() {
+    for (scene_name, scene) in scenes() {
+        let view = scene.snapshot();
+        let look = look(&view, 100);
+        let said = words(&status(&look)) + &status_json(&look).to_string() + &status_atom(&look, "");
+        for secret in
+            ["1.8.0", "1.7.3", "/api/v1", "/srv/", "127.0.0.1", "oncall@", "answered 500", "gateway", "disk"]
+        {
+            assert!(!said.contains(secret), "{scene_name}: {secret}");
+        }
+    }
+}
+
+#[test]
+fn days_before_a_service_was_seen_are_unknown_and_a_short_incident_marks_its_day() {
+    use super::history::{Day, availability, days, per_cent};
+    let scene = scene("back");
+    let service = &scene.state.services[&name("csac-portal")];
+    let days = days(&scene.state, service, scene.now.wall);
+    assert_eq!(days.len(), 90);
+    assert_eq!(days.iter().filter(|day| **day == Day::Unknown).count(), 80);
+    assert!(matches!(days.last(), Some(Day::Incident(spent)) if (1000..4000).contains(spent)));
+    let (value, span) = availability(&scene.state, service, scene.now.wall).unwrap();
+    assert!(value < 100.0 && per_cent(value) == "99.99 %" && span > 9 * 86_400_000);
+    let calm = &scene.state.services[&name("dmv-photo")];
+    assert_eq!(
+        availability(&scene.state, calm, scene.now.wall).map(|(value, _)| per_cent(value)).unwrap(),
+        "100 %"
+    );
+    let never = self::scene("many");
+    let zoning = &never.state.services[&name("zoning")];
+    assert_eq!(availability(&never.state, zoning, UnixMillis(BEGIN)), None);
+}
+
+/// An entry of the feed keeps its id for good, and `updated` moves when its incident is resolved.
+#[test]
+fn the_feed_keeps_ids_and_moves_updated() {
+    let part = |feed: &str, tag: &str| -> Vec<String> {
+        let open = format!("<{tag}>");
+        let parts = feed.split(&open).skip(1);
+        parts.map(|rest| rest.split("</").next().unwrap().to_owned()).collect()
+    };
+    let mut scene = scene("failing");
+    let before = status_atom(&look(&scene.snapshot(), 100), "https://status.csac.gov");
+    scene.pass(5000);
+    scene.resolved("csac-portal");
+    let after = status_atom(&look(&scene.snapshot(), 100), "https://status.csac.gov");
+    let later = status_atom(&look(&scene.snapshot(), 60_000), "https://status.csac.gov");
+    assert_eq!((part(&before, "id"), part(&after, "id").len()), (part(&after, "id"), 2));
+    assert!(
+        part(&after, "id")
+            .iter()
+            .all(|id| id.len() == 45 && id.starts_with("urn:uuid:") && id.as_bytes()[23] == b'8')
+    );
+    assert!(
+        part(&before, "updated").iter().zip(part(&after, "updated")).all(|(before, after)| *before < after)
+    );
+    assert_eq!(part(&after, "updated"), part(&later, "updated"), "asking for the feed changes nothing");
+    assert_eq!(part(&after, "title")[1], "Service Degradation Resolved: csac-portal");
+}
+
+/// The file that another host serves needs nothing beside it.
+#[test]
+fn the_status_page_works_alone() {
+    let view = scene("back").snapshot();
+    let page = status_static(&look(&view, 100));
+    assert!(page.contains("<style>") && !page.contains("rel=\"stylesheet\"") && page.contains(RESOLVED));
+    assert!(!page.contains("<script"));
+}
+
+#[test]
+fn a_tower_of_a_thousand_services_has_pages_of_bounded_size() {
+    let mut scene = Scene::empty();
+    for i in 0..1000 {
+        scene.stable(&format!("service-{i}"), "1.0.0");
+    }
+    scene.pass(Millis::from_secs(60).0 as i64);
+    let view = scene.snapshot();
+    let page = home(&look(&view, 100));
+    assert!(words(&page).contains("1000 services") && page.len() < 2_000_000, "{}", page.len());
 }
