@@ -4,7 +4,7 @@
 It is the service that the lab releases, breaks and takes back. One source serves every version; the file
 `build.json` beside it says which version this build is, and what is wrong with it:
 
-    {"version": "1.8.0", "build": 1, "fault": "login", "after": "first-request"}
+    {"version": "1.8.0", "build": 1, "fault": "login", "after": "first-login"}
 
 fault   none          nothing
         dead          the process exits
@@ -15,7 +15,7 @@ fault   none          nothing
         five-percent  one user answer in twenty is 500, the health probe stays green
         never-ready   the health probe answers 500 from the start
         exit-at-once  the process exits before it listens
-after   first-request | N ms | N requests
+after   first-request | first-login | N ms | N requests
         When the fault begins, counted from the first request of a user, so that a bad build passes its
         first probes, as real ones do. A user is whoever asks for anything but the health path and does not
         call itself `hmsops-probe`.
@@ -68,16 +68,18 @@ class Build:
         self.fault = said.get("fault", "none")
         if self.fault not in FAULTS:
             raise ValueError("unknown fault `%s`, expected one of %s" % (self.fault, ", ".join(FAULTS)))
-        self.after_requests, self.after_seconds = parse_after(said.get("after", "first-request"))
+        after = said.get("after", "first-request")
+        self.after_login = after == "first-login"
+        self.after_requests, self.after_seconds = parse_after(after)
 
 
 def parse_after(text):
-    """`first-request`, `300 ms` or `40 requests` as (requests, seconds)."""
-    if text == "first-request":
+    """`first-request`, `first-login`, `300 ms` or `40 requests` as (requests, seconds)."""
+    if text in ("first-request", "first-login"):
         return 1, 0.0
     found = re.fullmatch(r"(\d{1,9}) (ms|requests)", text)
     if not found:
-        raise ValueError("`after: %s` is not `first-request`, `N ms` or `N requests`" % text)
+        raise ValueError("`after: %s` is not `first-request`, `first-login`, `N ms` or `N requests`" % text)
     number = int(found.group(1))
     return (1, number / 1000) if found.group(2) == "ms" else (max(number, 1), 0.0)
 
@@ -106,17 +108,18 @@ class Fault:
 
     def __init__(self, build):
         self.name = build.fault
+        self._after_login = build.after_login
         self._after_requests = build.after_requests
         self._after_seconds = build.after_seconds
         self._lock = threading.Lock()
         self._requests = 0
         self._first_at = None
 
-    def count_user_request(self):
+    def count_user_request(self, is_login):
         """Counts one request of a user and returns its number, from 1."""
         with self._lock:
             self._requests += 1
-            if self._first_at is None:
+            if self._first_at is None and (is_login or not self._after_login):
                 self._first_at = time.monotonic()
             return self._requests
 
@@ -159,7 +162,7 @@ class Handler(BaseHTTPRequestHandler):
         fault = self.server.fault
         number = 0
         if path != HEALTH_PATH and PROBE_AGENT not in self.headers.get("User-Agent", ""):
-            number = fault.count_user_request()
+            number = fault.count_user_request(self.command == "POST" and path == "/login")
         if fault.is_on():
             if fault.name == "dead":
                 os._exit(1)

@@ -7,7 +7,7 @@ usage() {
 usage: build_portal.sh TAG FOLDER [FAULT [AFTER]]
 
 Makes FOLDER with the portal of version TAG. FAULT is what is wrong with it (none), AFTER when that begins
-(first-request, "300 ms", "40 requests"); lab/portal/portal.py lists both.
+(first-request, first-login, "300 ms", "40 requests"); lab/portal/portal.py lists both.
 An existing FOLDER is replaced by the next build of the same version.
 
 example: build_portal.sh 1.8.0 lab/.state/images/csac-portal/1.8.0 login

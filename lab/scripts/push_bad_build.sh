@@ -9,7 +9,7 @@ usage: push_bad_build.sh [--fault FAULT] [--after WHEN] [--file CANARY]
 Builds csac-portal:1.8.0 with something wrong and asks the tower to release it behind a canary.
   --fault FAULT   login (default: fails log-ins and the health probe), dead, hang, probe, errors, five-percent,
                   never-ready, exit-at-once; none pushes a good one
-  --after WHEN    first-request (default), "300 ms" or "40 requests"
+  --after WHEN    first-request (default), first-login (default with login), "300 ms" or "40 requests"
   --file CANARY   the release file (default dev/cd/canary.yaml of the lab)
 
 It needs a running lab (cargo xtask lab) and a shell that knows it: eval "$(hmsops lab env)"
@@ -22,7 +22,7 @@ fail() {
     exit 1
 }
 
-fault=login after=first-request file=
+fault=login after= file=
 while [ $# -gt 0 ]; do
     case "$1" in
     --fault | --after | --file)
@@ -38,6 +38,12 @@ while [ $# -gt 0 ]; do
     *) usage >&2 && exit 2 ;;
     esac
 done
+
+# Its session cache breaks at the first log-in: until then it looks well, as bad builds do.
+if [ -z "$after" ]; then
+    after=first-request
+    [ "$fault" != login ] || after=first-login
+fi
 
 lab=$(CDPATH='' cd -- "$(dirname -- "$0")/.." && pwd)
 state=${HMSOPS_LAB_STATE:-$lab/.state}

@@ -56,6 +56,14 @@ impl Json {
         }
     }
 
+    /// Whether it is `true`; `None` when it is neither that nor `false`.
+    pub(crate) fn as_bool(&self) -> Option<bool> {
+        match self {
+            Self::Bool(is_true) => Some(*is_true),
+            _ => None,
+        }
+    }
+
     /// Its items; none when it is no list.
     pub(crate) fn items(&self) -> &[Self] {
         match self {

@@ -28,6 +28,10 @@ pub(crate) struct TakenBack {
     pub(crate) weight_bp: f64,
     /// From the canary's first bad answer to its last, before the shield; `None` when it gave none.
     pub(crate) exposure: Option<Duration>,
+    /// Bad answers of the canary that users saw.
+    pub(crate) seen: f64,
+    /// Whether the numbers are final.
+    pub(crate) is_closed: bool,
     /// Why, in a sentence.
     pub(crate) why: String,
 }
@@ -98,15 +102,14 @@ impl Cli {
 
 /// Reads what `release show --json` prints.
 fn taken_back(release: &Json) -> TakenBack {
-    let millis = |path: &str| release.at(path).and_then(Json::as_number);
-    let exposure = millis("first_bad_at")
-        .zip(millis("last_bad_at"))
-        .map(|(first, last)| Duration::from_secs_f64((last - first).max(0.0) / 1000.0));
+    let number = |path: &str| release.at(path).and_then(Json::as_number);
     TakenBack {
         id: release.text_at("id").to_owned(),
-        state: release.text_at("state").to_owned(),
-        weight_bp: release.at("weight_bp").and_then(Json::as_number).unwrap_or(f64::NAN),
-        exposure,
+        state: release.text_at("phase").to_owned(),
+        weight_bp: number("weight_bp").unwrap_or(f64::NAN),
+        exposure: number("bad_span_ms").map(|ms| Duration::from_secs_f64(ms.max(0.0) / 1000.0)),
+        seen: number("seen").unwrap_or(f64::NAN),
+        is_closed: release.at("closed").and_then(Json::as_bool).unwrap_or(false),
         why: release.text_at("why").to_owned(),
     }
 }
@@ -117,12 +120,12 @@ mod tests {
 
     #[test]
     fn a_release_is_read() {
-        let json = r#"{"id": "r-3", "state": "rolled-back", "weight_bp": 0, "why": "Rolled back: x.",
-            "first_bad_at": 1795342927100, "last_bad_at": 1795342929000}"#;
+        let json = r#"{"id": "r-3", "phase": "rolled-back", "weight_bp": 0, "why": "Rolled back: x.",
+            "bad_span_ms": 1900, "seen": 4, "closed": true}"#;
         let release = taken_back(&Json::parse(json).unwrap());
         assert_eq!(release.exposure, Some(Duration::from_millis(1900)));
         assert_eq!((release.id.as_str(), release.state.as_str()), ("r-3", "rolled-back"));
-        assert!(release.weight_bp == 0.0);
-        assert_eq!(taken_back(&Json::parse("{\"first_bad_at\": null}").unwrap()).exposure, None);
+        assert!(release.weight_bp == 0.0 && release.is_closed);
+        assert_eq!(taken_back(&Json::parse("{\"bad_span_ms\": null}").unwrap()).exposure, None);
     }
 }

@@ -249,15 +249,25 @@ impl Carriage<'_> {
         let mut asked = pin!(upstream.ask(&mut self.ask, plane.limits.connect));
         let mut retreated = pin!(async {
             match trial {
-                Some(trial) if is_repeatable => trial.retreated().await,
-                _ => std::future::pending().await,
+                Some(trial) => trial.retreated().await,
+                None => std::future::pending().await,
             }
         });
+        let mut is_condemned = false;
         loop {
             tokio::select! {
                 biased;
                 asked = &mut asked => return asked.map_err(GivenUp::Fault),
-                () = &mut retreated => return Err(GivenUp::Retreat),
+                () = &mut retreated, if !is_condemned => {
+                    if is_repeatable {
+                        return Err(GivenUp::Retreat);
+                    }
+                    // What can't be asked of stable gets a last chance, as long as the shield would have waited:
+                    // a canary that hangs must not keep its users until the usual time-out.
+                    is_condemned = true;
+                    deadline = deadline.min(Instant::now() + Duration::from_millis(served.shield_after().0));
+                    continue;
+                }
                 () = sleep_until(shield.unwrap_or(deadline)) => {}
             }
             if shield.take().is_some() {

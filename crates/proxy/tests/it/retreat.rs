@@ -43,6 +43,33 @@ async fn a_retreat_moves_all_traffic_and_those_who_wait() {
     assert_eq!(tower.retreat(1).await, Weight::ALL, "told twice, done once");
 }
 
+/// What can't be asked of stable is not kept waiting for a canary that hangs until the usual time-out.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_post_at_a_canary_that_hangs_is_given_up_soon_after_the_retreat() {
+    let (gateway, stable) = (gateway().await, backend(Reply::Status(200, "stable")).await);
+    let canary = backend(Reply::Hang).await;
+    let mut tower = gateway.tower().await;
+    let mut route = route(1, &stable.address, &canary.address, 10_000);
+    route.canary.as_mut().unwrap().shield_after = Some(Millis(100));
+    tower.set(route).await;
+    let listen = gateway.listen;
+    let waiting = tokio::spawn(async move { Client::new(listen).await.post("/login").await.status });
+    patiently("the request at the canary", async {
+        while canary.asked() < 1 {
+            tokio::task::yield_now().await;
+        }
+    })
+    .await;
+    tower.retreat(1).await;
+    // The usual time-out is 30 s, and this waits for less.
+    assert_eq!(patiently("an answer", waiting).await.unwrap(), 504);
+    let seen = |message: &FromGateway| match message {
+        FromGateway::Tick(tick) if tick.canary.seen == 1 => tick.canary.bad.keys().next().copied(),
+        _ => None,
+    };
+    assert_eq!(tower.wait("its count", seen).await, hmsops_model::BadKind::Timeout);
+}
+
 type Answers = Vec<tokio::task::JoinHandle<(u16, Option<String>)>>;
 
 fn futures(listen: std::net::SocketAddr, n: usize) -> Answers {
