@@ -1,6 +1,7 @@
 //! The status page for programs: JSON, and a feed of incidents (RFC 4287).
 
 use hmsops_control::sentence;
+use hmsops_ledger::moment::rfc3339;
 use hmsops_model::UnixMillis;
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
@@ -8,7 +9,7 @@ use sha2::{Digest, Sha256};
 use super::Look;
 use super::history::{Public, availability, first_seen, recent, shown};
 use super::html::el;
-use super::moment::{day, rfc3339, short_day};
+use super::moment::short_day;
 use super::status::heading;
 
 /// Entries of the feed.
@@ -86,14 +87,15 @@ pub fn status_atom(look: &Look<'_>, base: &str) -> String {
     for incident in incidents.into_iter().take(ENTRIES_MAX) {
         let name = format!("hmsops incident {} {} {}", incident.service, incident.id, incident.since.0);
         let moved = incident.updates.last().map_or(incident.since, |(at, _)| *at);
-        let on = (day(incident.since) != day(look.now)).then(|| format!("on {}", short_day(incident.since)));
+        // The day is always named: an entry reads the same whenever it is fetched.
+        let on = format!("on {}", short_day(incident.since));
         let entry = el("entry")
             .put(el("id").put(permanent_id(&name)))
             .put(el("title").put(format!("{}: {}", incident.heading(), incident.service)))
             .put(el("published").put(rfc3339(incident.since)))
             .put(el("updated").put(rfc3339(moved)))
             .put(link("alternate", format!("{base}/status#{}", incident.id)).attr("type", "text/html"))
-            .put(el("content").attr("type", "text").put(sentence::incident(incident, on.as_deref())));
+            .put(el("content").attr("type", "text").put(sentence::incident(incident, Some(&on))));
         feed = feed.put(entry);
     }
     format!("<?xml version=\"1.0\" encoding=\"utf-8\"?>\n{}\n", feed.into_markup())
