@@ -469,3 +469,64 @@ fn counted(signs: &[&ServiceSign<'_>], all: usize, word: &str) -> Vec<Piece> {
 fn whole_secs(span: Millis) -> Millis {
     Millis(span.0 / 1000 * 1000)
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use hmsops_model::service::{Driver, Identity, ServiceSpec};
+
+    use super::*;
+
+    fn declared(names: &[&str]) -> State {
+        let mut state = State::default();
+        for name in names {
+            let spec = ServiceSpec {
+                name: ServiceName::new(*name).unwrap(),
+                system: "main".into(),
+                owner: None,
+                driver: Driver::External { upstreams: BTreeMap::new() },
+                route: None,
+                identity: Identity::Request,
+                sticky: false,
+                bad: Vec::new(),
+                stable: None,
+                health: Vec::new(),
+            };
+            state.services.insert(spec.name.clone(), Service::new(spec, crate::Who::tower()));
+        }
+        state
+    }
+
+    /// The headline, and what it leaves unsaid, of a tower of which nothing but declarations is known.
+    fn said(names: &[&str], age: Millis, ledger_failed: Option<&str>) -> (String, String) {
+        let (state, evidence) = (declared(names), Evidence::default());
+        let now = Now { wall: UnixMillis(0), steady: Millis::from_secs(1000) };
+        let outlook = Outlook { state: &state, evidence: &evidence, now, age, ledger_failed, backlog: 0 };
+        (plain(&outlook.headline()), outlook.rest())
+    }
+
+    #[test]
+    fn what_was_never_seen_is_unknown_and_named() {
+        let never = "never seen: no version runs yet";
+        assert_eq!(said(&[], Millis::ZERO, None).0, "Nothing runs here yet.");
+        assert_eq!(said(&["a"], Millis::ZERO, None).0, format!("Nothing is known of a: {never}."));
+        assert_eq!(said(&["a", "b"], Millis::ZERO, None).0, "2 of 2 services are unknown: a and b.");
+        let (first, rest) = said(&["a", "b", "c", "d", "e"], Millis::ZERO, None);
+        assert_eq!(first, "5 of 5 services are unknown: a, b, c and 2 more.");
+        assert_eq!(rest, "All 5 services are unknown.");
+    }
+
+    #[test]
+    fn an_old_snapshot_and_a_failed_ledger_come_before_everything() {
+        let old = Millis(12_900);
+        assert_eq!(said(&["a"], old, Some("full")).0, "Nothing is known of now: tower last heard 12 s ago.");
+        assert_eq!(said(&[], Millis::ZERO, Some("full")).0, "The ledger takes nothing, so nothing advances.");
+    }
+
+    #[test]
+    fn a_clock_is_of_its_day_also_before_1970() {
+        assert_eq!(clock(UnixMillis(1_795_356_127_100)), "14:02:07");
+        assert_eq!(clock(UnixMillis(-1)), "23:59:59");
+    }
+}

@@ -138,7 +138,9 @@ pub(super) fn offered(release: &Release, look: &Look<'_>) -> Element {
 /// The page that asks for a reason and posts it, as form field `reason`, to `/releases/ID/VERB`. `None`: no such
 /// release, or it cannot be done just now. `refused` says why an attempt before was not carried out.
 pub fn action(look: &Look<'_>, id: ReleaseId, verb: Verb, refused: Option<&str>) -> Option<String> {
-    let release = look.view.state.releases.get(&id).filter(|release| verb.fits(&look.view.state, release))?;
+    let state = &look.view.state;
+    // What was refused may no longer be possible; the page then still says why.
+    let release = state.releases.get(&id).filter(|known| refused.is_some() || verb.fits(state, known))?;
     let name = format!("{} {}", release.spec.service, release.spec.image.tag);
     let frame = Frame {
         look: *look,

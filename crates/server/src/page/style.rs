@@ -17,11 +17,11 @@ pub(super) static CSS_PATH: LazyLock<String> = LazyLock::new(|| {
     path
 });
 
-/// What is served under `/assets/`: the content type and the bytes of a whole path without its query. It may be
-/// cached for ever, because pages name it with its hash.
+/// What is served under `/assets/`: the content type and the bytes of a file, named alone or by its whole path
+/// without the query. It may be cached for ever, because pages name it with its hash.
 pub fn asset(path: &str) -> Option<(&'static str, &'static [u8])> {
-    match path {
-        "/assets/tower.css" => Some(("text/css; charset=utf-8", CSS.as_bytes())),
+    match path.strip_prefix("/assets/").unwrap_or(path) {
+        "tower.css" => Some(("text/css; charset=utf-8", CSS.as_bytes())),
         _ => None,
     }
 }
@@ -101,6 +101,7 @@ mod tests {
     fn the_sheet_asks_nothing_of_other_places() {
         assert!(!CSS.contains("url(") && !CSS.contains("@import") && !CSS.contains("</"));
         assert_eq!(asset("/assets/tower.css").unwrap().1, CSS.as_bytes());
+        assert_eq!(asset("tower.css"), asset("/assets/tower.css"));
         assert!(asset("/assets/../Cargo.toml").is_none() && CSS_PATH.len() > "/assets/tower.css?v=".len());
     }
 }

@@ -251,6 +251,9 @@ fn actions_fit_the_moment_and_ask_for_a_reason() {
         page.contains(" required") && !page.contains("http-equiv=\"refresh\""),
         "what is typed must not be lost"
     );
+    let back = scene("back").snapshot();
+    let refused = action(&look(&back, 100), ReleaseId(1), Verb::Pause, Some("r-1 has ended")).unwrap();
+    assert!(refused.contains("Not done: r-1 has ended"));
     assert_eq!("abort".parse(), Ok(Verb::Abort));
     assert!("deploy".parse::<Verb>().is_err());
 }
