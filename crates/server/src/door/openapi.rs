@@ -44,7 +44,10 @@ const BODIES: [(&str, &[&str], usize); 11] = [
 /// The document of these routes.
 pub(crate) fn document(routes: &Routes) -> Value {
     let mut paths = Map::new();
-    for route in routes.all() {
+    // Pages are for people and may change their addresses.
+    let is_for_programs =
+        |path: &str| ["/hms/", "/-/", "/metrics"].iter().any(|start| path.starts_with(start));
+    for route in routes.all().iter().filter(|route| is_for_programs(route.path)) {
         let method = if route.method == Method::POST { "post" } else { "get" };
         let item = paths.entry(route.path).or_insert_with(|| json!({}));
         if let Some(item) = item.as_object_mut() {

@@ -1,8 +1,8 @@
 //! The pages' routes.
 
-use axum::extract::{Path, Query, State};
+use axum::Extension;
+use axum::extract::{Path, State};
 use axum::response::{IntoResponse, Redirect, Response};
-use axum::{Extension, Form};
 use hmsops_control::{Command, Event, Who};
 use hmsops_ledger::{Entry, Order};
 use hmsops_model::{ReleaseId, ServiceName};
@@ -10,6 +10,8 @@ use http::StatusCode;
 use http::header::{CACHE_CONTROL, CONTENT_TYPE};
 use serde::Deserialize;
 
+use super::body::{Body, Params, reason};
+use super::service::accepted;
 use super::{Access, Context, Failure, Routes, Scope};
 use crate::page::{self, Look, Verb};
 
@@ -24,12 +26,16 @@ pub(crate) fn routes(routes: Routes) -> Routes {
         .get("/", Scope::STATE_READ, "The tower: every service, what needs a person first", home)
         .get("/releases", Scope::STATE_READ, "Releases, as a page", releases)
         .get("/releases/{id}", Scope::STATE_READ, "One release, as a page", release)
-        .get("/releases/{id}/{verb}", Scope::STATE_READ, "A form that asks for a reason", form)
         .post("/releases/{id}/promote", Scope::DEPLOY_PROMOTE, "Go to the next step now, by a form", promote)
         .post("/releases/{id}/pause", Scope::DEPLOY_PROMOTE, "Stay at this step, by a form", pause)
         .post("/releases/{id}/resume", Scope::DEPLOY_PROMOTE, "Go on, by a form", resume)
         .post("/releases/{id}/abort", Scope::DEPLOY_ROLLBACK, "Take the release back, by a form", abort)
         .post("/releases/{id}/undeny", Scope::DEPLOY_APPROVE, "Lift the denial, by a form", undeny)
+        .get("/releases/{id}/promote", Scope::STATE_READ, "The form for it", form_promote)
+        .get("/releases/{id}/pause", Scope::STATE_READ, "The form for it", form_pause)
+        .get("/releases/{id}/resume", Scope::STATE_READ, "The form for it", form_resume)
+        .get("/releases/{id}/abort", Scope::STATE_READ, "The form for it", form_abort)
+        .get("/releases/{id}/undeny", Scope::STATE_READ, "The form for it", form_undeny)
         .get("/services/{name}", Scope::STATE_READ, "One service, as a page", service)
         .get("/audit", Scope::AUDIT_READ, "The ledger, as a page", audit)
         .get("/login", Access::Open, "How to log in", login)
@@ -46,7 +52,11 @@ struct Still {
 }
 
 /// Draws a page from the present state.
-fn draw(context: &Context, still: &Still, page: impl FnOnce(&Look<'_>) -> Option<String>) -> Result<Response, Failure> {
+fn draw(
+    context: &Context,
+    still: &Still,
+    page: impl FnOnce(&Look<'_>) -> Option<String>,
+) -> Result<Response, Failure> {
     let view = context.engine.snapshot();
     let look = Look { view: &view, now: context.clock.now().wall, live: still.still.is_none() };
     page(&look).map(html).ok_or_else(|| Failure::not_found("there is no such page"))
@@ -56,18 +66,18 @@ fn html(text: String) -> Response {
     ([(CONTENT_TYPE, "text/html; charset=utf-8")], text).into_response()
 }
 
-async fn home(State(context): State<Context>, Query(still): Query<Still>) -> Result<Response, Failure> {
+async fn home(State(context): State<Context>, Params(still): Params<Still>) -> Result<Response, Failure> {
     draw(&context, &still, |look| Some(page::home(look)))
 }
 
-async fn releases(State(context): State<Context>, Query(still): Query<Still>) -> Result<Response, Failure> {
+async fn releases(State(context): State<Context>, Params(still): Params<Still>) -> Result<Response, Failure> {
     draw(&context, &still, |look| Some(page::releases(look)))
 }
 
 async fn service(
     State(context): State<Context>,
     Path(name): Path<String>,
-    Query(still): Query<Still>,
+    Params(still): Params<Still>,
 ) -> Result<Response, Failure> {
     let name = ServiceName::new(name)?;
     draw(&context, &still, |look| page::service(look, &name))
@@ -76,7 +86,7 @@ async fn service(
 async fn release(
     State(context): State<Context>,
     Path(id): Path<String>,
-    Query(still): Query<Still>,
+    Params(still): Params<Still>,
 ) -> Result<Response, Failure> {
     let id: ReleaseId = id.parse()?;
     let entries = entries_of(&context, id).await?;
@@ -97,16 +107,10 @@ async fn entries_of(context: &Context, id: ReleaseId) -> Result<Vec<Entry>, Fail
     read.map_err(|error| Failure::unavailable(format!("cannot read the ledger: {error}")))
 }
 
-async fn form(
-    State(context): State<Context>,
-    Path((id, verb)): Path<(String, String)>,
-) -> Result<Response, Failure> {
-    let (id, verb) = (id.parse::<ReleaseId>()?, known(&verb)?);
-    draw(&context, &Still { still: Some(String::new()) }, |look| page::action(look, id, verb, None))
-}
-
-fn known(verb: &str) -> Result<Verb, Failure> {
-    verb.parse().map_err(|_| Failure::not_found("there is nothing at this address"))
+/// The form that asks for a reason.
+fn form(context: &Context, id: &str, verb: Verb) -> Result<Response, Failure> {
+    let id: ReleaseId = id.parse()?;
+    draw(context, &Still { still: Some(String::new()) }, |look| page::action(look, id, verb, None))
 }
 
 #[derive(Deserialize)]
@@ -116,12 +120,16 @@ struct Given {
 }
 
 macro_rules! act {
-    ($name:ident, $verb:expr, $command:ident) => {
+    ($name:ident, $form:ident, $verb:expr, $command:ident) => {
+        async fn $form(State(context): State<Context>, Path(id): Path<String>) -> Result<Response, Failure> {
+            form(&context, &id, $verb)
+        }
+
         async fn $name(
             State(context): State<Context>,
             Extension(by): Extension<Who>,
             Path(id): Path<String>,
-            Form(given): Form<Given>,
+            Body { value: given, .. }: Body<Given>,
         ) -> Result<Response, Failure> {
             let release: ReleaseId = id.parse()?;
             steer(&context, by, ($verb, release), Command::$command { release }, given.reason).await
@@ -129,11 +137,11 @@ macro_rules! act {
     };
 }
 
-act!(promote, Verb::Promote, Promote);
-act!(pause, Verb::Pause, Pause);
-act!(resume, Verb::Resume, Resume);
-act!(abort, Verb::Abort, Abort);
-act!(undeny, Verb::Undeny, Undeny);
+act!(promote, form_promote, Verb::Promote, Promote);
+act!(pause, form_pause, Verb::Pause, Pause);
+act!(resume, form_resume, Verb::Resume, Resume);
+act!(abort, form_abort, Verb::Abort, Abort);
+act!(undeny, form_undeny, Verb::Undeny, Undeny);
 
 /// Does what a form asks for, and goes back to the release; a refusal stands on the form again.
 async fn steer(
@@ -141,18 +149,17 @@ async fn steer(
     by: Who,
     (verb, id): (Verb, ReleaseId),
     command: Command,
-    reason: String,
+    given: String,
 ) -> Result<Response, Failure> {
-    let reason = reason.trim().to_owned();
-    let refused = if reason.is_empty() {
+    let refused = if given.trim().is_empty() {
         Some("a reason is needed: it goes into the ledger".to_owned())
     } else {
-        let handled = context.engine.submit(Event::Command { command, by, reason }).await;
+        let handled = context.engine.submit(Event::Command { command, by, reason: reason(&given)? }).await;
         let handled = handled.map_err(|error| Failure::unavailable(error.to_string()))?;
-        if let Some(why) = handled.ledger_failed {
-            return Err(Failure::ledger(&why));
+        match handled.refused {
+            Some(refusal) => Some(refusal.message),
+            None => accepted(handled).map(|_| None)?,
         }
-        handled.refused.map(|refusal| refusal.message)
     };
     match refused {
         None => Ok(Redirect::to(&format!("/releases/{id}")).into_response()),
@@ -171,7 +178,10 @@ struct AuditParams {
     still: Option<String>,
 }
 
-async fn audit(State(context): State<Context>, Query(params): Query<AuditParams>) -> Result<Response, Failure> {
+async fn audit(
+    State(context): State<Context>,
+    Params(params): Params<AuditParams>,
+) -> Result<Response, Failure> {
     let reader = context.ledger.clone();
     let end = params.from.map_or(u64::MAX, |from| from.saturating_add(1)).min(reader.size());
     let read = tokio::task::spawn_blocking(move || reader.read(0..end, Order::NewestFirst, AUDIT_PAGE));
@@ -189,12 +199,14 @@ async fn login() -> Response {
 }
 
 async fn asset(Path(file): Path<String>) -> Result<Response, Failure> {
-    let (kind, bytes) = page::asset(&file).ok_or_else(|| Failure::not_found("there is no such asset"))?;
+    let (kind, bytes) = page::asset(&format!("/assets/{file}"))
+        .ok_or_else(|| Failure::not_found("there is no such asset"))?;
     // Its name changes with its content.
-    Ok(([(CONTENT_TYPE, kind), (CACHE_CONTROL, "public, max-age=31536000, immutable")], bytes).into_response())
+    Ok(([(CONTENT_TYPE, kind), (CACHE_CONTROL, "public, max-age=31536000, immutable")], bytes)
+        .into_response())
 }
 
-async fn status(State(context): State<Context>, Query(still): Query<Still>) -> Result<Response, Failure> {
+async fn status(State(context): State<Context>, Params(still): Params<Still>) -> Result<Response, Failure> {
     draw(&context, &still, |look| Some(page::status(look)))
 }
 

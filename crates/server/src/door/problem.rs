@@ -134,6 +134,10 @@ impl Failure {
 
     /// The answer for a person's browser.
     pub(crate) fn html(&self) -> Response {
+        const HTML: &str = "text/html; charset=utf-8";
+        if self.status == StatusCode::UNAUTHORIZED {
+            return self.answer(HTML, crate::page::login(Some(&self.detail)));
+        }
         let mut body = format!(
             "<!doctype html>\n<html lang=\"en\"><meta charset=\"utf-8\"><title>{title}</title>\n<h1>{title}</h1>\n<p>{}</p>\n",
             escaped(&self.detail),
@@ -143,7 +147,7 @@ impl Failure {
             // Writing to a String cannot fail.
             let _ = writeln!(body, "<p>{}</p>", escaped(hint));
         }
-        self.answer("text/html; charset=utf-8", body)
+        self.answer(HTML, body)
     }
 
     fn answer(&self, media_type: &'static str, body: String) -> Response {
