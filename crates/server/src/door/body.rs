@@ -111,3 +111,29 @@ pub(crate) fn changed<T: Serialize>(is_form: bool, next: Option<&str>, answer: &
         |path: &&str| path.starts_with('/') && !path.starts_with("//") && !path.contains(['\\', '\r', '\n']);
     Redirect::to(next.filter(own).unwrap_or("/")).into_response()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_form_leads_to_pages_of_this_tower_only() {
+        for (next, to) in [
+            (Some("/releases/r-1"), "/releases/r-1"),
+            (Some("//evil.example"), "/"),
+            (Some("/\\evil.example"), "/"),
+            (Some("https://evil.example"), "/"),
+            (None, "/"),
+        ] {
+            let response = changed(true, next, &());
+            assert_eq!(response.headers()[http::header::LOCATION], to, "{next:?}");
+        }
+    }
+
+    #[test]
+    fn reasons_are_one_line() {
+        assert_eq!(reason("  wrong build ").unwrap(), "wrong build");
+        assert_eq!(reason("").unwrap(), "no reason given");
+        assert!(reason("a\nb").is_err() && reason(&"x".repeat(501)).is_err());
+    }
+}
