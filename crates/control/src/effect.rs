@@ -1,11 +1,12 @@
 //! What has to be done about a transition, and what should be true of the world at any moment.
 
 use hmsops_model::instance::Instance;
+use hmsops_model::limits::WARM_UP;
 use hmsops_model::route::{Arm, CanaryArm, Route};
 use hmsops_model::service::{Driver, ServiceSpec};
 use hmsops_model::{InstanceId, ReleaseId, ServiceName, Weight};
 
-use crate::evidence::{Evidence, excused_until};
+use crate::evidence::Evidence;
 use crate::state::State;
 use crate::state::release::{Phase, Release};
 use crate::state::service::{InstancePhase, Service};
@@ -190,7 +191,7 @@ fn canary_arm(service: &Service, release: &Release) -> Option<CanaryArm> {
         weight,
         salt: release.salt,
         shield_after: release.spec.shield_after,
-        excused_until: known.ready_at.map(excused_until),
+        excused_for: WARM_UP,
     })
 }
 

@@ -39,8 +39,9 @@ pub const GATEWAY_PING: Millis = Millis(1000);
 /// How long a retreat may wait for its line in the local spill.
 pub const SPILL_WAIT: Millis = Millis(50);
 
-/// The first moments of a fresh arm: its errors are not evidence yet (connection pools, caches, JIT).
-pub const WARM_UP: Millis = Millis(2000);
+/// A fresh arm's errors are no evidence in its first moments (connection pools, caches, JIT): it has answered
+/// probes for a second before users see it, and gets this one with users.
+pub const WARM_UP: Millis = Millis(1000);
 
 /// A step without `for:` lasts this long (chapter 14 §3.2).
 pub const STEP_HOLD_DEFAULT: Millis = Millis::from_mins(5);

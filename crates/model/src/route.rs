@@ -49,7 +49,7 @@ pub struct CanaryArm {
     pub salt: u64,
     /// When a canary that has not begun to answer is given up; `None` is three times stable's p99, at least 1 s.
     pub shield_after: Option<Millis>,
-    /// Bad answers before this wall-clock moment do not count as evidence: the arm is still warming up.
+    /// For so long after it first has a share, its bad answers are no evidence: the arm is still warming up.
     #[serde(default)]
-    pub excused_until: Option<crate::UnixMillis>,
+    pub excused_for: Millis,
 }

@@ -39,8 +39,6 @@ pub struct Routed {
     pub weight: Weight,
     /// Whether clients or requests were split.
     pub unit: Unit,
-    /// The canary's bad answers before this are no evidence.
-    pub excused_until: Option<UnixMillis>,
 }
 
 impl Routed {
@@ -52,7 +50,6 @@ impl Routed {
             release: canary.map(|canary| canary.release),
             weight: canary.map_or(Weight::NONE, |canary| canary.weight),
             unit,
-            excused_until: canary.and_then(|canary| canary.excused_until),
         }
     }
 }
@@ -94,6 +91,8 @@ pub struct Fold {
     recent: RecentClients,
     stable: [Latencies; 2],
     stable_since: Millis,
+    /// The release that was seen last with a share, and until when its bad answers are excused.
+    excused: Option<(ReleaseId, Millis)>,
 }
 
 /// A tick that is being counted.
@@ -113,7 +112,7 @@ struct Counts {
 impl Fold {
     /// Begins with nothing counted.
     pub fn new(now: Now, route: &Route) -> Self {
-        Self {
+        let mut fold = Self {
             service: route.service.clone(),
             by_client: by_client(route),
             current: Routed::by(route, Unit::Request),
@@ -126,14 +125,26 @@ impl Fold {
             recent: RecentClients::default(),
             stable: [Latencies::default(), Latencies::default()],
             stable_since: now.steady,
-        }
+            excused: None,
+        };
+        fold.excuse(now, route);
+        fold
     }
 
     /// From now on requests are routed by this. Ends the ticks that are being counted; a new release forgets
     /// which clients were bad.
     pub fn set_route(&mut self, now: Now, route: &Route) {
         self.by_client = by_client(route);
+        self.excuse(now, route);
         self.turn(now, Routed::by(route, self.unit()));
+    }
+
+    /// A release that gets its first share is excused for a while; a later share of the same release is not.
+    fn excuse(&mut self, now: Now, route: &Route) {
+        let canary = route.canary.as_ref().filter(|canary| canary.weight > Weight::NONE);
+        if let Some(canary) = canary.filter(|canary| self.excused.is_none_or(|(of, _)| of != canary.release)) {
+            self.excused = Some((canary.release, now.steady + canary.excused_for));
+        }
     }
 
     /// What a request that comes now is routed under, its unit included: in [`Unit::Request`] each request is
@@ -218,7 +229,9 @@ impl Fold {
     /// Whether a bad answer is a client's (or request's) first of the release, and whether it is one that the
     /// guard counts.
     fn evidence(&mut self, outcome: &Outcome) -> (bool, bool) {
-        let excused = outcome.routed.excused_until.is_some_and(|until| outcome.at.wall < until);
+        let excused = self.excused.is_some_and(|(release, until)| {
+            outcome.routed.release == Some(release) && outcome.at.steady < until
+        });
         if excused && outcome.side == Side::Canary {
             return (false, false);
         }

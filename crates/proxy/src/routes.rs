@@ -275,7 +275,7 @@ mod tests {
                 weight: Weight::from_bp(bp).unwrap(),
                 salt: 1,
                 shield_after: None,
-                excused_until: None,
+                excused_for: Millis::ZERO,
             }),
             identity: Identity::Request,
             sticky: false,

@@ -33,9 +33,6 @@ impl Clock {
         let since_epoch = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
         let boot = clock_gettime(ClockId::Boottime);
         let boot_ms = boot.tv_sec as u64 * 1000 + boot.tv_nsec as u64 / 1_000_000;
-        Now {
-            wall: UnixMillis(since_epoch.as_millis() as i64),
-            steady: Millis(boot_ms + self.offset),
-        }
+        Now { wall: UnixMillis(since_epoch.as_millis() as i64), steady: Millis(boot_ms + self.offset) }
     }
 }

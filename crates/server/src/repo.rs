@@ -61,11 +61,13 @@ async fn retire(engine: &Engine, repos: &[PathBuf], texts: &Texts) {
         return; // started without a repo: that says nothing of the files
     }
     let snapshot = engine.snapshot();
-    let files: std::collections::BTreeSet<String> = texts.keys().map(|file| file.display().to_string()).collect();
+    let files: std::collections::BTreeSet<String> =
+        texts.keys().map(|file| file.display().to_string()).collect();
     let gone = snapshot.state.services.values().filter(|known| {
         !known.retired && known.declared_by.source == "repo" && !files.contains(&known.declared_by.actor)
     });
-    let authors: std::collections::BTreeSet<String> = gone.map(|known| known.declared_by.actor.clone()).collect();
+    let authors: std::collections::BTreeSet<String> =
+        gone.map(|known| known.declared_by.actor.clone()).collect();
     for actor in authors {
         let by = Who { actor, source: "repo".into() };
         let _stopped = engine.tell(Event::Declared { specs: Vec::new(), whole: true, by }).await;

@@ -133,8 +133,7 @@ fn open(data: &Path) -> Result<Parts, ServeError> {
     let clock = Clock::after(newest.map(|entry| Now { wall: entry.at, steady: entry.steady }));
     let spill = Spill::open(&disk, "spill", SPILL_BYTES).map_err(|error| unusable(error.chain()))?;
     let spill = SpillThread::start(spill).map_err(|error| ServeError::Machine("start a thread", error))?;
-    let side =
-        FileSideLog::open(disk.clone(), "evidence").map_err(|error| unusable(error.chain()))?;
+    let side = FileSideLog::open(disk.clone(), "evidence").map_err(|error| unusable(error.chain()))?;
     let size = ledger.size();
     let tower = Tower::recover(Box::new(ledger), &recovered, Box::new(LocalSpill(spill)), Box::new(side))?;
     if size > 0 {
@@ -157,7 +156,10 @@ impl Parts {
             queues.insert(name.clone(), orders);
             let socket = data.join(format!("gateway-{name}.sock"));
             let (dir, exe) = (data.to_owned(), options.exe.clone());
-            sites.push((GatewaySite { name: name.clone(), listen: gateway.listen, socket, dir, exe }, waiting));
+            sites.push((
+                GatewaySite { name: name.clone(), listen: gateway.listen, socket, dir, exe },
+                waiting,
+            ));
         }
         let (acks, mut kept) = mpsc::channel(64);
         let hands = Queues { gateways: queues, process };
@@ -165,8 +167,9 @@ impl Parts {
             .map_err(|error| ServeError::Machine("start the tower's thread", error))?;
         let (spread, _) = broadcast::channel(64);
         let mut random = [0_u8; 8];
-        getrandom::fill(&mut random)
-            .map_err(|error| ServeError::Machine("draw a random number", std::io::Error::other(error.to_string())))?;
+        getrandom::fill(&mut random).map_err(|error| {
+            ServeError::Machine("draw a random number", std::io::Error::other(error.to_string()))
+        })?;
         let tower_run = u64::from_le_bytes(random) >> 11;
         for (site, orders) in sites {
             let acks = spread.subscribe();
@@ -198,11 +201,8 @@ fn read_config(file: Option<&Path>) -> Result<TowerConfig, ServeError> {
         return Err(ServeError::Config(message));
     }
     checked.value.ok_or_else(|| {
-        let lines: Vec<String> = checked
-            .diagnostics
-            .iter()
-            .map(|found| hmsops_config::render::one(&name, found, false))
-            .collect();
+        let lines: Vec<String> =
+            checked.diagnostics.iter().map(|found| hmsops_config::render::one(&name, found, false)).collect();
         ServeError::Config(lines.join("\n"))
     })
 }
@@ -210,7 +210,9 @@ fn read_config(file: Option<&Path>) -> Result<TowerConfig, ServeError> {
 async fn bind(listen: SocketAddr) -> Result<tokio::net::TcpListener, ServeError> {
     if !listen.ip().is_loopback() {
         return Err(ServeError::Listen {
-            message: format!("`{listen}` is beyond loopback, where only TLS may be spoken, which is not built yet"),
+            message: format!(
+                "`{listen}` is beyond loopback, where only TLS may be spoken, which is not built yet"
+            ),
             hint: "listen on 127.0.0.1 and put a TLS proxy in front".into(),
         });
     }

@@ -10,7 +10,7 @@ pub mod traffic;
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
-use hmsops_model::limits::{FALSE_ROLLBACK_ALPHA, GUARD_CLIENTS, GUARD_ERRORS, WARM_UP};
+use hmsops_model::limits::{FALSE_ROLLBACK_ALPHA, GUARD_CLIENTS, GUARD_ERRORS};
 use hmsops_model::probe::ProbeResult;
 use hmsops_model::{InstanceId, Millis, Now, ReleaseId, ServiceName, Tick, UnixMillis, Weight};
 
@@ -274,9 +274,4 @@ impl Evidence {
             GatewayReport::Refused { .. } | GatewayReport::Retreated { .. } | GatewayReport::Alive => {}
         }
     }
-}
-
-/// When bad answers of an instance begin to count as evidence, on the wall clock.
-pub fn excused_until(ready_at: Now) -> UnixMillis {
-    UnixMillis(ready_at.wall.0 + WARM_UP.0 as i64)
 }

@@ -24,7 +24,7 @@ fn route(epoch: u64, release: u64, weight: u16) -> Route {
             weight: Weight::from_bp(weight).unwrap(),
             salt: 1,
             shield_after: None,
-            excused_until: None,
+            excused_for: Millis::ZERO,
         }),
         identity: Identity::Cookie("session".to_owned()),
         sticky: true,
@@ -124,7 +124,7 @@ fn requests_are_the_unit_where_clients_are_unknown_or_move() {
 #[test]
 fn what_a_fresh_arm_fails_is_shown_but_no_evidence() {
     let mut route = route(1, 42, 100);
-    route.canary.as_mut().unwrap().excused_until = Some(now(2000).wall);
+    route.canary.as_mut().unwrap().excused_for = Millis(2000);
     let mut fold = Fold::new(now(0), &route);
     fold.count(&bad(&fold, 1999, Side::Canary, Some(1)));
     fold.count(&bad(&fold, 1999, Side::Stable, Some(2)));

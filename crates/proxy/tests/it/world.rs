@@ -232,7 +232,7 @@ pub(crate) fn route(epoch: u64, stable: &str, canary: &str, bp: u16) -> Route {
             weight: Weight::from_bp(bp).unwrap(),
             salt: 7,
             shield_after: Some(Millis::from_secs(20)),
-            excused_until: None,
+            excused_for: Millis::ZERO,
         }),
         identity: Identity::Request,
         sticky: false,

@@ -48,7 +48,7 @@ type Kept = Mutex<BTreeMap<[u8; 32], Millis>>;
 /// Who is known.
 pub struct Auth {
     admin_token_sha256: [u8; 32],
-    no_auth: bool,
+    everyone: bool,
     sessions: Kept,
     links: Kept,
     seed: [u8; 32],
@@ -75,7 +75,7 @@ impl Auth {
         }
         Ok(Self {
             admin_token_sha256: sha256(token),
-            no_auth,
+            everyone: no_auth,
             sessions: Kept::default(),
             links: Kept::default(),
             seed: random()?,
@@ -92,7 +92,7 @@ impl Auth {
 
     /// Whether everyone on this machine has all rights.
     pub(crate) fn no_auth(&self) -> bool {
-        self.no_auth
+        self.everyone
     }
 
     /// Whether this is the admin token. Takes the same time for any text.

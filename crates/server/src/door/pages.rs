@@ -36,7 +36,7 @@ pub(crate) fn routes(routes: Routes) -> Routes {
         .get("/releases/{id}/resume", Scope::STATE_READ, "The form for it", form_resume)
         .get("/releases/{id}/abort", Scope::STATE_READ, "The form for it", form_abort)
         .get("/releases/{id}/undeny", Scope::STATE_READ, "The form for it", form_undeny)
-        .get("/services/{name}", Scope::STATE_READ, "One service, as a page", service)
+        .get("/dash/{name}", Scope::STATE_READ, "One service, as a page", service)
         .get("/audit", Scope::AUDIT_READ, "The ledger, as a page", audit)
         .get("/login", Access::Open, "How to log in", login)
         .get("/assets/{file}", Access::Open, "Style sheets", asset)

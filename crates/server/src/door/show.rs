@@ -2,7 +2,7 @@
 
 use hmsops_control::evidence::{GATEWAY_SILENT, Point, Watch};
 use hmsops_control::state::release as control;
-use hmsops_control::state::service::InstancePhase;
+use hmsops_control::state::service::{InstancePhase, InstanceState};
 use hmsops_control::transition::{Detector, HoldReason, Tally};
 use hmsops_control::{Service, Who, sentence};
 use hmsops_ledger::moment::rfc3339;
@@ -35,18 +35,7 @@ pub fn release(snapshot: &Snapshot, release: &control::Release) -> api::Release 
         version: release.spec.image.tag.clone(),
         from: release.from.clone(),
         phase: phase(release.phase),
-        instance: known.map(|known| api::Started {
-            id: known.instance.id,
-            state: match known.phase {
-                InstancePhase::Intended => "intended",
-                InstancePhase::Running => "running",
-                InstancePhase::Stopping => "stopping",
-                InstancePhase::Ended { .. } => "ended",
-            }
-            .to_owned(),
-            pid: known.pid,
-            upstreams: known.upstreams.clone(),
-        }),
+        instance: known.map(started),
         step: release.step,
         steps: release
             .spec
@@ -88,6 +77,22 @@ pub fn release(snapshot: &Snapshot, release: &control::Release) -> api::Release 
         digest: release.digest.clone(),
         denied: snapshot.state.denied.contains_key(&release.id),
         points: None,
+    }
+}
+
+/// The copy of the new version.
+fn started(known: &InstanceState) -> api::Started {
+    api::Started {
+        id: known.instance.id,
+        state: match known.phase {
+            InstancePhase::Intended => "intended",
+            InstancePhase::Running => "running",
+            InstancePhase::Stopping => "stopping",
+            InstancePhase::Ended { .. } => "ended",
+        }
+        .to_owned(),
+        pid: known.pid,
+        upstreams: known.upstreams.clone(),
     }
 }
 

@@ -266,9 +266,8 @@ fn api_body_max() -> usize {
     hmsops_wire::api::BODY_BYTES_MAX
 }
 
-/// From the declaration to the denial: what scripts read by name.
 #[tokio::test]
-async fn a_release_goes_out_and_is_taken_back_through_the_doors() {
+async fn a_dry_run_says_what_a_release_would_mean_and_begins_nothing() {
     let site = Site::new(false).with_forms().await;
     let (_, same) = site.post("/hms/v1/apply", file("services.yaml", FORMS)).await;
     assert_eq!((&same["changes"][0]["change"], &same["in_force"]), (&json!("same"), &json!(true)));
@@ -290,7 +289,13 @@ async fn a_release_goes_out_and_is_taken_back_through_the_doors() {
         ]
     );
     assert!(site.context.engine.snapshot().state.releases.is_empty(), "a dry run begins nothing");
+}
 
+/// The names that scripts rely on, and a person's way back.
+#[tokio::test]
+async fn a_release_goes_out_and_is_taken_back_through_the_doors() {
+    let site = Site::new(false).with_forms().await;
+    let asked = json!({"name": "c.yaml", "text": CANARY});
     let (status, release) = site.post("/hms/v1/deploy", asked.clone()).await;
     assert_eq!(
         (status, &release["id"], &release["phase"]),

@@ -3,8 +3,8 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use hmsops_control::event::{GatewayReport, HeldRoute};
 use hmsops_control::Event;
+use hmsops_control::event::{GatewayReport, HeldRoute};
 use hmsops_model::limits::GATEWAY_PING;
 use hmsops_wire::gateway::{FromGateway, Reader, RetreatBy, ToGateway, encode};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};

@@ -1,8 +1,8 @@
 //! Effects are carried out: each kind has a task (or many) of its own, and the tower never waits for any.
 
 pub mod gateway;
-pub mod process;
 pub mod prober;
+pub mod process;
 pub mod spill;
 
 use std::collections::BTreeMap;

@@ -50,7 +50,9 @@ async fn start(engine: &Engine, driver: &ProcessDriver, instance: Instance, spec
                 digest.short(),
                 pinned.short()
             )),
-            Ok(Err(error)) => Some(format!("cannot start {} {}: {error}", instance.service, instance.version)),
+            Ok(Err(error)) => {
+                Some(format!("cannot start {} {}: {error}", instance.service, instance.version))
+            }
             Err(error) => Some(format!("cannot read {}: {error}", dir.display())),
         };
         if let Some(reason) = reason {

@@ -27,7 +27,7 @@ fn to_gateway() -> Vec<ToGateway> {
             weight: Weight::from_bp(100).unwrap(),
             salt: u64::MAX,
             shield_after: Some(Millis(1500)),
-            excused_until: Some(UnixMillis(1_900_000_000_000)),
+            excused_for: Millis(1000),
         }),
         identity: Identity::Cookie("session".to_owned()),
         sticky: true,
