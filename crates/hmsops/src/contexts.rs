@@ -9,6 +9,7 @@
 //! ```
 
 use std::collections::BTreeMap;
+use std::fmt::Write as _;
 use std::path::PathBuf;
 
 use hmsops_server::door::folder;
@@ -74,7 +75,8 @@ impl Contexts {
         let mut text = format!("current: {}\ncontexts:\n", quoted(&self.current));
         for (name, place) in &self.all {
             let (name, server, token) = (quoted(name), quoted(&place.server), quoted(&place.token));
-            text.push_str(&format!("  {name}:\n    server: {server}\n    token: {token}\n"));
+            // Writing to a String cannot fail.
+            let _ = write!(text, "  {name}:\n    server: {server}\n    token: {token}\n");
         }
         text
     }

@@ -1,5 +1,6 @@
 //! How a verb ends when it doesn't end well: exit code, message, hint.
 
+use std::fmt::Write as _;
 use std::io::{self, Write as _};
 use std::process::ExitCode;
 
@@ -93,9 +94,10 @@ fn said(message: &str, hint: Option<&str>, mistakes: &[Mistake], coloured: bool)
     let label = paint::text("36", "hint", coloured);
     let mut text = String::new();
     let mut add = |severity: &str, message: &str, hint: Option<&str>| {
-        text.push_str(&format!("{severity}: {message}\n"));
+        // Writing to a String cannot fail.
+        let _ = writeln!(text, "{severity}: {message}");
         if let Some(hint) = hint {
-            text.push_str(&format!("{label}: {hint}\n"));
+            let _ = writeln!(text, "{label}: {hint}");
         }
     };
     if mistakes.is_empty() {

@@ -11,7 +11,7 @@ impl Table {
     }
 
     pub(crate) fn row<const N: usize>(&mut self, cells: [String; N]) {
-        self.rows.push(cells.iter().map(|cell| crate::print::plain(cell)).collect());
+        self.rows.push(cells.into_iter().map(|cell| crate::print::plain(&cell)).collect());
     }
 
     /// Columns two spaces apart, no space at the end of a line.

@@ -1,5 +1,7 @@
 //! Terminal sessions: what was typed, what came out, and how it ended.
 
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on says where")]
+
 use std::io::{BufRead as _, BufReader};
 use std::path::Path;
 use std::process::{Child, Command, Output, Stdio};

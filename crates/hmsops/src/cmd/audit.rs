@@ -26,7 +26,7 @@ enum Verb {
     #[command(
         after_help = "Example:\n  hmsops audit list --kind release --from -1h\n  hmsops audit list --control AC-6(9) --json"
     )]
-    List(List),
+    List(Box<List>),
     /// Check every entry and the tree over them; exit 1 if something is wrong
     #[command(after_help = "Example:\n  hmsops audit verify\n  hmsops audit verify --data hmsops-data")]
     Verify {

@@ -14,6 +14,7 @@ use crate::{paint, print};
 #[derive(clap::Args)]
 #[command(after_help = "With --wait: exit 0 only if it was promoted, 1 if it was taken back.\n\n\
                         Example:\n  hmsops deploy -f dev/cd/canary.yaml --dry-run\n  hmsops deploy -f dev/cd/canary.yaml --wait")]
+#[expect(clippy::struct_excessive_bools, reason = "each is a flag of its own")]
 pub(super) struct Args {
     /// The release file; `-` is stdin
     #[arg(short, long = "file", value_name = "FILE")]

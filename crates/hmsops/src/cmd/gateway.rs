@@ -1,5 +1,6 @@
 //! `hmsops gateway`: the data plane.
 
+use std::fmt::Write as _;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
@@ -46,7 +47,8 @@ pub(super) fn run(args: Args) -> Result<(), Failure> {
         let mut message = error.to_string();
         let mut cause = std::error::Error::source(&error);
         while let Some(error) = cause {
-            message.push_str(&format!(": {error}"));
+            // Writing to a String cannot fail.
+            let _ = write!(message, ": {error}");
             cause = error.source();
         }
         Failure::new(Exit::Failed, message)

@@ -114,6 +114,40 @@ mod tests {
         command.get_subcommands().for_each(|verb| walk(verb, &path, found));
     }
 
+    /// The reference page: every verb's help, as a terminal shows it.
+    fn reference() -> String {
+        fn add(command: &mut clap::Command, path: &str, text: &mut String) {
+            let path = format!("{path} {}", command.get_name()).trim().to_owned();
+            let help = command.render_long_help().to_string();
+            let help: String = help.lines().map(|line| line.trim_end().to_owned() + "\n").collect();
+            text.push_str(&["\n## ", &path, "\n\n```text\n", help.trim_end(), "\n```\n"].concat());
+            for verb in command.get_subcommands_mut().filter(|verb| verb.get_name() != "help") {
+                add(verb, &path, text);
+            }
+        }
+        let mut text = "# The command line\n\nWritten by a test from the program's own help: \
+                        `UPDATE=1 cargo test -p hmsops reference`.\n"
+            .to_owned();
+        let mut root = Cli::command().term_width(100);
+        root.build();
+        add(&mut root, "", &mut text);
+        text
+    }
+
+    #[test]
+    #[expect(clippy::disallowed_methods, reason = "the one who asks for it wants the page written")]
+    fn the_reference_page_is_what_the_program_says() {
+        let page = concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/reference/cli.md");
+        if std::env::var_os("UPDATE").is_some() {
+            std::fs::write(page, reference()).unwrap();
+        }
+        let written = std::fs::read_to_string(page).unwrap();
+        assert!(
+            written == reference(),
+            "docs/reference/cli.md is old: UPDATE=1 cargo test -p hmsops reference"
+        );
+    }
+
     #[test]
     fn the_arguments_are_sound() {
         Cli::command().debug_assert();

@@ -132,11 +132,10 @@ impl Screen {
 /// A phase's mark; its word is beside it in the sentence.
 pub(super) fn mark(phase: Phase) -> &'static str {
     match phase {
-        Phase::Starting => "◌",
+        Phase::Starting | Phase::Superseded => "◌",
         Phase::Watching | Phase::Baking => "▲",
         Phase::Done => "●",
         Phase::RolledBack | Phase::Aborted | Phase::Failed => "■",
-        Phase::Superseded => "◌",
     }
 }
 

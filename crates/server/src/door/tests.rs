@@ -455,6 +455,12 @@ async fn the_document_names_every_door_for_programs_with_its_scope() {
         assert_eq!(operation.get("requestBody").is_some(), route.method == Method::POST, "{}", route.path);
         n += 1;
     }
+    let page = include_str!("../../../../docs/reference/api.md");
+    for route in table().all().iter().filter(|route| route.path.starts_with("/hms/v1/")) {
+        let Access::Needs(scope) = route.access else { continue };
+        let row = format!("| `{} {}` | `{}` |", route.method, route.path, scope.name());
+        assert!(page.contains(&row), "docs/reference/api.md does not say: {row}");
+    }
     assert!(n > 15 && document["paths"].as_object().unwrap().len() < table().all().len());
     assert_eq!(Scope::ALL.len(), 33, "the list of scopes is closed");
 }
