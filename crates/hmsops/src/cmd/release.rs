@@ -202,10 +202,11 @@ fn page(release: &Release) -> String {
         ("last bad", release.last_bad_at.as_ref()),
         ("off", release.rolled_back_at.as_ref()),
     ];
-    let moments: Vec<String> = moments
-        .into_iter()
-        .filter_map(|(what, at)| at.map(|at| format!("{what} {}", print::clock(at))))
-        .collect();
+    let mut moments: Vec<(&String, &str)> =
+        moments.into_iter().filter_map(|(what, at)| Some((at?, what))).collect();
+    moments.sort_unstable();
+    let moments: Vec<String> =
+        moments.into_iter().map(|(at, what)| format!("{what} {}", print::clock(at))).collect();
     lines.push(format!("moments   {}", moments.join(" · ")));
     lines.push(format!("by        {} ({})", release.by.actor, release.by.source));
     if release.denied {
