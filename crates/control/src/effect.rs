@@ -101,7 +101,8 @@ pub fn effects(state: &State, transition: &Transition) -> Vec<Effect> {
 pub fn reconcile(state: &State, evidence: &Evidence, all: bool) -> Vec<Effect> {
     let mut effects = Vec::new();
     for service in state.services.values() {
-        let link = gateway_of(service).and_then(|name| evidence.gateways.get(&name)).filter(|link| link.connected);
+        let link =
+            gateway_of(service).and_then(|name| evidence.gateways.get(&name)).filter(|link| link.connected);
         if let Some(link) = link {
             let behind = link.epochs.get(&service.spec.name) != Some(&service.epoch);
             effects.extend(retreats(state, service));

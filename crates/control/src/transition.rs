@@ -3,7 +3,9 @@
 use hmsops_model::instance::Instance;
 use hmsops_model::release::ReleaseSpec;
 use hmsops_model::service::ServiceSpec;
-use hmsops_model::{Digest, IncidentId, InstanceId, Millis, Now, ReleaseId, ServiceName, UnixMillis, Version, Weight};
+use hmsops_model::{
+    Digest, IncidentId, InstanceId, Millis, Now, ReleaseId, ServiceName, UnixMillis, Version, Weight,
+};
 use serde::{Deserialize, Serialize};
 
 use crate::event::Who;
@@ -67,7 +69,13 @@ pub enum Transition {
     /// The last numbers of a release that was taken back.
     ReleaseClosed { release: ReleaseId, service: ServiceName, tally: Tally },
     /// The new version has all traffic; the old one stays warm.
-    ReleasePromoted { release: ReleaseId, service: ServiceName, epoch: u64, tally: Tally, ruled_out_bp: Option<u32> },
+    ReleasePromoted {
+        release: ReleaseId,
+        service: ServiceName,
+        epoch: u64,
+        tally: Tally,
+        ruled_out_bp: Option<u32>,
+    },
     /// The bake time is over: the release is done and its version proven.
     ReleaseBaked { release: ReleaseId, service: ServiceName },
     /// A taken-back version may not be deployed until a person lifts it.

@@ -1,10 +1,13 @@
 //! Whole stories through `observe → decide → apply`, on time that the test makes.
 
+#![expect(clippy::unwrap_used, reason = "a story that can't be told fails its test")]
+
 use hmsops_control::event::{Command, HeldRoute};
 use hmsops_control::state::release::Phase;
 use hmsops_control::transition::{Detector, HoldReason};
 use hmsops_control::{
-    Effect, Event, Evidence, GatewayReport, InstanceReport, Refusal, State, Transition, Who, decide, effects, sentence,
+    Effect, Event, Evidence, GatewayReport, InstanceReport, Refusal, State, Transition, Who, decide, effects,
+    sentence,
 };
 use hmsops_model::probe::{ProbeResult, ProbeVerdict};
 use hmsops_model::release::{HealthCheck, Image, ReleaseSpec, Step, Threshold};
@@ -55,7 +58,10 @@ fn service() -> ServiceSpec {
 }
 
 fn check() -> HealthCheck {
-    HealthCheck { path: "/api/v1/health".into(), threshold: Threshold { fails: 3, window: Millis::from_secs(60) } }
+    HealthCheck {
+        path: "/api/v1/health".into(),
+        threshold: Threshold { fails: 3, window: Millis::from_secs(60) },
+    }
 }
 
 fn release(tag: &str) -> ReleaseSpec {
@@ -102,8 +108,13 @@ impl Story {
     }
 
     fn deploy(&mut self, tag: &str) -> Result<(), Refusal> {
-        let event =
-            Event::Deploy { spec: Box::new(release(tag)), digest: None, salt: 7, first: false, by: Who::tower() };
+        let event = Event::Deploy {
+            spec: Box::new(release(tag)),
+            digest: None,
+            salt: 7,
+            first: false,
+            by: Who::tower(),
+        };
         self.event(event)
     }
 
@@ -154,7 +165,12 @@ impl Story {
             Effect::Retreat { release, .. } if self.gateway_obeys => {
                 let at = self.now.wall;
                 let mut events = gateway(GatewayReport::Drained { service: name(), release });
-                events.extend(gateway(GatewayReport::Retreated { service: name(), release, by_itself: false, at }));
+                events.extend(gateway(GatewayReport::Retreated {
+                    service: name(),
+                    release,
+                    by_itself: false,
+                    at,
+                }));
                 events
             }
             Effect::Start { instance, .. } => {
@@ -178,7 +194,7 @@ impl Story {
         for _ in 0..span.0 / 100 {
             self.now.steady = self.now.steady + Millis(100);
             self.now.wall = UnixMillis(self.now.wall.0 + 100);
-            if self.now.steady.0 % 1000 == 0 {
+            if self.now.steady.0.is_multiple_of(1000) {
                 let gateway = "public".to_owned();
                 self.event(Event::Gateway { gateway, report: GatewayReport::Alive }).unwrap();
                 for target in hmsops_control::probe_targets(&self.state) {
@@ -424,8 +440,7 @@ fn a_release_does_not_advance_while_its_gateway_is_silent() {
 fn a_gateway_that_went_back_by_itself_ends_the_release() {
     let mut story = Story::out("1.8.0");
     let at = story.now.wall;
-    let report =
-        GatewayReport::Retreated { service: name(), release: ReleaseId(1), by_itself: true, at };
+    let report = GatewayReport::Retreated { service: name(), release: ReleaseId(1), by_itself: true, at };
     story.event(Event::Gateway { gateway: "public".into(), report }).unwrap();
     assert_eq!(story.release(1).phase, Phase::RolledBack);
     assert!(story.state.denied.is_empty(), "it was not the version's fault");

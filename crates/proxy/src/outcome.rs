@@ -14,9 +14,7 @@ mod tests;
 use hmsops_model::limits::TICK_INTERVAL;
 use hmsops_model::route::Route;
 use hmsops_model::service::Identity;
-use hmsops_model::{
-    ArmTick, BadKind, Latencies, Millis, Now, ReleaseId, ServiceName, Tick, Unit, UnixMillis, Weight,
-};
+use hmsops_model::{ArmTick, BadKind, Latencies, Millis, Now, ReleaseId, ServiceName, Tick, Unit, Weight};
 
 use crate::shield;
 use crate::split::Side;
@@ -142,7 +140,8 @@ impl Fold {
     /// A release that gets its first share is excused for a while; a later share of the same release is not.
     fn excuse(&mut self, now: Now, route: &Route) {
         let canary = route.canary.as_ref().filter(|canary| canary.weight > Weight::NONE);
-        if let Some(canary) = canary.filter(|canary| self.excused.is_none_or(|(of, _)| of != canary.release)) {
+        if let Some(canary) = canary.filter(|canary| self.excused.is_none_or(|(of, _)| of != canary.release))
+        {
             self.excused = Some((canary.release, now.steady + canary.excused_for));
         }
     }

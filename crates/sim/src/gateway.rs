@@ -77,9 +77,10 @@ impl Gateway {
     pub fn set(&mut self, now: Now, route: Route) -> GatewayReport {
         let (service, epoch) = (route.service.clone(), route.epoch);
         let held = self.route.as_ref().map_or(0, |held| held.epoch);
-        let refused = route.canary.as_ref().is_some_and(|canary| {
-            canary.weight > Weight::NONE && self.retreated.contains(&canary.release)
-        });
+        let refused = route
+            .canary
+            .as_ref()
+            .is_some_and(|canary| canary.weight > Weight::NONE && self.retreated.contains(&canary.release));
         if refused {
             return GatewayReport::Refused { service, epoch, why: "it was retreated".into() };
         }

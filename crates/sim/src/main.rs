@@ -30,7 +30,11 @@ fn main_with(args: &[String]) -> Result<bool, String> {
             "--seed" => seed = number()?,
             "--only" => only = Some(number()?),
             "--json" => json = true,
-            _ => return Err(format!("unknown flag `{flag}`; there are --rough N, --rollouts N, --seed S, --only SEED, --json")),
+            _ => {
+                return Err(format!(
+                    "unknown flag `{flag}`; there are --rough N, --rollouts N, --seed S, --only SEED, --json"
+                ));
+            }
         }
     }
     if let Some(seed) = only {

@@ -53,8 +53,10 @@ fn summary(rough: u64, healthy: u64, seed: u64, endings: &[(Kind, Ending)]) -> R
     let all = || endings.iter().map(|(_, ending)| ending);
     let hard = |ending: &&Ending| matches!(ending.fault, Fault::Dead | Fault::Hang) || errors(ending);
     let spans = |keep: &dyn Fn(&Ending) -> bool| {
-        let mut spans: Vec<u64> =
-            all().filter(|ending| ending.calm && keep(ending)).filter_map(|ending| ending.bad_span_ms).collect();
+        let mut spans: Vec<u64> = all()
+            .filter(|ending| ending.calm && keep(ending))
+            .filter_map(|ending| ending.bad_span_ms)
+            .collect();
         spans.sort_unstable();
         spans
     };
@@ -63,7 +65,10 @@ fn summary(rough: u64, healthy: u64, seed: u64, endings: &[(Kind, Ending)]) -> R
     Report {
         rough_rollouts: rough,
         healthy_rollouts: healthy,
-        false_rollbacks: endings.iter().filter(|(kind, e)| *kind == Kind::Healthy && e.false_rollback()).count() as u64,
+        false_rollbacks: endings
+            .iter()
+            .filter(|(kind, e)| *kind == Kind::Healthy && e.false_rollback())
+            .count() as u64,
         broken: all().filter(hard).count() as u64,
         broken_taken_back: all()
             .filter(hard)
@@ -74,7 +79,10 @@ fn summary(rough: u64, healthy: u64, seed: u64, endings: &[(Kind, Ending)]) -> R
         errors_p95_s: quantile(&failing, 0.95),
         seed,
         invariant_violations: all().map(|ending| ending.violations.len() as u64).sum(),
-        failing_seeds: all().filter(|ending| !ending.violations.is_empty()).map(|ending| ending.seed).collect(),
+        failing_seeds: all()
+            .filter(|ending| !ending.violations.is_empty())
+            .map(|ending| ending.seed)
+            .collect(),
         simulated_hours: all().map(|ending| ending.secs).sum::<u64>() as f64 / 3600.0,
     }
 }

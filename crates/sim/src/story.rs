@@ -81,7 +81,8 @@ pub fn run(seed: u64, kind: Kind) -> Ending {
     let horizon = spec.steps.iter().map(|step| step.hold.0).sum::<u64>() + 60_000;
     world.hand_in(&deploy(&mut world.dice.clone(), &spec), None);
     for at in 0..horizon / STEP.0 {
-        let due: Vec<Mishap> = mishaps.extract_if(.., |(when, _)| *when == at).map(|(_, mishap)| mishap).collect();
+        let due: Vec<Mishap> =
+            mishaps.extract_if(.., |(when, _)| *when == at).map(|(_, mishap)| mishap).collect();
         for mishap in due {
             befall(&mut world, &mut mishaps, at, mishap);
         }
@@ -305,7 +306,8 @@ fn settle(world: &mut World) {
 }
 
 fn judge(world: &mut World, fault: Fault, calm: bool) {
-    let found = newest(world).map(|release| (release.phase, release.closed, release.weight_max, release.hold.clone()));
+    let found = newest(world)
+        .map(|release| (release.phase, release.closed, release.weight_max, release.hold.clone()));
     let Some((phase, closed, weight_max, hold)) = found else {
         world.violate(Invariant::StoryEnds, "there is no release".into());
         return;
@@ -350,10 +352,9 @@ impl World {
 
 fn ending(seed: u64, fault: Fault, calm: bool, world: World) -> Ending {
     let phase = newest(&world).map(|release| release.phase);
-    let fingerprint = world
-        .journal
-        .iter()
-        .fold(0xcbf2_9ce4_8422_2325, |hash: u64, byte| (hash ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3));
+    let fingerprint = world.journal.iter().fold(0xcbf2_9ce4_8422_2325, |hash: u64, byte| {
+        (hash ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3)
+    });
     Ending {
         seed,
         fault,

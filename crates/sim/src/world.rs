@@ -368,7 +368,8 @@ impl World {
 
     fn end_processes(&mut self) {
         let now = self.now.steady;
-        let dying = self.processes.values_mut().filter(|p| !p.ended && p.fault == Fault::Dead && p.broken(now));
+        let dying =
+            self.processes.values_mut().filter(|p| !p.ended && p.fault == Fault::Dead && p.broken(now));
         let dead: Vec<InstanceId> = dying
             .map(|process| {
                 process.ended = true;
@@ -401,7 +402,8 @@ impl World {
             let found = found.or(lost.then_some("no answer in 500 ms"));
             if found.is_some() {
                 let took = if found == Some("no answer in 500 ms") { Millis(500) } else { Millis::ZERO };
-                self.probes.insert(target.instance, (self.due(target.instance), Some(now + took + PROBE_RECHECK)));
+                self.probes
+                    .insert(target.instance, (self.due(target.instance), Some(now + took + PROBE_RECHECK)));
             }
             let verdict = found.map_or(ProbeVerdict::Pass { millis: 2 }, |reason| ProbeVerdict::Fail {
                 reason: reason.into(),
@@ -443,17 +445,22 @@ impl World {
         let mut routed = fold.routed();
         routed.weight = self.gateway.weight();
         let key = if routed.unit == hmsops_model::Unit::Client { client } else { self.dice.bits() };
-        let arm = route.canary.as_ref().map_or(Side::Stable, |canary| {
-            side(canary.salt, &key.to_le_bytes(), canary.weight)
-        });
+        let arm = route
+            .canary
+            .as_ref()
+            .map_or(Side::Stable, |canary| side(canary.salt, &key.to_le_bytes(), canary.weight));
         let upstreams = match (arm, &route.canary) {
             (Side::Canary, Some(canary)) => &canary.arm.upstreams,
             _ => &route.stable.upstreams,
         };
-        let id = upstreams.first().and_then(|addr| addr.rsplit(':').next()).and_then(|port| port.parse().ok());
+        let id =
+            upstreams.first().and_then(|addr| addr.rsplit(':').next()).and_then(|port| port.parse().ok());
         let id = InstanceId(id.unwrap_or(0));
         if self.stopped.contains(&id) {
-            self.violate(Invariant::StableUntouched, format!("a request was sent to {id}, which was stopped"));
+            self.violate(
+                Invariant::StableUntouched,
+                format!("a request was sent to {id}, which was stopped"),
+            );
         }
         let now = self.now.steady;
         let idempotent = !self.dice.chance(0.1);
@@ -524,7 +531,8 @@ impl World {
         for entry in entries {
             let data = &entry.data;
             let release = data.get("release").and_then(|id| id.as_str()).and_then(|id| id.parse().ok());
-            let weight = data.get("weight").and_then(serde_json::Value::as_u64).and_then(|bp| u16::try_from(bp).ok());
+            let weight =
+                data.get("weight").and_then(serde_json::Value::as_u64).and_then(|bp| u16::try_from(bp).ok());
             if let ("release.weight", Some(release), Some(weight)) =
                 (entry.kind.as_str(), release, weight.and_then(Weight::from_bp))
             {

@@ -13,7 +13,12 @@ use crate::state::service::{Proven, Service};
 use crate::transition::{Detector, HoldReason, Role, Transition};
 
 impl<'a> View<'a> {
-    pub(super) fn command(self, command: &Command, by: &Who, reason: &str) -> Result<Vec<Transition>, Refusal> {
+    pub(super) fn command(
+        self,
+        command: &Command,
+        by: &Who,
+        reason: &str,
+    ) -> Result<Vec<Transition>, Refusal> {
         match command {
             Command::Promote { release } => {
                 let release = self.watched(*release)?;
@@ -65,7 +70,10 @@ impl<'a> View<'a> {
         if release.phase == Phase::Watching {
             return Ok(release);
         }
-        Err(Refusal::conflict(format!("{id} is {}: only a release under watch can be steered so", release.phase.words())))
+        Err(Refusal::conflict(format!(
+            "{id} is {}: only a release under watch can be steered so",
+            release.phase.words()
+        )))
     }
 
     fn end_by_person(self, release: &Release, by: &Who, reason: &str) -> Vec<Transition> {
@@ -119,9 +127,8 @@ impl<'a> View<'a> {
 
     fn revert_target<'s>(self, service: &'s Service, to: Option<&Version>) -> Result<&'s Proven, Refusal> {
         let name = &service.spec.name;
-        let denied = |proven: &Proven| {
-            self.state.denial(name, &proven.version, proven.digest.as_ref()).is_some()
-        };
+        let denied =
+            |proven: &Proven| self.state.denial(name, &proven.version, proven.digest.as_ref()).is_some();
         let current = service.stable_version();
         match to {
             Some(version) if Some(version) == current => {
@@ -130,8 +137,10 @@ impl<'a> View<'a> {
             Some(version) => {
                 service.proven.iter().find(|proven| proven.version == *version).ok_or_else(|| {
                     let known: Vec<&str> = service.proven.iter().map(|p| p.version.as_str()).collect();
-                    Refusal::not_found(format!("`{name}` {version} was never proven here"))
-                        .hint(format!("proven: {}; anything else goes out by `hmsops deploy`", known.join(", ")))
+                    Refusal::not_found(format!("`{name}` {version} was never proven here")).hint(format!(
+                        "proven: {}; anything else goes out by `hmsops deploy`",
+                        known.join(", ")
+                    ))
                 })
             }
             None => service
@@ -177,24 +186,36 @@ impl<'a> View<'a> {
         let instance = Instance { id, service: name.clone(), version: version.clone(), digest: None };
         Ok(vec![
             Transition::InstanceIntended { instance, role: Role::Stable, by: by.clone() },
-            Transition::InstanceStarted { service: name.clone(), id, pid: None, upstreams: upstreams.to_vec() },
+            Transition::InstanceStarted {
+                service: name.clone(),
+                id,
+                pid: None,
+                upstreams: upstreams.to_vec(),
+            },
             self.stable_set(service, id, "adopted".into(), by),
         ])
     }
 
     fn known_service(self, name: &ServiceName) -> Result<&'a Service, Refusal> {
         self.state.services.get(name).ok_or_else(|| {
-            let known: Vec<&str> = self.state.services.keys().map(|name| name.as_str()).collect();
+            let known: Vec<&str> = self.state.services.keys().map(ServiceName::as_str).collect();
             Refusal::not_found(format!("there is no service `{name}`"))
                 .hint(format!("known: {}", known.join(", ")))
         })
     }
 
     /// An instance becomes stable; the one before stays warm for the usual bake time.
-    pub(super) fn stable_set(self, service: &Service, id: hmsops_model::InstanceId, why: String, by: &Who) -> Transition {
-        let warm_until = service.stable_instance().filter(|old| !old.ended()).map(|_| {
-            self.now.steady + hmsops_model::limits::BAKE_DEFAULT
-        });
+    pub(super) fn stable_set(
+        self,
+        service: &Service,
+        id: hmsops_model::InstanceId,
+        why: String,
+        by: &Who,
+    ) -> Transition {
+        let warm_until = service
+            .stable_instance()
+            .filter(|old| !old.ended())
+            .map(|_| self.now.steady + hmsops_model::limits::BAKE_DEFAULT);
         let name = &service.spec.name;
         Transition::StableSet {
             service: name.clone(),

@@ -3,7 +3,7 @@
 use hmsops_model::instance::Instance;
 use hmsops_model::release::ReleaseSpec;
 use hmsops_model::service::Driver;
-use hmsops_model::{Digest, Millis, ReleaseId};
+use hmsops_model::{Digest, Millis, ReleaseId, ServiceName, Version};
 
 use super::View;
 use crate::event::{Refusal, Who};
@@ -46,10 +46,15 @@ impl<'a> View<'a> {
         Ok(transitions)
     }
 
-    fn deployable(self, spec: &ReleaseSpec, digest: Option<&Digest>, first: bool) -> Result<&'a Service, Refusal> {
+    fn deployable(
+        self,
+        spec: &ReleaseSpec,
+        digest: Option<&Digest>,
+        first: bool,
+    ) -> Result<&'a Service, Refusal> {
         let (name, tag) = (&spec.service, &spec.image.tag);
         let Some(service) = self.state.services.get(name).filter(|service| !service.retired) else {
-            let known: Vec<&str> = self.state.services.keys().map(|name| name.as_str()).collect();
+            let known: Vec<&str> = self.state.services.keys().map(ServiceName::as_str).collect();
             let known = if known.is_empty() { "none is declared yet".into() } else { known.join(", ") };
             return Err(Refusal::not_found(format!("there is no service `{name}`"))
                 .hint(format!("declare it in dev/cd/services.yaml; known: {known}")));
@@ -57,7 +62,7 @@ impl<'a> View<'a> {
         if let Driver::External { upstreams } = &service.spec.driver
             && !upstreams.contains_key(tag)
         {
-            let known: Vec<&str> = upstreams.keys().map(|version| version.as_str()).collect();
+            let known: Vec<&str> = upstreams.keys().map(Version::as_str).collect();
             return Err(Refusal::not_found(format!("`{name}` has no upstreams for version `{tag}`"))
                 .hint(format!("add them to services.yaml; there are {}", known.join(", "))));
         }
@@ -68,31 +73,21 @@ impl<'a> View<'a> {
         match service.stable_instance() {
             None if !first => Err(Refusal::conflict(format!("no version of `{name}` runs yet"))
                 .hint("`--first` starts it without a canary, `stable:` in services.yaml names it, `hmsops service adopt` takes over a running one")),
-            Some(stable) if stable.instance.version == *tag && self.same_content(stable.instance.digest.as_ref(), digest) => {
+            Some(stable) if stable.instance.version == *tag && same_content(stable.instance.digest.as_ref(), digest) => {
                 Err(Refusal::conflict(format!("`{name}` {tag} is what runs already")))
             }
             _ => Ok(service),
         }
     }
 
-    /// Whether two digests name the same content, as far as is known.
-    fn same_content(self, one: Option<&Digest>, other: Option<&Digest>) -> bool {
-        match (one, other) {
-            (Some(one), Some(other)) => one == other,
-            _ => true,
-        }
-    }
-
-    /// What an earlier release said of the service's `digest`; for messages.
+    /// The word for where a release stands; a refusal when there is none of that number.
     pub(crate) fn release_known(self, release: ReleaseId) -> Result<&'static str, Refusal> {
-        match self.state.releases.get(&release) {
-            Some(known) => Ok(known.phase.words()),
-            None => {
-                let newest = self.state.releases.keys().next_back();
-                let hint = newest.map_or_else(|| "no release yet".into(), |id| format!("the newest is {id}"));
-                Err(Refusal::not_found(format!("there is no release {release}")).hint(hint))
-            }
+        if let Some(known) = self.state.releases.get(&release) {
+            return Ok(known.phase.words());
         }
+        let newest = self.state.releases.keys().next_back();
+        let hint = newest.map_or_else(|| "no release yet".into(), |id| format!("the newest is {id}"));
+        Err(Refusal::not_found(format!("there is no release {release}")).hint(hint))
     }
 }
 
@@ -105,6 +100,14 @@ pub(super) fn intend(service: &Service, instance: Instance, role: Role, by: &Who
         transitions.push(Transition::InstanceStarted { service: name, id, pid: None, upstreams });
     }
     transitions
+}
+
+/// Whether two digests name the same content, as far as is known.
+fn same_content(one: Option<&Digest>, other: Option<&Digest>) -> bool {
+    match (one, other) {
+        (Some(one), Some(other)) => one == other,
+        _ => true,
+    }
 }
 
 /// The back-off before stable is started again: 0, 1, 2, 4 … at most 30 s.

@@ -16,12 +16,18 @@ impl View<'_> {
     }
 }
 
-fn news(known: &InstanceState, service: ServiceName, id: InstanceId, report: &InstanceReport) -> Option<Transition> {
+fn news(
+    known: &InstanceState,
+    service: ServiceName,
+    id: InstanceId,
+    report: &InstanceReport,
+) -> Option<Transition> {
     let stopping = known.phase == InstancePhase::Stopping;
     match report {
         _ if known.ended() => None,
         InstanceReport::Started { pid, upstreams } => {
-            let same = known.phase == InstancePhase::Running && known.pid == *pid && known.upstreams == *upstreams;
+            let same =
+                known.phase == InstancePhase::Running && known.pid == *pid && known.upstreams == *upstreams;
             let (pid, upstreams) = (*pid, upstreams.clone());
             (!same && !stopping).then_some(Transition::InstanceStarted { service, id, pid, upstreams })
         }

@@ -48,7 +48,7 @@ pub(crate) struct View<'a> {
     pub(crate) now: Now,
 }
 
-impl<'a> View<'a> {
+impl View<'_> {
     /// What has become due, over all services.
     fn review(self) -> Vec<Transition> {
         // One service's round at a time: each decision sees the state that the one before it made.
@@ -63,7 +63,8 @@ impl<'a> View<'a> {
                 let Some(known) = self.state.releases.get(release) else { return Vec::new() };
                 let mut transitions = Vec::new();
                 if known.phase == Phase::Watching && *by_itself {
-                    let detail = "the gateway had lost its tower and went back to stable by itself".to_owned();
+                    let detail =
+                        "the gateway had lost its tower and went back to stable by itself".to_owned();
                     let epoch = self.next_epoch(service);
                     transitions.push(take_back(self, known, Detector::Gateway, detail, epoch, &Who::tower()));
                 } else if known.phase.is_active() {

@@ -23,17 +23,20 @@ impl View<'_> {
         for spec in specs {
             let known = self.state.services.get(&spec.name);
             if known.is_none_or(|known| known.spec != *spec || known.retired || known.declared_by != *by) {
-                transitions.push(Transition::ServiceDeclared { spec: Box::new(spec.clone()), by: by.clone() });
+                transitions
+                    .push(Transition::ServiceDeclared { spec: Box::new(spec.clone()), by: by.clone() });
                 transitions.extend(known.into_iter().flat_map(|known| self.moved(known, spec, by)));
             }
         }
         let gone = self.state.services.values().filter(|known| {
-            whole && !known.retired && known.declared_by == *by && !specs.iter().any(|spec| spec.name == known.spec.name)
+            whole
+                && !known.retired
+                && known.declared_by == *by
+                && !specs.iter().any(|spec| spec.name == known.spec.name)
         });
-        transitions.extend(gone.map(|known| Transition::ServiceRetired {
-            service: known.spec.name.clone(),
-            by: by.clone(),
-        }));
+        transitions.extend(
+            gone.map(|known| Transition::ServiceRetired { service: known.spec.name.clone(), by: by.clone() }),
+        );
         transitions
     }
 
@@ -83,12 +86,16 @@ impl View<'_> {
     fn health_change(self, service: &Service, known: &InstanceState) -> Option<Transition> {
         let health = self.evidence.instances.get(&known.instance.id)?;
         let (id, name) = (known.instance.id, service.spec.name.clone());
-        let changed = |healthy, reason| Some(Transition::HealthChanged { service: name, id, healthy, reason });
+        let changed =
+            |healthy, reason| Some(Transition::HealthChanged { service: name, id, healthy, reason });
         match known.healthy? {
             true => {
                 let since = known.healthy_since.map_or(Millis::ZERO, |at: Now| at.steady);
                 let (path, fails, reason) = health.threshold_reached(self.now, &service.checks, since)?;
-                changed(false, format!("{} failed {fails} probes: {reason}", crate::sentence::check_name(&path)))
+                changed(
+                    false,
+                    format!("{} failed {fails} probes: {reason}", crate::sentence::check_name(&path)),
+                )
             }
             false if health.recovered(&service.checks) => changed(true, "probes pass again".into()),
             false => None,
@@ -96,7 +103,8 @@ impl View<'_> {
     }
 
     fn review_incident(self, service: &Service) -> Vec<Transition> {
-        let down = service.stable_instance().is_some_and(|stable| stable.ended() || stable.healthy == Some(false));
+        let down =
+            service.stable_instance().is_some_and(|stable| stable.ended() || stable.healthy == Some(false));
         match service.incident {
             None if down => {
                 let since = service.stable_instance().and_then(|stable| stable.healthy_since);
@@ -109,7 +117,12 @@ impl View<'_> {
     }
 
     /// The transition that opens an incident.
-    pub(super) fn incident(self, service: &Service, release: Option<ReleaseId>, since: UnixMillis) -> Transition {
+    pub(super) fn incident(
+        self,
+        service: &Service,
+        release: Option<ReleaseId>,
+        since: UnixMillis,
+    ) -> Transition {
         Transition::IncidentOpened {
             incident: IncidentId(self.state.last_incident + 1),
             service: service.spec.name.clone(),
@@ -122,12 +135,14 @@ impl View<'_> {
     /// Whether users see no failure any more.
     fn quiet(self, service: &Service, incident: IncidentId) -> bool {
         let cause = self.state.incidents.get(&incident).and_then(|incident| incident.release);
-        let back = cause.and_then(|id| self.state.releases.get(&id)).is_none_or(|release| {
-            release.rolled_back_at.is_some()
-        });
-        let seen = self.evidence.services.get(&service.spec.name).is_some_and(|traffic| {
-            traffic.last(self.now, QUIET).any(|second| second.canary.seen > 0)
-        });
+        let back = cause
+            .and_then(|id| self.state.releases.get(&id))
+            .is_none_or(|release| release.rolled_back_at.is_some());
+        let seen = self
+            .evidence
+            .services
+            .get(&service.spec.name)
+            .is_some_and(|traffic| traffic.last(self.now, QUIET).any(|second| second.canary.seen > 0));
         back && !seen
     }
 

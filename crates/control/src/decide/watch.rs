@@ -4,9 +4,9 @@ use hmsops_model::limits::DRAIN_TIMEOUT;
 use hmsops_model::{Millis, Weight};
 
 use super::View;
-use crate::evidence::Watch;
 use crate::event::Who;
-use crate::release::{rules_out_bp, tally, take_back};
+use crate::evidence::Watch;
+use crate::release::{rules_out_bp, take_back, tally};
 use crate::state::release::{Phase, Release};
 use crate::state::service::{InstancePhase, InstanceState, Service};
 use crate::transition::{Detector, HoldReason, Transition};
@@ -50,8 +50,10 @@ impl View<'_> {
             return Vec::new();
         }
         let last = self.evidence.instances.get(&release.instance).and_then(|health| health.last.as_ref());
-        let last = last.map_or_else(|| "it was never reached".into(), |(verdict, _)| crate::sentence::probe(verdict));
-        let detail = format!("{version} did not become healthy within {}: {last}", release.spec.start_timeout);
+        let last = last
+            .map_or_else(|| "it was never reached".into(), |(verdict, _)| crate::sentence::probe(verdict));
+        let detail =
+            format!("{version} did not become healthy within {}: {last}", release.spec.start_timeout);
         self.condemn(service, release, Detector::Start, detail)
     }
 
@@ -105,7 +107,8 @@ impl View<'_> {
         {
             return self.condemn(service, release, detector, String::new());
         }
-        let in_force = service.spec.route.is_none() || self.held_epoch(&service.spec.name) == Some(service.epoch);
+        let in_force =
+            service.spec.route.is_none() || self.held_epoch(&service.spec.name) == Some(service.epoch);
         if release.step_since.is_none() && in_force {
             return vec![Transition::WeightApplied {
                 release: release.id,
@@ -115,7 +118,9 @@ impl View<'_> {
             }];
         }
         match &release.hold {
-            None => self.halt(service, release).map_or_else(|| self.advance(service, release), |held| vec![held]),
+            None => {
+                self.halt(service, release).map_or_else(|| self.advance(service, release), |held| vec![held])
+            }
             Some((HoldReason::BothFail { .. }, _)) => self.recovered(service, release),
             Some(_) => Vec::new(),
         }
@@ -139,7 +144,8 @@ impl View<'_> {
 
     /// A hold because both failed ends by itself when both pass again: it was never about the canary.
     fn recovered(self, service: &Service, release: &Release) -> Vec<Transition> {
-        let well = |id| self.evidence.instances.get(&id).is_some_and(|health| health.recovered(&service.checks));
+        let well =
+            |id| self.evidence.instances.get(&id).is_some_and(|health| health.recovered(&service.checks));
         if !well(release.instance) || !service.stable.is_some_and(well) {
             return Vec::new();
         }
@@ -154,7 +160,8 @@ impl View<'_> {
     /// The next step, when its time has come and nothing is unknown: advancing fails closed.
     fn advance(self, service: &Service, release: &Release) -> Vec<Transition> {
         let Some(step) = release.spec.steps.get(release.step) else { return Vec::new() };
-        let elapsed = release.step_since.is_some_and(|since| self.now.steady.since(since.steady) >= step.hold);
+        let elapsed =
+            release.step_since.is_some_and(|since| self.now.steady.since(since.steady) >= step.hold);
         let heard = |gateway: &str| self.evidence.gateway_live(self.now, gateway);
         let known = service.spec.route.as_ref().is_none_or(|route| heard(&route.gateway));
         let passes = |id| self.passes(service, id, 1);
@@ -183,7 +190,13 @@ impl View<'_> {
         Vec::new()
     }
 
-    fn condemn(self, service: &Service, release: &Release, detector: Detector, detail: String) -> Vec<Transition> {
+    fn condemn(
+        self,
+        service: &Service,
+        release: &Release,
+        detector: Detector,
+        detail: String,
+    ) -> Vec<Transition> {
         let name = &service.spec.name;
         let taken = take_back(self, release, detector, detail, self.next_epoch(name), &Who::tower());
         let mut transitions = vec![taken];
@@ -221,7 +234,8 @@ impl View<'_> {
         if release.rolled_back_at.is_none() {
             let done = gateway.is_none() || self.held_epoch(&name) == Some(service.epoch);
             let at = self.now.wall;
-            let completed = Transition::RollbackCompleted { release: id, service: name, at, by_gateway: false };
+            let completed =
+                Transition::RollbackCompleted { release: id, service: name, at, by_gateway: false };
             return if done { vec![completed] } else { Vec::new() };
         }
         let since = release.ended_at.map_or(Millis::ZERO, |at| self.now.steady.since(at.steady));

@@ -229,19 +229,22 @@ impl Evidence {
     fn observe_probe(&mut self, state: &State, now: Now, probe: &ProbeResult) -> bool {
         let failed = self.instances.entry(probe.instance).or_default().observe(now, probe);
         let Some(release) = state.active_release(&probe.service) else { return false };
-        if let (Some(failed), true) = (failed, probe.instance == release.instance) {
+        if probe.instance != release.instance {
+            return true;
+        }
+        // Looks at a version that no user sees yet are no evidence, also not when the side log is folded again.
+        let watched = matches!(release.phase, Phase::Watching | Phase::Baking);
+        if let (Some(failed), true) = (failed, watched) {
             self.observe_canary(state, now, release, failed);
         }
-        true
+        watched
     }
 
     fn observe_canary(&mut self, state: &State, now: Now, release: &Release, failed: bool) {
-        if !matches!(release.phase, Phase::Watching | Phase::Baking) {
-            return;
-        }
         let Some(service) = state.services.get(&release.spec.service) else { return };
         // While the release bakes, the version it is compared with is the warm one.
-        let other = if release.phase == Phase::Baking { service.warm.map(|warm| warm.id) } else { service.stable };
+        let other =
+            if release.phase == Phase::Baking { service.warm.map(|warm| warm.id) } else { service.stable };
         let stable = other.and_then(|id| self.instances.get(&id));
         let common = stable.is_some_and(|health| health.failing(now, COMMON_MODE));
         let (looks, fails) = stable.map_or((0, 0), Health::looks);

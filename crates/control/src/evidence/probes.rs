@@ -29,7 +29,11 @@ impl ProbeEvidence {
     pub fn observe(&mut self, secs: u64, failed: bool, loss: f64) {
         self.0.observe(secs, |j| match ALTERNATIVES.get(j) {
             Some((fails, _)) if *fails > loss => {
-                if failed { (fails / loss).ln() } else { ((1.0 - fails) / (1.0 - loss)).ln() }
+                if failed {
+                    (fails / loss).ln()
+                } else {
+                    ((1.0 - fails) / (1.0 - loss)).ln()
+                }
             }
             // An alternative that is no worse than the null cannot be held against the canary.
             _ => 0.0,

@@ -66,7 +66,12 @@ impl State {
     }
 
     /// The denial that forbids a version, if one does.
-    pub fn denial(&self, service: &ServiceName, version: &Version, digest: Option<&Digest>) -> Option<ReleaseId> {
+    pub fn denial(
+        &self,
+        service: &ServiceName,
+        version: &Version,
+        digest: Option<&Digest>,
+    ) -> Option<ReleaseId> {
         self.denied
             .iter()
             .find(|(_, denial)| {
@@ -149,12 +154,13 @@ impl State {
         service.spec = spec.clone();
         service.retired = false;
         if !spec.health.is_empty() {
-            service.checks = spec.health.clone();
+            service.checks.clone_from(&spec.health);
         }
     }
 
     fn request(&mut self, now: Now, transition: &Transition) {
-        let Transition::ReleaseRequested { release: id, spec, digest, instance, salt, by } = transition else {
+        let Transition::ReleaseRequested { release: id, spec, digest, instance, salt, by } = transition
+        else {
             return;
         };
         self.last_release = self.last_release.max(id.0);
@@ -220,7 +226,9 @@ impl State {
                 release.phase = match verdict.detector {
                     Detector::Person => Phase::Aborted,
                     Detector::Superseded => Phase::Superseded,
-                    _ if release.traffic_since.is_none() && release.weight_max == Weight::NONE => Phase::Failed,
+                    _ if release.traffic_since.is_none() && release.weight_max == Weight::NONE => {
+                        Phase::Failed
+                    }
                     _ => Phase::RolledBack,
                 };
                 release.weight = Weight::NONE;

@@ -1,5 +1,5 @@
 use hmsops_model::route::{Arm, CanaryArm};
-use hmsops_model::{BadKind, Version};
+use hmsops_model::{BadKind, UnixMillis, Version};
 use proptest::prelude::*;
 
 use super::*;

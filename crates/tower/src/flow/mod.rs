@@ -1,12 +1,12 @@
 //! The hops, in the order data takes.
 
-mod observe; // 1 event        → evidence, side log
-mod decide; //  2 evidence     → transitions
-mod record; //  3 transitions  → ledger lines
-mod retreat; // 4 a retreat    → spill, effect, and its line when there can be one
 mod act; //     5 transitions  → effects
+mod decide; //  2 evidence     → transitions
+mod observe; // 1 event        → evidence, side log
+mod publish;
+mod record; //  3 transitions  → ledger lines
 mod recover; // 6 ledger, spill, side log → state
-mod publish; // 7 state        → what pages and doors read
+mod retreat; // 4 a retreat    → spill, effect, and its line when there can be one // 7 state        → what pages and doors read
 
 use std::collections::VecDeque;
 

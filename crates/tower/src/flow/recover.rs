@@ -52,7 +52,8 @@ impl Tower {
         };
         tower.replay(recovered)?;
         tower.replay_spill();
-        let open: Vec<ReleaseId> = tower.state.releases.values().filter(|r| !r.closed).map(|r| r.id).collect();
+        let open: Vec<ReleaseId> =
+            tower.state.releases.values().filter(|r| !r.closed).map(|r| r.id).collect();
         for release in open {
             tower.refold(release);
         }

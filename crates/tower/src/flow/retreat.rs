@@ -4,8 +4,8 @@
 use hmsops_control::Transition;
 use hmsops_model::Now;
 
-use super::record::Line;
 use super::Tower;
+use super::record::Line;
 use crate::port::Hands;
 
 impl Tower {
