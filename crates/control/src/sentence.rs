@@ -43,6 +43,14 @@ pub fn bad_span(release: &Release) -> Option<Millis> {
     release.tally.last_bad_at.map(|last| last.since(first))
 }
 
+/// From the canary's first bad answer (before the shield) until no gateway sent it anything any more; `None` when
+/// it gave none before that.
+pub fn taken_back_after(release: &Release) -> Option<Millis> {
+    let off = release.rolled_back_at.or(release.verdict.as_ref().map(|verdict| verdict.at.wall))?;
+    let first = release.tally.first_bad_at.filter(|first| *first <= off)?;
+    Some(off.since(first))
+}
+
 /// The page's first sentence: `1.8.0 was taken back 1.9 s after its first bad answer.`
 pub fn headline(release: &Release) -> String {
     let version = &release.spec.image.tag;
@@ -69,7 +77,7 @@ pub fn headline(release: &Release) -> String {
         Phase::Done => format!("{version} is out and proven."),
         Phase::Failed => format!("{version} never came up; no user saw it."),
         Phase::Superseded => format!("{version} made way for a newer release."),
-        Phase::RolledBack | Phase::Aborted => match bad_span(release) {
+        Phase::RolledBack | Phase::Aborted => match taken_back_after(release) {
             Some(span) => format!("{version} was taken back {span} after its first bad answer."),
             None => format!("{version} was taken back before it gave a bad answer."),
         },

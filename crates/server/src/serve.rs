@@ -24,8 +24,8 @@ const SPILL_BYTES: usize = 1 << 20;
 /// Messages that may wait for a gateway; a reconciliation sends what found no place.
 const ORDERS_MAX: usize = 1024;
 
-/// Requests under way get so long when the tower is told to stop.
-const DRAIN: Duration = Duration::from_secs(10);
+/// Requests under way get so long when the tower is told to stop, which leaves it two of its ten seconds to end.
+const DRAIN: Duration = Duration::from_secs(8);
 
 /// What `hmsops serve` was told.
 #[derive(Debug, Clone)]
@@ -106,7 +106,7 @@ pub async fn run(options: ServeOptions) -> Result<(), ServeError> {
         title: config.status_title.clone(),
     };
     let router = door::router(context);
-    serve_http(listener, router, reload).await?;
+    serve_http(listener, router, reload, &engine).await?;
     engine.stop().await;
     tracing::info!("tower: stopped; gateways and services go on");
     Ok(())
@@ -253,6 +253,7 @@ async fn serve_http(
     listener: tokio::net::TcpListener,
     router: axum::Router,
     reload: mpsc::Sender<()>,
+    engine: &Engine,
 ) -> Result<(), ServeError> {
     use tokio::signal::unix::{SignalKind, signal};
     let on = |kind| signal(kind).map_err(|error| ServeError::Machine("wait for signals", error));
@@ -277,6 +278,7 @@ async fn serve_http(
             }
         }
     }
+    engine.leave();
     stop.send_replace(true);
     if tokio::time::timeout(DRAIN, &mut server).await.is_err() {
         server.abort();

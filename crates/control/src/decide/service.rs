@@ -151,7 +151,8 @@ impl View<'_> {
         let release = known.release.and_then(|id| self.state.releases.get(&id));
         let watch = known.release.and_then(|id| self.evidence.releases.get(&id));
         let last_bad = watch.and_then(|watch| watch.tally.last_bad_at);
-        let until = last_bad.or_else(|| release?.rolled_back_at).unwrap_or(self.now.wall);
+        let off = release.and_then(|release| release.rolled_back_at);
+        let until = last_bad.max(off).unwrap_or(self.now.wall);
         let text = match release {
             Some(release) if release.verdict.as_ref().is_some_and(|verdict| !verdict.by_person()) => {
                 "Resolved. A new version was taken back by itself."

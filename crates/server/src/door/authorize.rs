@@ -75,7 +75,7 @@ pub(crate) fn identify(
         }
         return Ok(who("local", "no-auth"));
     }
-    Err(Failure::unauthenticated("this needs a token")
+    Err(Failure::unauthenticated(super::problem::NOTHING_BROUGHT)
         .hint("programs send `Authorization: Bearer TOKEN`; browsers log in by a one-time link"))
 }
 

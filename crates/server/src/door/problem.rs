@@ -12,6 +12,9 @@ use http::{HeaderValue, StatusCode};
 
 use crate::engine::Stopping;
 
+/// What is said to whoever brings neither a token nor a session.
+pub(crate) const NOTHING_BROUGHT: &str = "this needs a token";
+
 /// Why a request is not carried out. Nothing has changed.
 #[derive(Debug, Clone)]
 pub struct Failure {
@@ -136,7 +139,9 @@ impl Failure {
     pub(crate) fn html(&self) -> Response {
         const HTML: &str = "text/html; charset=utf-8";
         if self.status == StatusCode::UNAUTHORIZED {
-            return self.answer(HTML, crate::page::login(Some(&self.detail)));
+            // Who simply came is told how to log in; who brought something wrong is told what.
+            let wrong = Some(self.detail.as_str()).filter(|detail| *detail != NOTHING_BROUGHT);
+            return self.answer(HTML, crate::page::login(wrong));
         }
         let mut body = format!(
             "<!doctype html>\n<html lang=\"en\"><meta charset=\"utf-8\"><title>{title}</title>\n<h1>{title}</h1>\n<p>{}</p>\n",

@@ -88,7 +88,8 @@ struct Stream {
 impl Stream {
     /// Ends when the reader is gone or the tower stops.
     async fn run(&mut self) {
-        let mut changes = self.doors.context.engine.changes();
+        let engine = self.doors.context.engine.clone();
+        let mut changes = engine.changes();
         let snapshot = changes.borrow_and_update().clone();
         // Who saw this very state is told only of what comes after it.
         let tell = self.seen != Some(snapshot.generation);
@@ -97,7 +98,11 @@ impl Stream {
             return;
         }
         loop {
-            match tokio::time::timeout(HEARTBEAT, changes.changed()).await {
+            let changed = tokio::select! {
+                changed = tokio::time::timeout(HEARTBEAT, changes.changed()) => changed,
+                () = engine.leaves() => return,
+            };
+            match changed {
                 Err(_) => {
                     if self.sender.send_data(Bytes::from_static(b": here\n\n")).await.is_err() {
                         return;

@@ -15,6 +15,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 pub struct Engine {
     work: mpsc::Sender<Work>,
     snapshot: watch::Receiver<Arc<Snapshot>>,
+    leaving: Arc<watch::Sender<bool>>,
 }
 
 /// What the tower's thread is given.
@@ -51,6 +52,17 @@ impl Engine {
     /// Hands an event in without waiting for what becomes of it.
     pub async fn tell(&self, event: Event) -> Result<(), Stopping> {
         self.work.send(Work::Event(Box::new(event), None)).await.map_err(|_| Stopping)
+    }
+
+    /// Says that the tower is about to stop, so that answers without an end come to theirs.
+    pub fn leave(&self) {
+        self.leaving.send_replace(true);
+    }
+
+    /// Waits until the tower is about to stop.
+    pub async fn leaves(&self) {
+        let mut leaving = self.leaving.subscribe();
+        let _left = leaving.wait_for(|leaving| *leaving).await;
     }
 
     /// Ends the tower's thread after a last snapshot of state.

@@ -35,7 +35,7 @@ pub fn start(
         let mut turn = Turn { tower, clock, hands: Box::new(hands), publish, acks };
         runtime.block_on(turn.run(waiting));
     })?;
-    Ok(Engine { work, snapshot })
+    Ok(Engine { work, snapshot, leaving: Arc::new(watch::channel(false).0) })
 }
 
 struct Turn {

@@ -66,9 +66,7 @@ pub async fn run(
                 }
             }
             Err(_) => {
-                if let Some(why) = revive(&site, &mut child)
-                    && !told
-                {
+                if let Some(why) = revive(&site, &mut child, told) {
                     tracing::error!("gateway {}: {why}", site.name);
                     told = true;
                 }
@@ -78,19 +76,20 @@ pub async fn run(
     }
 }
 
-/// Starts the gateway's process unless one is on its way up. Returns what a person should know.
-fn revive(site: &GatewaySite, child: &mut Option<(Child, tokio::time::Instant)>) -> Option<String> {
+/// Starts the gateway's process unless one is on its way up. Returns what a person should know and was not `told`.
+fn revive(
+    site: &GatewaySite,
+    child: &mut Option<(Child, tokio::time::Instant)>,
+    told: bool,
+) -> Option<String> {
     if let Some((running, since)) = child {
         match running.try_wait() {
             Ok(Some(status)) => {
-                let log = site.dir.join(format!("gateway-{}.log", site.name));
-                let why = (since.elapsed() < START_PATIENCE)
-                    .then(|| format!("it ended at once ({status}); see {}", log.display()));
-                let again = since.elapsed() >= Duration::from_secs(1) || why.is_none();
-                if again {
+                let is_early = since.elapsed() < START_PATIENCE;
+                if since.elapsed() >= Duration::from_secs(1) {
                     *child = None;
                 }
-                return why;
+                return (is_early && !told).then(|| why_ended(site, status));
             }
             Ok(None) if since.elapsed() < START_PATIENCE => return None,
             _ => {}
@@ -101,7 +100,21 @@ fn revive(site: &GatewaySite, child: &mut Option<(Child, tokio::time::Instant)>)
             *child = Some((started, tokio::time::Instant::now()));
             None
         }
-        Err(error) => Some(format!("cannot start it: {error}")),
+        Err(error) => (!told).then(|| format!("cannot start it: {error}")),
+    }
+}
+
+/// What a person should know of a gateway that ended right after its start.
+fn why_ended(site: &GatewaySite, status: std::process::ExitStatus) -> String {
+    match hmsops_act::port::holder(site.listen.port()) {
+        Some(holder) => format!(
+            "{} is taken by {holder}; end it, or give the gateway another `listen:` in the tower's settings",
+            site.listen
+        ),
+        None => {
+            let log = site.dir.join(format!("gateway-{}.log", site.name));
+            format!("it ended at once ({status}); see {}", log.display())
+        }
     }
 }
 
