@@ -13,8 +13,10 @@ usage: cargo xtask sim [OPTION…]
 
 Builds the simulator and hands it all options; it explains them itself.
 
-  --rollouts N   healthy rollouts to simulate
-  --seed S       same seed, same run
+  --rollouts N   healthy rollouts to simulate, on which false alarms are counted (200)
+  --rough N      rollouts with faults of theirs and ours, on which invariants are checked (200)
+  --seed S       the first seed; same seed, same run (1)
+  --only SEED    one seed, told in full, twice
   --json         ends with one line of JSON
 
 example: cargo xtask sim --rollouts 2000 --seed 7 --json

@@ -50,13 +50,16 @@ const STAGES: &[Stage] = &[
     Stage { name: "clippy", run: clippy },
     Stage { name: "tests", run: tests },
     Stage { name: "docs", run: docs },
-    Stage { name: "sim", run: || done(sim::simulate(&words("--rollouts 50 --seed 1"))) },
+    Stage { name: "sim", run: || done(sim::simulate(&words("--rough 500 --rollouts 500 --seed 1"))) },
     Stage { name: "lab", run: || done(lab::check(&words("--check"))) },
     Stage { name: "kills", run: || done(lab::check(&words("--check --kills 20"))) },
 ];
 
 const LONG_STAGES: &[Stage] = &[
-    Stage { name: "sim-long", run: || done(sim::simulate(&words("--rollouts 2000"))) },
+    Stage {
+        name: "sim-long",
+        run: || done(sim::simulate(&words("--rough 2000 --rollouts 2000 --seed 100000"))),
+    },
     Stage { name: "lab-long", run: lab_long },
 ];
 

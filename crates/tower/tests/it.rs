@@ -14,7 +14,8 @@ use hmsops_model::probe::{ProbeResult, ProbeVerdict};
 use hmsops_model::release::{HealthCheck, Image, ReleaseSpec, Step};
 use hmsops_model::service::{BadRule, Driver, Identity, RouteSpec, ServiceSpec};
 use hmsops_model::{
-    ArmTick, BadKind, InstanceId, Millis, Now, ReleaseId, ServiceName, Tick, Unit, UnixMillis, Version, Weight,
+    ArmTick, BadKind, InstanceId, Millis, Now, ReleaseId, ServiceName, Tick, Unit, UnixMillis, Version,
+    Weight,
 };
 use hmsops_tower::{Hands, Spill, Tower};
 
@@ -141,7 +142,8 @@ impl World {
     }
 
     fn start(&mut self) {
-        let disk: Arc<dyn Disk> = Arc::new(FaultyDisk::new(Arc::new(self.memory.clone()), self.faults.clone()));
+        let disk: Arc<dyn Disk> =
+            Arc::new(FaultyDisk::new(Arc::new(self.memory.clone()), self.faults.clone()));
         let (ledger, recovered) = FileLedger::open(disk.clone(), "ledger", "test").unwrap();
         self.reader = Some(ledger.reader());
         let spill = hmsops_disk::Spill::open(&disk, "spill", 1 << 16).unwrap();
@@ -258,14 +260,22 @@ impl World {
         let bad = self.bad_tick(5);
         self.event(&bad);
         assert_eq!(self.phase(), Phase::RolledBack);
-        assert_eq!(self.orders.iter().position(|o| matches!(o, Effect::Retreat { .. })), Some(0), "first of all");
+        assert_eq!(
+            self.orders.iter().position(|o| matches!(o, Effect::Retreat { .. })),
+            Some(0),
+            "first of all"
+        );
         assert!(self.entries("release.taken-back").is_empty(), "the ledger took nothing");
         let spec = Box::new(ReleaseSpec {
             image: Image { name: "csac-portal".into(), tag: Version::new("1.8.1").unwrap() },
             ..release()
         });
-        let handled = self.event(&Event::Deploy { spec, digest: None, salt: 8, first: false, by: Who::tower() });
-        assert!(handled.ledger_failed.is_some() && handled.transitions.is_empty(), "nothing advances: {handled:?}");
+        let handled =
+            self.event(&Event::Deploy { spec, digest: None, salt: 8, first: false, by: Who::tower() });
+        assert!(
+            handled.ledger_failed.is_some() && handled.transitions.is_empty(),
+            "nothing advances: {handled:?}"
+        );
         self.pass(Millis::from_secs(5));
         assert!(self.entries("release.taken-back").is_empty());
         self.faults.heal();

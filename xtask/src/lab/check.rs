@@ -118,10 +118,11 @@ fn push_and_wait(
     let mut release = cli.release(&id)?;
     // The last numbers are final when no request waits for the canary any more.
     let closed = stop.wait_for(CLOSE_TIMEOUT, || {
-        release.is_closed || cli.release(&id).is_ok_and(|newer| {
-            release = newer;
-            release.is_closed
-        })
+        release.is_closed
+            || cli.release(&id).is_ok_and(|newer| {
+                release = newer;
+                release.is_closed
+            })
     });
     if !matches!(closed, Waited::Held) {
         return Err(lab.failure(format!("{id} was not closed within {} s", CLOSE_TIMEOUT.as_secs())));

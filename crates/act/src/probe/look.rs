@@ -50,11 +50,7 @@ pub async fn probe(addr: &str, path: &str, timeout: Duration) -> ProbeVerdict {
         Ok(Ok(Some(response))) => {
             let status = response.status();
             let _ = tokio::time::timeout(BODY_WAIT, some_of_body(response)).await;
-            if status.is_success() {
-                pass(taken)
-            } else {
-                fail(answered_text(status))
-            }
+            if status.is_success() { pass(taken) } else { fail(answered_text(status)) }
         }
     }
 }
