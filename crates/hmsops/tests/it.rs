@@ -2,6 +2,25 @@
 
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on says where")]
 
+#[path = "it/bad_input.rs"]
+mod bad_input;
+#[path = "it/external.rs"]
+mod external;
+#[path = "it/http.rs"]
+mod http;
+#[path = "it/kills.rs"]
+mod kills;
+#[path = "it/kit.rs"]
+mod kit;
+#[path = "it/load.rs"]
+mod load;
+#[path = "it/nginx.rs"]
+mod nginx;
+#[path = "it/steps.rs"]
+mod steps;
+#[path = "it/taken_back.rs"]
+mod taken_back;
+
 use std::io::{BufRead as _, BufReader};
 use std::path::Path;
 use std::process::{Child, Command, Output, Stdio};

@@ -109,7 +109,9 @@ fn parse(file: &Path, text: &Result<String, String>) -> Option<Vec<ServiceSpec>>
         tracing::error!("repo: {name} has mistakes; nothing was changed");
     }
     let mut specs = checked.value?;
-    specs.iter_mut().for_each(|spec| anchor(spec, file));
+    for spec in &mut specs {
+        anchor(spec, file);
+    }
     Some(specs)
 }
 

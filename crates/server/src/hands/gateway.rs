@@ -106,16 +106,14 @@ fn revive(
 
 /// What a person should know of a gateway that ended right after its start.
 fn why_ended(site: &GatewaySite, status: std::process::ExitStatus) -> String {
-    match hmsops_act::port::holder(site.listen.port()) {
-        Some(holder) => format!(
+    if let Some(holder) = hmsops_act::port::holder(site.listen.port()) {
+        return format!(
             "{} is taken by {holder}; end it, or give the gateway another `listen:` in the tower's settings",
             site.listen
-        ),
-        None => {
-            let log = site.dir.join(format!("gateway-{}.log", site.name));
-            format!("it ended at once ({status}); see {}", log.display())
-        }
+        );
     }
+    let log = site.dir.join(format!("gateway-{}.log", site.name));
+    format!("it ended at once ({status}); see {}", log.display())
 }
 
 /// Starts the gateway's process in a group of its own: what ends the tower does not end it.
