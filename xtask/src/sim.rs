@@ -15,6 +15,7 @@ Builds the simulator and hands it all options; it explains them itself.
 
   --rollouts N   healthy rollouts to simulate, on which false alarms are counted (200)
   --rough N      rollouts with faults of theirs and ours, on which invariants are checked (200)
+  --timed N      rollouts of each fault that detection is timed on (50)
   --seed S       the first seed; same seed, same run (1)
   --only SEED    one seed, told in full, twice
   --json         ends with one line of JSON

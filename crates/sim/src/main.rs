@@ -1,4 +1,4 @@
-//! `hmsops-sim [--rollouts N] [--healthy N] [--seed S] [--only SEED] [--json]`
+//! `hmsops-sim [--rollouts N] [--rough N] [--timed N] [--seed S] [--only SEED] [--json]`
 
 use std::process::ExitCode;
 
@@ -17,7 +17,7 @@ fn main() -> ExitCode {
 }
 
 fn main_with(args: &[String]) -> Result<bool, String> {
-    let (mut rough, mut healthy, mut seed, mut only, mut json) = (200, 200, 1, None, false);
+    let (mut rough, mut healthy, mut timed, mut seed, mut only, mut json) = (200, 200, 50, 1, None, false);
     let mut args = args.iter();
     while let Some(flag) = args.next() {
         let mut number = || -> Result<u64, String> {
@@ -27,12 +27,13 @@ fn main_with(args: &[String]) -> Result<bool, String> {
         match flag.as_str() {
             "--rough" => rough = number()?,
             "--rollouts" => healthy = number()?,
+            "--timed" => timed = number()?,
             "--seed" => seed = number()?,
             "--only" => only = Some(number()?),
             "--json" => json = true,
             _ => {
                 return Err(format!(
-                    "unknown flag `{flag}`; there are --rough N, --rollouts N, --seed S, --only SEED, --json"
+                    "unknown flag `{flag}`; there are --rough N, --rollouts N, --timed N, --seed S, --only SEED, --json"
                 ));
             }
         }
@@ -44,7 +45,7 @@ fn main_with(args: &[String]) -> Result<bool, String> {
         }
         return Ok(true);
     }
-    let report = survey(rough, healthy, seed, |ending| {
+    let report = survey(rough, healthy, timed, seed, |ending| {
         eprintln!("seed {}: {:?} ended {:?}", ending.seed, ending.fault, ending.phase);
         for violation in &ending.violations {
             eprintln!("  {} at {} s: {}", violation.invariant, violation.at_secs, violation.what);

@@ -38,8 +38,10 @@ pub struct Ending {
     pub seed: u64,
     /// What was wrong with the release.
     pub fault: Fault,
-    /// Whether anything went wrong on our side.
+    /// Whether nothing went wrong on our side.
     pub calm: bool,
+    /// From the moment the fault showed to the verdict, in milliseconds.
+    pub detected_ms: Option<u64>,
     /// Where it ended.
     pub phase: Option<Phase>,
     /// From the canary's first bad answer to its last, in milliseconds.
@@ -62,13 +64,31 @@ impl Ending {
 }
 
 /// What a story is to hold.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq)]
 pub enum Kind {
     /// Half of the releases are healthy; our side has mishaps.
     Rough,
     /// Healthy releases and no mishaps of ours that would end them: what the false-alarm rate is counted on.
     Healthy,
+    /// A fault that begins 20 s after the first user, everything else calm: what detection is timed on.
+    Timed(Timed),
 }
+
+/// One row of the table of detection times.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Timed {
+    /// What breaks.
+    pub fault: Fault,
+    /// The canary's share, in basis points.
+    pub weight_bp: u16,
+    /// Requests a second.
+    pub rate: f64,
+    /// Share of requests that any version answers with an error.
+    pub base_errors: f64,
+}
+
+/// How long a timed fault waits after the first user.
+const FAULT_DELAY: Millis = Millis::from_secs(20);
 
 /// Runs the story of a seed to its end.
 pub fn run(seed: u64, kind: Kind) -> Ending {
@@ -77,7 +97,10 @@ pub fn run(seed: u64, kind: Kind) -> Ending {
     let mut mishaps = mishaps(&mut world, kind);
     let calm = mishaps.is_empty();
     declare(&mut world);
-    let spec = release(&mut world);
+    let mut spec = release(&mut world);
+    if let Kind::Timed(timed) = kind {
+        spec.steps = one_step(timed.weight_bp);
+    }
     let horizon = spec.steps.iter().map(|step| step.hold.0).sum::<u64>() + 60_000;
     world.hand_in(&deploy(&mut world.dice.clone(), &spec), None);
     for at in 0..horizon / STEP.0 {
@@ -100,7 +123,21 @@ pub fn run(seed: u64, kind: Kind) -> Ending {
     ending(seed, fault, calm, world)
 }
 
+fn one_step(weight_bp: u16) -> Vec<Step> {
+    let step =
+        |bp, secs| Step { weight: Weight::from_bp(bp).unwrap_or_default(), hold: Millis::from_secs(secs) };
+    vec![step(weight_bp, 600), step(10_000, 60)]
+}
+
 fn set_up(world: &mut World, kind: Kind) -> Fault {
+    if let Kind::Timed(timed) = kind {
+        world.canary_fault = timed.fault;
+        world.fault_delay = FAULT_DELAY;
+        world.users.rate = timed.rate;
+        world.users.clients = 20_000;
+        world.users.base_errors = timed.base_errors;
+        return timed.fault;
+    }
     let dice = &mut world.dice;
     let fault = match (kind, dice.below(8)) {
         (Kind::Healthy, _) | (_, 0..4) => Fault::None,
@@ -121,7 +158,7 @@ fn set_up(world: &mut World, kind: Kind) -> Fault {
 
 fn mishaps(world: &mut World, kind: Kind) -> Vec<(u64, Mishap)> {
     let dice = &mut world.dice;
-    if kind == Kind::Healthy || dice.chance(0.3) {
+    if kind != Kind::Rough || dice.chance(0.3) {
         return Vec::new();
     }
     let n = 1 + dice.below(5);
@@ -352,6 +389,10 @@ impl World {
 
 fn ending(seed: u64, fault: Fault, calm: bool, world: World) -> Ending {
     let phase = newest(&world).map(|release| release.phase);
+    let verdict = newest(&world).and_then(|release| Some(release.verdict.as_ref()?.at.steady));
+    let broken_at = world.processes.values().find_map(|process| process.broken_at);
+    let detected_ms =
+        verdict.zip(broken_at).filter(|(at, broken)| at >= broken).map(|(at, broken)| at.since(broken).0);
     let fingerprint = world.journal.iter().fold(0xcbf2_9ce4_8422_2325, |hash: u64, byte| {
         (hash ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3)
     });
@@ -359,6 +400,7 @@ fn ending(seed: u64, fault: Fault, calm: bool, world: World) -> Ending {
         seed,
         fault,
         calm,
+        detected_ms,
         phase,
         bad_span_ms: world.canary_bad.map(|(first, last)| last.since(first).0),
         rate: world.users.rate,

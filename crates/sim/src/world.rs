@@ -43,8 +43,10 @@ pub struct World {
     pub users: Users,
     /// Share of probes that get lost on the way.
     pub probe_loss: f64,
-    /// What the canary's version does wrong, and how long after its first user.
+    /// What the canary's version does wrong.
     pub canary_fault: Fault,
+    /// How long after its first user that begins.
+    pub fault_delay: Millis,
     /// Invariants that did not hold.
     pub violations: Vec<Violation>,
     /// Everything that was decided, as bytes: what two runs of one seed are compared by.
@@ -154,6 +156,7 @@ impl World {
             users: Users { rate: 100.0, clients: 2000, base_errors: 0.0, hopeless: 0, retries: 0 },
             probe_loss: 0.0,
             canary_fault: Fault::None,
+            fault_delay: Millis::ZERO,
             violations: Vec::new(),
             journal: Vec::new(),
             canary_bad: None,
@@ -466,7 +469,7 @@ impl World {
         let idempotent = !self.dice.chance(0.1);
         let Some(process) = self.processes.get_mut(&id) else { return false };
         if arm == Side::Canary && process.broken_at.is_none() && process.fault != Fault::None {
-            process.broken_at = Some(now);
+            process.broken_at = Some(now + self.fault_delay);
         }
         let base = if client < self.users.hopeless { 1.0 } else { self.users.base_errors };
         let answer = process.answer(now, base, &mut self.dice);
