@@ -1,21 +1,27 @@
 //! The nouns every room shares: ids, time, weights, service and release specs, what a gateway
-//! counted, and the limits.
+//! counted, label sets and samples, and the limits.
 //!
 //! Refuses: I/O, a clock, formats. Types derive `serde` traits because they appear in the ledger, the
 //! gateway protocol and the API; which bytes they become is decided in `wire`, `tower` and `ledger`.
 
 pub mod ids;
 pub mod instance;
+pub mod labels;
 pub mod limits;
 pub mod outcome;
 pub mod probe;
 pub mod release;
 pub mod route;
+pub mod sample;
+pub mod series;
 pub mod service;
 pub mod time;
 pub mod weight;
 
 pub use ids::{Digest, IncidentId, InstanceId, ReleaseId, ServiceName, Version};
+pub use labels::{Labels, MatchOp, Matcher};
 pub use outcome::{ArmTick, BadKind, Latencies, Tick, Unit};
+pub use sample::{Histogram, Tally, Value};
+pub use series::{Budget, Samples, Series, SeriesSource};
 pub use time::{Millis, Now, UnixMillis};
 pub use weight::Weight;
