@@ -127,7 +127,7 @@ fn retreats(state: &State, service: &Service) -> impl Iterator<Item = Effect> {
     let name = service.spec.name.clone();
     let open = state.releases.values().filter(move |release| {
         release.spec.service == name
-            && !release.phase.is_active()
+            && release.phase.is_off()
             && release.rolled_back_at.is_none()
             && release.weight_max > Weight::NONE
     });

@@ -276,6 +276,9 @@ fn a_healthy_release_goes_through_its_steps_and_retires_the_old_version() {
     assert_eq!(story.release(1).phase, Phase::Done);
     assert_eq!(story.state.services[&name()].live().count(), 1, "the old version is retired");
     assert_eq!(story.state.services[&name()].proven.last().unwrap().version, version("1.8.0"));
+    let again = hmsops_control::effect::reconcile(&story.state, &story.evidence, true);
+    let retreats = again.iter().any(|effect| matches!(effect, Effect::Retreat { .. }));
+    assert!(!retreats, "a proven release is none to take back: {again:?}");
 }
 
 /// M04: errors of three clients of a 1 % canary are enough, and all that follows follows.

@@ -12,6 +12,8 @@ mod http;
 mod kills;
 #[path = "it/kit.rs"]
 mod kit;
+#[path = "it/lines.rs"]
+mod lines;
 #[path = "it/load.rs"]
 mod load;
 #[path = "it/nginx.rs"]

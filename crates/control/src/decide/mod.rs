@@ -67,7 +67,7 @@ impl View<'_> {
                         "the gateway had lost its tower and went back to stable by itself".to_owned();
                     let epoch = self.next_epoch(service);
                     transitions.push(take_back(self, known, Detector::Gateway, detail, epoch, &Who::tower()));
-                } else if known.phase.is_active() {
+                } else if !known.phase.is_off() {
                     return Vec::new();
                 }
                 if known.rolled_back_at.is_none() {

@@ -1,6 +1,6 @@
 //! What is true of one release.
 
-use hmsops_model::release::ReleaseSpec;
+use hmsops_model::release::{HealthCheck, ReleaseSpec};
 use hmsops_model::{Digest, InstanceId, Millis, Now, ReleaseId, UnixMillis, Version, Weight};
 use serde::{Deserialize, Serialize};
 
@@ -20,6 +20,8 @@ pub struct Release {
     pub instance: InstanceId,
     /// The version that was stable when it began; `None`: a first deployment.
     pub from: Option<Version>,
+    /// The checks of the version that was stable when it began.
+    pub checks_before: Vec<HealthCheck>,
     /// Decides which users see it.
     pub salt: u64,
     /// Who asked for it.
@@ -86,6 +88,11 @@ impl Phase {
     /// Whether it can still change by itself.
     pub const fn is_active(self) -> bool {
         matches!(self, Self::Starting | Self::Watching | Self::Baking)
+    }
+
+    /// Whether it ended without its version: its gateway must not send the canary anything.
+    pub const fn is_off(self) -> bool {
+        matches!(self, Self::RolledBack | Self::Aborted | Self::Failed | Self::Superseded)
     }
 
     /// For people.

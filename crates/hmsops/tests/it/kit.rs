@@ -232,13 +232,28 @@ impl Site {
 
     /// Waits until something is there. Not within so many seconds: the test fails with the end of the tower's log.
     pub(crate) fn wait<T>(&self, what: &str, seconds: u64, mut look: impl FnMut(&Self) -> Option<T>) -> T {
+        self.wait_closely(what, seconds, |site| {
+            let found = look(site);
+            if found.is_none() {
+                pause();
+            }
+            found
+        })
+    }
+
+    /// As [`Site::wait`], without a pause between two looks.
+    pub(crate) fn wait_closely<T>(
+        &self,
+        what: &str,
+        seconds: u64,
+        mut look: impl FnMut(&Self) -> Option<T>,
+    ) -> T {
         let deadline = now() + Duration::from_secs(seconds);
         loop {
             if let Some(found) = look(self) {
                 return found;
             }
             assert!(now() < deadline, "not within {seconds} s: {what}\n{}", self.log());
-            pause();
         }
     }
 

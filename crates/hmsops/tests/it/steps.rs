@@ -33,6 +33,7 @@ fn a_healthy_release_has_the_share_of_each_step_and_retires_the_old_version() {
     site.wait("more users", 10, |_| (load.tally().sent > served.sent + 100).then_some(()));
     let tally = load.stop();
     assert!(tally.of("1.0") == served.of("1.0"), "{tally:?}");
+    assert!(!site.log().contains("rollback"), "nothing was rolled back: {}", site.log());
     assert_eq!(tally.failed, 0, "{:?}", tally.failures);
 }
 
