@@ -249,3 +249,46 @@ fn a_tower_stops_in_order_and_reads_its_files_when_told() {
     let tally = load.stop();
     assert_eq!(tally.failed, 0, "{:?}", tally.failures);
 }
+
+/// Every process of the machine ends at once, as in a power cut: stable is back by itself, the canary is not.
+#[test]
+fn after_a_power_cut_stable_is_back_and_the_canary_is_not() {
+    let mut site = Site::shop();
+    let id = quarter(&site, "1.1");
+    site.kill_all();
+    assert!(site.get("/").is_none(), "nobody listens");
+    site.start();
+    site.wait("1.0 is served", 15, |site| site.get("/").filter(|answer| answer.version() == Some("1.0")));
+    let release = site.release(&id, "taken back", 15, is("rolled-back"));
+    assert_eq!(release["detector"], "process", "{release}");
+    site.release(&id, "its numbers are final", 20, |release| release["closed"] == true);
+    assert_eq!(versions(&site, 100), only("1.0"));
+    assert!(site.done(&["audit", "verify"]).starts_with("whole: "));
+}
+
+/// Stable ends while no tower is there to see it: the next tower starts it again, and the canary stays out of it.
+#[test]
+fn a_stable_that_ended_without_a_tower_is_started_by_the_next() {
+    let mut site = Site::shop();
+    let stable = site.stable_pid();
+    site.kill_tower();
+    kit::kill(stable.try_into().unwrap());
+    site.start();
+    site.wait("another process of 1.0", 15, |site| {
+        let service = site.api("/hms/v1/services/shop")?;
+        service["stable"]["pid"].as_u64().filter(|pid| *pid != stable && kit::runs(*pid))
+    });
+    site.wait("1.0 is served", 15, |site| site.get("/").filter(|answer| answer.version() == Some("1.0")));
+    assert!(site.done(&["audit", "verify"]).starts_with("whole: "));
+}
+
+/// Somebody who never ends a request holds up no stop.
+#[test]
+fn a_tower_stops_within_its_time_whoever_is_connected() {
+    let mut site = Site::lay_out("services: {}\n");
+    site.start();
+    let mut half = std::net::TcpStream::connect(site.at).unwrap();
+    std::io::Write::write_all(&mut half, b"GET /status HTTP/1.1\r\nhost: x\r\n").unwrap();
+    let took = site.stop_tower();
+    assert!(took <= Duration::from_secs(10), "{took:?}");
+}

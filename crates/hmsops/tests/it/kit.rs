@@ -275,6 +275,12 @@ impl Site {
         tower.wait().unwrap();
     }
 
+    /// Ends everything at once, the tower first so that it starts nothing again.
+    pub(crate) fn kill_all(&mut self) {
+        self.kill_tower();
+        self.end();
+    }
+
     /// Asks the tower to end; answers how long it took.
     pub(crate) fn stop_tower(&mut self) -> Duration {
         let (mut tower, begun) = (self.tower.take().unwrap(), now());

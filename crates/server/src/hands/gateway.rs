@@ -22,6 +22,9 @@ const RETRY: Duration = Duration::from_millis(50);
 /// A gateway that was started is given so long to listen before another is started.
 const START_PATIENCE: Duration = Duration::from_secs(3);
 
+/// So much of a gateway's log is looked through for why it ended.
+const LOG_TAIL_BYTES: u64 = 8192;
+
 /// How old the tower's newest sign of life may be for a ping to vouch for it.
 const TOWER_ALIVE: u64 = 2000;
 
@@ -113,7 +116,22 @@ fn why_ended(site: &GatewaySite, status: std::process::ExitStatus) -> String {
         );
     }
     let log = site.dir.join(format!("gateway-{}.log", site.name));
-    format!("it ended at once ({status}); see {}", log.display())
+    let said = tail(&log).unwrap_or_default();
+    let error = said.lines().rev().find_map(|line| line.strip_prefix("error: "));
+    let error = error.map(|error| format!(": {error}")).unwrap_or_default();
+    format!("it ended at once ({status}){error}; see {}", log.display())
+}
+
+/// The end of a log.
+fn tail(log: &std::path::Path) -> std::io::Result<String> {
+    use std::io::{Read as _, Seek as _, SeekFrom};
+    let mut file = std::fs::File::open(log)?;
+    let start = file.metadata()?.len().saturating_sub(LOG_TAIL_BYTES);
+    file.seek(SeekFrom::Start(start))?;
+    let mut bytes = Vec::new();
+    // LIMIT: what is written meanwhile is not read.
+    file.take(LOG_TAIL_BYTES).read_to_end(&mut bytes)?;
+    Ok(String::from_utf8_lossy(&bytes).into_owned())
 }
 
 /// Starts the gateway's process in a group of its own: what ends the tower does not end it.
