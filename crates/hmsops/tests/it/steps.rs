@@ -74,3 +74,48 @@ fn an_interval_is_one() {
     let likely: Vec<u64> = (0..=1000).filter(|hits| is_likely(1000, *hits, 0.05)).collect();
     assert_eq!((likely.first(), likely.last()), (Some(&28), Some(&76)));
 }
+
+/// A newer release takes the place of the one that is out; a release that bakes is swapped back with the warm old
+/// version; a proven one is left by starting the last proven version again. No request fails in any of them.
+#[test]
+fn a_release_is_superseded_taken_back_while_it_bakes_and_left_when_proven() {
+    let site = Site::shop();
+    let stable = site.stable_pid();
+    let load = Load::start(site.gateway, 100);
+    let deploy = |version: &str, steps: &str, bake: &str| {
+        site.build(version, Build::GOOD);
+        let file = site.release_file(version, steps, bake);
+        site.json(&["deploy", "-f", &file])["id"].as_str().unwrap().to_owned()
+    };
+    let serves = |version: &str| {
+        site.wait(&format!("only {version} serves"), 20, |site| {
+            let answers: Vec<_> = (0..20).filter_map(|_| site.get("/")).collect();
+            answers.iter().all(|answer| answer.version() == Some(version)).then_some(())
+        });
+    };
+
+    let first = deploy("1.1", "[{weight: 25}, {weight: 100}]", "1s");
+    site.wait_for_weight(&first, 2500);
+    let second = deploy("1.2", "[{weight: 25}, {weight: 100}]", "10 min");
+    let release = site.release(&first, "superseded", 10, is("superseded"));
+    assert!(release["why"].as_str().unwrap().starts_with("Superseded: "), "{release}");
+    site.release(&first, "its numbers are final", 20, |release| release["closed"] == true);
+    site.wait_for_weight(&second, 2500);
+    site.done(&["release", "promote", &second, "--reason", "a test"]);
+    site.release(&second, "all traffic", 10, is("baking"));
+    serves("1.2");
+
+    site.done(&["rollback", "shop", "--to=prev", "--reason", "a test"]);
+    site.release(&second, "taken back", 10, is("aborted"));
+    serves("1.0");
+    assert_eq!(site.stable_pid(), stable, "the warm process, not another");
+
+    let third = deploy("1.3", "[{weight: 100}]", "500 ms");
+    site.release(&third, "proven", 20, is("done"));
+    site.wait("the old version is gone", 20, |_| (!runs(stable)).then_some(()));
+    site.done(&["rollback", "shop", "--to=1.0", "--reason", "a test"]);
+    serves("1.0");
+    let tally = load.stop();
+    assert_eq!(tally.failed, 0, "{:?}", tally.failures);
+    assert!(site.done(&["audit", "verify"]).starts_with("whole: "));
+}
