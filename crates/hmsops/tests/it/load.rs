@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::{self, RecvTimeoutError};
 use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
@@ -35,7 +35,8 @@ impl Tally {
 
 /// Users that ask until it is dropped.
 pub(crate) struct Load {
-    stop: Arc<AtomicBool>,
+    /// Dropped, they end the users' threads.
+    stops: Vec<mpsc::Sender<()>>,
     tally: Arc<Mutex<Tally>>,
     threads: Vec<JoinHandle<()>>,
 }
@@ -44,21 +45,23 @@ impl Load {
     /// So many GETs a second to `/`, each by a client of its own.
     #[expect(clippy::disallowed_methods, reason = "users live by the real clock")]
     pub(crate) fn start(at: SocketAddr, per_second: u32) -> Self {
-        let (stop, tally) = (Arc::new(AtomicBool::new(false)), Arc::new(Mutex::new(Tally::default())));
-        let start = Instant::now();
-        let user = |number: u32| {
-            let (stop, tally) = (Arc::clone(&stop), Arc::clone(&tally));
-            std::thread::spawn(move || {
-                let mut due = start + Duration::from_secs(1) * number / per_second;
-                while !stop.load(Ordering::SeqCst) {
-                    std::thread::sleep(due.saturating_duration_since(Instant::now()));
+        let (mut stops, mut threads) = (Vec::new(), Vec::new());
+        let (start, tally) = (Instant::now(), Arc::new(Mutex::new(Tally::default())));
+        for number in 0..THREADS {
+            let (stop, stopped) = mpsc::channel::<()>();
+            let tally = Arc::clone(&tally);
+            let mut due = start + Duration::from_secs(1) * number / per_second;
+            let user = move || {
+                let wait = |due: Instant| stopped.recv_timeout(due.saturating_duration_since(Instant::now()));
+                while wait(due) == Err(RecvTimeoutError::Timeout) {
                     due += Duration::from_secs(1) * THREADS / per_second;
                     ask(at, &tally);
                 }
-            })
-        };
-        let threads = (0..THREADS).map(user).collect();
-        Self { stop, tally, threads }
+            };
+            threads.push(std::thread::spawn(user));
+            stops.push(stop);
+        }
+        Self { stops, tally, threads }
     }
 
     /// What has come of it so far.
@@ -73,7 +76,7 @@ impl Load {
     }
 
     fn end(&mut self) {
-        self.stop.store(true, Ordering::SeqCst);
+        self.stops.clear();
         self.threads.drain(..).for_each(|thread| thread.join().unwrap());
     }
 }
