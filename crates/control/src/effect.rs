@@ -2,6 +2,7 @@
 
 use hmsops_model::instance::Instance;
 use hmsops_model::limits::WARM_UP;
+use hmsops_model::release::HealthCheck;
 use hmsops_model::route::{Arm, CanaryArm, Route};
 use hmsops_model::service::{Driver, ServiceSpec};
 use hmsops_model::{InstanceId, ReleaseId, ServiceName, Weight};
@@ -9,7 +10,7 @@ use hmsops_model::{InstanceId, ReleaseId, ServiceName, Weight};
 use crate::evidence::Evidence;
 use crate::state::State;
 use crate::state::release::{Phase, Release};
-use crate::state::service::{InstancePhase, Service};
+use crate::state::service::{InstancePhase, InstanceState, Service};
 use crate::transition::Transition;
 
 /// Something to be done. Each can be done twice without harm.
@@ -30,6 +31,15 @@ pub enum Effect {
         gateway: String,
         /// The route.
         route: Box<Route>,
+    },
+    /// Carry a service's requests no longer: another gateway does.
+    Unroute {
+        /// The gateway.
+        gateway: String,
+        /// The service.
+        service: ServiceName,
+        /// Above every epoch it may hold.
+        epoch: u64,
     },
     /// See to it that an instance runs, and say where (adopts one that does).
     Start {
@@ -78,10 +88,16 @@ pub fn effects(state: &State, transition: &Transition) -> Vec<Effect> {
             }
             effects.extend(service.and_then(|service| route_effect(state, service)));
         }
+        Transition::ServiceDeclared { spec, left: Some(gateway), .. } => {
+            let (gateway, service) = (gateway.clone(), spec.name.clone());
+            let epoch = state.services.get(&service).map_or(1, |known| known.epoch + 1);
+            effects.push(Effect::Unroute { gateway, service, epoch });
+            effects.extend(state.services.get(&spec.name).and_then(|known| route_effect(state, known)));
+        }
         Transition::StableSet { .. }
+        | Transition::RouteRenewed { .. }
         | Transition::WeightIntended { .. }
-        | Transition::ReleasePromoted { .. }
-        | Transition::ReleaseClosed { .. } => {
+        | Transition::ReleasePromoted { .. } => {
             effects.extend(service.and_then(|service| route_effect(state, service)));
         }
         Transition::InstanceIntended { instance, .. } => {
@@ -99,6 +115,7 @@ pub fn effects(state: &State, transition: &Transition) -> Vec<Effect> {
 /// What should be true of the world and, as far as is known, is not: sent again until it is. With `all` also
 /// what can't be seen to be missing (after a restart).
 pub fn reconcile(state: &State, evidence: &Evidence, all: bool) -> Vec<Effect> {
+    // Starting and stopping is idempotent; what a full queue or a failed try has lost comes again with `all`.
     let mut effects = Vec::new();
     for service in state.services.values() {
         let link =
@@ -196,6 +213,22 @@ fn canary_arm(service: &Service, release: &Release) -> Option<CanaryArm> {
     })
 }
 
+/// What an instance is asked: a release's new version its checks, the one before it both its own (which it has to
+/// pass) and the release's (so that both are seen in the same moments).
+fn checks_of(state: &State, service: &Service, known: &InstanceState) -> Vec<HealthCheck> {
+    let release = service.release.and_then(|id| state.releases.get(&id));
+    match release {
+        Some(release) if release.instance == known.instance.id => release.spec.checks.clone(),
+        Some(release) if release.phase.is_active() => {
+            let own = if release.phase == Phase::Baking { &release.checks_before } else { &service.checks };
+            let more =
+                release.spec.checks.iter().filter(|check| own.iter().all(|known| known.path != check.path));
+            own.iter().chain(more).cloned().collect()
+        }
+        _ => service.checks.clone(),
+    }
+}
+
 /// What has to be probed: each check of each instance that runs.
 pub fn probe_targets(state: &State) -> Vec<ProbeTarget> {
     let services = state.services.values();
@@ -206,12 +239,12 @@ pub fn probe_targets(state: &State) -> Vec<ProbeTarget> {
     running
         .flat_map(|(service, known)| {
             let addr = known.upstreams.first().cloned();
-            service.checks.iter().filter_map(move |check| {
+            checks_of(state, service, known).into_iter().filter_map(move |check| {
                 Some(ProbeTarget {
                     service: service.spec.name.clone(),
                     instance: known.instance.id,
                     addr: addr.clone()?,
-                    path: check.path.clone(),
+                    path: check.path,
                 })
             })
         })

@@ -128,6 +128,33 @@ pub enum Command {
     },
 }
 
+impl Command {
+    /// The verb, as it stands in paths and lines.
+    pub const fn verb(&self) -> &'static str {
+        match self {
+            Self::Promote { .. } => "promote",
+            Self::Pause { .. } => "pause",
+            Self::Resume { .. } => "resume",
+            Self::Abort { .. } => "abort",
+            Self::Rollback { .. } => "rollback",
+            Self::Undeny { .. } => "undeny",
+            Self::Adopt { .. } => "adopt",
+        }
+    }
+
+    /// What it is about: `release/r-1` or `service/csac-portal`.
+    pub fn subject(&self) -> String {
+        match self {
+            Self::Promote { release }
+            | Self::Pause { release }
+            | Self::Resume { release }
+            | Self::Abort { release }
+            | Self::Undeny { release } => format!("release/{release}"),
+            Self::Rollback { service, .. } | Self::Adopt { service, .. } => format!("service/{service}"),
+        }
+    }
+}
+
 /// What a driver knows of an instance.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum InstanceReport {

@@ -17,7 +17,7 @@ pub mod sentence;
 pub mod state;
 pub mod transition;
 
-pub use decide::{decide, next_wakeup};
+pub use decide::{decide, due, next_wakeup, retreats_due};
 pub use effect::{Effect, effects, probe_targets, route_of};
 pub use event::{Command, Event, GatewayReport, InstanceReport, Refusal, RefusalKind, Who};
 pub use evidence::Evidence;

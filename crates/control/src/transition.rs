@@ -16,7 +16,13 @@ use crate::event::Who;
 #[serde(tag = "transition", rename_all = "kebab-case")]
 pub enum Transition {
     /// A service is declared, anew or changed.
-    ServiceDeclared { spec: Box<ServiceSpec>, by: Who },
+    ServiceDeclared {
+        spec: Box<ServiceSpec>,
+        by: Who,
+        /// The gateway that carried it before, when it is another one now.
+        #[serde(default)]
+        left: Option<String>,
+    },
     /// A service is no longer declared.
     ServiceRetired { service: ServiceName, by: Who },
     /// A copy of a version shall run (intent).
@@ -43,6 +49,9 @@ pub enum Transition {
         warm_until: Option<Millis>,
         by: Who,
     },
+    /// The route is put in force anew, with the same versions: its declaration changed, or its gateway held a newer
+    /// one than we know of.
+    RouteRenewed { service: ServiceName, epoch: u64, why: String, by: Who },
     /// A revert to an earlier version begins: it starts, and gets all traffic once it is ready.
     RevertIntended { service: ServiceName, id: InstanceId, by: Who, reason: String },
     /// A release begins.
@@ -202,9 +211,10 @@ pub struct Tally {
 }
 
 impl Transition {
-    /// Whether this takes traffic away from a canary: then it waits for nobody.
+    /// Whether this takes traffic away from a canary: then it waits for nobody. Making way for a newer release is no
+    /// emergency: it waits for that release's line.
     pub fn is_retreat(&self) -> bool {
-        matches!(self, Self::ReleaseTakenBack { .. })
+        matches!(self, Self::ReleaseTakenBack { verdict, .. } if verdict.detector != Detector::Superseded)
     }
 
     /// The service it is about, if one.
@@ -221,6 +231,7 @@ impl Transition {
             | Self::InstanceStopping { service, .. }
             | Self::InstanceStopped { service, .. }
             | Self::StableSet { service, .. }
+            | Self::RouteRenewed { service, .. }
             | Self::RevertIntended { service, .. }
             | Self::WeightIntended { service, .. }
             | Self::WeightApplied { service, .. }
@@ -262,6 +273,11 @@ impl Transition {
 }
 
 impl Verdict {
+    /// Whether a detector found the version itself to be bad: then it is denied.
+    pub fn is_the_versions_fault(&self) -> bool {
+        matches!(self.detector, Detector::Errors | Detector::Probes | Detector::Process)
+    }
+
     /// Whether a person decided it.
     pub fn by_person(&self) -> bool {
         matches!(self.detector, Detector::Person | Detector::Superseded)

@@ -231,7 +231,8 @@ impl Fold {
         let excused = self.excused.is_some_and(|(release, until)| {
             outcome.routed.release == Some(release) && outcome.at.steady < until
         });
-        if excused && outcome.side == Side::Canary {
+        // Both arms alike: clients that fail everywhere would else come in a burst of the canary's alone.
+        if excused {
             return (false, false);
         }
         let Some(client) = outcome.client else { return (true, true) };

@@ -405,6 +405,11 @@ impl World {
             let found = found.or(lost.then_some("no answer in 500 ms"));
             if found.is_some() {
                 let took = if found == Some("no answer in 500 ms") { Millis(500) } else { Millis::ZERO };
+                for (other, (_, recheck)) in &mut self.probes {
+                    if *other != target.instance {
+                        recheck.get_or_insert(now + STEP);
+                    }
+                }
                 self.probes
                     .insert(target.instance, (self.due(target.instance), Some(now + took + PROBE_RECHECK)));
             }

@@ -190,7 +190,7 @@ impl World {
                 self.event(&Event::Instance { id: instance.id, report });
             }
             Effect::Route { route, .. } => {
-                self.gateway(GatewayReport::Applied { service: name(), epoch: route.epoch });
+                self.gateway(GatewayReport::Applied { service: route.service.clone(), epoch: route.epoch });
             }
             _ => {}
         }
@@ -368,4 +368,278 @@ fn an_unconfirmed_retreat_is_sent_again_until_it_is_confirmed() {
     let sent = world.retreats();
     world.pass(Millis::from_secs(5));
     assert_eq!(world.retreats(), sent, "confirmed is confirmed");
+}
+
+fn other(n: &str, routed: bool) -> ServiceSpec {
+    ServiceSpec {
+        name: ServiceName::new(n).unwrap(),
+        route: routed.then(|| RouteSpec { gateway: "public".into(), host: Some(n.into()) }),
+        ..service()
+    }
+}
+
+/// R1
+#[test]
+fn another_services_pending_advance_blocks_a_retreat_on_a_full_disk() {
+    let mut world = World::with_canary_out();
+    world.event(&Event::Declared {
+        specs: vec![service(), other("aaa", false)],
+        whole: true,
+        by: Who::tower(),
+    });
+    world.pass(Millis::from_secs(3));
+    let aaa = world.tower().state().services[&ServiceName::new("aaa").unwrap()].stable.unwrap();
+    world.faults.fill();
+    world.pass(Millis::from_secs(1));
+    world.event(&Event::Instance { id: aaa, report: InstanceReport::Exited { reason: "x".into() } });
+    world.orders.clear();
+    for _ in 0..10 {
+        let bad = world.bad_tick(5);
+        world.event(&bad);
+        world.pass(Millis::from_secs(1));
+    }
+    assert_eq!(world.phase(), Phase::RolledBack, "retreats {}", world.retreats());
+}
+
+/// R2
+#[test]
+fn a_refused_adopt_poisons_the_ledger() {
+    let mut world = World::with_canary_out();
+    let upstreams: Vec<String> = (0..20).map(|n| format!("10.0.0.{n}:8080")).collect();
+    let command = hmsops_control::Command::Adopt {
+        service: name(),
+        version: Version::new("1.7.3").unwrap(),
+        upstreams,
+    };
+    let handled = world.event(&Event::Command { command, by: Who::tower(), reason: "x".into() });
+    assert!(handled.refused.is_some());
+    world.pass(Millis::from_secs(60));
+    eprintln!(
+        "backlog {} latched {:?} weight {}",
+        world.tower().backlog_len(),
+        world.tower().ledger().latched(),
+        world.weight()
+    );
+    assert_eq!(world.tower().backlog_len(), 0);
+}
+
+/// R3
+#[test]
+fn evidence_of_the_second_release_survives_a_restart() {
+    let mut world = World::with_canary_out();
+    world.event(&Event::Declared {
+        specs: vec![service(), other("zeta", true)],
+        whole: true,
+        by: Who::tower(),
+    });
+    world.pass(Millis::from_secs(3));
+    let spec = Box::new(ReleaseSpec { service: ServiceName::new("zeta").unwrap(), ..release() });
+    world.event(&Event::Deploy { spec, digest: None, salt: 7, first: false, by: Who::tower() });
+    world.pass(Millis::from_secs(3));
+    for n in 0..6 {
+        let mut tick = world.bad_tick(1);
+        if let Event::Tick(tick) = &mut tick {
+            tick.canary.new_bad = 0;
+            tick.canary.errors = 0;
+            if n % 2 == 0 {
+                tick.service = ServiceName::new("zeta").unwrap();
+                tick.release = Some(ReleaseId(2));
+            }
+        }
+        world.event(&tick);
+    }
+    let bad = |world: &World, id| world.tower().evidence().releases[&ReleaseId(id)].tally.canary_bad;
+    assert_eq!((bad(&world, 1), bad(&world, 2)), (3, 3));
+    world.kill();
+    world.start();
+    let has = world.tower().evidence().releases.get(&ReleaseId(2)).map(|w| w.tally.canary_bad);
+    assert_eq!((bad(&world, 1), has), (3, Some(3)));
+}
+
+/// R4
+#[test]
+fn what_the_gateway_knows_to_be_retreated_is_not_promoted() {
+    let mut world = World::new();
+    world.gateway(GatewayReport::Connected { routes: Vec::new() });
+    world.event(&Event::Declared { specs: vec![service()], whole: true, by: Who::tower() });
+    world.pass(Millis::from_secs(3));
+    let mut spec = release();
+    spec.steps.remove(1);
+    world.event(&Event::Deploy {
+        spec: Box::new(spec),
+        digest: None,
+        salt: 7,
+        first: false,
+        by: Who::tower(),
+    });
+    world.pass(Millis::from_secs(3));
+    world.faults.fail_syncs();
+    let bad = world.bad_tick(5);
+    world.event(&bad);
+    assert_eq!(world.phase(), Phase::RolledBack);
+    let epoch = world.tower().state().services[&name()].epoch;
+    world.kill();
+    world.side = Side::default(); // evidence lost with the disk
+    world.memory.crash(6);
+    world.faults.heal();
+    world.start();
+    let held = hmsops_control::event::HeldRoute {
+        service: name(),
+        epoch,
+        release: Some(ReleaseId(1)),
+        retreated: true,
+    };
+    eprintln!("after restart {:?} {}", world.phase(), world.weight());
+    world.gateway(GatewayReport::Connected { routes: vec![held] });
+    world.pass(Millis::from_secs(20));
+    eprintln!(
+        "later {:?} stable {:?}",
+        world.phase(),
+        world.tower().state().services[&name()].stable_version()
+    );
+    assert!(
+        !matches!(world.phase(), Phase::Baking | Phase::Done),
+        "{:?} stable {:?}",
+        world.phase(),
+        world.tower().state().services[&name()].stable_version()
+    );
+}
+
+/// R5
+#[test]
+fn retiring_a_service_takes_its_canary_back() {
+    let mut world = World::with_canary_out();
+    world.event(&Event::Declared { specs: vec![], whole: true, by: Who::tower() });
+    for _ in 0..10 {
+        let bad = world.bad_tick(5);
+        world.event(&bad);
+        world.pass(Millis::from_secs(1));
+    }
+    assert!(world.retreats() > 0, "{:?} {}", world.phase(), world.weight());
+}
+
+/// R6
+#[test]
+fn time_without_a_gateway_is_no_watch() {
+    let mut world = World::with_canary_out();
+    let epoch = world.tower().state().services[&name()].epoch;
+    world.gateway(GatewayReport::Lost);
+    world.pass(Millis::from_secs(60));
+    assert_eq!(world.weight(), 100);
+    let held = hmsops_control::event::HeldRoute {
+        service: name(),
+        epoch: epoch - 1,
+        release: Some(ReleaseId(1)),
+        retreated: false,
+    };
+    world.gateway(GatewayReport::Connected { routes: vec![held] });
+    world.pass(Millis::from_secs(1));
+    assert_eq!(world.weight(), 100, "it was never watched for its time");
+}
+
+/// R7
+#[test]
+fn a_version_taken_back_on_a_full_disk_stays_denied_after_a_kill() {
+    let mut world = World::with_canary_out();
+    world.faults.fill();
+    let bad = world.bad_tick(5);
+    world.event(&bad);
+    assert_eq!(world.tower().state().denied.len(), 1);
+    world.kill();
+    world.faults.heal();
+    world.start();
+    world.pass(Millis::from_secs(3));
+    assert_eq!(world.tower().state().denied.len(), 1);
+}
+
+/// R8
+#[test]
+fn an_oversized_declaration_does_not_stop_the_others() {
+    let mut world = World::with_canary_out();
+    let mut big = other("zeta", false);
+    if let Driver::Process { run, .. } = &mut big.driver {
+        run.extend((0..20).map(|_| "x".repeat(4000)));
+    }
+    for _ in 0..40 {
+        // as the repo watcher does, once a second
+        let h = world.event(&Event::Declared {
+            specs: vec![service(), big.clone()],
+            whole: true,
+            by: Who::tower(),
+        });
+        if let Some(why) = h.ledger_failed {
+            eprintln!("{why}");
+        }
+        world.pass(Millis(1000));
+    }
+    assert!(world.weight() > 100, "the portal's step is long due: {}", world.weight());
+}
+
+/// R9
+#[test]
+fn a_deploy_that_cannot_be_recorded_takes_nothing_back() {
+    let mut world = World::with_canary_out();
+    world.faults.fill();
+    let mut spec = release();
+    spec.image.tag = Version::new("1.8.1").unwrap();
+    let h = world.event(&Event::Deploy {
+        spec: Box::new(spec),
+        digest: None,
+        salt: 8,
+        first: false,
+        by: Who::tower(),
+    });
+    eprintln!("{:?} release {:?}", h.ledger_failed, h.release());
+    assert_eq!(world.phase(), Phase::Watching);
+}
+/// R8b
+#[test]
+fn an_oversized_declaration_fails_the_others_for_a_second() {
+    let mut world = World::with_canary_out();
+    let mut big = other("zeta", false);
+    if let Driver::Process { run, .. } = &mut big.driver {
+        run.extend((0..20).map(|_| "x".repeat(4000)));
+    }
+    let h =
+        world.event(&Event::Declared { specs: vec![service(), big.clone()], whole: true, by: Who::tower() });
+    eprintln!("{:?} latched {:?}", h.ledger_failed, world.tower().ledger().latched());
+    world.pass(Millis(500));
+    let command = hmsops_control::Command::Pause { release: ReleaseId(1) };
+    let h = world.event(&Event::Command { command, by: Who::tower(), reason: "x".into() });
+    eprintln!("pause {:?}", h);
+    let command = hmsops_control::Command::Resume { release: ReleaseId(1) };
+    let h = world.event(&Event::Command { command, by: Who::tower(), reason: "x".into() });
+    assert!(h.ledger_failed.is_none(), "{h:?}");
+}
+/// R10
+#[test]
+fn taking_a_baking_release_back_without_a_warm_version() {
+    let mut world = World::with_canary_out();
+    world.pass(Millis::from_secs(30));
+    assert_eq!(world.phase(), Phase::Baking);
+    let warm = world.tower().state().services[&name()].warm.unwrap().id;
+    world.event(&Event::Instance { id: warm, report: InstanceReport::Exited { reason: "x".into() } });
+    world.pass(Millis::from_secs(3));
+    world.orders.clear();
+    let command = hmsops_control::Command::Abort { release: ReleaseId(1) };
+    let h = world.event(&Event::Command { command, by: Who::tower(), reason: "x".into() });
+    eprintln!("refused {:?}", h.refused);
+    for _ in 0..15 {
+        world.pass(Millis::from_secs(1));
+        let s = &world.tower().state().services[&name()];
+        eprintln!(
+            "stable {:?} live {:?}",
+            s.stable_version(),
+            s.live().map(|i| (i.instance.version.to_string(), i.role, i.phase.clone())).collect::<Vec<_>>()
+        );
+    }
+    eprintln!(
+        "{:?}",
+        world
+            .orders
+            .iter()
+            .filter(|o| !matches!(o, Effect::Say { .. }))
+            .map(|o| format!("{o:?}").chars().take(160).collect::<String>())
+            .collect::<Vec<_>>()
+    );
 }

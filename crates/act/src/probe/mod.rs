@@ -7,11 +7,13 @@ mod look;
 mod schedule;
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::Duration;
 
 use hmsops_model::limits::PROBE_TIMEOUT;
 use hmsops_model::probe::{ProbeResult, ProbeVerdict};
 use hmsops_model::{InstanceId, Millis, ServiceName};
+use tokio::sync::Notify;
 use tokio::sync::mpsc::Sender;
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
@@ -38,7 +40,14 @@ pub struct Prober {
     results: Sender<ProbeResult>,
     /// All schedules count from here.
     begun_at: Instant,
-    tasks: BTreeMap<Target, JoinHandle<()>>,
+    tasks: BTreeMap<Target, Task>,
+}
+
+/// One target's looks.
+#[derive(Debug)]
+struct Task {
+    looks: JoinHandle<()>,
+    hurry: Arc<Notify>,
 }
 
 impl Prober {
@@ -56,14 +65,27 @@ impl Prober {
             if self.tasks.contains_key(&target) {
                 continue;
             }
-            let running = before.remove(&target).filter(|task| !task.is_finished());
+            let running = before.remove(&target).filter(|task| !task.looks.is_finished());
             let task = running.unwrap_or_else(|| {
-                tokio::spawn(keep_looking(target.clone(), self.begun_at, self.results.clone()))
+                let hurry = Arc::new(Notify::new());
+                let looking =
+                    keep_looking(target.clone(), self.begun_at, self.results.clone(), hurry.clone());
+                Task { looks: tokio::spawn(looking), hurry }
             });
             self.tasks.insert(target, task);
         }
         for task in before.into_values() {
-            task.abort();
+            task.looks.abort();
+        }
+    }
+
+    /// Looks at once at every other instance of a service: what one of them has just failed may be common to all.
+    pub fn look_beside(&self, service: &ServiceName, instance: InstanceId) {
+        let beside = |target: &&Target| target.service == *service && target.instance != instance;
+        for target in self.tasks.keys().filter(beside) {
+            if let Some(task) = self.tasks.get(target) {
+                task.hurry.notify_one();
+            }
         }
     }
 }
@@ -75,12 +97,18 @@ impl Drop for Prober {
 }
 
 /// Until the receiver has gone.
-async fn keep_looking(target: Target, begun_at: Instant, results: Sender<ProbeResult>) {
+async fn keep_looking(target: Target, begun_at: Instant, results: Sender<ProbeResult>, hurry: Arc<Notify>) {
     let elapsed = || Millis(u64::try_from(begun_at.elapsed().as_millis()).unwrap_or(u64::MAX));
     let mut schedule = Schedule::new(target.instance, &target.path, elapsed());
     loop {
         let Next { at, scheduled } = schedule.next();
-        tokio::time::sleep_until(begun_at + Duration::from_millis(at.0)).await;
+        tokio::select! {
+            () = tokio::time::sleep_until(begun_at + Duration::from_millis(at.0)) => {}
+            () = hurry.notified() => {
+                schedule.hurry(elapsed());
+                continue;
+            }
+        }
         let verdict = if schedule.is_late(elapsed()) {
             ProbeVerdict::Overloaded
         } else {

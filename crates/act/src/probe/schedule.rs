@@ -45,6 +45,12 @@ impl Schedule {
         }
     }
 
+    /// Somebody wants to know now: a look in between comes at once, unless one is under way or due sooner.
+    pub(super) fn hurry(&mut self, now: Millis) {
+        let at = now.max(self.busy_until);
+        self.recheck = Some(self.recheck.map_or(at, |recheck| recheck.min(at)));
+    }
+
     /// Whether a look that starts now starts so late that it is the prober who is in trouble. Waiting for the
     /// look before it is not lateness.
     pub(super) fn is_late(&self, now: Millis) -> bool {
@@ -96,6 +102,16 @@ mod tests {
     #[test]
     fn healthy_looks_start_one_interval_apart_however_long_they_take() {
         assert_eq!(play(&[(3, false), (499, false), (1, false)]), [(0, true), (1000, true), (2000, true)]);
+    }
+
+    #[test]
+    fn a_look_that_is_wanted_now_comes_in_between_and_moves_no_scheduled_one() {
+        let mut schedule = schedule();
+        schedule.looked(Millis(5), false);
+        schedule.hurry(Millis(300));
+        assert_eq!(schedule.next(), Next { at: Millis(300), scheduled: false });
+        schedule.looked(Millis(310), false);
+        assert_eq!(schedule.next(), Next { at: Millis(1000), scheduled: true });
     }
 
     #[test]

@@ -100,13 +100,17 @@ impl<'a> View<'a> {
                 .hint(format!("`hmsops release abort {} --reason …` first", release.id)));
         }
         let target = self.revert_target(service, to)?;
-        let (Some(_), false) = (service.stable, service.revert.is_some()) else {
-            return Err(Refusal::conflict(format!("`{name}` is on its way to another version already")));
-        };
+        let mut transitions = Vec::new();
+        if let Some(pending) = service.revert {
+            // The newest wish counts.
+            let why = format!("another rollback was asked for: {reason}");
+            transitions.push(Transition::InstanceStopping { service: name.clone(), id: pending, why });
+        }
         if let Some(warm) = service.warm.and_then(|warm| service.instances.get(&warm.id))
             && warm.instance.version == target.version
         {
-            return Ok(vec![self.stable_set(service, warm.instance.id, format!("rollback: {reason}"), by)]);
+            transitions.push(self.stable_set(service, warm.instance.id, format!("rollback: {reason}"), by));
+            return Ok(transitions);
         }
         let instance = Instance {
             id: self.next_instance(),
@@ -115,7 +119,7 @@ impl<'a> View<'a> {
             digest: target.digest.clone(),
         };
         let id = instance.id;
-        let mut transitions = intend(service, instance, Role::Stable, by);
+        transitions.extend(intend(service, instance, Role::Stable, by));
         transitions.push(Transition::RevertIntended {
             service: name.clone(),
             id,
@@ -133,6 +137,14 @@ impl<'a> View<'a> {
         match to {
             Some(version) if Some(version) == current => {
                 Err(Refusal::conflict(format!("`{name}` {version} is what runs already")))
+            }
+            Some(version) if self.state.denial(name, version, None).is_some() => {
+                let release = self.state.denial(name, version, None);
+                let release = release.map_or_else(String::new, |release| release.to_string());
+                Err(Refusal::conflict(format!(
+                    "`{name}` {version} was taken back in {release} and is denied"
+                ))
+                .hint(format!("`hmsops release undeny {release} --reason …` lifts it")))
             }
             Some(version) => {
                 service.proven.iter().find(|proven| proven.version == *version).ok_or_else(|| {

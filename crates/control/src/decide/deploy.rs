@@ -8,7 +8,8 @@ use hmsops_model::{Digest, Millis, ReleaseId, ServiceName, Version};
 use super::View;
 use crate::event::{Refusal, Who};
 use crate::release::take_back;
-use crate::state::service::Service;
+use crate::state::release::Phase;
+use crate::state::service::{InstancePhase, Service};
 use crate::transition::{Detector, Role, Transition};
 
 impl<'a> View<'a> {
@@ -23,10 +24,17 @@ impl<'a> View<'a> {
         let service = self.deployable(spec, digest, first)?;
         let mut transitions = Vec::new();
         if let Some(active) = self.state.active_release(&spec.service) {
-            // The newest release supersedes; stable stays the last proven version.
-            let detail = format!("{} {} was deployed", spec.service, spec.image.tag);
-            let epoch = self.next_epoch(&spec.service);
-            transitions.push(take_back(self, active, Detector::Superseded, detail, epoch, by));
+            let warm = service.warm.and_then(|warm| service.instances.get(&warm.id));
+            if active.phase == Phase::Baking && warm.is_none_or(|warm| warm.phase != InstancePhase::Running) {
+                // Nothing to go back to: it is what users are on, so it stays.
+                let (release, service) = (active.id, spec.service.clone());
+                transitions.push(Transition::ReleaseBaked { release, service });
+            } else {
+                // The newest release supersedes; stable stays the last proven version.
+                let detail = format!("{} {} was deployed", spec.service, spec.image.tag);
+                let epoch = self.next_epoch(&spec.service);
+                transitions.push(take_back(self, active, Detector::Superseded, detail, epoch, by));
+            }
         }
         let instance = Instance {
             id: self.next_instance(),
@@ -69,6 +77,10 @@ impl<'a> View<'a> {
         if let Some(release) = self.state.denial(name, tag, digest) {
             return Err(Refusal::conflict(format!("`{name}` {tag} was taken back in {release} and is denied"))
                 .hint(format!("`hmsops release undeny {release} --reason …` lifts it; `hmsops release why {release}` says why")));
+        }
+        if service.revert.is_some() {
+            return Err(Refusal::conflict(format!("`{name}` is on its way to another version"))
+                .hint("wait until it is there, or roll back to another one"));
         }
         match service.stable_instance() {
             None if !first => Err(Refusal::conflict(format!("no version of `{name}` runs yet"))

@@ -9,6 +9,7 @@ mod instance;
 mod service;
 mod watch;
 
+use hmsops_model::release::HealthCheck;
 use hmsops_model::{InstanceId, Millis, Now, ReleaseId, ServiceName};
 
 use crate::event::{Event, GatewayReport, Refusal, Who};
@@ -16,7 +17,6 @@ use crate::evidence::Evidence;
 use crate::release::take_back;
 use crate::state::State;
 use crate::state::release::Phase;
-use crate::state::service::Service;
 use crate::transition::{Detector, Transition};
 
 /// What becomes of an event. Nothing is changed here; the same arguments always give the same answer.
@@ -40,6 +40,25 @@ pub fn decide(
     Ok(if asked.is_empty() { view.review() } else { asked })
 }
 
+/// The retreats that are due, of any service. They come before everything else.
+pub fn retreats_due(state: &State, evidence: &Evidence, now: Now) -> Vec<Transition> {
+    let view = View { state, evidence, now };
+    let rounds = state.services.values().map(|service| view.review_release(service));
+    rounds.into_iter().find(|round| round.iter().any(Transition::is_retreat)).unwrap_or_default()
+}
+
+/// What has become due for one service alone: how facts are found while nothing may advance.
+pub fn due(state: &State, evidence: &Evidence, now: Now, service: &ServiceName) -> Vec<Transition> {
+    let view = View { state, evidence, now };
+    let Some(known) = state.services.get(service) else { return Vec::new() };
+    let round = view.review_service(known);
+    if !round.is_empty() {
+        return round;
+    }
+    let ended = state.releases.values().filter(|release| release.spec.service == *service);
+    ended.map(|release| view.review_ended(release)).find(|round| !round.is_empty()).unwrap_or_default()
+}
+
 /// What a decision looks at.
 #[derive(Clone, Copy)]
 pub(crate) struct View<'a> {
@@ -57,8 +76,32 @@ impl View<'_> {
         services.chain(ended).find(|due| !due.is_empty()).unwrap_or_default()
     }
 
+    /// A gateway that gives a release nothing, whatever we think, ends it.
+    fn gave_up(self, service: &ServiceName, release: ReleaseId, detail: &str) -> Vec<Transition> {
+        let known = self.state.releases.get(&release).filter(|known| known.phase == Phase::Watching);
+        let Some(known) = known else { return Vec::new() };
+        let epoch = self.next_epoch(service);
+        vec![take_back(self, known, Detector::Gateway, detail.to_owned(), epoch, &Who::tower())]
+    }
+
     fn gateway(self, report: &GatewayReport) -> Vec<Transition> {
         match report {
+            GatewayReport::Connected { routes } => routes
+                .iter()
+                .filter(|held| held.retreated)
+                .filter_map(|held| Some((held, held.release?)))
+                .map(|(held, release)| {
+                    self.gave_up(&held.service, release, "the gateway had gone back to stable before")
+                })
+                .find(|round| !round.is_empty())
+                .unwrap_or_default(),
+            GatewayReport::Refused { service, epoch, why } => {
+                let current = self.state.services.get(service).filter(|known| known.epoch == *epoch);
+                let release = current.and_then(|known| known.release);
+                release
+                    .map(|release| self.gave_up(service, release, &format!("the gateway refused it: {why}")))
+                    .unwrap_or_default()
+            }
             GatewayReport::Retreated { service, release, by_itself, at } => {
                 let Some(known) = self.state.releases.get(release) else { return Vec::new() };
                 let mut transitions = Vec::new();
@@ -88,7 +131,7 @@ impl View<'_> {
     /// The epoch that the next route of a service gets.
     pub(crate) fn next_epoch(self, service: &ServiceName) -> u64 {
         let known = self.state.services.get(service).map_or(0, |service| service.epoch);
-        known.max(self.held_epoch(service).unwrap_or(0)) + 1
+        known.max(self.held_epoch(service).unwrap_or(0)).saturating_add(1)
     }
 
     /// The epoch of the route that a service's gateway holds, as far as is known.
@@ -106,9 +149,8 @@ impl View<'_> {
     }
 
     /// Whether probes of an instance have lately passed often enough, and all of its checks.
-    pub(crate) fn passes(self, service: &Service, id: InstanceId, passes: u32) -> bool {
-        let Some(health) = self.evidence.instances.get(&id) else { return false };
-        health.passes(&service.checks, passes)
+    pub(crate) fn passes(self, checks: &[HealthCheck], id: InstanceId, passes: u32) -> bool {
+        self.evidence.instances.get(&id).is_some_and(|health| health.passes(checks, passes))
     }
 }
 

@@ -2,17 +2,22 @@
 
 use hmsops_model::instance::Instance;
 use hmsops_model::service::{Driver, ServiceSpec};
-use hmsops_model::{IncidentId, Millis, Now, ReleaseId, UnixMillis};
+use hmsops_model::{Digest, IncidentId, Millis, Now, ReleaseId, ServiceName, UnixMillis, Version};
 
 use super::View;
 use super::deploy::{back_off, intend};
 use crate::event::Who;
+use crate::release::take_back;
 use crate::state::release::Phase;
 use crate::state::service::{InstancePhase, InstanceState, Service};
-use crate::transition::{Role, Transition};
+use crate::transition::{Detector, Role, Transition};
 
 /// Scheduled looks in a row that must pass before stable gets traffic.
 const STABLE_PASSES: u32 = 1;
+
+/// A version on its way to be stable gets so long to pass its checks before it is stopped (and, unless it was a
+/// revert, started again): more than a release, because users wait for it either way.
+const COMING_TIMEOUT: Millis = Millis::from_secs(60);
 
 /// Users must have seen no failure for so long before the public page says it is over.
 const QUIET: Millis = Millis(1000);
@@ -23,9 +28,13 @@ impl View<'_> {
         for spec in specs {
             let known = self.state.services.get(&spec.name);
             if known.is_none_or(|known| known.spec != *spec || known.retired || known.declared_by != *by) {
-                transitions
-                    .push(Transition::ServiceDeclared { spec: Box::new(spec.clone()), by: by.clone() });
-                transitions.extend(known.into_iter().flat_map(|known| self.moved(known, spec, by)));
+                let left = known.and_then(|known| moved_from(known, spec));
+                if left.is_some() {
+                    transitions.extend(self.out(&spec.name, "its route changed", by));
+                }
+                let (boxed, by) = (Box::new(spec.clone()), by.clone());
+                transitions.push(Transition::ServiceDeclared { spec: boxed, by: by.clone(), left });
+                transitions.extend(known.into_iter().flat_map(|known| self.moved(known, spec, &by)));
             }
         }
         let gone = self.state.services.values().filter(|known| {
@@ -34,10 +43,21 @@ impl View<'_> {
                 && known.declared_by == *by
                 && !specs.iter().any(|spec| spec.name == known.spec.name)
         });
-        transitions.extend(
-            gone.map(|known| Transition::ServiceRetired { service: known.spec.name.clone(), by: by.clone() }),
-        );
+        for known in gone {
+            // Whoever is no longer declared is no longer judged: what is out comes back first.
+            let service = known.spec.name.clone();
+            transitions.extend(self.out(&service, "its service is no longer declared", by));
+            transitions.push(Transition::ServiceRetired { service, by: by.clone() });
+        }
         transitions
+    }
+
+    /// Takes back what users see only in part.
+    fn out(self, service: &ServiceName, detail: &str, by: &Who) -> Option<Transition> {
+        let release = self.state.active_release(service)?;
+        let is_out = matches!(release.phase, Phase::Starting | Phase::Watching);
+        let epoch = self.next_epoch(service);
+        is_out.then(|| take_back(self, release, Detector::Person, detail.to_owned(), epoch, by))
     }
 
     /// A changed declaration needs a new route: another host, other addresses, other bad answers.
@@ -52,12 +72,10 @@ impl View<'_> {
             let upstreams = upstreams.clone();
             transitions.push(Transition::InstanceStarted { service: name.clone(), id, pid: None, upstreams });
         }
-        transitions.push(Transition::StableSet {
+        transitions.push(Transition::RouteRenewed {
             service: name.clone(),
-            id,
-            epoch: self.next_epoch(&name),
+            epoch: self.next_epoch(&name) + 1,
             why: "its declaration changed".into(),
-            warm_until: None,
             by: by.clone(),
         });
         transitions
@@ -86,25 +104,29 @@ impl View<'_> {
     fn health_change(self, service: &Service, known: &InstanceState) -> Option<Transition> {
         let health = self.evidence.instances.get(&known.instance.id)?;
         let (id, name) = (known.instance.id, service.spec.name.clone());
+        let release = self.state.active_release(&name).filter(|release| release.instance == id);
+        let checks = release.map_or(&service.checks, |release| &release.spec.checks);
         let changed =
             |healthy, reason| Some(Transition::HealthChanged { service: name, id, healthy, reason });
         match known.healthy? {
             true => {
                 let since = known.healthy_since.map_or(Millis::ZERO, |at: Now| at.steady);
-                let (path, fails, reason) = health.threshold_reached(self.now, &service.checks, since)?;
+                let (path, fails, reason) = health.threshold_reached(self.now, checks, since)?;
                 changed(
                     false,
                     format!("{} failed {fails} probes: {reason}", crate::sentence::check_name(&path)),
                 )
             }
-            false if health.recovered(&service.checks) => changed(true, "probes pass again".into()),
+            false if health.recovered(checks) => changed(true, "probes pass again".into()),
             false => None,
         }
     }
 
     fn review_incident(self, service: &Service) -> Vec<Transition> {
-        let down =
-            service.stable_instance().is_some_and(|stable| stable.ended() || stable.healthy == Some(false));
+        let down = match service.stable_instance() {
+            Some(stable) => stable.ended() || stable.healthy == Some(false),
+            None => !service.proven.is_empty(),
+        };
         match service.incident {
             None if down => {
                 let since = service.stable_instance().and_then(|stable| stable.healthy_since);
@@ -183,13 +205,14 @@ impl View<'_> {
                 Some((stable.instance.version.clone(), stable.instance.digest.clone()))
             }
             // A gateway that holds a newer route than we know of (our record was restored) gets a newer one still.
-            Some(stable) if self.held_epoch(name).is_some_and(|held| held > service.epoch) => {
+            Some(_) if self.held_epoch(name).is_some_and(|held| held > service.epoch) => {
+                let (service, epoch, by) = (name.clone(), self.next_epoch(name), Who::tower());
                 let why = "its gateway held a newer route".to_owned();
-                return vec![self.stable_set(service, stable.instance.id, why, &Who::tower())];
+                return vec![Transition::RouteRenewed { service, epoch, why, by }];
             }
             Some(_) => None,
             None if self.state.active_release(name).is_some() => None,
-            None => service.spec.stable.clone().map(|version| (version, None)),
+            None => self.fall_back(service),
         };
         let due = service.restarted_at + back_off(service.restarts);
         match wanted {
@@ -201,16 +224,40 @@ impl View<'_> {
         }
     }
 
+    /// What to start when nothing is stable: the last proven version that is not denied; for the very first start
+    /// the declared one.
+    fn fall_back(self, service: &Service) -> Option<(Version, Option<Digest>)> {
+        let name = &service.spec.name;
+        let denied =
+            |version: &Version, digest: Option<&Digest>| self.state.denial(name, version, digest).is_some();
+        let proven = service.proven.iter().rev().find(|known| !denied(&known.version, known.digest.as_ref()));
+        match proven {
+            Some(proven) => Some((proven.version.clone(), proven.digest.clone())),
+            None if service.proven.is_empty() => service
+                .spec
+                .stable
+                .clone()
+                .filter(|version| !denied(version, None))
+                .map(|version| (version, None)),
+            None => None,
+        }
+    }
+
     /// A version on its way to be stable: a first start, a restart, or a revert.
     fn review_coming(self, service: &Service, coming: &InstanceState) -> Vec<Transition> {
-        let id = coming.instance.id;
-        if coming.phase != InstancePhase::Running {
-            return Vec::new();
-        }
+        let (id, name) = (coming.instance.id, service.spec.name.clone());
         if coming.ready_at.is_none() {
-            let ready = self.passes(service, id, STABLE_PASSES);
-            let transition = Transition::InstanceReady { service: service.spec.name.clone(), id };
-            return if ready { vec![transition] } else { Vec::new() };
+            let ready =
+                coming.phase == InstancePhase::Running && self.passes(&service.checks, id, STABLE_PASSES);
+            let waited = self.now.steady.since(coming.intended_at.steady);
+            if ready {
+                return vec![Transition::InstanceReady { service: name, id }];
+            }
+            if waited < COMING_TIMEOUT {
+                return Vec::new();
+            }
+            let why = format!("it did not become healthy within {COMING_TIMEOUT}");
+            return vec![Transition::InstanceStopping { service: name, id, why }];
         }
         let why = match service.stable_instance() {
             _ if service.revert == Some(id) => "reverted",
@@ -244,4 +291,11 @@ impl View<'_> {
             })
             .collect()
     }
+}
+
+/// The gateway that a service leaves by a new declaration.
+fn moved_from(known: &Service, spec: &ServiceSpec) -> Option<String> {
+    let before = known.spec.route.as_ref()?;
+    let stays = spec.route.as_ref().is_some_and(|route| route.gateway == before.gateway);
+    (!stays).then(|| before.gateway.clone())
 }

@@ -14,6 +14,9 @@ use crate::transition::{Detector, HoldReason, Transition};
 /// Looks in a row at each check that a new version must pass before users see it.
 const CANARY_PASSES: u32 = 2;
 
+/// Failed looks before probes may condemn, however telling two of them are.
+const GUARD_LOOKS: u64 = 3;
+
 /// After a retreat the numbers are final when nothing came for so long.
 const CLOSE_AFTER: Millis = Millis(1000);
 
@@ -41,7 +44,9 @@ impl View<'_> {
         if canary.ready_at.is_some() {
             return self.first_step(service, release);
         }
-        if canary.phase == InstancePhase::Running && self.passes(service, release.instance, CANARY_PASSES) {
+        if canary.phase == InstancePhase::Running
+            && self.passes(&release.spec.checks, release.instance, CANARY_PASSES)
+        {
             let (service, id) = (service.spec.name.clone(), release.instance);
             return vec![Transition::InstanceReady { service, id }];
         }
@@ -144,9 +149,11 @@ impl View<'_> {
 
     /// A hold because both failed ends by itself when both pass again: it was never about the canary.
     fn recovered(self, service: &Service, release: &Release) -> Vec<Transition> {
-        let well =
-            |id| self.evidence.instances.get(&id).is_some_and(|health| health.recovered(&service.checks));
-        if !well(release.instance) || !service.stable.is_some_and(well) {
+        let health = |id| self.evidence.instances.get(&id);
+        let canary = health(release.instance).is_some_and(|health| health.recovered(&release.spec.checks));
+        let stable =
+            service.stable.and_then(health).is_some_and(|health| !health.failing(self.now, BOTH_WITHIN));
+        if !canary || !stable {
             return Vec::new();
         }
         vec![Transition::ReleaseResumed {
@@ -160,12 +167,16 @@ impl View<'_> {
     /// The next step, when its time has come and nothing is unknown: advancing fails closed.
     fn advance(self, service: &Service, release: &Release) -> Vec<Transition> {
         let Some(step) = release.spec.steps.get(release.step) else { return Vec::new() };
-        let elapsed =
-            release.step_since.is_some_and(|since| self.now.steady.since(since.steady) >= step.hold);
+        let link = service.spec.route.as_ref().and_then(|route| self.evidence.gateways.get(&route.gateway));
+        // Time in which nobody watched is no time: after a gap the step begins anew.
+        let live_since = link.map_or(Millis::ZERO, |link| link.live_since);
+        let begun = release.step_since.map(|since| since.steady.max(live_since));
+        let elapsed = begun.is_some_and(|begun| self.now.steady.since(begun) >= step.hold);
         let heard = |gateway: &str| self.evidence.gateway_live(self.now, gateway);
-        let known = service.spec.route.as_ref().is_none_or(|route| heard(&route.gateway));
-        let passes = |id| self.passes(service, id, 1);
-        if elapsed && known && passes(release.instance) && service.stable.is_some_and(passes) {
+        let in_force = self.held_epoch(&service.spec.name) == Some(service.epoch);
+        let known = service.spec.route.as_ref().is_none_or(|route| heard(&route.gateway) && in_force);
+        let stable = service.stable.is_some_and(|id| self.passes(&service.checks, id, 1));
+        if elapsed && known && stable && self.passes(&release.spec.checks, release.instance, 1) {
             self.next_step(release)
         } else {
             Vec::new()
@@ -179,7 +190,7 @@ impl View<'_> {
                 return self.condemn(service, release, Detector::Process, why.clone());
             }
             let watch = self.evidence.releases.get(&release.id);
-            if watch.is_some_and(|watch| watch.probes.value() / 2.0 >= Watch::needed()) {
+            if watch.is_some_and(|watch| probes_condemn(watch)) {
                 return self.condemn(service, release, Detector::Probes, String::new());
             }
         }
@@ -251,11 +262,19 @@ impl View<'_> {
 
 /// What condemns a release, if anything does.
 fn condemned(watch: &Watch) -> Option<Detector> {
+    if probes_condemn(watch) {
+        return Some(Detector::Probes);
+    }
     if watch.evidence() < Watch::needed() {
         return None;
     }
     if watch.probes.value() >= watch.errors.value() {
-        return Some(Detector::Probes);
+        return (watch.tally.probes_failed >= GUARD_LOOKS).then_some(Detector::Probes);
     }
     watch.guard_passed().then_some(Detector::Errors)
+}
+
+/// Whether failed looks alone are enough.
+fn probes_condemn(watch: &Watch) -> bool {
+    watch.probes.value() / 2.0 >= Watch::needed() && watch.tally.probes_failed >= GUARD_LOOKS
 }

@@ -30,6 +30,7 @@ pub struct Health {
 
 #[derive(Debug, Clone, Default)]
 struct CheckHealth {
+    passed_once: bool,
     passes_in_row: u32,
     fails_in_row: u32,
     last_at: Millis,
@@ -64,6 +65,7 @@ impl Health {
                 }
             }
         } else {
+            check.passed_once = true;
             check.passes_in_row += 1;
             check.fails_in_row = 0;
         }
@@ -89,9 +91,12 @@ impl Health {
         self.passes(checks, PASSES_TO_RECOVER)
     }
 
-    /// Whether the last look at any check failed, not longer ago than `within`.
+    /// Whether the last look at any check that it has ever passed failed, not longer ago than `within`. A check that
+    /// it never passed is not its own: a newer version brought it.
     pub fn failing(&self, now: Now, within: Millis) -> bool {
-        self.checks.values().any(|check| check.fails_in_row > 0 && now.steady.since(check.last_at) <= within)
+        self.checks.values().any(|check| {
+            check.passed_once && check.fails_in_row > 0 && now.steady.since(check.last_at) <= within
+        })
     }
 
     /// The first check whose threshold of scheduled failures was reached since `since`: path, failures counted

@@ -26,6 +26,9 @@ use traffic::Traffic;
 /// Seconds of a release's course that are remembered for its page.
 const POINTS_MAX: usize = 3600;
 
+/// Gateway processes whose last tick is remembered.
+const GATEWAY_RUNS_MAX: usize = 64;
+
 /// Releases whose course is kept at hand for their pages; of older ones the ledger and side log tell.
 const WATCHES_MAX: usize = 100;
 
@@ -46,8 +49,8 @@ pub struct Evidence {
     pub releases: BTreeMap<ReleaseId, Arc<Watch>>,
     /// What is known of each gateway.
     pub gateways: BTreeMap<String, Link>,
-    /// The last tick taken in, by gateway run.
-    ticks: BTreeMap<u64, u64>,
+    /// The last tick taken in, by gateway run, and when.
+    ticks: BTreeMap<u64, (u64, Millis)>,
 }
 
 /// What is known of a gateway.
@@ -57,6 +60,8 @@ pub struct Link {
     pub connected: bool,
     /// When it was last heard, on the steady clock.
     pub heard_at: Millis,
+    /// Since when it is heard without a gap; what it did in a gap nobody watched.
+    pub live_since: Millis,
     /// The epoch it holds, by service.
     pub epochs: BTreeMap<ServiceName, u64>,
 }
@@ -76,6 +81,8 @@ pub struct Watch {
     pub guard_errors: u64,
     /// Clients (or requests) whose bad answers of the canary may be held against it.
     pub guard_clients: u64,
+    /// Failed looks at the canary since stable was last looked at: evidence only once stable is seen to pass.
+    pending: Vec<u64>,
     /// Whether the gateway says that no request waits for the canary any more.
     pub drained: bool,
     /// The course by second, oldest first.
@@ -106,6 +113,7 @@ impl Watch {
             tally: Tally::default(),
             guard_errors: 0,
             guard_clients: 0,
+            pending: Vec::new(),
             drained: false,
             points: VecDeque::new(),
         }
@@ -205,20 +213,42 @@ impl Evidence {
     pub fn forget(&mut self, state: &State) {
         self.instances.retain(|id, _| state.instance(*id).is_some_and(|(_, instance)| !instance.ended()));
         self.releases.retain(|id, _| state.releases.contains_key(id));
-        while self.releases.len() > WATCHES_MAX {
-            self.releases.pop_first();
+        let closed = |id: &ReleaseId| state.releases.get(id).is_none_or(|release| release.closed);
+        while self.releases.len() > WATCHES_MAX
+            && let Some(oldest) = self.releases.keys().find(|id| closed(id)).copied()
+        {
+            self.releases.remove(&oldest);
         }
-        while self.ticks.len() > 64 {
-            self.ticks.pop_first();
+        while self.ticks.len() > GATEWAY_RUNS_MAX
+            && let Some(oldest) = self.ticks.iter().min_by_key(|(_, (_, at))| *at).map(|(run, _)| *run)
+        {
+            self.ticks.remove(&oldest);
+        }
+    }
+
+    /// Takes in again what a side log kept. It was told apart from what came twice before it was kept, and releases
+    /// are folded one after the other, so here nothing is.
+    pub fn observe_kept(&mut self, state: &State, now: Now, event: &Event) {
+        match event {
+            Event::Tick(tick) => {
+                let last = self.ticks.entry(tick.gateway_run).or_insert((0, now.steady));
+                *last = (last.0.max(tick.seq), now.steady);
+                if let Some(release) = tick.release.and_then(|id| state.releases.get(&id)) {
+                    self.watch(release).observe_tick(now, tick);
+                }
+            }
+            event => {
+                self.observe(state, now, event);
+            }
         }
     }
 
     fn observe_tick(&mut self, state: &State, now: Now, tick: &Tick) -> bool {
-        let last = self.ticks.entry(tick.gateway_run).or_insert(0);
-        if tick.seq <= *last {
+        let last = self.ticks.entry(tick.gateway_run).or_insert((0, now.steady));
+        if tick.seq <= last.0 {
             return false;
         }
-        *last = tick.seq;
+        *last = (tick.seq, now.steady);
         self.services.entry(tick.service.clone()).or_default().observe(now, tick);
         let open = tick.release.and_then(|id| state.releases.get(&id)).filter(|release| !release.closed);
         let Some(release) = open else { return false };
@@ -230,6 +260,9 @@ impl Evidence {
         let failed = self.instances.entry(probe.instance).or_default().observe(now, probe);
         let Some(release) = state.active_release(&probe.service) else { return false };
         if probe.instance != release.instance {
+            if let Some(failed) = failed {
+                self.observe_other(state, now, release, probe.instance, failed);
+            }
             return true;
         }
         // Looks at a version that no user sees yet are no evidence, also not when the side log is folded again.
@@ -248,17 +281,53 @@ impl Evidence {
         let stable = other.and_then(|id| self.instances.get(&id));
         let common = stable.is_some_and(|health| health.failing(now, COMMON_MODE));
         let (looks, fails) = stable.map_or((0, 0), Health::looks);
+        let compared = other.is_some_and(|id| service.instances.get(&id).is_some_and(|known| !known.ended()));
         let watch = self.watch(release);
         watch.tally.probes += 1;
         watch.tally.probes_failed += u64::from(failed);
-        if !common {
-            let secs = now.steady.since(watch.since).0 / 1000;
+        let secs = now.steady.since(watch.since).0 / 1000;
+        if failed && !common && compared {
+            // Whether it is the canary's alone is known when stable is looked at next, which is at once.
+            watch.pending.push(secs);
+        } else if !common {
             watch.probes.observe(secs, failed, loss_bound(looks, fails));
+        }
+    }
+
+    /// A look at stable settles what the canary's failed looks before it are worth.
+    fn observe_other(
+        &mut self,
+        state: &State,
+        now: Now,
+        release: &Release,
+        instance: InstanceId,
+        failed: bool,
+    ) {
+        let Some(service) = state.services.get(&release.spec.service) else { return };
+        let compared =
+            if release.phase == Phase::Baking { service.warm.map(|warm| warm.id) } else { service.stable };
+        if compared != Some(instance) {
+            return;
+        }
+        let health = self.instances.get(&instance);
+        let (looks, fails) = health.map_or((0, 0), Health::looks);
+        let common = failed && health.is_some_and(|health| health.failing(now, COMMON_MODE));
+        let watch = self.watch(release);
+        for secs in std::mem::take(&mut watch.pending) {
+            if !common {
+                watch.probes.observe(secs, true, loss_bound(looks, fails));
+            }
         }
     }
 
     fn observe_gateway(&mut self, now: Now, gateway: &str, report: &GatewayReport) {
         let link = self.gateways.entry(gateway.to_owned()).or_default();
+        // The first word after a start of ours is no gap: a gateway alone for long goes back by itself.
+        let is_back = matches!(report, GatewayReport::Connected { .. })
+            || now.steady.since(link.heard_at) > GATEWAY_SILENT;
+        if link.heard_at > Millis::ZERO && is_back {
+            link.live_since = now.steady;
+        }
         link.heard_at = now.steady;
         match report {
             GatewayReport::Connected { routes } => {

@@ -17,6 +17,9 @@ use service::{InstancePhase, InstanceState, PROVEN_MAX, Proven, Service, Warm};
 /// Ended instances remembered per service.
 const ENDED_INSTANCES_MAX: usize = 10;
 
+/// A start of stable that lasted so long does not count as one of a row of crashes.
+const RESTARTS_FORGOTTEN_AFTER: Millis = Millis::from_secs(60);
+
 /// Releases remembered per tower; older ended ones stay in the ledger.
 const RELEASES_MAX: usize = 500;
 
@@ -88,11 +91,18 @@ impl State {
     /// names something unknown changes nothing.
     pub fn apply(&mut self, now: Now, transition: &Transition) {
         match transition {
-            Transition::ServiceDeclared { spec, by } => self.declare(spec, by),
+            Transition::ServiceDeclared { spec, by, .. } => self.declare(spec, by),
             Transition::InstanceIntended { instance, role, .. } => {
                 self.last_instance = self.last_instance.max(instance.id.0);
+                let canaries: Vec<InstanceId> = self
+                    .releases
+                    .values()
+                    .filter(|known| !known.closed)
+                    .map(|known| known.instance)
+                    .collect();
                 if let Some(service) = self.services.get_mut(&instance.service) {
                     service.intend(now, instance.clone(), *role);
+                    service.forget_ended(&canaries);
                 }
             }
             Transition::ReleaseRequested { .. } => self.request(now, transition),
@@ -110,8 +120,10 @@ impl State {
                 if let Some(service) = self.services.get_mut(service) {
                     service.incident = Some(*incident);
                 }
-                while self.incidents.len() > INCIDENTS_MAX {
-                    self.incidents.pop_first();
+                let oldest =
+                    self.incidents.values().find(|incident| incident.until.is_some()).map(|known| known.id);
+                if let Some(oldest) = oldest.filter(|_| self.incidents.len() > INCIDENTS_MAX) {
+                    self.incidents.remove(&oldest);
                 }
             }
             Transition::IncidentResolved { incident, service, until, text } => {
@@ -138,6 +150,15 @@ impl State {
                 }
                 if let Some(service) = transition.service().and_then(|name| self.services.get_mut(name)) {
                     service.apply(now, transition);
+                    if let Transition::StableSet { id, .. } = transition {
+                        // A release that bakes is proven when it has baked, however often it is restarted meanwhile.
+                        let baking = service.release.and_then(|id| self.releases.get(&id));
+                        let baking = baking.filter(|release| release.phase == Phase::Baking);
+                        let version = service.instances.get(id).map(|known| &known.instance.version);
+                        if version != baking.map(|release| &release.spec.image.tag) {
+                            service.prove(now, *id);
+                        }
+                    }
                     let released = transition.release().and_then(|id| self.releases.get(&id));
                     if let Some(release) = released {
                         service.follow(now, transition, release);
@@ -166,13 +187,13 @@ impl State {
         self.last_release = self.last_release.max(id.0);
         let Some(service) = self.services.get_mut(&spec.service) else { return };
         service.release = Some(*id);
-        service.checks.clone_from(&spec.checks);
         let release = Release {
             id: *id,
             spec: (**spec).clone(),
             digest: digest.clone(),
             instance: *instance,
             from: service.stable_version().cloned(),
+            checks_before: service.checks.clone(),
             salt: *salt,
             by: by.clone(),
             requested_at: now,
@@ -231,6 +252,15 @@ impl State {
                     }
                     _ => Phase::RolledBack,
                 };
+                // With the line itself, so that no crash can part the two.
+                if verdict.is_the_versions_fault() && release.weight_max > Weight::NONE {
+                    let denial = Denial {
+                        service: release.spec.service.clone(),
+                        version: release.spec.image.tag.clone(),
+                        digest: release.digest.clone(),
+                    };
+                    self.denied.insert(id, denial);
+                }
                 release.weight = Weight::NONE;
                 release.hold = None;
                 release.tally = verdict.tally.clone();
@@ -268,7 +298,9 @@ impl State {
 impl Service {
     fn intend(&mut self, now: Now, instance: hmsops_model::instance::Instance, role: Role) {
         if role == Role::Stable {
-            self.restarts = self.restarts.saturating_add(1);
+            // A start that lasted is no crash loop.
+            let lasted = now.steady.since(self.restarted_at) >= RESTARTS_FORGOTTEN_AFTER;
+            self.restarts = if lasted { 1 } else { self.restarts.saturating_add(1) };
             self.restarted_at = now.steady;
         }
         let state = InstanceState {
@@ -283,8 +315,18 @@ impl Service {
             healthy_since: None,
         };
         self.instances.insert(state.instance.id, state);
-        let ended: Vec<InstanceId> =
-            self.instances.values().filter(|i| i.ended()).map(|i| i.instance.id).collect();
+    }
+
+    /// Forgets all but the last few that have ended; what is still stood for by one (stable, a release) stays.
+    fn forget_ended(&mut self, canaries: &[InstanceId]) {
+        let needed =
+            |id: InstanceId| self.stable == Some(id) || self.revert == Some(id) || canaries.contains(&id);
+        let ended: Vec<InstanceId> = self
+            .instances
+            .values()
+            .filter(|known| known.ended() && !needed(known.instance.id))
+            .map(|known| known.instance.id)
+            .collect();
         for id in ended.iter().take(ended.len().saturating_sub(ENDED_INSTANCES_MAX)) {
             self.instances.remove(id);
         }
@@ -322,9 +364,9 @@ impl Service {
             Transition::StableSet { id, epoch, warm_until, .. } => {
                 self.set_stable(*id, *warm_until);
                 self.epoch = self.epoch.max(*epoch);
-                self.prove(now, *id);
             }
-            Transition::WeightIntended { epoch, .. }
+            Transition::RouteRenewed { epoch, .. }
+            | Transition::WeightIntended { epoch, .. }
             | Transition::ReleaseTakenBack { epoch, .. }
             | Transition::ReleasePromoted { epoch, .. } => self.epoch = self.epoch.max(*epoch),
             Transition::ReleaseClosed { release, .. } => {
@@ -334,9 +376,6 @@ impl Service {
                 if let Some(state) = self.instances.get_mut(id) {
                     state.healthy = Some(*healthy);
                     state.healthy_since = Some(now);
-                }
-                if self.stable == Some(*id) && *healthy {
-                    self.restarts = 0;
                 }
             }
             _ => {}
@@ -356,18 +395,28 @@ impl Service {
     /// What a release's transition means for its service.
     fn follow(&mut self, now: Now, transition: &Transition, release: &Release) {
         match transition {
-            Transition::ReleasePromoted { .. } => self.set_stable(release.instance, release.bake_until),
-            // A release that bakes is already stable: taking it back swaps it with the warm old version.
-            Transition::ReleaseTakenBack { .. } if self.stable == Some(release.instance) => {
+            Transition::ReleasePromoted { .. } => {
+                self.set_stable(release.instance, release.bake_until);
+                self.checks.clone_from(&release.spec.checks);
+            }
+            // A release that bakes is already stable (perhaps as a later copy of it): taking it back swaps it with
+            // the warm old version.
+            Transition::ReleaseTakenBack { .. } if release.weight_max == Weight::ALL => {
+                let baking = self.stable;
                 self.stable = self.warm.take().map(|warm| warm.id);
-                self.set_role(release.instance, Role::Former);
+                self.checks.clone_from(&release.checks_before);
+                for id in baking.into_iter().chain([release.instance]) {
+                    self.set_role(id, Role::Former);
+                }
                 if let Some(stable) = self.stable {
                     self.set_role(stable, Role::Stable);
                 }
             }
             Transition::ReleaseBaked { .. } => {
                 self.release = None;
-                self.prove(now, release.instance);
+                if let Some(stable) = self.stable {
+                    self.prove(now, stable);
+                }
             }
             _ => {}
         }
@@ -376,7 +425,6 @@ impl Service {
     /// Makes an instance stable; the old one stays warm until `warm_until`, or is left to be stopped.
     fn set_stable(&mut self, id: InstanceId, warm_until: Option<Millis>) {
         let old = self.stable.replace(id);
-        self.restarts = 0;
         self.warm = match (old, warm_until) {
             (Some(old), _) if old == id => self.warm,
             (Some(old), Some(until)) => Some(Warm { id: old, until }),

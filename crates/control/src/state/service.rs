@@ -34,7 +34,7 @@ pub struct Service {
     pub instances: BTreeMap<InstanceId, InstanceState>,
     /// Versions that were stable and proven, oldest first; at most [`PROVEN_MAX`].
     pub proven: Vec<Proven>,
-    /// The checks of the last release file, used for stable as well; never empty.
+    /// What stable has to pass: the declared checks, or those of the release it came with; never empty.
     pub checks: Vec<HealthCheck>,
     /// An open incident.
     pub incident: Option<IncidentId>,

@@ -27,6 +27,9 @@ impl Hands for Queues {
                 self.tell(&gateway, ToGateway::Retreat { service, release });
             }
             Effect::Route { gateway, route } => self.tell(&gateway, ToGateway::Set { route: *route }),
+            Effect::Unroute { gateway, service, epoch } => {
+                self.tell(&gateway, ToGateway::Remove { service, epoch });
+            }
             Effect::Start { .. } | Effect::Stop { .. } => {
                 if self.process.try_send(effect).is_err() {
                     tracing::error!("instances: too many are waiting to be started or stopped");

@@ -2,6 +2,7 @@
 
 use hmsops_act::probe::{Prober, Target};
 use hmsops_control::{Event, effect};
+use hmsops_model::probe::ProbeVerdict;
 use tokio::sync::mpsc;
 
 use crate::Engine;
@@ -30,6 +31,9 @@ pub async fn run(engine: Engine) {
         tokio::select! {
             result = found.recv() => {
                 let Some(result) = result else { return };
+                if matches!(result.verdict, ProbeVerdict::Fail { .. }) {
+                    prober.look_beside(&result.service, result.instance);
+                }
                 if engine.tell(Event::Probe(result)).await.is_err() {
                     return;
                 }

@@ -12,7 +12,7 @@ use std::collections::VecDeque;
 
 use hmsops_control::{Event, Evidence, Refusal, State, Transition};
 use hmsops_ledger::Ledger;
-use hmsops_model::{Millis, Now, ReleaseId};
+use hmsops_model::{Millis, Now, ReleaseId, ServiceName};
 
 use crate::port::{Hands, SideLog, Spill};
 
@@ -27,6 +27,9 @@ const LEDGER_RETRY: Millis = Millis(1000);
 
 /// Between two looks at what should be true of the world and is not.
 const RECONCILE_EVERY: Millis = Millis(1000);
+
+/// Between two times that every start and stop that should have happened is sent again.
+const RESEND_EVERY: Millis = Millis(15_000);
 
 /// Rounds of deciding that one event may cause; more would be a circle.
 const ROUNDS_MAX: usize = 100;
@@ -47,6 +50,8 @@ pub struct Tower {
     /// When a ledger that has failed is tried again.
     retry_at: Millis,
     reconciled_at: Millis,
+    /// When starts and stops were last sent again.
+    restarted_at: Millis,
     /// The ledger's size when state was last snapshot.
     snapshot_at: u64,
     /// Counts changes of state, so that readers see whether they are up to date.
@@ -81,9 +86,12 @@ impl Tower {
     pub fn handle(&mut self, now: Now, event: &Event, hands: &mut dyn Hands) -> Handled {
         let mut handled = Handled::default();
         self.observe(now, event);
+        // Retreats of any service come before everything that may wait for the ledger.
+        self.retreats(now, hands, &mut handled);
         self.retry_ledger(now);
         let mut event = event;
         for _ in 0..ROUNDS_MAX {
+            self.retreats(now, hands, &mut handled);
             let transitions = match self.decide(now, event) {
                 Ok(transitions) => transitions,
                 Err(refusal) => {
@@ -99,6 +107,8 @@ impl Tower {
             let stuck = done.is_empty();
             handled.transitions.extend(done);
             if stuck {
+                // What may not advance must not keep others' facts from being known.
+                self.facts(now, hands, &mut handled);
                 break;
             }
             event = &Event::Wake;
@@ -107,6 +117,28 @@ impl Tower {
             self.housekeeping(now, hands);
         }
         handled
+    }
+
+    /// Carries out every retreat that is due.
+    fn retreats(&mut self, now: Now, hands: &mut dyn Hands, handled: &mut Handled) {
+        for _ in 0..ROUNDS_MAX {
+            let round = self.retreats_due(now);
+            if round.is_empty() {
+                return;
+            }
+            let done = self.carry_out(now, round, hands, &mut handled.ledger_failed);
+            handled.transitions.extend(done);
+        }
+    }
+
+    /// While the ledger fails: what has happened to each service, without what would go further.
+    fn facts(&mut self, now: Now, hands: &mut dyn Hands, handled: &mut Handled) {
+        let services: Vec<ServiceName> = self.state.services.keys().cloned().collect();
+        for service in services {
+            let round = hmsops_control::due(&self.state, &self.evidence, now, &service);
+            let done = self.carry_out(now, round, hands, &mut handled.ledger_failed);
+            handled.transitions.extend(done);
+        }
     }
 
     /// Records, applies and acts on one round of transitions; returns those that were.
@@ -130,8 +162,9 @@ impl Tower {
             Err(why) => {
                 *failed = Some(why);
                 // What has happened, has happened, whether or not it can be written down; what would go further
-                // is not done.
-                let facts: Vec<Transition> = rest.into_iter().filter(|t| !record::is_advance(t)).collect();
+                // is not done, nor what only follows from it.
+                let facts: Vec<Transition> =
+                    rest.into_iter().take_while(|t| !record::is_advance(t)).collect();
                 self.apply_and_act(now, &facts, hands);
                 for fact in &facts {
                     self.defer(now, fact.clone());
@@ -146,7 +179,11 @@ impl Tower {
         self.flush_side(now);
         if now.steady.since(self.reconciled_at) >= RECONCILE_EVERY {
             self.reconciled_at = now.steady;
-            self.reconcile(hands, false);
+            let all = now.steady.since(self.restarted_at) >= RESEND_EVERY;
+            if all {
+                self.restarted_at = now.steady;
+            }
+            self.reconcile(hands, all);
             self.evidence.forget(&self.state);
             self.snapshot_if_due(now);
         }

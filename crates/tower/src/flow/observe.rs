@@ -103,10 +103,10 @@ impl Tower {
         for line in self.side.read(&release.to_string()) {
             match serde_json::from_slice(&line) {
                 Ok(EvidenceLine::Tick { now, tick }) => {
-                    self.evidence.observe(&self.state, now, &Event::Tick(tick));
+                    self.evidence.observe_kept(&self.state, now, &Event::Tick(tick));
                 }
                 Ok(EvidenceLine::Probe { now, probe }) => {
-                    self.evidence.observe(&self.state, now, &Event::Probe(probe));
+                    self.evidence.observe_kept(&self.state, now, &Event::Probe(probe));
                 }
                 // A line of a newer version: evidence only, so the rest still counts.
                 Err(_) => {}

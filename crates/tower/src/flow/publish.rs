@@ -27,6 +27,11 @@ pub struct Snapshot {
 }
 
 impl Tower {
+    /// Lines that wait mean a ledger that takes none, latched or not.
+    fn waiting(&self) -> Option<String> {
+        (!self.backlog.is_empty()).then(|| format!("{} lines wait for it", self.backlog.len()))
+    }
+
     /// State and evidence as they are now. `last` is the snapshot taken before: what has not changed is shared.
     pub fn publish(&self, now: Now, last: Option<&Snapshot>) -> Snapshot {
         let unchanged = last.filter(|last| last.generation == self.generation);
@@ -35,7 +40,7 @@ impl Tower {
             generation: self.generation,
             state: unchanged.map_or_else(|| Arc::new(self.state.clone()), |last| last.state.clone()),
             evidence: self.evidence.clone(),
-            ledger_failed: self.ledger.latched(),
+            ledger_failed: self.ledger.latched().or_else(|| self.waiting()),
             backlog: self.backlog.len(),
             ledger_size: self.ledger.size(),
         }

@@ -2,10 +2,13 @@
 
 use hmsops_control::transition::Transition as T;
 use hmsops_control::{Event, Refusal, Transition, Who};
-use hmsops_ledger::{Draft, Outcome};
+use hmsops_ledger::{Draft, LedgerError, Outcome};
 use hmsops_model::Now;
 
 use super::{BACKLOG_MAX, LEDGER_RETRY, Tower};
+
+/// The longest actor, source or subject of a line.
+const NAME_BYTES_MAX: usize = 256;
 
 /// Entries between two snapshots of state.
 const SNAPSHOT_EVERY: u64 = 500;
@@ -29,11 +32,42 @@ impl Tower {
                 }
                 Ok(())
             }
+            Err(LedgerError::Draft { .. } | LedgerError::TooLarge { .. }) => {
+                self.record_fitting(now, transitions)
+            }
             Err(error) => {
                 self.retry_at = now.steady + LEDGER_RETRY;
                 Err(error.to_string())
             }
         }
+    }
+
+    /// A line that does not fit the ledger's form must not keep others out for ever: of what waits, such a line is
+    /// replaced by one that says so; of what is new, none is recorded.
+    fn record_fitting(&mut self, now: Now, transitions: &[Transition]) -> Result<(), String> {
+        while let Some((at, late)) = self.backlog.front().cloned() {
+            match self.ledger.append(now, vec![draft(at, &late, true)]) {
+                Ok(_) => {}
+                Err(error @ (LedgerError::Draft { .. } | LedgerError::TooLarge { .. })) => {
+                    let stub = T::Refused {
+                        what: "record".into(),
+                        subject: "tower".into(),
+                        why: clip(&error.to_string(), 1000),
+                        by: Who::tower(),
+                    };
+                    let written = self.ledger.append(now, vec![draft(now, &stub, true)]);
+                    written.map_err(|error| error.to_string())?;
+                }
+                Err(error) => {
+                    self.retry_at = now.steady + LEDGER_RETRY;
+                    return Err(error.to_string());
+                }
+            }
+            self.backlog.pop_front();
+        }
+        self.spill.clear();
+        let drafts = transitions.iter().map(|t| draft(now, t, false)).collect();
+        self.ledger.append(now, drafts).map(|_| ()).map_err(|error| error.to_string())
     }
 
     /// Uses a ledger again that has failed: once a second it is opened anew, and what waits is written.
@@ -64,10 +98,10 @@ impl Tower {
     pub(super) fn record_refusal(&mut self, now: Now, event: &Event, refusal: &Refusal) {
         let (what, subject, by) = match event {
             Event::Deploy { spec, by, .. } => ("deploy", format!("service/{}", spec.service), by.clone()),
-            Event::Command { command, by, .. } => ("command", format!("{command:?}"), by.clone()),
+            Event::Command { command, by, .. } => (command.verb(), command.subject(), by.clone()),
             _ => return,
         };
-        let refused = T::Refused { what: what.into(), subject, why: refusal.message.clone(), by };
+        let refused = T::Refused { what: what.into(), subject, why: clip(&refusal.message, 1000), by };
         if self.record(now, std::slice::from_ref(&refused)).is_err() {
             self.defer(now, refused);
         }
@@ -98,6 +132,7 @@ pub(super) fn is_advance(transition: &Transition) -> bool {
         | T::InstanceIntended { .. }
         | T::InstanceStopping { .. }
         | T::StableSet { .. }
+        | T::RouteRenewed { .. }
         | T::RevertIntended { .. }
         | T::ReleaseRequested { .. }
         | T::WeightIntended { .. }
@@ -105,6 +140,7 @@ pub(super) fn is_advance(transition: &Transition) -> bool {
         | T::ReleasePromoted { .. }
         | T::ReleaseBaked { .. }
         | T::VersionUndenied { .. } => true,
+        T::ReleaseTakenBack { .. } => !transition.is_retreat(),
         T::InstanceStarted { .. }
         | T::InstanceFailed { .. }
         | T::InstanceReady { .. }
@@ -112,7 +148,6 @@ pub(super) fn is_advance(transition: &Transition) -> bool {
         | T::InstanceStopped { .. }
         | T::WeightApplied { .. }
         | T::ReleaseHeld { .. }
-        | T::ReleaseTakenBack { .. }
         | T::RollbackCompleted { .. }
         | T::ReleaseClosed { .. }
         | T::VersionDenied { .. }
@@ -136,15 +171,27 @@ pub(super) fn draft(now: Now, transition: &Transition, late: bool) -> Draft {
     let line = Line { now, transition: transition.clone() };
     Draft {
         kind: kind.into(),
-        actor: by.actor,
-        source: by.source,
-        subject,
+        actor: clip(&by.actor, NAME_BYTES_MAX),
+        source: clip(&by.source, NAME_BYTES_MAX),
+        subject: clip(&subject, NAME_BYTES_MAX),
         outcome,
         controls: controls.iter().map(|control| (*control).to_owned()).collect(),
         release: transition.release().map(|release| release.to_string()),
         late,
         data: serde_json::to_value(line).unwrap_or_default(),
     }
+}
+
+/// A text of at most so many bytes, without control characters.
+fn clip(text: &str, bytes_max: usize) -> String {
+    let mut clipped = String::new();
+    for c in text.chars().map(|c| if c.is_control() { ' ' } else { c }) {
+        if clipped.len() + c.len_utf8() > bytes_max {
+            break;
+        }
+        clipped.push(c);
+    }
+    if clipped.is_empty() { "unknown".into() } else { clipped }
 }
 
 /// What a ledger line's data holds: enough to apply the transition again.
@@ -163,6 +210,7 @@ fn by(transition: &Transition) -> Who {
         | T::ServiceRetired { by, .. }
         | T::InstanceIntended { by, .. }
         | T::StableSet { by, .. }
+        | T::RouteRenewed { by, .. }
         | T::RevertIntended { by, .. }
         | T::ReleaseRequested { by, .. }
         | T::ReleaseHeld { by, .. }
@@ -198,6 +246,7 @@ fn kind(transition: &Transition) -> (&'static str, Outcome, &'static [&'static s
         T::InstanceStopping { .. } => ("instance.stop", Intended, &["CM-3", "AU-12"]),
         T::InstanceStopped { .. } => ("instance.stopped", Done, &["CM-3", "AU-12"]),
         T::StableSet { .. } => ("service.stable", Done, &["CM-3", "CP-10", "AU-12"]),
+        T::RouteRenewed { .. } => ("service.route", Done, &["CM-3", "AU-12"]),
         T::RevertIntended { .. } => ("service.revert", Intended, &["CP-10", "CM-3", "AU-12"]),
         T::ReleaseRequested { .. } => ("release.requested", Intended, &["CM-3", "CM-5", "SA-10", "AU-12"]),
         T::WeightIntended { .. } => ("release.weight", Intended, &["CM-3", "AU-12"]),

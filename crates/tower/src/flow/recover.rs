@@ -47,6 +47,7 @@ impl Tower {
             quiet: observe::Quiet::default(),
             retry_at: hmsops_model::Millis::ZERO,
             reconciled_at: hmsops_model::Millis::ZERO,
+            restarted_at: hmsops_model::Millis::ZERO,
             generation: 1,
             acks: Vec::new(),
         };
