@@ -237,8 +237,6 @@ impl Gateway {
     /// Takes the sockets and reads the state. What was a canary's traffic is stable's until the tower says
     /// otherwise.
     pub async fn bind(options: GatewayOptions) -> Result<Self, GatewayError> {
-        // The socket first: a second gateway of this name is told so rather than that its port is taken.
-        let towers = link::listen(&options.socket)?;
         let address = options.listen;
         let listener = TcpListener::bind(address).await.map_err(|source| match source.kind() {
             io::ErrorKind::AddrInUse => GatewayError::PortTaken {
@@ -249,6 +247,8 @@ impl Gateway {
             _ => GatewayError::Listen { address, source },
         })?;
         let listen = listener.local_addr().map_err(|source| GatewayError::Listen { address, source })?;
+        // The port first: whoever does not get it leaves the socket to the one who has.
+        let towers = link::listen(&options.socket)?;
         let routes = load(options.disk.as_ref(), &options.state);
         let keeper = Keeper::start(Arc::clone(&options.disk), options.state.clone())?;
         Ok(Self { options, listener, listen, towers, routes, keeper })

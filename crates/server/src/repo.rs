@@ -1,6 +1,6 @@
 //! Watches the folders that teams keep in git, and hands in what they declare.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -17,13 +17,19 @@ pub const SERVICES_FILE: &str = "dev/cd/services.yaml";
 /// Between two looks at the files.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
 
+/// Looks in a row that must miss a file before what it declared retires.
+const MISSING_LOOKS: u32 = 10;
+
+/// How many looks in a row have missed a file.
+type Missing = BTreeMap<String, u32>;
+
 /// What was read of each file: its text, or why it can't be read.
 type Texts = BTreeMap<PathBuf, Result<String, String>>;
 
 /// Reads the repos now and whenever their files change, or `reload` says so, until the tower stops. A file with
 /// a mistake changes nothing.
 pub async fn watch(engine: Engine, repos: Vec<PathBuf>, mut reload: tokio::sync::mpsc::Receiver<()>) {
-    let mut in_force = Texts::new();
+    let (mut in_force, mut last, mut missing) = (Texts::new(), Texts::new(), Missing::new());
     let mut look = tokio::time::interval(LOOK_EVERY);
     look.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut first = true;
@@ -35,12 +41,15 @@ pub async fn watch(engine: Engine, repos: Vec<PathBuf>, mut reload: tokio::sync:
         let folders = repos.clone();
         let Ok(texts) = tokio::task::spawn_blocking(move || read(&folders)).await else { continue };
         for (file, text) in &texts {
-            if (forced || in_force.get(file) != Some(text)) && declare(&engine, file, text).await {
+            // A file that is being written is read when it stands still.
+            let settled = forced || last.get(file) == Some(text);
+            if settled && (forced || in_force.get(file) != Some(text)) && declare(&engine, file, text).await {
                 in_force.insert(file.clone(), text.clone());
             }
         }
-        retire(&engine, &repos, &texts).await;
+        retire(&engine, &repos, &texts, &mut missing).await;
         in_force.retain(|file, _| texts.contains_key(file));
+        last = texts;
     }
 }
 
@@ -55,20 +64,26 @@ async fn declare(engine: &Engine, file: &Path, text: &Result<String, String>) ->
     engine.submit(event).await.is_ok_and(|handled| handled.ledger_failed.is_none())
 }
 
-/// Retires what files declared that are no longer there.
-async fn retire(engine: &Engine, repos: &[PathBuf], texts: &Texts) {
+/// Retires what files declared that are no longer there, and have not been for a while: editors and `git checkout`
+/// make files vanish for a moment, and a folder that is not there (not mounted) says nothing of its files.
+async fn retire(engine: &Engine, repos: &[PathBuf], texts: &Texts, missing: &mut Missing) {
     if repos.is_empty() {
         return; // started without a repo: that says nothing of the files
     }
     let snapshot = engine.snapshot();
-    let files: std::collections::BTreeSet<String> =
-        texts.keys().map(|file| file.display().to_string()).collect();
+    let files: BTreeSet<String> = texts.keys().map(|file| file.display().to_string()).collect();
     let gone = snapshot.state.services.values().filter(|known| {
         !known.retired && known.declared_by.source == "repo" && !files.contains(&known.declared_by.actor)
     });
-    let authors: std::collections::BTreeSet<String> =
-        gone.map(|known| known.declared_by.actor.clone()).collect();
+    let authors: BTreeSet<String> = gone.map(|known| known.declared_by.actor.clone()).collect();
+    missing.retain(|file, _| authors.contains(file));
     for actor in authors {
+        let repo_is_there = repos.iter().any(|repo| Path::new(&actor).starts_with(repo) && repo.is_dir());
+        let looks = missing.entry(actor.clone()).or_insert(0);
+        *looks += 1;
+        if !repo_is_there || *looks < MISSING_LOOKS {
+            continue;
+        }
         let by = Who { actor, source: "repo".into() };
         let _stopped = engine.tell(Event::Declared { specs: Vec::new(), whole: true, by }).await;
     }

@@ -272,6 +272,11 @@ async fn serve_http(
                 tracing::info!("tower: reading the declarations again");
                 let _already = reload.try_send(());
             }
+            () = engine.ended() => {
+                // Pages that show the last state of a tower that no longer thinks would be a lie.
+                let error = std::io::Error::other("the tower's thread has ended");
+                return Err(ServeError::Machine("go on", error));
+            }
             ended = &mut server => {
                 let error = ended.map_err(std::io::Error::other).and_then(|served| served);
                 return error.map_err(|error| ServeError::Machine("serve HTTP", error));

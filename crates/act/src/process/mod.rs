@@ -200,6 +200,7 @@ impl ProcessDriver {
     pub async fn start(&self, spec: StartSpec) -> Result<Started, ProcessError> {
         let folder = self.folder(&spec.instance);
         let _turn = self.turn(&spec.instance).await;
+        self.check_owner(&folder, &spec.instance).await?;
         let known = settle(&folder, &spec.instance, SHIM_WAIT).await?;
         if let Some(status) = known {
             return outcome(status, &spec.instance, true);
@@ -214,6 +215,24 @@ impl ProcessDriver {
         let shim = self.spawn_shim(&folder, &instance)?;
         let status = first_status(&folder, &instance, shim).await?;
         outcome(status, &instance, false)
+    }
+
+    /// Numbers begin anew with a new ledger: a folder that another instance left under the same number is neither
+    /// adopted nor stopped.
+    async fn check_owner(&self, folder: &Folder, instance: &Instance) -> Result<(), ProcessError> {
+        let path = folder.path().to_owned();
+        let spec = blocking(move || Spec::load(&path).map_err(ProcessError::from)).await?;
+        match spec {
+            Some(spec) if spec.instance != *instance => {
+                let (service, version) = (&spec.instance.service, &spec.instance.version);
+                let why = format!(
+                    "its run folder `{}` belongs to {service} {version} of an earlier ledger; stop that and remove the folder",
+                    folder.path().display()
+                );
+                Err(cannot_start(instance, &why))
+            }
+            _ => Ok(()),
+        }
     }
 
     /// Chooses ports and writes the spec; once it is written, its ports are taken.
@@ -251,6 +270,7 @@ impl ProcessDriver {
     /// left, with how it ended; `None` when it never ran. Works without its shim, too.
     pub async fn stop(&self, instance: &Instance) -> Result<Option<Exit>, ProcessError> {
         let _turn = self.turn(instance).await;
+        self.check_owner(&self.folder(instance), instance).await?;
         stop::stop(&self.folder(instance), instance).await
     }
 

@@ -107,8 +107,11 @@ pub(crate) fn changed<T: Serialize>(is_form: bool, next: Option<&str>, answer: &
         return axum::Json(answer).into_response();
     }
     // Only a path on this tower: `//host` and `/\host` lead elsewhere.
-    let own =
-        |path: &&str| path.starts_with('/') && !path.starts_with("//") && !path.contains(['\\', '\r', '\n']);
+    let own = |path: &&str| {
+        path.starts_with('/')
+            && !path.starts_with("//")
+            && !path.contains(|c: char| c == '\\' || c.is_control())
+    };
     Redirect::to(next.filter(own).unwrap_or("/")).into_response()
 }
 

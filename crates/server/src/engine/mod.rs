@@ -54,6 +54,11 @@ impl Engine {
         self.work.send(Work::Event(Box::new(event), None)).await.map_err(|_| Stopping)
     }
 
+    /// Returns when the tower's thread has ended.
+    pub async fn ended(&self) {
+        self.work.closed().await;
+    }
+
     /// Says that the tower is about to stop, so that answers without an end come to theirs.
     pub fn leave(&self) {
         self.leaving.send_replace(true);

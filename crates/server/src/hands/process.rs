@@ -1,10 +1,13 @@
 //! Starts and stops instances, and tells the tower what becomes of them.
 
+use std::collections::BTreeSet;
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use hmsops_act::process::{ProcessDriver, ProcessError, StartSpec, Status};
 use hmsops_control::{Effect, Event, InstanceReport};
+use hmsops_model::InstanceId;
 use hmsops_model::instance::Instance;
 use hmsops_model::limits::STOP_GRACE;
 use hmsops_model::service::{Driver, ServiceSpec};
@@ -12,16 +15,44 @@ use tokio::sync::mpsc;
 
 use crate::Engine;
 
+/// Between two attempts to learn how an instance is.
+const ASK_AGAIN: Duration = Duration::from_secs(1);
+
+/// Instances whose start or stop is being seen to: effects come again until they are true, tasks must not.
+#[derive(Clone, Default)]
+struct Busy(Arc<Mutex<BTreeSet<(InstanceId, bool)>>>);
+
+impl Busy {
+    /// `false`: it is being seen to already.
+    fn begin(&self, id: InstanceId, stops: bool) -> bool {
+        self.0.lock().is_ok_and(|mut busy| busy.insert((id, stops)))
+    }
+
+    fn end(&self, id: InstanceId, stops: bool) {
+        if let Ok(mut busy) = self.0.lock() {
+            busy.remove(&(id, stops));
+        }
+    }
+}
+
 /// Carries out what comes, each instance by a task of its own, until the tower stops.
 pub async fn run(engine: Engine, driver: Arc<ProcessDriver>, mut effects: mpsc::Receiver<Effect>) {
+    let busy = Busy::default();
     while let Some(effect) = effects.recv().await {
-        let (engine, driver) = (engine.clone(), driver.clone());
+        let (engine, driver, busy) = (engine.clone(), driver.clone(), busy.clone());
         match effect {
-            Effect::Start { instance, spec } => {
-                tokio::spawn(async move { start(&engine, &driver, instance, &spec).await });
+            Effect::Start { instance, spec } if busy.begin(instance.id, false) => {
+                tokio::spawn(async move {
+                    let id = instance.id;
+                    start(&engine, &driver, instance, &spec).await;
+                    busy.end(id, false);
+                });
             }
-            Effect::Stop { instance } => {
-                tokio::spawn(async move { stop(&engine, &driver, &instance).await });
+            Effect::Stop { instance } if busy.begin(instance.id, true) => {
+                tokio::spawn(async move {
+                    stop(&engine, &driver, &instance).await;
+                    busy.end(instance.id, true);
+                });
             }
             _ => {}
         }
@@ -78,19 +109,26 @@ async fn start(engine: &Engine, driver: &ProcessDriver, instance: Instance, spec
             let reason = format!("{} {} {exit}", instance.service, instance.version);
             report(engine, &instance, InstanceReport::Exited { reason }).await;
         }
+        // That its folder can't be read says nothing of the instance: it is tried again by and by.
+        Err(error @ ProcessError::Record(_)) => tracing::error!("instances: {error}"),
         Err(error) => {
             report(engine, &instance, InstanceReport::Failed { reason: error.to_string() }).await;
         }
     }
 }
 
-/// Waits for the end of an instance and tells of it.
+/// Waits for the end of an instance and tells of it. Not being able to look is not an end.
 async fn watch(engine: &Engine, driver: &ProcessDriver, instance: &Instance) {
-    let reason = match driver.watch(instance).await {
-        Ok(status) => format!("{} {} {status}", instance.service, instance.version),
-        Err(error) => error.to_string(),
-    };
-    report(engine, instance, InstanceReport::Exited { reason }).await;
+    loop {
+        match driver.watch(instance).await {
+            Ok(status) => {
+                let reason = format!("{} {} {status}", instance.service, instance.version);
+                return report(engine, instance, InstanceReport::Exited { reason }).await;
+            }
+            Err(error) => tracing::error!("instances: {error}"),
+        }
+        tokio::time::sleep(ASK_AGAIN).await;
+    }
 }
 
 async fn stop(engine: &Engine, driver: &ProcessDriver, instance: &Instance) {
