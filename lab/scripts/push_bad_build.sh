@@ -22,7 +22,7 @@ fail() {
     exit 1
 }
 
-fault=login after= file=
+fault=login after='' file=''
 while [ $# -gt 0 ]; do
     case "$1" in
     --fault | --after | --file)

@@ -85,8 +85,12 @@ impl fmt::Display for Millis {
             1000..60_000 => write!(f, "{}.{} s", ms / 1000, ms % 1000 / 100),
             _ => {
                 let secs = ms / 1000;
-                let parts =
-                    [(secs / 86_400, "d"), (secs / 3600 % 24, "h"), (secs / 60 % 60, "min"), (secs % 60, "s")];
+                let parts = [
+                    (secs / 86_400, "d"),
+                    (secs / 3600 % 24, "h"),
+                    (secs / 60 % 60, "min"),
+                    (secs % 60, "s"),
+                ];
                 let mut shown = parts.iter().skip_while(|(n, _)| *n == 0).take(2).filter(|(n, _)| *n > 0);
                 if let Some((n, unit)) = shown.next() {
                     write!(f, "{n} {unit}")?;

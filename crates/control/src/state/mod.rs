@@ -106,34 +106,8 @@ impl State {
                 }
             }
             Transition::ReleaseRequested { .. } => self.request(now, transition),
-            Transition::IncidentOpened { incident, service, release, since, text } => {
-                self.last_incident = self.last_incident.max(incident.0);
-                let opened = Incident {
-                    id: *incident,
-                    service: service.clone(),
-                    release: *release,
-                    since: *since,
-                    until: None,
-                    updates: vec![(now.wall, text.clone())],
-                };
-                self.incidents.insert(*incident, opened);
-                if let Some(service) = self.services.get_mut(service) {
-                    service.incident = Some(*incident);
-                }
-                let oldest =
-                    self.incidents.values().find(|incident| incident.until.is_some()).map(|known| known.id);
-                if let Some(oldest) = oldest.filter(|_| self.incidents.len() > INCIDENTS_MAX) {
-                    self.incidents.remove(&oldest);
-                }
-            }
-            Transition::IncidentResolved { incident, service, until, text } => {
-                if let Some(incident) = self.incidents.get_mut(incident) {
-                    incident.until = Some(*until);
-                    incident.updates.push((now.wall, text.clone()));
-                }
-                if let Some(service) = self.services.get_mut(service) {
-                    service.incident = None;
-                }
+            Transition::IncidentOpened { .. } | Transition::IncidentResolved { .. } => {
+                self.apply_incident(now, transition);
             }
             Transition::VersionDenied { release, service, version, digest } => {
                 let denial =
@@ -165,6 +139,41 @@ impl State {
                     }
                 }
             }
+        }
+    }
+
+    fn apply_incident(&mut self, now: Now, transition: &Transition) {
+        match transition {
+            Transition::IncidentOpened { incident, service, release, since, text } => {
+                self.last_incident = self.last_incident.max(incident.0);
+                let opened = Incident {
+                    id: *incident,
+                    service: service.clone(),
+                    release: *release,
+                    since: *since,
+                    until: None,
+                    updates: vec![(now.wall, text.clone())],
+                };
+                self.incidents.insert(*incident, opened);
+                if let Some(service) = self.services.get_mut(service) {
+                    service.incident = Some(*incident);
+                }
+                let oldest =
+                    self.incidents.values().find(|incident| incident.until.is_some()).map(|known| known.id);
+                if let Some(oldest) = oldest.filter(|_| self.incidents.len() > INCIDENTS_MAX) {
+                    self.incidents.remove(&oldest);
+                }
+            }
+            Transition::IncidentResolved { incident, service, until, text } => {
+                if let Some(incident) = self.incidents.get_mut(incident) {
+                    incident.until = Some(*until);
+                    incident.updates.push((now.wall, text.clone()));
+                }
+                if let Some(service) = self.services.get_mut(service) {
+                    service.incident = None;
+                }
+            }
+            _ => {}
         }
     }
 

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use hmsops_model::BadKind;
+use hmsops_model::{BadKind, Weight};
 use http::header::HeaderValue;
 use http::{Method, Request, Response, StatusCode, Version};
 use hyper::body::Incoming;
@@ -115,6 +115,10 @@ impl Carriage<'_> {
                         receipt.settle_bad(BadKind::Refused, true);
                         None
                     }
+                    None if self.is_slow(&receipt) => {
+                        receipt.settle_slow();
+                        None
+                    }
                     None => Some(receipt),
                 };
                 self.forward(answered, receipt, None)
@@ -124,6 +128,15 @@ impl Carriage<'_> {
                 Err(self.refusal(fault))
             }
         }
+    }
+
+    /// Whether stable took longer than a canary would have been given: held against neither arm or both, or a
+    /// service with a few slow answers would lose every release.
+    fn is_slow(&self, receipt: &Receipt) -> bool {
+        self.drawn.routed.weight > Weight::NONE
+            && self.ask.is_repeatable()
+            && self.served.times_out()
+            && receipt.latency() > Duration::from_millis(self.served.shield_after().0)
     }
 
     /// The canary's answer is the user's if it is good, or if stable can't or mustn't be asked instead.

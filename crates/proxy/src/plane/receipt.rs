@@ -1,6 +1,7 @@
 //! The count that each request owes: made when it is sent to an arm, settled once when its outcome is known.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use hmsops_model::{BadKind, Now, Unit};
 use tokio::time::Instant;
@@ -38,6 +39,17 @@ impl Receipt {
         self.settle(Some(bad), is_shielded);
     }
 
+    /// Until the answer's head, or until now.
+    pub(super) fn latency(&self) -> Duration {
+        self.latency_us.map_or_else(|| self.started.elapsed(), Duration::from_micros)
+    }
+
+    /// A good answer that came later than the other arm would have been waited for.
+    pub(super) fn settle_slow(self) {
+        let at: Now = self.plane.clock.now();
+        self.count(at, Some(BadKind::Timeout), false, false);
+    }
+
     /// A good head, and how its body ended. A pause is judged by the service's rules like any time-out.
     pub(super) fn settle_body(self, bad: Option<BadKind>) {
         let bad = bad.filter(|kind| *kind != BadKind::Timeout || self.served.times_out());
@@ -51,16 +63,13 @@ impl Receipt {
 
     fn settle(self, bad: Option<BadKind>, is_shielded: bool) {
         let at: Now = self.plane.clock.now();
-        let outcome = Outcome {
-            at,
-            routed: self.routed,
-            side: self.side,
-            client: self.client,
-            latency_us: self.latency_us,
-            bad,
-            shielded: bad.is_some() && is_shielded,
-            seen: bad.is_some() && !is_shielded,
-        };
+        let shielded = bad.is_some() && is_shielded;
+        self.count(at, bad, shielded, bad.is_some() && !is_shielded);
+    }
+
+    fn count(&self, at: Now, bad: Option<BadKind>, shielded: bool, seen: bool) {
+        let (routed, side, client, latency_us) = (self.routed, self.side, self.client, self.latency_us);
+        let outcome = Outcome { at, routed, side, client, latency_us, bad, shielded, seen };
         let mut book = self.served.service.book();
         book.budget.saw(at.steady);
         book.fold.count(&outcome);

@@ -244,14 +244,18 @@ async fn a_taken_port_or_socket_names_what_to_do() {
         error.contains(&gateway.listen.to_string()) && error.contains(&pid) && error.contains("--listen"),
         "{error}"
     );
-    let error = Gateway::bind(options(gateway.socket.clone())).await.err().unwrap().to_string();
+    let elsewhere = |socket| {
+        let mut options = options(socket);
+        options.listen = "127.0.0.1:0".parse().unwrap();
+        options
+    };
+    let error = Gateway::bind(elsewhere(gateway.socket.clone())).await.err().unwrap().to_string();
     assert!(error.starts_with("a gateway is already running on"), "{error}");
-    let error = Gateway::bind(options(folder.path().join("x".repeat(200)))).await.err().unwrap().to_string();
+    let long = folder.path().join("x".repeat(200));
+    let error = Gateway::bind(elsewhere(long)).await.err().unwrap().to_string();
     assert!(error.contains("shorter than 108 bytes"), "{error}");
     // What a killed gateway left behind is in nobody's way.
     let stale = folder.path().join("stale.sock");
     drop(std::os::unix::net::UnixListener::bind(&stale).unwrap());
-    let mut fresh = options(stale);
-    fresh.listen = "127.0.0.1:0".parse().unwrap();
-    assert!(Gateway::bind(fresh).await.is_ok());
+    assert!(Gateway::bind(elsewhere(stale)).await.is_ok());
 }

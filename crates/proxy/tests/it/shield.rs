@@ -1,5 +1,7 @@
 //! Users are shielded from the canary, and it is counted all the same.
 
+use std::time::Duration;
+
 use hmsops_model::service::BadRule;
 use hmsops_model::{BadKind, Millis};
 
@@ -142,4 +144,21 @@ async fn a_slow_canary_is_bad_only_if_the_service_says_so() {
     assert_eq!(client.get("/").await.status, 200);
     let (_, canary) = tower.counts("one", |_, canary| canary.requests >= 1).await;
     assert_eq!(canary.n_bad(), 0);
+}
+
+/// What the canary would have been given up for is held against stable, too; its user has the answer all the same.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_stable_as_slow_as_a_canary_that_is_given_up_counts_the_same() {
+    let late = Reply::Late(Duration::from_millis(300), b"HTTP/1.1 200 OK\r\ncontent-length: 4\r\n\r\nslow");
+    let (gateway, stable) = (gateway().await, backend(late).await);
+    let mut tower = gateway.tower().await;
+    let mut one = route(1, &stable.address, &nowhere().await, 1);
+    one.canary.as_mut().unwrap().shield_after = Some(Millis(100));
+    tower.set(one).await;
+    let mut client = gateway.client().await;
+    let got = client.get("/").await;
+    assert_eq!((got.status, got.body.as_deref()), (200, Some("slow")));
+    let (stable, _) = tower.counts("the slow answer", |stable, _| stable.requests >= 1).await;
+    assert_eq!(stable.bad, [(BadKind::Timeout, 1)].into());
+    assert_eq!((stable.seen, stable.new_bad), (0, 1));
 }

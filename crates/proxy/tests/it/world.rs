@@ -253,6 +253,8 @@ pub(crate) enum Reply {
     Endless(&'static [u8]),
     /// Says nothing.
     Hang,
+    /// Writes this after a while.
+    Late(Duration, &'static [u8]),
     /// Closes in the client's face.
     Reset,
     /// Answers with the request's head as its body.
@@ -331,6 +333,14 @@ async fn converse(mut stream: TcpStream, reply: &Reply, asked: &AtomicU64) -> st
                 let mut byte = [0];
                 let _ = stream.read(&mut byte).await?;
                 return Ok(());
+            }
+            Reply::Late(wait, raw) => {
+                let mut byte = [0];
+                // Waits for the client to go, or for its time.
+                if timeout(*wait, stream.read(&mut byte)).await.is_ok() {
+                    return Ok(());
+                }
+                stream.write_all(raw).await?;
             }
             Reply::Reset => return Ok(()),
         }

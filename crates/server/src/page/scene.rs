@@ -108,7 +108,7 @@ impl Scene {
             "repo",
             "service.declared",
             &["CM-3"],
-            Transition::ServiceDeclared { spec: Box::new(spec(service)), by: admin() },
+            Transition::ServiceDeclared { spec: Box::new(spec(service)), by: admin(), left: None },
         );
         let id = self.start(service, tag, Role::Stable);
         self.apply(
@@ -487,7 +487,7 @@ pub(super) fn scenes() -> Vec<(&'static str, Scene)> {
         "repo",
         "service.declared",
         &[],
-        Transition::ServiceDeclared { spec: Box::new(spec("zoning")), by: admin() },
+        Transition::ServiceDeclared { spec: Box::new(spec("zoning")), by: admin(), left: None },
     );
     many.ledger_failed = Some("could not write `ledger`: no space left on device".into());
     scenes.push(("many", many));

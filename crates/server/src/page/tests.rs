@@ -170,7 +170,7 @@ fn whatever_others_write_stays_text() {
         hostile,
         "service.declared",
         &[hostile],
-        Transition::ServiceDeclared { spec: Box::new(spec), by: by.clone() },
+        Transition::ServiceDeclared { spec: Box::new(spec), by: by.clone(), left: None },
     );
     scene.apply(
         hostile,
