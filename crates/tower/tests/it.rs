@@ -592,3 +592,29 @@ fn a_baking_release_taken_back_without_a_warm_version_starts_the_proven_one() {
     let known = &world.tower().state().services[&name()];
     assert_eq!(known.stable_version().map(Version::as_str), Some("1.7.3"));
 }
+
+#[test]
+fn a_snapshot_and_the_lines_after_it_give_the_state_that_was() {
+    let mut world = World::with_canary_out();
+    let now = world.now;
+    world.tower.as_mut().unwrap().snapshot(now);
+    assert_eq!(world.entries("ledger.snapshot").len(), 1);
+    let bad = world.bad_tick(5);
+    world.event(&bad);
+    let live = serde_json::to_value(world.tower().state()).unwrap();
+    world.kill();
+    world.start();
+    assert_eq!(serde_json::to_value(world.tower().state()).unwrap(), live);
+}
+
+#[test]
+fn no_snapshot_is_taken_while_lines_wait() {
+    let mut world = World::with_canary_out();
+    world.faults.fill();
+    let bad = world.bad_tick(5);
+    world.event(&bad);
+    world.faults.heal();
+    let now = world.now;
+    world.tower.as_mut().unwrap().snapshot(now);
+    assert!(world.entries("ledger.snapshot").is_empty());
+}

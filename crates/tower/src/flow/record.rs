@@ -115,8 +115,12 @@ impl Tower {
         self.snapshot(now);
     }
 
-    /// Writes a snapshot of state; a failure leaves the one before in use.
+    /// Writes a snapshot of state; a failure leaves the one before in use. None is written while lines wait: state is
+    /// then ahead of the ledger.
     pub fn snapshot(&mut self, now: Now) {
+        if !self.backlog.is_empty() {
+            return;
+        }
         self.snapshot_at = self.ledger.size();
         if let Ok(bytes) = serde_json::to_vec(&self.state) {
             let _taken = self.ledger.snapshot(now, &bytes);
