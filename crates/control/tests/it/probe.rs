@@ -72,7 +72,7 @@ fn two_failed_looks_do_not_condemn_a_fresh_canary() {
 fn a_canary_that_fails_first_of_both_is_not_condemned() {
     for (stable_verdict, phase) in [(fail(), Phase::Watching), (pass(), Phase::RolledBack)] {
         let mut story = Story::out("1.8.0");
-        story.pass(Millis::from_secs(60));
+        story.pass(Millis::from_mins(4));
         let (canary, stable) = (story.release(1).instance, story.stable_id());
         story.look(canary, true, fail());
         for _ in 0..3 {
