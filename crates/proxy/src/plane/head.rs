@@ -13,6 +13,8 @@ use super::answer::{Refusal, Why};
 /// Names why the gateway itself answered; on no other answer.
 pub(super) const REASON: HeaderName = HeaderName::from_static("hmsops-gateway");
 
+/// The tower's session cookie, as a pair begins.
+const SESSION: &[u8] = b"hms_session=";
 const FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 const FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
 const FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
@@ -64,6 +66,7 @@ pub(super) fn forward(parts: &mut request::Parts, peer: SocketAddr) -> Option<He
     let headers = &mut parts.headers;
     let upgrade = wants_upgrade(headers).then(|| headers.get(header::UPGRADE).cloned()).flatten();
     strip(headers);
+    withhold_session(headers);
     // The gateway has answered `100-continue` itself by reading the body.
     headers.remove(header::EXPECT);
     if let Some(authority) = parts.uri.authority()
@@ -111,6 +114,29 @@ pub(super) fn strip(headers: &mut HeaderMap) {
     }
     for name in &HOP_BY_HOP {
         headers.remove(name);
+    }
+}
+
+/// Browsers send a cookie to every port of a host, so whoever is logged in at the tower brings that session here,
+/// too. It is no service's business, least of all a canary's.
+fn withhold_session(headers: &mut HeaderMap) {
+    let brings = |value: &HeaderValue| value.as_bytes().windows(SESSION.len()).any(|part| part == SESSION);
+    if !headers.get_all(header::COOKIE).iter().any(brings) {
+        return;
+    }
+    let kept: Vec<Vec<u8>> = headers
+        .get_all(header::COOKIE)
+        .iter()
+        .flat_map(|value| value.as_bytes().split(|byte| *byte == b';'))
+        .map(<[u8]>::trim_ascii)
+        .filter(|pair| !pair.is_empty() && !pair.starts_with(SESSION))
+        .map(<[u8]>::to_vec)
+        .collect();
+    headers.remove(header::COOKIE);
+    if let Ok(value) = HeaderValue::from_bytes(&kept.join(&b"; "[..]))
+        && !kept.is_empty()
+    {
+        headers.insert(header::COOKIE, value);
     }
 }
 
@@ -223,6 +249,18 @@ mod tests {
         assert_eq!(parts.headers["x-forwarded-for"], "198.51.100.1, 192.0.2.7");
         assert_eq!(parts.headers["x-forwarded-host"], "a");
         assert_eq!(parts.headers["x-forwarded-proto"], "http");
+    }
+
+    #[test]
+    fn a_session_at_the_tower_stays_with_the_tower() {
+        let sent = |cookie: &str| {
+            let mut parts = parts(&[("cookie", cookie)]);
+            forward(&mut parts, peer());
+            parts.headers.get("cookie").map(|value| value.to_str().unwrap().to_owned())
+        };
+        assert_eq!(sent("a=1; hms_session=s3cret; b=2").as_deref(), Some("a=1; b=2"));
+        assert_eq!(sent("hms_session=s3cret"), None);
+        assert_eq!(sent("a=1;b=2").as_deref(), Some("a=1;b=2"), "others are as they were");
     }
 
     #[test]
