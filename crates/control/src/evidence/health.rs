@@ -69,7 +69,10 @@ impl Health {
             check.passes_in_row += 1;
             check.fails_in_row = 0;
         }
-        self.looks.push_back(failed);
+        // A check that was never passed is another version's, and says nothing of how often looks get lost.
+        if check.passed_once {
+            self.looks.push_back(failed);
+        }
         if self.looks.len() > LOOKS_MAX {
             self.looks.pop_front();
         }

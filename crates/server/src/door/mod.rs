@@ -1,7 +1,7 @@
 //! The doors: HTTP/1.1 on one port. Every route stands in one table with the scope it needs; `authorize` is the
 //! one choke point in front of all of them.
 //!
-//! To add a route: a file per resource, a line in [`table`] (or in the pages' own list), nothing else.
+//! To add a route: a file per resource, a line in `table` (or in the pages' own list), nothing else.
 
 mod apply;
 mod audit;
