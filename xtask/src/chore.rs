@@ -18,7 +18,7 @@ pub(crate) struct Chore {
 /// The list that `cargo xtask help` prints.
 pub(crate) fn overview(chores: &[Chore]) -> String {
     let lines: Vec<String> =
-        chores.iter().map(|chore| format!("  {:<8}{}", chore.name, chore.summary)).collect();
+        chores.iter().map(|chore| format!("  {:<12}{}", chore.name, chore.summary)).collect();
     format!(
         "usage: cargo xtask CHORE [OPTION…]\n\n{}\n\nMore about one: cargo xtask help CHORE\n",
         lines.join("\n")

@@ -16,6 +16,7 @@ mod http;
 mod json;
 mod lab;
 mod load;
+mod promqltest;
 mod sim;
 mod test;
 mod tidy;
@@ -26,7 +27,7 @@ use chore::Chore;
 
 /// In the order in which a newcomer meets them.
 const CHORES: &[Chore] =
-    &[lab::CHORE, test::CHORE, tidy::CHORE, sim::CHORE, bench::CHORE, load::chore::CHORE];
+    &[lab::CHORE, test::CHORE, tidy::CHORE, sim::CHORE, bench::CHORE, load::chore::CHORE, promqltest::CHORE];
 
 fn main() -> ExitCode {
     let args: Vec<String> = std::env::args().skip(1).collect();

@@ -44,7 +44,7 @@ const PURE: [(&str, &[&str]); 7] = [
     ("model", &["serde"]),
     ("config", &["saphyr-parser", "serde", "serde_json", "thiserror"]),
     ("wire", &["serde", "serde_json", "thiserror"]),
-    ("promql", &["serde", "thiserror"]),
+    ("promql", &["regex", "thiserror"]),
     ("control", &["serde"]),
     ("tower", &["serde", "serde_json", "thiserror"]),
     ("report", &["serde", "thiserror"]),
