@@ -7,7 +7,7 @@ use super::processes;
 use super::release::Cli;
 use super::running::{Lab, STABLE, stopped};
 use super::settings::Settings;
-use super::stop::Stop;
+use super::stop::{Stop, Waited};
 use crate::checkout;
 use crate::failure::Failure;
 use crate::load::arrivals::Random;
@@ -15,6 +15,8 @@ use crate::load::tally::Tally;
 
 /// A killed tower is ready again this soon after its next start.
 const BACK: Duration = Duration::from_secs(2);
+/// A new version has its first share this soon after it was deployed.
+const OUT: Duration = Duration::from_secs(30);
 /// What the release file gives the canary at its first step, for five minutes.
 const WEIGHT_BP: f64 = 2500.0;
 /// Users are hashed to a version, so with 2 000 of them the measured share strays by a hundredth; this is five.
@@ -30,6 +32,11 @@ pub(super) fn tell(settings: &Settings, kills: u32, stop: &Stop) -> Result<(), F
     push.env("HMSOPS_LAB_STATE", &settings.state).stdout(Stdio::null());
     checkout::run(cli.prepare(&mut push))?;
     let id = cli.latest_release()?;
+    // `deploy` returns when the new version has started; its share comes when it has passed its probes.
+    let out = stop.wait_for(OUT, || cli.release(&id).is_ok_and(|release| release.weight_bp == WEIGHT_BP));
+    if !matches!(out, Waited::Held) {
+        return Err(lab.failure(format!("{id} did not get its share within {} s", OUT.as_secs())));
+    }
     let begun = lab.tally();
     let mut random = Random::new(settings.seed);
     let mut longest = Duration::ZERO;
