@@ -1,7 +1,5 @@
 //! The one place where failures become statuses and `application/problem+json`.
 
-use std::fmt::Write as _;
-
 use axum::response::{IntoResponse, Response};
 use hmsops_config::{Diagnostic, Report};
 use hmsops_control::{Refusal, RefusalKind};
@@ -143,15 +141,7 @@ impl Failure {
             let wrong = Some(self.detail.as_str()).filter(|detail| *detail != NOTHING_BROUGHT);
             return self.answer(HTML, crate::page::login(wrong));
         }
-        let mut body = format!(
-            "<!doctype html>\n<html lang=\"en\"><meta charset=\"utf-8\"><title>{title}</title>\n<h1>{title}</h1>\n<p>{}</p>\n",
-            escaped(&self.detail),
-            title = escaped(self.title),
-        );
-        if let Some(hint) = &self.hint {
-            // Writing to a String cannot fail.
-            let _ = writeln!(body, "<p>{}</p>", escaped(hint));
-        }
+        let body = crate::page::failure(self.title, &self.detail, self.hint.as_deref());
         self.answer(HTML, body)
     }
 
@@ -211,8 +201,4 @@ pub(crate) fn mistakes(reports: &[Report]) -> Vec<Mistake> {
         .iter()
         .flat_map(|report| report.diagnostics.iter().map(|found| one(&report.name, found)))
         .collect()
-}
-
-fn escaped(text: &str) -> String {
-    text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;").replace('"', "&quot;")
 }
