@@ -7,7 +7,7 @@ use super::{Finding, TextFile};
 /// Calls that belong to work in progress.
 const LEFTOVER_CALLS: [&str; 3] = ["todo!", "dbg!", "unimplemented!"];
 /// Folders that exist on somebody's machine.
-const MACHINE_FOLDERS: [&str; 4] = ["root", "work", "tmp", "home"];
+const MACHINE_FOLDERS: [&str; 4] = ["home", "root", "tmp", "Users"];
 /// Files that are text for people or shells, searched as a whole.
 const PLAIN: [&str; 9] = ["md", "py", "sh", "yaml", "yml", "toml", "json", "html", ""];
 
@@ -81,7 +81,7 @@ fn machine_folder(text: &str) -> Option<&'static str> {
     MACHINE_FOLDERS.into_iter().find(|folder| {
         let path = format!("/{folder}/");
         text.match_indices(&path).any(|(at, _)| {
-            // `a/tmp/b` and `…/work/` are relative, `$HOME/tmp/` is somebody's own.
+            // `a/tmp/b` and `…/home/` are relative, `$HOME/tmp/` is somebody's own.
             !text[..at].ends_with(|c: char| c.is_alphanumeric() || "_.-}/>)…".contains(c))
         })
     })
@@ -142,12 +142,12 @@ mod tests {
 
     #[test]
     fn paths_of_one_machine_are_found() {
-        let path = ["/wo", "rk/main"].concat();
-        let message = "`/work/` exists on one machine".to_owned();
+        let path = ["/ho", "me/someone"].concat();
+        let message = "`/home/` exists on one machine".to_owned();
         assert_eq!(found("a.rs", &format!("let p = \"{path}\";")), [(1, message.clone())]);
         assert_eq!(found("a.rs", &format!("/// See {path}.")), [(1, message.clone())]);
         assert_eq!(found("a.sh", &format!("cd {path}")), [(1, message)]);
-        for fine in ["let p = \"a/work/b\";", "let ratio = a /work/ b;"] {
+        for fine in ["let p = \"a/home/b\";", "let ratio = a /home/ b;"] {
             assert_eq!(found("a.rs", fine), [], "{fine}");
         }
         assert_eq!(found("a.rs", &format!("#[cfg(test)]\nconst P: &str = \"{path}\";")), []);
