@@ -40,8 +40,8 @@ pub const GATEWAY_PING: Millis = Millis(1000);
 pub const SPILL_WAIT: Millis = Millis(50);
 
 /// A fresh arm's errors are no evidence in its first moments (connection pools, caches, JIT): it has answered
-/// probes for a second before users see it, and gets this one with users.
-pub const WARM_UP: Millis = Millis(1000);
+/// probes for two seconds before users see it, and gets this half second with users.
+pub const WARM_UP: Millis = Millis(500);
 
 /// A step without `for:` lasts this long (chapter 14 §3.2).
 pub const STEP_HOLD_DEFAULT: Millis = Millis::from_mins(5);

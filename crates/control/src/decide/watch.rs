@@ -11,8 +11,9 @@ use crate::state::release::{Phase, Release};
 use crate::state::service::{InstancePhase, InstanceState, Service};
 use crate::transition::{Detector, HoldReason, Transition};
 
-/// Looks in a row at each check that a new version must pass before users see it.
-const CANARY_PASSES: u32 = 2;
+/// Looks in a row at each check that a new version must pass before users see it: two seconds from the first to the
+/// last.
+const CANARY_PASSES: u32 = 3;
 
 /// Failed looks before probes may condemn, however telling two of them are.
 const GUARD_LOOKS: u64 = 3;
