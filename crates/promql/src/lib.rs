@@ -20,6 +20,7 @@ mod pattern;
 mod print;
 mod quantile;
 pub mod quote;
+pub mod reading;
 pub mod script;
 
 pub use error::{EvalError, ParseError, position};

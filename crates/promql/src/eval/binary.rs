@@ -294,11 +294,8 @@ impl Join<'_> {
         if let (Some(first), Some(second)) = (single, ones.next()) {
             return Err(self.duplicate(signature, &one[first], &one[second]));
         }
-        let (fill_many, fill_one) = if self.is_swapped() {
-            (matching.fill_right, matching.fill_left)
-        } else {
-            (matching.fill_left, matching.fill_right)
-        };
+        // As in Prometheus: the left fill stands for missing series of the many side, the right one for the one side.
+        let (fill_many, fill_one) = (matching.fill_left, matching.fill_right);
         let mut matched = 0;
         let mut made = HashSet::new();
         for at in group.many.iter().copied().filter(|at| is_present(&many[*at])) {

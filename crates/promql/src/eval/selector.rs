@@ -1,6 +1,6 @@
 //! Series from the source, and their value at each step.
 
-use hmsops_model::sample::{Value, is_stale_nan};
+use hmsops_model::sample::{ResetHint, Value, is_stale_nan};
 use hmsops_model::series::{Hints, Samples, Selection, Series, Values};
 
 use super::{Cell, Column, Evaluator, Grid, Row, duration};
@@ -89,10 +89,7 @@ impl Evaluator<'_> {
     pub(crate) fn sample_starts(&mut self, selector: &Selector, grid: Grid) -> Result<Vec<Row>, EvalError> {
         let mut rows = Vec::new();
         self.each_latest(selector, grid, |labels, column_of| {
-            let column = column_of(&|samples, index, _| match samples.start(index) {
-                0 => Cell::Absent,
-                start => Cell::Float(start as f64 / 1000.0),
-            });
+            let column = column_of(&|samples, index, _| Cell::Float(samples.start(index) as f64 / 1000.0));
             rows.push(Row { labels, is_name_dropped: true, column });
         })?;
         Ok(rows)
@@ -197,6 +194,12 @@ fn between(samples: &Samples, before: Option<usize>, after: Option<usize>, momen
             (Cell::Float(a), Cell::Float(b)) => {
                 let (start, end) = (samples.times()[before], samples.times()[after]);
                 Cell::Float(a + (b - a) * (moment - start) as f64 / (end - start) as f64)
+            }
+            (Cell::Histogram(a), Cell::Histogram(b)) => {
+                let (start, end) = (samples.times()[before], samples.times()[after]);
+                let share = (moment - start) as f64 / (end - start) as f64;
+                let between = crate::histogram::between(&a, &b, share, a.reset != ResetHint::Gauge);
+                between.map_or(Cell::Absent, |histogram| Cell::Histogram(histogram.into()))
             }
             (a, _) => a,
         },

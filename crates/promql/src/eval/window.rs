@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use hmsops_model::labels::Labels;
-use hmsops_model::sample::{Histogram, Tally, Value};
+use hmsops_model::sample::{Histogram, ResetHint, Tally, Value};
 use hmsops_model::series::{Hints, Samples, Series};
 
 use super::selector::{Sight, is_stale};
@@ -111,7 +111,15 @@ impl Lane {
             match row.column.cell(index) {
                 Cell::Absent => {}
                 Cell::Float(value) => lane.floats.push(time, value, 0),
-                Cell::Histogram(histogram) => lane.histograms.push(time, histogram, 0),
+                Cell::Histogram(histogram) => {
+                    // Steps may skip samples: what a hint says of the sample before is not true of the step before.
+                    let plain = if matches!(histogram.reset, ResetHint::Gauge | ResetHint::Unknown) {
+                        histogram
+                    } else {
+                        Arc::new(Histogram { reset: ResetHint::Unknown, ..(*histogram).clone() })
+                    };
+                    lane.histograms.push(time, plain, 0);
+                }
             }
         }
         lane
@@ -187,6 +195,8 @@ pub(crate) struct Ranged {
     pub(crate) sight: Sight,
     pub(crate) range: i64,
     pub(crate) extension: Option<Extension>,
+    /// How far beyond its edges an extended window looks, in milliseconds.
+    lookback: i64,
 }
 
 impl Ranged {
@@ -202,8 +212,9 @@ impl Ranged {
         for (index, at) in grid.times().enumerate() {
             let to = self.sight.moment(at);
             let from = to.saturating_sub(self.range);
-            let (f_low, f_high) = floats.advance(&lane.floats.times, from, to, self.extension);
-            let (h_low, h_high) = histograms.advance(&lane.histograms.times, from, to, self.extension);
+            let reach = self.extension.map(|extension| (extension, self.lookback));
+            let (f_low, f_high) = floats.advance(&lane.floats.times, from, to, reach);
+            let (h_low, h_high) = histograms.advance(&lane.histograms.times, from, to, reach);
             let tallies = if lane.tallies.is_empty() { &[][..] } else { &lane.tallies[f_low..f_high] };
             take(
                 index,
@@ -229,7 +240,15 @@ struct Cursor {
 }
 
 impl Cursor {
-    fn advance(&mut self, times: &[i64], from: i64, to: i64, extension: Option<Extension>) -> (usize, usize) {
+    /// Which samples a window holds. An extended one (`reach`) also holds the one before it, and a smoothed one the
+    /// one after it, when they are no farther than the look-back.
+    fn advance(
+        &mut self,
+        times: &[i64],
+        from: i64,
+        to: i64,
+        reach: Option<(Extension, i64)>,
+    ) -> (usize, usize) {
         while self.low < times.len() && times[self.low] <= from {
             self.low += 1;
         }
@@ -237,13 +256,17 @@ impl Cursor {
         while self.high < times.len() && times[self.high] <= to {
             self.high += 1;
         }
-        match extension {
-            None => (self.low, self.high),
-            Some(Extension::Anchored) => (self.low.saturating_sub(1), self.high),
-            Some(Extension::Smoothed) => {
-                (self.low.saturating_sub(1), (self.high + 1).min(times.len()).max(self.low))
+        let (mut low, mut high) = (self.low, self.high);
+        if let Some((extension, lookback)) = reach {
+            if low > 0 && times[low - 1] > from.saturating_sub(lookback) {
+                low -= 1;
+            }
+            let is_after_near = high < times.len() && times[high] <= to.saturating_add(lookback);
+            if extension == Extension::Smoothed && is_after_near {
+                high += 1;
             }
         }
+        (low, high)
     }
 }
 
@@ -270,7 +293,7 @@ impl Evaluator<'_> {
                 };
                 let series = self.series(&range.selector, sight, grid, reach, hints)?;
                 let lanes = series.into_iter().map(Lane::of).collect();
-                Ok(Ranged { lanes, sight, range: length, extension })
+                Ok(Ranged { lanes, sight, range: length, extension, lookback })
             }
             Kind::Subquery(subquery) => self.subquery(subquery, grid),
             _ => Err(EvalError::new("expected a range vector")),
@@ -298,7 +321,7 @@ impl Evaluator<'_> {
             self.vector(&subquery.expr, inner)?.iter().map(|row| Lane::of_row(row, inner)).collect()
         };
         self.budget.release(count.max(0).unsigned_abs(), 0);
-        Ok(Ranged { lanes, sight, range, extension: None })
+        Ok(Ranged { lanes, sight, range, extension: None, lookback: 0 })
     }
 
     /// Applies a function that turns each window into a value.

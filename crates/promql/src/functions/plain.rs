@@ -4,9 +4,9 @@
 
 use hmsops_model::labels::Labels;
 
-use crate::ast::{Call, Extension, Kind, Span};
+use crate::ast::{Call, Kind, Span};
 use crate::error::EvalError;
-use crate::eval::{Column, Evaluated, Evaluator, Grid, Row, Window};
+use crate::eval::{Column, Evaluated, Evaluator, Grid, Row};
 
 type Answer = Result<Evaluated, EvalError>;
 
@@ -194,42 +194,4 @@ pub(super) fn start_timestamp(evaluator: &mut Evaluator<'_>, call: &Call, _: Spa
         Kind::Selector(selector) => evaluator.sample_starts(selector, grid).map(Evaluated::Vector),
         _ => Ok(Evaluated::Vector(Vec::new())),
     }
-}
-
-/// The floats of an extended window with its edges: a sample carried over (anchored) or interpolated (smoothed).
-/// `None` when nothing lies within it.
-pub(super) fn extended_floats(
-    window: &Window<'_>,
-    extension: Extension,
-    is_counter: bool,
-) -> Option<Vec<f64>> {
-    let (times, values) = (window.floats.times, window.floats.values);
-    let inside_low = times.partition_point(|time| *time <= window.from);
-    let inside_high = times.partition_point(|time| *time <= window.to);
-    let is_smoothed = extension == Extension::Smoothed;
-    if times.is_empty() || (inside_low == inside_high && !is_smoothed) {
-        return None;
-    }
-    let between = |edge: i64, low: usize, high: usize| {
-        let (a, b) = (values[low], values[high]);
-        // A counter that fell began again at zero right after the sample before.
-        let a = if is_counter && b < a { 0.0 } else { a };
-        let share = (edge - times[low]) as f64 / (times[high] - times[low]) as f64;
-        a + (b - a) * share
-    };
-    let left = match inside_low.checked_sub(1) {
-        Some(before) if is_smoothed && times[before] < window.from && inside_low < times.len() => {
-            between(window.from, before, inside_low)
-        }
-        Some(before) => values[before],
-        None => values[0],
-    };
-    let mut points = vec![left];
-    points.extend_from_slice(&values[inside_low..inside_high]);
-    if is_smoothed && inside_high < times.len() && inside_high > 0 && times[inside_high - 1] < window.to {
-        points.push(between(window.to, inside_high - 1, inside_high));
-    } else {
-        points.push(*points.last()?);
-    }
-    Some(points)
 }

@@ -35,11 +35,15 @@ pub(super) fn tally_rate(window: &Window<'_>) -> Option<f64> {
     tally_increase(window).map(|sum| sum / window.seconds())
 }
 
-/// Whether the counter of a sample began after the sample before it.
-fn is_restarted(starts: &[i64], times: &[i64], index: usize) -> bool {
+/// Whether the counter of a sample began after the sample before it. One that began exactly then is a new one when the
+/// start before is known (a delta), else the start is not known at all (OpenTelemetry's way of saying so).
+pub(super) fn is_restarted(starts: &[i64], times: &[i64], index: usize) -> bool {
     let (Some(&start), Some(&before)) = (starts.get(index), starts.get(index - 1)) else { return false };
-    let is_known = start != 0 && start < times[index];
-    is_known && start > before && start >= times[index - 1]
+    let last = times[index - 1];
+    if start == 0 || start >= times[index] || start < last {
+        return false;
+    }
+    start > last || (before != 0 && before < last)
 }
 
 /// The growth between first and last sample with resets made up for, its first time and its first value.
@@ -103,10 +107,7 @@ fn begun_inside(window: &Window<'_>, starts: &[i64], first: i64, is_counter: boo
 fn note_overlap(starts: &[i64], times: &[i64], is_counter: bool, scope: &mut Scope<'_>) {
     let overlaps = is_counter
         && (1..starts.len()).any(|index| {
-            starts[index] != 0
-                && starts[index] != starts[index - 1]
-                && starts[index] < times[index - 1]
-                && starts[index] < times[index]
+            starts[index] != 0 && starts[index] != starts[index - 1] && starts[index] < times[index - 1]
         });
     if overlaps {
         let name = scope.name().to_owned();
@@ -310,14 +311,119 @@ fn extended(
     is_rate: bool,
     extension: Extension,
 ) -> Cell {
-    let _ = scope;
-    let Some(points) = super::plain::extended_floats(window, extension, is_counter) else {
-        return Cell::Absent;
-    };
+    if !window.histograms.is_empty() {
+        let grown = extended_histograms(window, scope, is_counter, extension);
+        return grown.map_or(Cell::Absent, |grown| {
+            let mut grown = if is_rate { histogram::divide(&grown, window.seconds()) } else { grown };
+            grown.reset = ResetHint::Gauge;
+            Cell::Histogram(Arc::new(histogram::compact(&grown)))
+        });
+    }
+    let Some(points) = extended_floats(window, extension, is_counter) else { return Cell::Absent };
     let [first, .., last] = points.as_slice() else { return Cell::Absent };
     let mut growth = last - first;
     if is_counter {
         growth += points.windows(2).filter(|pair| pair[1] < pair[0]).map(|pair| pair[0]).sum::<f64>();
     }
     Cell::Float(if is_rate { growth / window.seconds() } else { growth })
+}
+
+/// The same for histograms.
+fn extended_histograms(
+    window: &Window<'_>,
+    scope: &mut Scope<'_>,
+    is_counter: bool,
+    extension: Extension,
+) -> Option<Histogram> {
+    let points = window.histograms;
+    let (times, values) = (points.times, points.values);
+    let is_smoothed = extension == Extension::Smoothed;
+    let is_gauge = |histogram: &Histogram| histogram.reset == ResetHint::Gauge;
+    let last = if is_smoothed {
+        times.partition_point(|time| *time < window.to).min(times.len() - 1)
+    } else {
+        times.len() - 1
+    };
+    let first = times.partition_point(|time| *time <= window.from).min(last).saturating_sub(1);
+    if times[last] <= window.from || times[first] > window.to {
+        return None;
+    }
+    let used = &values[first..=last];
+    if is_counter && used.iter().any(|value| is_gauge(value)) {
+        warn_not_counter(scope);
+    }
+    if !is_counter && !used.iter().all(|value| is_gauge(value)) {
+        warn_not_gauge(scope);
+    }
+    let between = |low: usize, edge: i64, scope: &mut Scope<'_>| {
+        let share = (edge - times[low]) as f64 / (times[low + 1] - times[low]) as f64;
+        let between = histogram::between(&values[low], &values[low + 1], share, is_counter);
+        if between.is_none() {
+            warn_schemas(scope);
+        }
+        between
+    };
+    let is_left_cut = is_smoothed && times[first] < window.from && first < last;
+    let left = if is_left_cut { between(first, window.from, scope)? } else { (*values[first]).clone() };
+    let is_right_cut = is_smoothed && last > 0 && times[last] > window.to;
+    let right = if is_right_cut { between(last - 1, window.to, scope)? } else { (*values[last]).clone() };
+    let mut growth = subtract(&right, &left, scope)?;
+    if is_counter {
+        let mut before = left;
+        let mut next = first + 1;
+        // A reset that the left edge was interpolated across is made up for by that.
+        if is_left_cut && histogram::is_reset(&values[next], &values[first]) {
+            before = (*values[next]).clone();
+            next += 1;
+        }
+        let inner = values.get(next..last).unwrap_or_default();
+        // Both edges in one interval were interpolated in the same segment.
+        let is_one_segment = next > last;
+        for value in inner.iter().map(|value| &**value).chain((!is_one_segment).then_some(&right)) {
+            if histogram::is_reset(value, &before) {
+                growth = histogram::join(&growth, &before, false)?.histogram;
+            }
+            before = value.clone();
+        }
+    }
+    Some(growth)
+}
+
+/// The floats of an extended window with its edges: a sample carried over (anchored) or interpolated (smoothed).
+/// `None` when nothing lies within it.
+pub(super) fn extended_floats(
+    window: &Window<'_>,
+    extension: Extension,
+    is_counter: bool,
+) -> Option<Vec<f64>> {
+    let (times, values) = (window.floats.times, window.floats.values);
+    let inside_low = times.partition_point(|time| *time <= window.from);
+    let inside_high = times.partition_point(|time| *time <= window.to);
+    let is_smoothed = extension == Extension::Smoothed;
+    let is_outside = times.last()? <= &window.from || times.first()? > &window.to;
+    if is_outside || (inside_low == inside_high && !is_smoothed) {
+        return None;
+    }
+    let between = |edge: i64, low: usize, high: usize| {
+        let (a, b) = (values[low], values[high]);
+        // A counter that fell began again at zero right after the sample before.
+        let a = if is_counter && b < a { 0.0 } else { a };
+        let share = (edge - times[low]) as f64 / (times[high] - times[low]) as f64;
+        a + (b - a) * share
+    };
+    let left = match inside_low.checked_sub(1) {
+        Some(before) if is_smoothed && times[before] < window.from => {
+            between(window.from, before, inside_low)
+        }
+        Some(before) => values[before],
+        None => values[0],
+    };
+    let mut points = vec![left];
+    points.extend_from_slice(&values[inside_low..inside_high]);
+    if is_smoothed && inside_high < times.len() && times[inside_high - 1] < window.to {
+        points.push(between(window.to, inside_high - 1, inside_high));
+    } else {
+        points.push(*points.last()?);
+    }
+    Some(points)
 }

@@ -5,7 +5,7 @@ use crate::eval::kahan::Sum;
 use crate::eval::{Cell, Scope, Window};
 use crate::histogram;
 
-use super::plain::extended_floats;
+use super::rate::{extended_floats, is_restarted};
 
 /// Slope per second and value at `at` of the least-squares line through the floats.
 #[expect(clippy::float_cmp, reason = "a constant series has a slope of exactly 0")]
@@ -106,19 +106,15 @@ pub(super) fn resets(window: &Window<'_>, _: &[f64], _: &mut Scope<'_>) -> Cell 
     if window.extension == Some(Extension::Anchored) {
         return anchored_count(window, |before, now| now < before);
     }
-    let starts = |starts: &[i64], a: usize, b: usize| {
-        starts.get(b).is_some_and(|start| *start != 0 && starts.get(a).is_some_and(|before| start > before))
-    };
     let points = ordered(window);
+    let (floats, histograms) = (window.floats, window.histograms);
     let reset = points.windows(2).filter(|pair| match (pair[0], pair[1]) {
-        ((_, true, a), (time, true, b)) => {
-            let is_restarted = starts(window.floats.starts, a, b)
-                && window.floats.starts[b] < time
-                && window.floats.starts[b] >= pair[0].0;
-            window.floats.values[b] < window.floats.values[a] || is_restarted
+        ((_, true, a), (_, true, b)) => {
+            floats.values[b] < floats.values[a] || is_restarted(floats.starts, floats.times, b)
         }
         ((_, false, a), (_, false, b)) => {
-            histogram::is_reset(&window.histograms.values[b], &window.histograms.values[a])
+            is_restarted(histograms.starts, histograms.times, b)
+                || histogram::is_reset(&histograms.values[b], &histograms.values[a])
         }
         _ => true,
     });

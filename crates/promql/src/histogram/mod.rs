@@ -218,6 +218,17 @@ pub(crate) fn join(left: &Histogram, right: &Histogram, is_minus: bool) -> Optio
     Some(Joined { histogram, is_collision, is_reconciled })
 }
 
+/// What lies between two histograms, at a share of the way; a counter that was reset began again at zero. `None` when
+/// one has exponential and the other custom buckets.
+pub(crate) fn between(from: &Histogram, to: &Histogram, share: f64, is_counter: bool) -> Option<Histogram> {
+    if is_counter && is_reset(to, from) {
+        return Some(scale(to, share));
+    }
+    let way = scale(&join(to, from, true)?.histogram, share);
+    let reset = to.reset;
+    Some(Histogram { reset, ..join(from, &way, false)?.histogram })
+}
+
 #[expect(clippy::float_cmp, reason = "bounds are equal or they are not")]
 pub(crate) fn common_bounds(a: &[f64], b: &[f64]) -> Vec<f64> {
     a.iter().copied().filter(|bound| b.iter().any(|other| other == bound)).collect()

@@ -68,7 +68,7 @@ pub(crate) fn all_buckets(histogram: &Histogram) -> Vec<Span1> {
 }
 
 /// The zero bucket reaches only as far as there are observations on that side.
-fn clipped(histogram: &Histogram, bucket: Span1) -> Span1 {
+pub(super) fn clipped(histogram: &Histogram, bucket: Span1) -> Span1 {
     if !bucket.is_zero {
         return bucket;
     }
@@ -82,7 +82,7 @@ fn clipped(histogram: &Histogram, bucket: Span1) -> Span1 {
 
 /// How many of a bucket's observations are at most `value`: linear in the zero bucket and in custom buckets,
 /// else linear in the logarithm.
-fn share_below(histogram: &Histogram, bucket: Span1, value: f64) -> f64 {
+pub(super) fn share_below(histogram: &Histogram, bucket: Span1, value: f64) -> f64 {
     if histogram.is_custom() || bucket.is_zero {
         return (value - bucket.lower) / (bucket.upper - bucket.lower);
     }

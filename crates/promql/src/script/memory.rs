@@ -3,12 +3,12 @@
 use std::collections::BTreeMap;
 
 use hmsops_model::labels::{Labels, METRIC_NAME, MatchOp};
-use hmsops_model::sample::{CUSTOM_SCHEMA, Histogram, Value};
+use hmsops_model::sample::{CUSTOM_SCHEMA, Histogram, ResetHint, Value, is_stale_nan};
 use hmsops_model::series::{Budget, Found, Samples, Selection, Series, SeriesSource, SourceError};
 
 use super::notation::{Described, describe, starts};
 use crate::pattern::Pattern;
-use crate::{duration, number};
+use crate::{duration, histogram, number};
 
 /// Whether a label's value fulfils a condition.
 type Test = Box<dyn Fn(&str) -> bool>;
@@ -34,6 +34,7 @@ impl Memory {
             }
             return Err(format!("a sample of `{labels}` at {time} is not later than the last one"));
         }
+        let value = hinted(samples, value);
         samples.push(time, start, value);
         Ok(())
     }
@@ -75,6 +76,29 @@ impl Memory {
         }
         Ok(())
     }
+}
+
+/// A histogram with the reset hint that a store gives it, which knows the sample before: a gauge stays one, the first
+/// of a run keeps only `Reset`, and after it a reset is found by comparison.
+fn hinted(samples: &Samples, value: Value) -> Value {
+    let Value::Histogram(histogram) = &value else { return value };
+    if histogram.reset == ResetHint::Gauge || value.is_stale() {
+        return value;
+    }
+    let before = samples.len().checked_sub(1).map(|last| samples.value(last));
+    let reset = match before {
+        Some(Value::Histogram(before)) if before.reset != ResetHint::Gauge && !is_stale_nan(before.sum) => {
+            let plain = Histogram { reset: ResetHint::Unknown, ..(**histogram).clone() };
+            if histogram.reset == ResetHint::Reset || histogram::is_reset(&plain, &before) {
+                ResetHint::Reset
+            } else {
+                ResetHint::NotReset
+            }
+        }
+        _ if histogram.reset == ResetHint::Reset => ResetHint::Reset,
+        _ => ResetHint::Unknown,
+    };
+    Value::Histogram(Histogram { reset, ..(**histogram).clone() }.into())
 }
 
 fn samples(described: &Described, step: i64) -> Result<Vec<Sample>, String> {

@@ -77,7 +77,7 @@ fn as_range(case: &Case, memory: &Memory, expr: &Expr, at: i64) -> Result<(), St
     let Outcome::Matrix(series) = &answer.outcome else { return Err(fail("not a matrix".into())) };
     match &case.expected {
         Expected::Scalar(expected) => {
-            let found = series.first().map(|series| series.samples.value(0));
+            let found = series.first().and_then(|series| point(series, at)).map(|point| point.value);
             match found {
                 Some(hmsops_model::sample::Value::Float(found)) if is_close(*expected, found) => Ok(()),
                 found => Err(fail(format!("expected {}, found {found:?}", number::format(*expected)))),
