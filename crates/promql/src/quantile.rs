@@ -106,7 +106,8 @@ pub(crate) fn bucket_quantile(q: f64, buckets: &[Bucket]) -> f64 {
 
 /// The share of observations between two values, linear within buckets as in [`bucket_quantile`].
 pub(crate) fn bucket_fraction(lower: f64, upper: f64, buckets: &[Bucket]) -> f64 {
-    if !is_usable(buckets) || lower.is_nan() || upper.is_nan() {
+    let is_complete = buckets.last().is_some_and(|last| last.upper == f64::INFINITY && last.count > 0.0);
+    if !is_complete || lower.is_nan() || upper.is_nan() {
         return f64::NAN;
     }
     if lower >= upper {

@@ -137,7 +137,7 @@ struct Tallied {
     mean: Mean,
     variance: Variance,
     extreme: f64,
-    histogram: Option<Histogram>,
+    total: Option<histogram::Total>,
     histograms: usize,
     has_reset: (bool, bool),
     is_incompatible: bool,
@@ -182,18 +182,16 @@ fn add_histogram(op: AggregateOp, step: &mut Tallied, value: &Arc<Histogram>, no
             step.histograms += 1;
             step.has_reset.0 |= value.reset == ResetHint::Reset;
             step.has_reset.1 |= value.reset == ResetHint::NotReset;
-            step.histogram = match step.histogram.take() {
-                None if step.histograms == 1 => Some((**value).clone()),
-                None => None,
-                Some(sum) => {
-                    let joined = histogram::join(&sum, value, false);
-                    step.is_incompatible |= joined.is_none();
-                    joined.map(|joined| {
-                        joined.note_custom("aggregation", notes, span);
-                        joined.histogram
-                    })
+            match &mut step.total {
+                None => step.total = Some(histogram::Total::new(value)),
+                Some(total) => {
+                    let is_added = total.add(value, op == AggregateOp::Avg).is_some();
+                    step.is_incompatible |= !is_added;
+                    if total.is_reconciled {
+                        notes.info(span, "mismatched custom buckets were reconciled during aggregation");
+                    }
                 }
-            };
+            }
         }
         AggregateOp::Count | AggregateOp::Group => step.count += 1.0,
         _ => notes.info(span, format!("ignored histogram in {} aggregation", op.as_str())),
@@ -216,10 +214,9 @@ fn result(op: AggregateOp, step: Tallied, notes: &mut Notes, span: Span) -> Cell
         if step.has_reset == (true, true) {
             notes.warn(span, "conflicting counter resets during histogram aggregation");
         }
-        return step.histogram.map_or(Cell::Absent, |sum| {
-            let sum =
-                if op == AggregateOp::Avg { histogram::divide(&sum, step.histograms as f64) } else { sum };
-            Cell::Histogram(Arc::new(histogram::compact(&sum)))
+        return step.total.map_or(Cell::Absent, |total| {
+            let joined = if op == AggregateOp::Avg { total.mean() } else { total.sum() };
+            Cell::Histogram(Arc::new(histogram::compact(&joined)))
         });
     }
     if step.count == 0.0 {

@@ -139,7 +139,7 @@ impl Evaluator<'_> {
             Kind::Number { value, .. } => Ok(Evaluated::Scalar(vec![*value; grid.count])),
             Kind::Text(text) => Ok(Evaluated::Text(text.clone())),
             Kind::Paren(inner) => self.eval(inner, grid),
-            Kind::Selector(selector) => self.selector(selector, grid).map(Evaluated::Vector),
+            Kind::Selector(selector) => self.selector(selector, expr.span, grid).map(Evaluated::Vector),
             Kind::Unary { is_minus, expr: inner } => self.unary(*is_minus, inner, grid),
             Kind::Aggregate(aggregate) => self.aggregate(aggregate, expr.span, grid).map(Evaluated::Vector),
             Kind::Binary(binary) => self.binary(binary, expr.span, grid),
@@ -172,6 +172,11 @@ impl Evaluator<'_> {
             Evaluated::Text(text) => Ok(text),
             _ => Err(EvalError::new("expected a string")),
         }
+    }
+
+    /// A row of the answer costs memory at every step, whatever was read for it.
+    pub(crate) fn charge_column(&self, grid: Grid) -> Result<(), EvalError> {
+        Ok(self.budget.charge(0, 8 * grid.count as u64)?)
     }
 
     fn unary(&mut self, is_minus: bool, inner: &Expr, grid: Grid) -> Result<Evaluated, EvalError> {

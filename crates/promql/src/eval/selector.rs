@@ -4,7 +4,7 @@ use hmsops_model::sample::{ResetHint, Value, is_stale_nan};
 use hmsops_model::series::{Hints, Samples, Selection, Series, Values};
 
 use super::{Cell, Column, Evaluator, Grid, Row, duration};
-use crate::ast::{At, Selector};
+use crate::ast::{At, Selector, Span};
 use crate::error::EvalError;
 
 /// From where to where a selector looks.
@@ -63,9 +63,14 @@ impl Evaluator<'_> {
     }
 
     /// An instant vector selector: at each step the latest sample within the look-back, unless the series has ended.
-    pub(crate) fn selector(&mut self, selector: &Selector, grid: Grid) -> Result<Vec<Row>, EvalError> {
+    pub(crate) fn selector(
+        &mut self,
+        selector: &Selector,
+        span: Span,
+        grid: Grid,
+    ) -> Result<Vec<Row>, EvalError> {
         if selector.extension.is_some() {
-            return self.smoothed(selector, grid);
+            return self.smoothed(selector, span, grid);
         }
         let mut rows = Vec::new();
         self.each_latest(selector, grid, |labels, column_of| {
@@ -109,6 +114,7 @@ impl Evaluator<'_> {
         let hints = Hints { step: grid.step, ..Hints::default() };
         for series in self.series(selector, sight, grid, (lookback, 0), hints)? {
             let Series { labels, samples } = series;
+            self.charge_column(grid)?;
             let column_of =
                 |read: &dyn Fn(&Samples, usize, i64) -> Cell| latest(&samples, sight, grid, lookback, read);
             take(labels, &column_of);
@@ -162,13 +168,14 @@ fn cell(samples: &Samples, index: usize) -> Cell {
 
 impl Evaluator<'_> {
     /// A smoothed instant selector: the value between the samples around each step.
-    fn smoothed(&mut self, selector: &Selector, grid: Grid) -> Result<Vec<Row>, EvalError> {
+    fn smoothed(&mut self, selector: &Selector, span: Span, grid: Grid) -> Result<Vec<Row>, EvalError> {
         let sight = self.sight(selector.at, selector.offset.as_ref())?;
         let lookback = self.options.lookback;
         let hints = Hints { step: grid.step, ..Hints::default() };
         let mut rows = Vec::new();
         for series in self.series(selector, sight, grid, (lookback, lookback), hints)? {
             let samples = &series.samples;
+            self.charge_column(grid)?;
             let kept: Vec<usize> = (0..samples.len()).filter(|index| !is_stale(samples, *index)).collect();
             let mut column = Column::absent(grid.count);
             for (index, time) in grid.times().enumerate() {
@@ -178,7 +185,13 @@ impl Evaluator<'_> {
                 let before = before.filter(|at| samples.times()[*at] > moment.saturating_sub(lookback));
                 let after = kept.get(next).copied();
                 let after = after.filter(|at| samples.times()[*at] <= moment.saturating_add(lookback));
-                column.set(index, between(samples, before, after, moment));
+                match between(samples, before, after, moment) {
+                    Ok(cell) => column.set(index, cell),
+                    Err(what) => {
+                        let name = series.labels.name().unwrap_or_default();
+                        self.notes.warn(span, format!("{what} for metric name {name:?}"));
+                    }
+                }
             }
             if !column.is_absent() {
                 rows.push(Row { labels: series.labels, is_name_dropped: false, column });
@@ -188,22 +201,26 @@ impl Evaluator<'_> {
     }
 }
 
-fn between(samples: &Samples, before: Option<usize>, after: Option<usize>, moment: i64) -> Cell {
-    match (before, after) {
-        (Some(before), Some(after)) => match (cell(samples, before), cell(samples, after)) {
-            (Cell::Float(a), Cell::Float(b)) => {
-                let (start, end) = (samples.times()[before], samples.times()[after]);
-                Cell::Float(a + (b - a) * (moment - start) as f64 / (end - start) as f64)
-            }
-            (Cell::Histogram(a), Cell::Histogram(b)) => {
-                let (start, end) = (samples.times()[before], samples.times()[after]);
-                let share = (moment - start) as f64 / (end - start) as f64;
-                let between = crate::histogram::between(&a, &b, share, a.reset != ResetHint::Gauge);
-                between.map_or(Cell::Absent, |histogram| Cell::Histogram(histogram.into()))
-            }
-            (a, _) => a,
-        },
-        (Some(before), None) => cell(samples, before),
-        _ => Cell::Absent,
+/// The value between two samples; what is wrong when they do not go together.
+fn between(
+    samples: &Samples,
+    before: Option<usize>,
+    after: Option<usize>,
+    moment: i64,
+) -> Result<Cell, &'static str> {
+    let (Some(before), Some(after)) = (before, after) else {
+        return Ok(before.map_or(Cell::Absent, |before| cell(samples, before)));
+    };
+    let (start, end) = (samples.times()[before], samples.times()[after]);
+    let share = (moment - start) as f64 / (end - start) as f64;
+    match (cell(samples, before), cell(samples, after)) {
+        (Cell::Float(a), Cell::Float(b)) => Ok(Cell::Float(a + (b - a) * share)),
+        (Cell::Histogram(a), Cell::Histogram(b)) => {
+            let between = crate::histogram::between(&a, &b, share, a.reset != ResetHint::Gauge);
+            between
+                .map(|histogram| Cell::Histogram(histogram.into()))
+                .ok_or("vector contains a mix of histograms with exponential and custom buckets schemas")
+        }
+        _ => Err("encountered a mix of histograms and floats"),
     }
 }

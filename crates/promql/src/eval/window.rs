@@ -347,6 +347,7 @@ impl Evaluator<'_> {
         let mut rows = Vec::new();
         let mut values = vec![0.0; params.len()];
         for lane in &ranged.lanes {
+            self.charge_column(grid)?;
             let mut column = Column::absent(grid.count);
             let mut scope = Scope { notes: &mut self.notes, labels: &lane.labels, span };
             ranged.each_window(lane, grid, |index, window| {

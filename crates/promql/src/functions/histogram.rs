@@ -194,7 +194,7 @@ pub(super) fn quantiles(evaluator: &mut Evaluator<'_>, call: &Call, _: Span, gri
             for (index, q) in qs.iter().enumerate() {
                 let Some(value) = row.column.float(index) else { continue };
                 let answer = by_value.entry(q.to_bits()).or_insert_with(|| Row {
-                    labels: row.labels.with(&label, &number::format_general(*q)),
+                    labels: row.labels.with(&label, &bound_text(*q)),
                     is_name_dropped: true,
                     column: Column::absent(grid.count),
                 });
@@ -229,6 +229,12 @@ pub(super) fn fraction(evaluator: &mut Evaluator<'_>, call: &Call, _: Span, grid
         reports_repair: false,
     };
     Ok(Evaluated::Vector(read(&rows, grid, &mut evaluator.notes, span, &reading)))
+}
+
+/// As bounds and quantiles are written in labels: a whole number keeps its point.
+fn bound_text(value: f64) -> String {
+    let text = number::format_general(value);
+    if text.bytes().all(|byte| byte.is_ascii_digit() || byte == b'-') { text + ".0" } else { text }
 }
 
 /// A number of each native histogram; floats are left out.

@@ -49,26 +49,25 @@ fn histograms(window: &Window<'_>, scope: &mut Scope<'_>, is_mean: bool) -> Cell
         return Cell::Absent;
     }
     let values = window.histograms.values;
-    let mut total = (*values[0]).clone();
+    let mut total = histogram::Total::new(&values[0]);
     let has = |hint: ResetHint| values.iter().any(|value| value.reset == hint);
     if has(ResetHint::Reset) && has(ResetHint::NotReset) {
         scope.warn("conflicting counter resets during histogram aggregation".into());
     }
     for value in &values[1..] {
-        let Some(joined) = histogram::join(&total, value, false) else {
+        if total.add(value, is_mean).is_none() {
             let name = scope.name().to_owned();
             scope.warn(format!(
                 "vector contains a mix of histograms with exponential and custom buckets schemas for metric name {name:?}"
             ));
             return Cell::Absent;
-        };
-        joined.note_custom("aggregation", scope.notes, scope.span);
-        total = joined.histogram;
+        }
     }
-    if is_mean {
-        total = histogram::divide(&total, values.len() as f64);
+    if total.is_reconciled {
+        scope.info("mismatched custom buckets were reconciled during aggregation".into());
     }
-    Cell::Histogram(Arc::new(histogram::compact(&total)))
+    let joined = if is_mean { total.mean() } else { total.sum() };
+    Cell::Histogram(Arc::new(histogram::compact(&joined)))
 }
 
 pub(super) fn count(window: &Window<'_>, _: Params<'_>, _: &mut Scope<'_>) -> Cell {
@@ -155,6 +154,9 @@ pub(super) fn quantile(window: &Window<'_>, params: Params<'_>, scope: &mut Scop
 /// The median absolute deviation.
 pub(super) fn mad(window: &Window<'_>, _: Params<'_>, scope: &mut Scope<'_>) -> Cell {
     floats(window, scope).map_or(Cell::Absent, |values| {
+        if values.iter().any(|value| value.is_nan()) {
+            return Cell::Float(f64::NAN);
+        }
         let median = quantile_of(0.5, values.to_vec());
         Cell::Float(quantile_of(0.5, values.iter().map(|value| (value - median).abs()).collect()))
     })

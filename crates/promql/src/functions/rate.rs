@@ -349,6 +349,10 @@ fn extended_histograms(
         return None;
     }
     let used = &values[first..=last];
+    if used.iter().any(|value| value.is_custom() != used[0].is_custom()) {
+        warn_schemas(scope);
+        return None;
+    }
     if is_counter && used.iter().any(|value| is_gauge(value)) {
         warn_not_counter(scope);
     }
@@ -391,11 +395,7 @@ fn extended_histograms(
 
 /// The floats of an extended window with its edges: a sample carried over (anchored) or interpolated (smoothed).
 /// `None` when nothing lies within it.
-pub(super) fn extended_floats(
-    window: &Window<'_>,
-    extension: Extension,
-    is_counter: bool,
-) -> Option<Vec<f64>> {
+fn extended_floats(window: &Window<'_>, extension: Extension, is_counter: bool) -> Option<Vec<f64>> {
     let (times, values) = (window.floats.times, window.floats.values);
     let inside_low = times.partition_point(|time| *time <= window.from);
     let inside_high = times.partition_point(|time| *time <= window.to);

@@ -1,11 +1,10 @@
 //! How a series moves within its window.
 
-use crate::ast::Extension;
 use crate::eval::kahan::Sum;
 use crate::eval::{Cell, Scope, Window};
 use crate::histogram;
 
-use super::rate::{extended_floats, is_restarted};
+use super::rate::is_restarted;
 
 /// Slope per second and value at `at` of the least-squares line through the floats.
 #[expect(clippy::float_cmp, reason = "a constant series has a slope of exactly 0")]
@@ -88,10 +87,7 @@ fn is_changed(before: f64, now: f64) -> bool {
 }
 
 pub(super) fn changes(window: &Window<'_>, _: &[f64], _: &mut Scope<'_>) -> Cell {
-    if window.extension == Some(Extension::Anchored) {
-        return anchored_count(window, is_changed);
-    }
-    let points = ordered(window);
+    let Some(points) = anchored(window) else { return Cell::Absent };
     let changed = points.windows(2).filter(|pair| match (pair[0], pair[1]) {
         ((_, true, a), (_, true, b)) => is_changed(window.floats.values[a], window.floats.values[b]),
         ((_, false, a), (_, false, b)) => {
@@ -103,10 +99,7 @@ pub(super) fn changes(window: &Window<'_>, _: &[f64], _: &mut Scope<'_>) -> Cell
 }
 
 pub(super) fn resets(window: &Window<'_>, _: &[f64], _: &mut Scope<'_>) -> Cell {
-    if window.extension == Some(Extension::Anchored) {
-        return anchored_count(window, |before, now| now < before);
-    }
-    let points = ordered(window);
+    let Some(points) = anchored(window) else { return Cell::Absent };
     let (floats, histograms) = (window.floats, window.histograms);
     let reset = points.windows(2).filter(|pair| match (pair[0], pair[1]) {
         ((_, true, a), (_, true, b)) => {
@@ -121,8 +114,9 @@ pub(super) fn resets(window: &Window<'_>, _: &[f64], _: &mut Scope<'_>) -> Cell 
     Cell::Float(reset.count() as f64)
 }
 
-fn anchored_count(window: &Window<'_>, counts: fn(f64, f64) -> bool) -> Cell {
-    extended_floats(window, Extension::Anchored, false).map_or(Cell::Absent, |points| {
-        Cell::Float(points.windows(2).filter(|pair| counts(pair[0], pair[1])).count() as f64)
-    })
+/// The samples to compare, in order; `None` when an anchored window holds nothing but the sample before it.
+fn anchored(window: &Window<'_>) -> Option<Vec<(i64, bool, usize)>> {
+    let points = ordered(window);
+    let is_inside = points.last().is_some_and(|(time, _, _)| *time > window.from);
+    is_inside.then_some(points)
 }

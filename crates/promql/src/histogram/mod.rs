@@ -3,10 +3,12 @@
 
 mod read;
 mod reset;
+mod sum;
 mod trim;
 
 pub(crate) use read::{all_buckets, fraction, quantile, variance};
 pub(crate) use reset::is_reset;
+pub(crate) use sum::Total;
 pub(crate) use trim::trim;
 
 use std::collections::BTreeMap;
@@ -176,26 +178,28 @@ fn joined_hint(left: ResetHint, right: ResetHint) -> (ResetHint, bool) {
     }
 }
 
-/// Adds or subtracts; `None` when one has exponential and the other custom buckets.
-pub(crate) fn join(left: &Histogram, right: &Histogram, is_minus: bool) -> Option<Joined> {
+/// Both in one layout: the coarser schema, the wider zero bucket, the common bounds; and whether bounds had to be
+/// left out. `None` when one has exponential and the other custom buckets.
+fn aligned(left: &Histogram, right: &Histogram) -> Option<(Histogram, Histogram, bool)> {
     if left.is_custom() != right.is_custom() {
         return None;
     }
-    let (hint, is_collision) = joined_hint(left.reset, right.reset);
-    let (mut a, mut b) = (left.clone(), right.clone());
-    let mut is_reconciled = false;
     if left.is_custom() {
-        if left.custom != right.custom {
-            is_reconciled = true;
-            let common: Arc<[f64]> = common_bounds(&left.custom, &right.custom).into();
-            a = on_bounds(&a, &common);
-            b = on_bounds(&b, &common);
+        if left.custom == right.custom {
+            return Some((left.clone(), right.clone(), false));
         }
-    } else {
-        let schema = left.schema.min(right.schema);
-        (a, b) = same_zero(&a, &b);
-        (a, b) = (at_schema(&a, schema), at_schema(&b, schema));
+        let common: Arc<[f64]> = common_bounds(&left.custom, &right.custom).into();
+        return Some((on_bounds(left, &common), on_bounds(right, &common), true));
     }
+    let schema = left.schema.min(right.schema);
+    let (left, right) = same_zero(left, right);
+    Some((at_schema(&left, schema), at_schema(&right, schema), false))
+}
+
+/// Adds or subtracts; `None` when one has exponential and the other custom buckets.
+pub(crate) fn join(left: &Histogram, right: &Histogram, is_minus: bool) -> Option<Joined> {
+    let (hint, is_collision) = joined_hint(left.reset, right.reset);
+    let (a, b, is_reconciled) = aligned(left, right)?;
     let sign = if is_minus { -1.0 } else { 1.0 };
     let merge = |a: &Buckets, b: &Buckets| {
         let mut all: BTreeMap<i32, f64> = a.iter().copied().collect();

@@ -177,11 +177,15 @@ pub(crate) fn fraction(lower: f64, upper: f64, histogram: &Histogram) -> f64 {
     inside / histogram.count
 }
 
+/// The share of a bucket's observations up to `value`. Nothing is known of how an infinite bucket is filled: all of
+/// it stands at its finite end.
 fn below(histogram: &Histogram, bucket: Span1, value: f64) -> f64 {
     if value >= bucket.upper {
         1.0
-    } else if value <= bucket.lower || bucket.upper.is_infinite() || bucket.lower.is_infinite() {
+    } else if value <= bucket.lower || bucket.upper.is_infinite() {
         0.0
+    } else if bucket.lower.is_infinite() {
+        1.0
     } else {
         share_below(histogram, bucket, value)
     }

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 /// So many evals of the shared scripts pass; only ever raised.
-const FLOOR: usize = 1838;
+const FLOOR: usize = 1868;
 
 /// Beside the checkout, or where `HMSOPS_CONFORMANCE` says.
 fn folder() -> PathBuf {

@@ -55,6 +55,9 @@ fn a_budget_ends_a_query_that_reads_too_much() {
     let budget = Budget::new(3, 1 << 20);
     let expr = parse("photo.upload.ok[5s]").unwrap();
     assert!(instant(&uploads(), &expr, 5000, Options::default(), &budget).is_err());
+    let budget = Budget::new(1_000_000, 1 << 16);
+    let expr = parse("max_over_time(photo.upload.ok[1h:10ms])").unwrap();
+    assert!(instant(&uploads(), &expr, 5000, Options::default(), &budget).is_err());
     let budget = Budget::new(1000, 1 << 20);
     let expr = parse("sum_over_time(vector(1)[100y:1ms])").unwrap();
     assert!(instant(&uploads(), &expr, 5000, Options::default(), &budget).is_err());
@@ -69,5 +72,26 @@ fn the_deepest_query_is_evaluated_within_a_threads_stack() {
     ] {
         let expr = parse(&query).unwrap();
         assert!(instant(&uploads(), &expr, 5000, Options::default(), &budget).is_ok());
+    }
+}
+
+#[test]
+fn far_times_and_lengths_are_answered_or_refused() {
+    let year_2200 = 7_258_118_400_000;
+    for at in [0, -1, year_2200, i64::MIN / 2, i64::MAX / 2] {
+        for query in [
+            "photo.upload.ok offset 290y",
+            "photo.upload.ok offset -290y",
+            "photo.upload.ok @ 9e15",
+            "rate(photo.upload.ok[290y])",
+            "sum_over_time(photo.upload.ok[1h:1m] @ -9e15)",
+            "year(vector(time()))",
+            "hour(vector(-1e300))",
+            "predict_linear(photo.upload.ok[290y], 1e300)",
+        ] {
+            let budget = Budget::new(100_000, 1 << 24);
+            let expr = parse(query).unwrap();
+            let _ = instant(&uploads(), &expr, at, Options::default(), &budget);
+        }
     }
 }
