@@ -213,6 +213,11 @@ fn verify_limit(story: &Story, runs: &[Run]) -> Result<(), Failure> {
         runs.iter().filter_map(|run| run.release.exposure).map(|time| time.as_secs_f64()).collect();
     seconds.sort_by(f64::total_cmp);
     let (Some(longest), Some(median)) = (seconds.last(), seconds.get(seconds.len() / 2)) else {
+        // A version whose health alone fails can be off before it has answered anybody badly. Others cannot.
+        if story.fault.name == "probe" {
+            println!("first bad answer → last bad answer: none of {} gave one before it was off", runs.len());
+            return Ok(());
+        }
         return Err(Failure::new("the canary gave no bad answer, so nothing was shown"));
     };
     let (found, limit, name) = match story.fault.limit {
