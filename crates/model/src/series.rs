@@ -122,6 +122,22 @@ impl Samples {
         !self.starts.is_empty()
     }
 
+    /// Those at the indexes of a range within [`len`](Self::len).
+    #[must_use]
+    pub fn part(&self, range: std::ops::Range<usize>) -> Self {
+        let starts = self.starts.get(range.clone()).unwrap_or_default().to_vec();
+        let values = match &self.values {
+            Values::Floats(floats) => Values::Floats(floats[range.clone()].to_vec()),
+            Values::Mixed(values) => Values::Mixed(values[range.clone()].to_vec()),
+        };
+        Self { times: self.times[range].to_vec(), starts, values }
+    }
+
+    /// The columns themselves: times, start timestamps (empty when none is known), values.
+    pub fn into_columns(self) -> (Vec<i64>, Vec<i64>, Values) {
+        (self.times, self.starts, self.values)
+    }
+
     /// The bytes they occupy in memory, about.
     pub fn size(&self) -> usize {
         let values = match &self.values {
@@ -262,6 +278,8 @@ mod tests {
         samples.push(2, -5, Value::Tally(Tally::of(2.0)));
         assert_eq!((samples.value(0), samples.start(0), samples.start(1)), (Value::Float(1.0), 0, -5));
         assert_eq!((samples.len(), samples.value(1)), (2, Value::Tally(Tally::of(2.0))));
+        let second = samples.part(1..2);
+        assert_eq!((second.times(), second.start(0), second.value(0)), (&[2][..], -5, samples.value(1)));
     }
 
     #[test]

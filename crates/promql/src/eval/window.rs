@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use hmsops_model::labels::Labels;
-use hmsops_model::sample::{Histogram, ResetHint, Tally, Value};
-use hmsops_model::series::{Hints, Samples, Series};
+use hmsops_model::sample::{Histogram, ResetHint, Tally, Value, is_stale_nan};
+use hmsops_model::series::{Hints, Samples, Series, Values};
 
 use super::selector::{Sight, is_stale};
 use super::{Cell, Column, Evaluator, Grid, Row, duration};
@@ -79,6 +79,17 @@ impl Lane {
     fn of(series: Series) -> Self {
         let mut lane = Self { labels: series.labels, ..Self::default() };
         let samples: Samples = series.samples;
+        // Most series are floats without a stale mark: their columns are taken as they are.
+        let is_plain = match samples.values() {
+            Values::Floats(floats) => !floats.iter().copied().any(is_stale_nan),
+            Values::Mixed(_) => false,
+        };
+        if is_plain {
+            if let (times, starts, Values::Floats(values)) = samples.into_columns() {
+                lane.floats = Points { times, values, starts };
+            }
+            return lane;
+        }
         for (index, time) in samples.times().iter().enumerate() {
             if is_stale(&samples, index) {
                 continue;

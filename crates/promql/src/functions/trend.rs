@@ -17,7 +17,7 @@ fn line(window: &Window<'_>, at: i64) -> (f64, f64) {
     let (mut x_sum, mut y_sum, mut xy_sum, mut xx_sum) =
         (Sum::default(), Sum::default(), Sum::default(), Sum::default());
     for (time, value) in window.floats.times.iter().zip(values) {
-        let x = (time - at) as f64 / 1000.0;
+        let x = time.saturating_sub(at) as f64 / 1000.0;
         x_sum.add(x);
         y_sum.add(*value);
         xy_sum.add(x * value);

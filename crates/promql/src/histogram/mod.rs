@@ -89,7 +89,7 @@ pub(crate) fn at_schema(histogram: &Histogram, schema: i32) -> Histogram {
     let coarse = |buckets: &Buckets| {
         let mut merged: Buckets = Vec::new();
         for (index, count) in buckets {
-            let index = ((index - 1) >> shift) + 1;
+            let index = (index.saturating_sub(1) >> shift) + 1;
             match merged.last_mut() {
                 Some(last) if last.0 == index => last.1 += count,
                 _ => merged.push((index, *count)),
@@ -114,7 +114,9 @@ pub(crate) fn with_zero_threshold(histogram: &Histogram, threshold: f64) -> Hist
     let mut target = threshold;
     loop {
         let cut = [&wide.positive, &wide.negative].into_iter().flatten().find(|(index, count)| {
-            *count != 0.0 && bound(index - 1, wide.schema) < target && bound(*index, wide.schema) > target
+            *count != 0.0
+                && bound(index.saturating_sub(1), wide.schema) < target
+                && bound(*index, wide.schema) > target
         });
         let Some((index, _)) = cut else { break };
         target = bound(*index, wide.schema);

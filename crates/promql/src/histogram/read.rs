@@ -47,7 +47,7 @@ pub(crate) fn all_buckets(histogram: &Histogram) -> Vec<Span1> {
         .map(|(index, count)| Span1 {
             is_lower_inside: true,
             is_upper_inside: false,
-            ..plain(-bound(*index, schema), -bound(index - 1, schema), *count)
+            ..plain(-bound(*index, schema), -bound(index.saturating_sub(1), schema), *count)
         })
         .collect();
     if histogram.zero_count != 0.0 {
@@ -59,10 +59,9 @@ pub(crate) fn all_buckets(histogram: &Histogram) -> Vec<Span1> {
         });
     }
     buckets.extend(
-        histogram
-            .positive
-            .iter()
-            .map(|(index, count)| plain(bound(index - 1, schema), bound(*index, schema), *count)),
+        histogram.positive.iter().map(|(index, count)| {
+            plain(bound(index.saturating_sub(1), schema), bound(*index, schema), *count)
+        }),
     );
     buckets
 }

@@ -208,10 +208,7 @@ impl SeriesSource for Memory {
             }
             let low = samples.times().partition_point(|time| *time < selection.from);
             let high = samples.times().partition_point(|time| *time <= selection.to).max(low);
-            let mut part = Samples::default();
-            for index in low..high {
-                part.push(samples.times()[index], samples.start(index), samples.value(index));
-            }
+            let part = samples.part(low..high);
             budget.charge(part.len() as u64, part.size() as u64)?;
             if !part.is_empty() {
                 found.push(Ok(Series { labels: labels.clone(), samples: part }));

@@ -272,7 +272,11 @@ fn parse_histogram(text: &str) -> Result<(Histogram, bool), String> {
         rest = next.trim_start();
     }
     let placed = |offset: i32, counts: &[f64]| {
-        counts.iter().enumerate().map(|(index, count)| (offset + index as i32, *count)).collect()
+        counts
+            .iter()
+            .enumerate()
+            .map(|(index, count)| (offset.saturating_add(index as i32), *count))
+            .collect()
     };
     histogram.positive = placed(offsets[0], &buckets[0]);
     histogram.negative = placed(offsets[1], &buckets[1]);
@@ -295,7 +299,7 @@ pub(super) fn starts(items: &[String]) -> Result<Vec<Option<i64>>, String> {
             None => (signed(body).ok_or_else(bad)?, 0),
         };
         for round in 0..=times.unwrap_or(0) {
-            offsets.push(Some(start + step * round as i64));
+            offsets.push(Some(start.saturating_add(step.saturating_mul(round as i64))));
         }
     }
     Ok(offsets)

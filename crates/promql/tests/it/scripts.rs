@@ -61,3 +61,11 @@ fn a_load_that_is_not_understood_fails_what_follows() {
         assert!(run(&format!("{load}\neval instant at 0 1\n  1\n"))[0].failure.is_some(), "{load}");
     }
 }
+
+#[test]
+fn our_own_scripts_pass_whole() {
+    for text in [include_str!("../../testdata/operators.test"), include_str!("../../testdata/names.test")] {
+        let failed: Vec<_> = run(text).into_iter().filter(|verdict| verdict.failure.is_some()).collect();
+        assert!(failed.is_empty(), "{failed:#?}");
+    }
+}
