@@ -233,7 +233,8 @@ fn befall(world: &mut World, _mishaps: &mut [(u64, Mishap)], _at: u64, mishap: M
 
 /// While the ledger fails nothing may go further.
 fn fail_closed(world: &mut World, steps: u64) {
-    let before = world.gateway.weight();
+    // A gateway that comes back meanwhile gets what was granted before: that goes no further.
+    let before = world.granted_max();
     for _ in 0..steps {
         world.step();
         let now = world.gateway.weight();

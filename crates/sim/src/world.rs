@@ -528,6 +528,12 @@ impl World {
         }
     }
 
+    /// The highest share that the durable ledger has granted to any release.
+    pub fn granted_max(&mut self) -> Weight {
+        self.read_grants();
+        self.granted.values().copied().max().unwrap_or_default()
+    }
+
     /// Reads which shares the durable ledger has granted.
     fn read_grants(&mut self) {
         let Some(reader) = &self.reader else { return };

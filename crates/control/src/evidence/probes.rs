@@ -47,9 +47,9 @@ impl ProbeEvidence {
 }
 
 /// The chance that a look at a healthy target fails, from stable's last `looks` of which `failed` failed: one
-/// and a half times the rate, shrunk towards zero by 100 good looks, at least 0.005.
+/// and a half times the rate, shrunk towards zero by 60 good looks, at least 0.005.
 pub fn loss_bound(looks: usize, failed: usize) -> f64 {
-    (1.5 * (failed as f64 + 0.5) / (looks as f64 + 100.0)).max(LOSS_MIN)
+    (1.5 * (failed as f64 + 0.75) / (looks as f64 + 60.0)).max(LOSS_MIN)
 }
 
 #[cfg(test)]
