@@ -71,6 +71,21 @@ fn one_client_alone_cannot_condemn() {
     assert_eq!(story.release(1).phase, Phase::Watching);
 }
 
+/// At a share so small, two bad clients are evidence enough: only the guard asks for a third error.
+#[test]
+fn evidence_alone_does_not_condemn_before_the_guard_has_its_errors() {
+    let mut story = Story::healthy();
+    let mut spec = release("1.8.0");
+    spec.steps[0].weight = Weight::from_bp(1).unwrap();
+    story.deploy_spec(spec, false).unwrap();
+    story.pass(Millis::from_secs(5));
+    story.tick(2, 0);
+    assert!(story.evidence.releases[&ReleaseId(1)].evidence() > 1000.0, "the evidence suffices");
+    assert_eq!(story.release(1).phase, Phase::Watching, "two errors do not");
+    story.tick_of(&name(), 0, 1, 0);
+    assert_eq!(story.release(1).phase, Phase::RolledBack, "the third error is one of the same two clients");
+}
+
 #[test]
 fn a_canary_process_that_ends_is_taken_back_at_once() {
     let mut story = Story::out("1.8.0");
