@@ -429,7 +429,9 @@ async fn first_status(folder: &Folder, instance: &Instance, mut shim: Child) -> 
         let _ = stderr.take(4096).read_to_end(&mut said).await;
     }
     let said = String::from_utf8_lossy(&said);
-    let line = said.lines().rfind(|line| !line.trim().is_empty()).unwrap_or("it said nothing");
+    // A panic's last line is a hint to programmers; what happened stands above it.
+    let tells = |line: &&str| !line.trim().is_empty() && !line.starts_with("note: ");
+    let line = said.lines().rfind(tells).unwrap_or("it said nothing");
     Err(cannot_start(instance, &format!("its shim gave up: {}", line.trim())))
 }
 

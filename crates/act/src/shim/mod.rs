@@ -114,7 +114,10 @@ fn run_in(dir: &Path) -> Result<(), ShimError> {
 /// A session of its own: no terminal's Ctrl-C or hang-up reaches it, nor does the end of the tower's group.
 fn leave_terminal() -> Result<(), ShimError> {
     let own = rustix::process::getpid();
-    if rustix::process::getsid(None).ok() != Some(own) {
+    // Asked of `/proc`: where the session's leader is outside of our pid namespace its id reads 0, which
+    // getsid's own type cannot hold.
+    let pid = std::process::id();
+    if proc::stat(pid).is_none_or(|stat| stat.session != pid) {
         rustix::process::setsid().map_err(system("leave the session of the tower"))?;
     }
     // What the service leaves behind becomes our child, also when it has made a session of its own.
