@@ -174,6 +174,30 @@ impl Digest {
     }
 }
 
+text_id!(
+    /// An alert rule's name, `photo_error_spike`.
+    RuleName,
+    "rule name",
+    "1 to 128 characters without control characters, spaces at the edges or `/`",
+    |text| {
+        (1..=128).contains(&text.len())
+            && text.trim() == text
+            && text.chars().all(|c| !c.is_control() && c != '/')
+    }
+);
+
+text_id!(
+    /// A dashboard's name, `dmv`: the last part of its address.
+    DashName,
+    "dashboard name",
+    "1 to 63 of a-z, 0-9, `_` and `-`, starting with a letter or digit",
+    |text| {
+        (1..=63).contains(&text.len())
+            && text.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || matches!(b, b'_' | b'-'))
+            && !text.starts_with(['_', '-'])
+    }
+);
+
 number_id!(
     /// One attempt to move a service's traffic to a version: `r-42`.
     ReleaseId,
@@ -191,6 +215,37 @@ number_id!(
     IncidentId,
     "inc-",
     "incident id"
+);
+
+number_id!(
+    /// One episode of an alert, from its first moment to its end: `a-12`.
+    AlertId,
+    "a-",
+    "alert id"
+);
+number_id!(
+    /// One run of what heals: `h-7`. Never reused, so running it twice is recognised.
+    HealId,
+    "h-",
+    "heal id"
+);
+number_id!(
+    /// A time in which alerts tell and heal nothing: `s-2`.
+    SilenceId,
+    "s-",
+    "silence id"
+);
+number_id!(
+    /// Something a person has to do: `t-4`.
+    TicketId,
+    "t-",
+    "ticket id"
+);
+number_id!(
+    /// One message to one receiver: `n-9`.
+    NoticeId,
+    "n-",
+    "notice id"
 );
 
 #[cfg(test)]

@@ -12,15 +12,20 @@ pub mod outcome;
 pub mod probe;
 pub mod release;
 pub mod route;
+pub mod rule;
 pub mod sample;
 pub mod series;
 pub mod service;
 pub mod time;
 pub mod weight;
 
-pub use ids::{Digest, IncidentId, InstanceId, ReleaseId, ServiceName, Version};
+pub use ids::{
+    AlertId, DashName, Digest, HealId, IncidentId, InstanceId, NoticeId, ReleaseId, RuleName, ServiceName,
+    SilenceId, TicketId, Version,
+};
 pub use labels::{Labels, MatchOp, Matcher};
 pub use outcome::{ArmTick, BadKind, Latencies, Tick, Unit};
+pub use rule::{DashSpec, HealAction, OnNoData, PanelKind, PanelSpec, RuleSpec};
 pub use sample::{Histogram, Tally, Value};
 pub use series::{Budget, Samples, Series, SeriesSource};
 pub use time::{Millis, Now, UnixMillis};
