@@ -86,5 +86,15 @@ pub const GATEWAY_LINE_BYTES_MAX: usize = 4 << 20;
 /// when a verdict has long been reached.
 pub const BAD_CLIENTS_MAX: usize = 65_536;
 
+/// Labels of a series, the metric's name included: four times what Kubernetes with OpenTelemetry attaches.
+pub const LABELS_MAX: usize = 128;
+
+/// The longest name of a label in bytes: twice the longest name of Kubernetes, with its prefix.
+pub const LABEL_NAME_BYTES_MAX: usize = 1024;
+
+/// The longest value of a label in bytes, metric names included: a long URL or SQL digest fits, a log line
+/// is no label.
+pub const LABEL_VALUE_BYTES_MAX: usize = 4096;
+
 const _: () = assert!(PROBE_TIMEOUT.0 < PROBE_INTERVAL.0);
 const _: () = assert!(GATEWAY_PING.0 * 5 <= GATEWAY_RETREAT_AFTER.0);

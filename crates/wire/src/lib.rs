@@ -1,7 +1,12 @@
 //! Bytes to nouns and back: the formats that hmsops speaks with others.
 //!
-//! Refuses: sockets, a clock, files. Entry points: [`gateway`], the protocol between tower and gateway, and
-//! [`api`], the JSON of the tower's own resources.
+//! Refuses: sockets, a clock, files. Entry points: [`gateway`], the protocol between tower and gateway;
+//! [`api`], the JSON of the tower's own resources; [`collector`], what programs emit.
 
 pub mod api;
+pub mod collector;
+mod error;
 pub mod gateway;
+mod protobuf;
+
+pub use error::WireError;

@@ -43,7 +43,7 @@ const TEST_EDGES: &[(&str, &str)] = &[("tower", "disk")];
 const PURE: [(&str, &[&str]); 7] = [
     ("model", &["serde"]),
     ("config", &["saphyr-parser", "serde", "serde_json", "thiserror"]),
-    ("wire", &["serde", "serde_json", "thiserror"]),
+    ("wire", &["prost", "serde", "serde_json", "snap", "thiserror"]),
     ("promql", &["regex", "thiserror"]),
     ("control", &["serde"]),
     ("tower", &["serde", "serde_json", "thiserror"]),
