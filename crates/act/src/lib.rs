@@ -1,9 +1,10 @@
-//! The hands: processes through shims, image folders, probes. They do what they are told and say what came
+//! The hands: processes and heals through shims, channels to people, image folders, probes. They do what they are told and say what came
 //! of it.
 //!
-//! Refuses: deciding. Entry points: [`process::ProcessDriver`], [`probe::Prober`], [`image::digest`], and
+//! Refuses: deciding. Entry points: [`process::ProcessDriver`], [`heal::HealDriver`], [`probe::Prober`], [`image::digest`], and
 //! [`shim::run`], which is what `hmsops shim` does.
 
+pub mod heal;
 pub mod image;
 pub mod port;
 pub mod probe;

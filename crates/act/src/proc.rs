@@ -6,6 +6,7 @@ use std::fs;
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 use std::sync::OnceLock;
+use std::time::Duration;
 
 use rustix::process::{Pid, PidfdFlags, Signal};
 use serde::{Deserialize, Serialize};
@@ -45,6 +46,20 @@ impl ProcessKey {
     /// Whether it still runs.
     pub(crate) fn alive(&self) -> bool {
         Self::of(self.pid).as_ref() == Some(self)
+    }
+
+    /// How long ago it started; `None` for a process of another boot.
+    pub(crate) fn age(&self) -> Option<Duration> {
+        if self.boot != boot() {
+            return None;
+        }
+        // Field 22 counts on the clock that also counts suspended time (proc_pid_stat(5)).
+        let now = rustix::time::clock_gettime(rustix::time::ClockId::Boottime);
+        let now_ms = u64::try_from(now.tv_sec).ok()? * 1000 + u64::try_from(now.tv_nsec).ok()? / 1_000_000;
+        let ticks_per_second = rustix::param::clock_ticks_per_second().max(1);
+        Some(Duration::from_millis(
+            now_ms.saturating_sub(self.started.saturating_mul(1000) / ticks_per_second),
+        ))
     }
 
     /// Sends the signal, unless the process has gone: then it says false and nobody else is hit.
@@ -169,6 +184,16 @@ mod tests {
         );
         assert_eq!(parse_stat(b"42 (cut off) S 7"), None);
         assert_eq!(parse_stat(b""), None);
+    }
+
+    #[test]
+    fn a_process_is_as_old_as_the_time_since_its_start() {
+        let own = ProcessKey::of(std::process::id()).unwrap();
+        let age = own.age().unwrap();
+        assert!(age < Duration::from_hours(1), "{age:?}: this test has just started");
+        let older = ProcessKey { started: own.started.saturating_sub(own.started / 2), ..own.clone() };
+        assert!(older.age().unwrap() > age);
+        assert_eq!(ProcessKey { boot: "another".into(), ..own }.age(), None);
     }
 
     #[test]

@@ -14,10 +14,10 @@ const ANSWER_BYTES_MAX: u64 = 64 << 10;
 const STATUS_WAIT: Duration = Duration::from_secs(2);
 
 /// Asks the shim of the folder. Without a time limit, except for [`Request::Status`]: a shim that ends closes.
-pub(super) async fn ask(folder: &Folder, request: Request) -> std::io::Result<State> {
+pub(crate) async fn ask(folder: &Folder, request: Request) -> std::io::Result<State> {
     match request {
         Request::Status => tokio::time::timeout(STATUS_WAIT, exchange(folder, request)).await?,
-        Request::Wait | Request::Stop { .. } => exchange(folder, request).await,
+        Request::Wait | Request::WaitSwept | Request::Stop { .. } => exchange(folder, request).await,
     }
 }
 

@@ -1,4 +1,4 @@
-//! The run folder of one instance, `ROOT/SERVICE/i-7/`, and what can be read from it.
+//! The run folder of one instance, `ROOT/SERVICE/i-7/`, or of one heal, `ROOT/h-7/`, and what can be read from it.
 
 use std::fs::{self, File, OpenOptions};
 use std::os::unix::fs::DirBuilderExt;
@@ -15,14 +15,13 @@ const FOLDERS_MAX: usize = 100_000;
 
 /// Where an instance's records are.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Folder {
+pub(crate) struct Folder {
     path: PathBuf,
-    id: InstanceId,
 }
 
 /// What a folder says.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum Look {
+pub(crate) enum Look {
     /// Nothing was told.
     Absent,
     /// Told, but no shim has taken it up yet.
@@ -37,19 +36,24 @@ pub(super) enum Look {
 
 impl Folder {
     pub(super) fn new(root: &Path, service: &ServiceName, id: InstanceId) -> Self {
-        Self { path: root.join(service.as_str()).join(id.to_string()), id }
+        Self::at(root.join(service.as_str()).join(id.to_string()))
     }
 
-    pub(super) fn path(&self) -> &Path {
+    /// The run folder with this absolute path.
+    pub(crate) fn at(path: PathBuf) -> Self {
+        Self { path }
+    }
+
+    pub(crate) fn path(&self) -> &Path {
         &self.path
     }
 
     /// Makes it.
-    pub(super) fn create(&self) -> Result<(), RecordError> {
+    pub(crate) fn create(&self) -> Result<(), RecordError> {
         make(&self.path)
     }
 
-    pub(super) fn look(&self) -> Result<Look, RecordError> {
+    pub(crate) fn look(&self) -> Result<Look, RecordError> {
         if let Some(state) = State::load(&self.path)? {
             return Ok(judge(&state));
         }
@@ -58,7 +62,7 @@ impl Folder {
 }
 
 /// What a state means at this moment, given which processes live.
-pub(super) fn judge(state: &State) -> Look {
+pub(crate) fn judge(state: &State) -> Look {
     match &state.phase {
         Phase::Exited { exit } => Look::Settled(Status::Exited(*exit)),
         Phase::Failed { reason } => Look::Settled(Status::Failed(reason.clone())),
@@ -73,10 +77,11 @@ pub(super) fn judge(state: &State) -> Look {
     }
 }
 
-/// The lock under which ports are chosen and written down; held until the file is dropped. Blocks.
-pub(super) fn lock(root: &Path) -> Result<File, RecordError> {
+/// A lock of the root, as `ports.lock`, under which ports are chosen and written down; held until the file is
+/// dropped. Blocks.
+pub(crate) fn lock(root: &Path, name: &str) -> Result<File, RecordError> {
     make(root)?;
-    let path = root.join("ports.lock");
+    let path = root.join(name);
     let opened = OpenOptions::new().create(true).truncate(false).write(true).open(&path);
     let file = opened.map_err(record::failed("open", &path))?;
     file.lock().map_err(record::failed("lock", &path))?;
@@ -121,7 +126,7 @@ pub(super) fn remove_ended(root: &Path, service: &ServiceName, kept: usize) -> R
             ended.push(folder);
         }
     }
-    ended.sort_unstable_by_key(|folder| folder.id);
+    // They stand in order of id.
     ended.truncate(ended.len().saturating_sub(kept));
     for folder in &ended {
         fs::remove_dir_all(folder.path()).map_err(record::failed("remove", folder.path()))?;

@@ -3,37 +3,31 @@
 //! Everything it knows is in the run folders, so a new driver on the same root knows as much as the old one.
 //! All operations are idempotent by instance id.
 
-mod ask;
-mod folder;
+pub(crate) mod ask;
+pub(crate) mod folder;
 mod ports;
-mod stop;
+pub(crate) mod stop;
+pub(crate) mod take_up;
 
 use std::collections::BTreeMap;
 use std::fmt;
 use std::path::{Path, PathBuf};
-use std::process::Stdio;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use hmsops_model::instance::Instance;
 use hmsops_model::{InstanceId, Millis, ServiceName, Version};
-use tokio::io::AsyncReadExt;
-use tokio::process::{Child, Command};
-use tokio::time::{Instant, MissedTickBehavior};
+use tokio::time::MissedTickBehavior;
 
-use self::folder::{Folder, Look};
+use self::folder::Folder;
 use crate::image::{self, ImageError};
 use crate::record::RecordError;
 use crate::shim::{self, Exit, Request, Spec};
 
-/// A shim writes its first state in milliseconds; on a machine that is short of everything it may take this.
-const START_WAIT: Duration = Duration::from_secs(10);
 /// A folder with a spec and no state: its shim may be about to write, or was never started.
-const SHIM_WAIT: Duration = Duration::from_secs(1);
-/// How often a folder is looked at while something is awaited from its shim.
-const LOOK_INTERVAL: Duration = Duration::from_millis(10);
+pub(crate) const SHIM_WAIT: Duration = Duration::from_secs(1);
 /// How often a process is looked for of which no shim tells.
-const LIVENESS_INTERVAL: Duration = Duration::from_secs(1);
+pub(crate) const LIVENESS_INTERVAL: Duration = Duration::from_secs(1);
 /// Run folders kept of each service after their instances have ended.
 const ENDED_KEPT: usize = 10;
 /// The longest `tail`.
@@ -145,12 +139,10 @@ pub enum ProcessError {
         exit: Exit,
     },
     /// It does not end, not even by SIGKILL.
-    #[error("cannot stop {service} {version}: pid {pid} is still there after SIGKILL")]
+    #[error("cannot stop {what}: pid {pid} is still there after SIGKILL")]
     StillThere {
-        /// The service.
-        service: ServiceName,
-        /// The version.
-        version: Version,
+        /// Service and version, or the heal.
+        what: String,
         /// Its process, or one of its descendants.
         pid: u32,
     },
@@ -201,7 +193,7 @@ impl ProcessDriver {
         let folder = self.folder(&spec.instance);
         let _turn = self.turn(&spec.instance).await;
         self.check_owner(&folder, &spec.instance).await?;
-        let known = settle(&folder, &spec.instance, SHIM_WAIT).await?;
+        let known = take_up::settle(&folder, &named(&spec.instance), SHIM_WAIT).await?;
         if let Some(status) = known {
             return outcome(status, &spec.instance, true);
         }
@@ -212,8 +204,9 @@ impl ProcessDriver {
         })?;
         let instance = spec.instance.clone();
         self.write_spec(&folder, spec).await?;
-        let shim = self.spawn_shim(&folder, &instance)?;
-        let status = first_status(&folder, &instance, shim).await?;
+        let what = named(&instance);
+        let shim = take_up::spawn_shim(&self.exe, &folder, &what)?;
+        let status = take_up::first_status(&folder, &what, shim).await?;
         outcome(status, &instance, false)
     }
 
@@ -223,13 +216,13 @@ impl ProcessDriver {
         let path = folder.path().to_owned();
         let spec = blocking(move || Spec::load(&path).map_err(ProcessError::from)).await?;
         match spec {
-            Some(spec) if spec.instance != *instance => {
-                let (service, version) = (&spec.instance.service, &spec.instance.version);
+            Some(spec) if spec.instance() != Some(instance) => {
                 let why = format!(
-                    "its run folder `{}` belongs to {service} {version} of an earlier ledger; stop that and remove the folder",
-                    folder.path().display()
+                    "its run folder `{}` belongs to {} of an earlier ledger; stop that and remove the folder",
+                    folder.path().display(),
+                    spec.owner,
                 );
-                Err(cannot_start(instance, &why))
+                Err(cannot_start(&named(instance), &why))
             }
             _ => Ok(()),
         }
@@ -240,7 +233,7 @@ impl ProcessDriver {
         let (root, folder) = (self.root.clone(), folder.clone());
         let write = move || {
             // One at a time chooses ports, also among several towers.
-            let _lock = folder::lock(&root)?;
+            let _lock = folder::lock(&root, "ports.lock")?;
             let ports = ports::choose(&root, &folder, &spec)?;
             let told = ports::fill_in(spec, ports)?;
             folder.create()?;
@@ -249,34 +242,17 @@ impl ProcessDriver {
         blocking(write).await
     }
 
-    fn spawn_shim(&self, folder: &Folder, instance: &Instance) -> Result<Child, ProcessError> {
-        let mut command = Command::new(&self.exe);
-        // Not in a group of its own: the leader of a group cannot make the session that a shim lives in.
-        command.arg("shim").arg("--dir").arg(folder.path()).current_dir("/");
-        // Nothing of the tower's environment that could be a secret is in the shim's.
-        command.env_clear();
-        for name in shim::PASSED_ON {
-            if let Some(value) = std::env::var_os(name) {
-                command.env(name, value);
-            }
-        }
-        command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());
-        command.spawn().map_err(|error| {
-            cannot_start(instance, &format!("its shim `{}` does not start: {error}", self.exe.display()))
-        })
-    }
-
     /// Stops the instance: SIGTERM, after its grace SIGKILL, to all that it has started. Returns when nothing is
     /// left, with how it ended; `None` when it never ran. Works without its shim, too.
     pub async fn stop(&self, instance: &Instance) -> Result<Option<Exit>, ProcessError> {
         let _turn = self.turn(instance).await;
         self.check_owner(&self.folder(instance), instance).await?;
-        stop::stop(&self.folder(instance), instance).await
+        stop::stop(&self.folder(instance), &named(instance)).await
     }
 
     /// What is known of the instance now.
     pub async fn status(&self, instance: &Instance) -> Result<Status, ProcessError> {
-        status(&self.folder(instance)).await
+        take_up::status(&self.folder(instance)).await
     }
 
     /// Everything that was started under this root, for a tower that comes back.
@@ -291,8 +267,10 @@ impl ProcessDriver {
             }) else {
                 continue;
             };
-            match status(&folder).await {
-                Ok(status) => adopted.instances.push((spec.instance, status)),
+            // A heal's folder is not an instance's; there is none under this root.
+            let Some(instance) = spec.instance() else { continue };
+            match take_up::status(&folder).await {
+                Ok(status) => adopted.instances.push((instance.clone(), status)),
                 Err(error) => adopted.unreadable.push(error.to_string()),
             }
         }
@@ -314,7 +292,7 @@ impl ProcessDriver {
                     _ = &mut shim => asked = false,
                     _ = look.tick() => {}
                 }
-                let known = status(&folder).await?;
+                let known = take_up::status(&folder).await?;
                 if known.is_final() {
                     return Ok(known);
                 }
@@ -342,14 +320,19 @@ impl ProcessDriver {
 }
 
 /// File work of the driver is small, but a disk may stall: the runtime's own threads go on meanwhile.
-async fn blocking<T: Send + 'static>(
+pub(crate) async fn blocking<T: Send + 'static>(
     work: impl FnOnce() -> Result<T, ProcessError> + Send + 'static,
 ) -> Result<T, ProcessError> {
     tokio::task::spawn_blocking(work).await.expect("invariant: file work neither panics nor is aborted")
 }
 
-fn cannot_start(instance: &Instance, what: &str) -> ProcessError {
-    ProcessError::CannotStart(format!("cannot start {} {}: {what}", instance.service, instance.version))
+/// As an instance is named in sentences.
+fn named(instance: &Instance) -> String {
+    format!("{} {}", instance.service, instance.version)
+}
+
+pub(crate) fn cannot_start(what: &str, why: &str) -> ProcessError {
+    ProcessError::CannotStart(format!("cannot start {what}: {why}"))
 }
 
 fn outcome(status: Status, instance: &Instance, adopted: bool) -> Result<Started, ProcessError> {
@@ -362,77 +345,8 @@ fn outcome(status: Status, instance: &Instance, adopted: bool) -> Result<Started
             id: instance.id,
             exit,
         }),
-        Status::Absent | Status::Starting => Err(cannot_start(instance, "its shim said nothing")),
+        Status::Absent | Status::Starting => Err(cannot_start(&named(instance), "its shim said nothing")),
     }
-}
-
-/// What is known now. A shim that lives is asked, because its disk may be full and what is written old.
-async fn status(folder: &Folder) -> Result<Status, ProcessError> {
-    Ok(match look(folder).await? {
-        Look::Absent => Status::Absent,
-        Look::Unclaimed | Look::Abandoned | Look::Pending => Status::Starting,
-        Look::Settled(status) => status,
-    })
-}
-
-async fn look(folder: &Folder) -> Result<Look, ProcessError> {
-    let look = folder.look()?;
-    if look != Look::Pending {
-        return Ok(look);
-    }
-    match ask::ask(folder, Request::Status).await {
-        Ok(state) => Ok(folder::judge(&state)),
-        // It may just have ended: what it wrote last is the truth then.
-        Err(_) => Ok(folder.look()?),
-    }
-}
-
-/// Waits until the folder says something definite; `None` when the shim has to be started (again).
-async fn settle(
-    folder: &Folder,
-    instance: &Instance,
-    shim_wait: Duration,
-) -> Result<Option<Status>, ProcessError> {
-    let begun_at = Instant::now();
-    loop {
-        match look(folder).await? {
-            Look::Settled(status) => return Ok(Some(status)),
-            Look::Absent | Look::Abandoned => return Ok(None),
-            Look::Unclaimed if begun_at.elapsed() >= shim_wait => return Ok(None),
-            Look::Pending if begun_at.elapsed() >= START_WAIT => {
-                return Err(cannot_start(instance, "its shim gave no answer in 10 s"));
-            }
-            Look::Unclaimed | Look::Pending => tokio::time::sleep(LOOK_INTERVAL).await,
-        }
-    }
-}
-
-/// Waits for the first news from a shim that was started just now, or for its end.
-async fn first_status(folder: &Folder, instance: &Instance, mut shim: Child) -> Result<Status, ProcessError> {
-    let mut stderr = shim.stderr.take();
-    let ended = tokio::spawn(async move { shim.wait().await });
-    let begun_at = Instant::now();
-    loop {
-        let shim_ended = ended.is_finished();
-        match look(folder).await? {
-            Look::Settled(status) => return Ok(status),
-            Look::Absent | Look::Unclaimed | Look::Abandoned if shim_ended => break,
-            _ if begun_at.elapsed() >= START_WAIT => {
-                return Err(cannot_start(instance, "its shim gave no answer in 10 s"));
-            }
-            _ => tokio::time::sleep(LOOK_INTERVAL).await,
-        }
-    }
-    let mut said = Vec::new();
-    if let Some(stderr) = &mut stderr {
-        // It has ended, so all it said is in the pipe.
-        let _ = stderr.take(4096).read_to_end(&mut said).await;
-    }
-    let said = String::from_utf8_lossy(&said);
-    // A panic's last line is a hint to programmers; what happened stands above it.
-    let tells = |line: &&str| !line.trim().is_empty() && !line.starts_with("note: ");
-    let line = said.lines().rfind(tells).unwrap_or("it said nothing");
-    Err(cannot_start(instance, &format!("its shim gave up: {}", line.trim())))
 }
 
 /// Where the run folder of an instance is, for people who look for its output.

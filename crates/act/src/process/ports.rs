@@ -5,7 +5,7 @@ use std::net::{Ipv4Addr, TcpListener};
 use std::path::Path;
 
 use super::folder::{self, Folder};
-use super::{ProcessError, StartSpec, cannot_start};
+use super::{ProcessError, StartSpec, cannot_start, named};
 use crate::port;
 use crate::shim::Spec;
 
@@ -33,17 +33,18 @@ pub(super) fn choose(
                 }
                 _ => format!("127.0.0.1:{port} (port `{name}`) cannot be used: {error}; use `{name}: auto`"),
             };
-            return Err(cannot_start(&spec.instance, &what));
+            return Err(cannot_start(&named(&spec.instance), &what));
         }
         if ports.values().any(|other| *other == port) {
-            return Err(cannot_start(&spec.instance, &format!("port {port} is given to two names")));
+            return Err(cannot_start(&named(&spec.instance), &format!("port {port} is given to two names")));
         }
         taken.insert(port);
         ports.insert(name.clone(), port);
     }
     for name in spec.ports.iter().filter(|(_, port)| port.is_none()).map(|(name, _)| name) {
-        let port = free_port(&taken)
-            .map_err(|what| cannot_start(&spec.instance, &format!("no free port for `{name}`: {what}")))?;
+        let port = free_port(&taken).map_err(|what| {
+            cannot_start(&named(&spec.instance), &format!("no free port for `{name}`: {what}"))
+        })?;
         taken.insert(port);
         ports.insert(name.clone(), port);
     }
@@ -67,7 +68,7 @@ fn free_port(taken: &BTreeSet<u16>) -> Result<u16, String> {
 /// The shim's spec: ports written into command and environment, the variables that every service gets added.
 pub(super) fn fill_in(spec: StartSpec, ports: BTreeMap<String, u16>) -> Result<Spec, ProcessError> {
     let StartSpec { instance, image_dir, run, env, stop_grace, .. } = spec;
-    let wrong = |what: String| cannot_start(&instance, &what);
+    let wrong = |what: String| cannot_start(&named(&instance), &what);
     if run.is_empty() {
         return Err(wrong("its command `run` is empty".into()));
     }

@@ -4,12 +4,12 @@ use std::fs::OpenOptions;
 use std::time::Duration;
 
 use hmsops_model::Millis;
-use hmsops_model::instance::Instance;
 use rustix::process::Signal;
 use tokio::time::Instant;
 
 use super::folder::Folder;
-use super::{ProcessError, SHIM_WAIT, Status, ask, blocking, settle};
+use super::take_up::settle;
+use super::{ProcessError, SHIM_WAIT, Status, ask, blocking};
 use crate::proc::{self, ProcessKey};
 use crate::record;
 use crate::shim::{Exit, Phase, Request, Spec, State};
@@ -21,14 +21,14 @@ const KILL_WAIT: Duration = Duration::from_secs(2);
 /// While processes are being ended, this often is looked whether they have.
 const SWEEP_INTERVAL: Duration = Duration::from_millis(50);
 
-/// Ends all that belongs to the folder.
-pub(super) async fn stop(folder: &Folder, instance: &Instance) -> Result<Option<Exit>, ProcessError> {
+/// Ends all that belongs to the folder. `what` is whom it is for, in sentences.
+pub(super) async fn stop(folder: &Folder, what: &str) -> Result<Option<Exit>, ProcessError> {
     let Some(spec) = Spec::load(folder.path())? else { return Ok(None) };
-    let status = match settle(folder, instance, SHIM_WAIT).await? {
+    let status = match settle(folder, what, SHIM_WAIT).await? {
         Some(status) => status,
         None if claim(folder).await? => return Ok(None),
         // A shim was quicker.
-        None => settle(folder, instance, SHIM_WAIT).await?.unwrap_or(Status::Starting),
+        None => settle(folder, what, SHIM_WAIT).await?.unwrap_or(Status::Starting),
     };
     let state = State::load(folder.path())?;
     if state.as_ref().is_some_and(|state| state.shim.alive())
@@ -36,7 +36,7 @@ pub(super) async fn stop(folder: &Folder, instance: &Instance) -> Result<Option<
     {
         return Ok(exit);
     }
-    by_hand(folder, instance, spec.stop_grace).await?;
+    by_hand(folder, what, spec.stop_grace).await?;
     Ok(match status {
         Status::Exited(exit) => Some(exit),
         Status::Running { .. } => Some(Exit::Unseen),
@@ -91,7 +91,7 @@ async fn claim(folder: &Folder) -> Result<bool, ProcessError> {
 }
 
 /// Without a shim: SIGTERM to the group and all that carries the folder's mark, after the grace SIGKILL.
-async fn by_hand(folder: &Folder, instance: &Instance, grace: Millis) -> Result<(), ProcessError> {
+pub(crate) async fn by_hand(folder: &Folder, what: &str, grace: Millis) -> Result<(), ProcessError> {
     let kill_at = Instant::now() + Duration::from_millis(grace.0);
     let give_up_at = kill_at + KILL_WAIT;
     let mut asked: Vec<ProcessKey> = Vec::new();
@@ -100,11 +100,7 @@ async fn by_hand(folder: &Folder, instance: &Instance, grace: Millis) -> Result<
         let left = blocking(move || left_of(&path)).await?;
         let Some(first) = left.first() else { return Ok(()) };
         if Instant::now() >= give_up_at {
-            return Err(ProcessError::StillThere {
-                service: instance.service.clone(),
-                version: instance.version.clone(),
-                pid: first.pid,
-            });
+            return Err(ProcessError::StillThere { what: what.to_owned(), pid: first.pid });
         }
         for process in left {
             if Instant::now() >= kill_at {

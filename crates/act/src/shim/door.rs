@@ -34,6 +34,8 @@ pub(crate) enum Request {
     Status,
     /// Answers when the service has ended.
     Wait,
+    /// Answers when nothing of the service is left.
+    WaitSwept,
     /// SIGTERM, after the grace SIGKILL; answers when nothing of the service is left.
     Stop { grace_ms: Millis },
 }
@@ -194,6 +196,7 @@ fn answer(stream: &UnixStream, board: &Board, events: &Sender<Event>) -> std::io
     let until_swept = match request {
         Request::Status => return say(stream, &board.lock().state),
         Request::Wait => false,
+        Request::WaitSwept => true,
         Request::Stop { grace_ms } => {
             // The receiver has gone only when the service has ended, and then there is nothing to stop.
             let _ = events.send(Event::Stop(grace_ms));

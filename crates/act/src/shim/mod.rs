@@ -14,7 +14,7 @@ use std::io::{Read, Write};
 use std::path::Path;
 use std::process::{Command, Stdio};
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::time::{Duration, Instant};
 
@@ -27,8 +27,8 @@ use crate::record::RecordError;
 pub use self::spec::Exit;
 
 pub(crate) use self::door::{Board, Request, SocketPath};
-pub(crate) use self::output::{Output, tail};
-pub(crate) use self::spec::{Phase, Spec, State};
+pub(crate) use self::output::{Ends, Output, ends, tail};
+pub(crate) use self::spec::{Owner, Phase, Spec, State};
 
 /// Variables of the tower's environment that a service gets; nothing else of it, because tokens are in there.
 pub(crate) const PASSED_ON: [&str; 4] = ["PATH", "HOME", "LANG", "TZ"];
@@ -89,7 +89,7 @@ fn run_in(dir: &Path) -> Result<(), ShimError> {
     leave_terminal()?;
     let Some(_lock) = lock(dir)? else { return Ok(()) };
     let spec = Spec::load(dir)?.ok_or_else(|| ShimError::NoSpec(dir.display().to_string()))?;
-    if was_started(dir)? {
+    if was_started(dir, &spec)? {
         return Ok(());
     }
     let own = ProcessKey::of(std::process::id())
@@ -99,10 +99,23 @@ fn run_in(dir: &Path) -> Result<(), ShimError> {
     let board = Arc::new(Board::new(state.clone()));
     let (events_in, events) = channel();
     door::open(dir, &board, &events_in).map_err(system("open `shim.sock`"))?;
-    let mut keeper = Keeper { dir, spec: &spec, board: &board, state, saved: true };
-    match start(&spec, dir, &events_in) {
+    let printed = Arc::new(AtomicU64::new(0));
+    let mut keeper = Keeper {
+        dir,
+        spec: &spec,
+        board: &board,
+        state,
+        saved: true,
+        printed: Arc::clone(&printed),
+        pipe_open: true,
+        kill_at: None,
+    };
+    match start(&spec, dir, &events_in, printed) {
         Ok(service) => keeper.keep(&service, &events),
-        Err(reason) => keeper.enter(Phase::Failed { reason }),
+        Err(reason) => {
+            keeper.state.left = Some(0);
+            keeper.enter(Phase::Failed { reason });
+        }
     }
     // Whoever asked is answered although the disk may be full.
     board.close();
@@ -143,15 +156,20 @@ fn lock(dir: &Path) -> Result<Option<File>, ShimError> {
 }
 
 /// Whether an earlier shim of this folder got so far that nothing may be started again. One that was killed
-/// while starting left perhaps a process that nobody knows the pid of: it is ended here.
-fn was_started(dir: &Path) -> Result<bool, ShimError> {
+/// while starting left perhaps a process that nobody knows the pid of: it is ended here. A service is started
+/// once more then; a heal is not, because it may have done half of its work.
+fn was_started(dir: &Path, spec: &Spec) -> Result<bool, ShimError> {
     let Some(mut state) = State::load(dir)? else { return Ok(false) };
     match (&state.phase, &state.service) {
         (Phase::Starting, None) => {
             for stray in proc::marked(dir) {
                 stray.signal(Signal::KILL);
             }
-            return Ok(false);
+            if spec.instance().is_some() {
+                return Ok(false);
+            }
+            state.phase = Phase::Exited { exit: Exit::Unseen };
+            state.save(dir)?;
         }
         (Phase::Starting | Phase::Running, _) if !state.service_alive() => {
             state.phase = Phase::Exited { exit: Exit::Unseen };
@@ -163,9 +181,13 @@ fn was_started(dir: &Path) -> Result<bool, ShimError> {
 }
 
 /// Starts the service and the threads that listen to it.
-fn start(spec: &Spec, dir: &Path, events: &Sender<Event>) -> Result<ProcessKey, String> {
-    let cannot =
-        |what: String| format!("cannot start {} {}: {what}", spec.instance.service, spec.instance.version);
+fn start(
+    spec: &Spec,
+    dir: &Path,
+    events: &Sender<Event>,
+    printed: Arc<AtomicU64>,
+) -> Result<ProcessKey, String> {
+    let cannot = |what: String| format!("cannot start {}: {what}", spec.owner);
     let (reader, writer) = std::io::pipe().map_err(|error| cannot(format!("no pipe: {error}")))?;
     let pid = spawn(spec, dir, writer).map_err(|error| cannot(why(spec, &error)))?;
     // A child that has ended but was not waited for still has its start time.
@@ -173,7 +195,7 @@ fn start(spec: &Spec, dir: &Path, events: &Sender<Event>) -> Result<ProcessKey, 
         proc::stat(pid).map(|stat| stat.key()).ok_or_else(|| cannot("it is not in `/proc`".into()))?;
     let output = Output::open(dir, spec.output_bytes_max);
     let (own_events, named) = (events.clone(), std::thread::Builder::new().name("output".into()));
-    let drained = named.spawn(move || drain(reader, output, &own_events));
+    let drained = named.spawn(move || drain(reader, output, &printed, &own_events));
     let (own_events, named) = (events.clone(), std::thread::Builder::new().name("reap".into()));
     let reaped = named.spawn(move || reap(pid, &own_events));
     if let Err(error) = drained.and(reaped) {
@@ -215,7 +237,8 @@ fn why(spec: &Spec, error: &std::io::Error) -> String {
     let dir = spec.dir.display();
     let program = spec.run.first().map_or("", String::as_str);
     if !spec.dir.is_dir() {
-        return format!("version folder {dir} is missing");
+        let whose = if spec.instance().is_some() { "version folder" } else { "folder" };
+        return format!("{whose} {dir} is missing");
     }
     // ENOEXEC has no kind of its own.
     let no_program = error.raw_os_error() == Some(rustix::io::Errno::NOEXEC.raw_os_error());
@@ -236,12 +259,15 @@ fn why(spec: &Spec, error: &std::io::Error) -> String {
 }
 
 /// Reads what the service prints until nobody can print any more.
-fn drain(mut reader: std::io::PipeReader, mut output: Output, events: &Sender<Event>) {
+fn drain(mut reader: std::io::PipeReader, mut output: Output, printed: &AtomicU64, events: &Sender<Event>) {
     let mut buffer = vec![0; 64 << 10];
     loop {
         match reader.read(&mut buffer) {
             Ok(0) => break,
-            Ok(n) => output.take(&buffer[..n]),
+            Ok(n) => {
+                output.take(&buffer[..n]);
+                printed.fetch_add(n as u64, Ordering::Relaxed);
+            }
             Err(error) if error.kind() == std::io::ErrorKind::Interrupted => {}
             Err(_) => break,
         }
@@ -276,7 +302,7 @@ fn now() -> Instant {
     Instant::now()
 }
 
-/// Stays with one service.
+/// Stays with one service or heal.
 struct Keeper<'a> {
     dir: &'a Path,
     spec: &'a Spec,
@@ -284,58 +310,92 @@ struct Keeper<'a> {
     state: State,
     /// Whether `state.json` holds `state`.
     saved: bool,
+    /// How many bytes were printed so far.
+    printed: Arc<AtomicU64>,
+    /// Whether somebody may still print.
+    pipe_open: bool,
+    /// When it is killed that was asked to end.
+    kill_at: Option<Instant>,
 }
 
 impl Keeper<'_> {
     /// From its start until nothing of it is left.
     fn keep(&mut self, service: &ProcessKey, events: &Receiver<Event>) {
+        let begun_at = now();
         self.state.service = Some(service.clone());
         self.enter(Phase::Running);
-        let mut pipe_open = true;
-        let (exit, ended_by) = self.await_exit(service, events, &mut pipe_open);
+        let end_at = self.spec.time_limit.map(|limit| begun_at + Duration::from_millis(limit.0));
+        let (exit, ended_by) = self.await_exit(service, end_at, events);
+        let took = u64::try_from(begun_at.elapsed().as_millis()).unwrap_or(u64::MAX);
+        self.state.took = (exit != Exit::Unseen).then_some(Millis(took));
         // What it printed last is there when its end is known, unless another process holds the pipe.
-        if pipe_open {
-            let _ = events.recv_timeout(PIPE_WAIT);
-        }
+        self.await_pipe(events);
         self.enter(Phase::Exited { exit });
-        sweep(events, ended_by);
+        self.state.left = Some(sweep(events, ended_by, &mut self.pipe_open));
+        self.await_pipe(events);
+        self.state.output_bytes = Some(self.printed.load(Ordering::Relaxed));
+        self.enter(Phase::Exited { exit });
     }
 
     /// Until the service's process has ended. Returns until when its other processes may take.
     fn await_exit(
         &mut self,
         service: &ProcessKey,
+        end_at: Option<Instant>,
         events: &Receiver<Event>,
-        pipe_open: &mut bool,
     ) -> (Exit, Instant) {
-        let mut kill_at: Option<Instant> = None;
         let mut killed = false;
         loop {
             let retry = (!self.saved).then_some(SAVE_RETRY);
-            let until_kill = kill_at.map(|at| at.saturating_duration_since(now()));
-            let wait = [retry, until_kill].into_iter().flatten().min().unwrap_or(Duration::from_hours(1));
-            match events.recv_timeout(wait) {
+            let until = |at: Option<Instant>| at.map(|at| at.saturating_duration_since(now()));
+            let until_end = until(end_at.filter(|_| !self.state.timed_out));
+            let wait = [retry, until(self.kill_at), until_end].into_iter().flatten().min();
+            match events.recv_timeout(wait.unwrap_or(Duration::from_hours(1))) {
                 Ok(Event::Exited(exit)) if killed => return (exit, now()),
-                Ok(Event::Exited(exit)) => return (exit, kill_at.unwrap_or_else(|| now() + ORPHAN_GRACE)),
-                Ok(Event::PipeClosed) => *pipe_open = false,
-                Ok(Event::Stop(grace)) => {
-                    let asked = now() + Duration::from_millis(grace.min(self.grace_max()).0);
-                    // The first one asks it to end, later ones can only make it sooner.
-                    if kill_at.is_none() {
-                        service.signal_group(Signal::TERM);
-                    }
-                    kill_at = Some(kill_at.map_or(asked, |at| at.min(asked)));
+                Ok(Event::Exited(exit)) => {
+                    return (exit, self.kill_at.unwrap_or_else(|| now() + ORPHAN_GRACE));
                 }
-                Err(RecvTimeoutError::Timeout) => {
-                    if kill_at.is_some_and(|at| at <= now()) {
-                        service.signal_group(Signal::KILL);
-                        killed = true;
-                        kill_at = Some(now() + KILL_WAIT);
-                    }
-                    self.save();
-                }
+                Ok(Event::PipeClosed) => self.pipe_open = false,
+                Ok(Event::Stop(grace)) => self.ask_to_end(service, grace),
+                Err(RecvTimeoutError::Timeout) => self.save(),
                 // Impossible while `run_in` holds a sender; a service must not be left over it.
                 Err(RecvTimeoutError::Disconnected) => return (Exit::Unseen, now()),
+            }
+            if !self.state.timed_out && end_at.is_some_and(|at| at <= now()) {
+                self.state.timed_out = true;
+                self.ask_to_end(service, self.spec.stop_grace);
+                self.saved = false;
+                self.save();
+            }
+            if self.kill_at.is_some_and(|at| at <= now()) {
+                if killed && end_at.is_some() {
+                    // It hangs in the kernel. A service is waited for; a heal has to end for those who wait.
+                    return (Exit::Unseen, now());
+                }
+                service.signal_group(Signal::KILL);
+                killed = true;
+                self.kill_at = Some(now() + KILL_WAIT);
+            }
+        }
+    }
+
+    /// The first time it is asked to end; later ones can only make it sooner.
+    fn ask_to_end(&mut self, service: &ProcessKey, grace: Millis) {
+        let asked = now() + Duration::from_millis(grace.min(self.grace_max()).0);
+        if self.kill_at.is_none() {
+            service.signal_group(Signal::TERM);
+        }
+        self.kill_at = Some(self.kill_at.map_or(asked, |at| at.min(asked)));
+    }
+
+    /// Gives those who read the pipe a little time for the rest of it.
+    fn await_pipe(&mut self, events: &Receiver<Event>) {
+        let until = now() + PIPE_WAIT;
+        while self.pipe_open {
+            match events.recv_timeout(until.saturating_duration_since(now())) {
+                Ok(Event::PipeClosed) => self.pipe_open = false,
+                Ok(_) => {}
+                Err(_) => return,
             }
         }
     }
@@ -367,15 +427,15 @@ impl Keeper<'_> {
     }
 }
 
-/// Ends all that is left of the service: asks now, kills at `kill_at`.
-fn sweep(events: &Receiver<Event>, kill_at: Instant) {
+/// Ends all that is left of the service: asks now, kills at `kill_at`. Returns how many could not be ended.
+fn sweep(events: &Receiver<Event>, kill_at: Instant, pipe_open: &mut bool) -> u32 {
     let own = std::process::id();
     let mut asked: Vec<ProcessKey> = Vec::new();
     let give_up_at = kill_at.max(now()) + KILL_WAIT;
     loop {
         let left = proc::family(own);
         if left.is_empty() || now() >= give_up_at {
-            return;
+            return u32::try_from(left.len()).unwrap_or(u32::MAX);
         }
         for process in left {
             if now() >= kill_at {
@@ -386,6 +446,8 @@ fn sweep(events: &Receiver<Event>, kill_at: Instant) {
             }
         }
         // Whoever asks now to stop it waits for the end of this anyway.
-        let _ = events.recv_timeout(SWEEP_INTERVAL);
+        if matches!(events.recv_timeout(SWEEP_INTERVAL), Ok(Event::PipeClosed)) {
+            *pipe_open = false;
+        }
     }
 }

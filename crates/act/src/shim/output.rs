@@ -144,6 +144,43 @@ pub(crate) fn tail(folder: &Path, bytes: usize) -> std::io::Result<Vec<u8>> {
     Ok(kept)
 }
 
+/// What is kept of an output, in two parts.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Ends {
+    /// From the first byte on.
+    pub(crate) head: Vec<u8>,
+    /// Up to the last byte.
+    pub(crate) tail: Vec<u8>,
+    /// Whether anything may be missing between them.
+    pub(crate) cut: bool,
+}
+
+/// The first and the last of what was kept, together at most `bytes_max`; all of it in `head` when it is no more.
+pub(crate) fn ends(folder: &Path, bytes_max: usize) -> std::io::Result<Ends> {
+    let (mut kept_bytes, mut first) = (0, None);
+    for name in [HEAD, OLD, CURRENT] {
+        match std::fs::metadata(folder.join(name)) {
+            Ok(meta) => {
+                kept_bytes += meta.len();
+                first = first.or(Some(name));
+            }
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
+            Err(error) => return Err(error),
+        }
+    }
+    let Some(first) = first else { return Ok(Ends { head: Vec::new(), tail: Vec::new(), cut: false }) };
+    if !folder.join(OLD).exists() && kept_bytes <= bytes_max as u64 {
+        return Ok(Ends { head: tail(folder, bytes_max.saturating_add(1))?, tail: Vec::new(), cut: false });
+    }
+    let mut head = Vec::new();
+    File::open(folder.join(first))?.take(bytes_max as u64 / 2).read_to_end(&mut head)?;
+    // Whole lines are easier to read; one that is longer than all we keep stays cut.
+    if let Some(newline) = head.iter().rposition(|byte| *byte == b'\n') {
+        head.truncate(newline + 1);
+    }
+    Ok(Ends { head, tail: tail(folder, bytes_max / 2)?, cut: true })
+}
+
 fn end_of(path: &Path, bytes: usize) -> std::io::Result<Vec<u8>> {
     let mut file = File::open(path)?;
     let len = file.metadata()?.len();

@@ -21,8 +21,9 @@ pub(crate) const OUTPUT_BYTES_MAX: u64 = 1 << 20;
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Spec {
     pub(crate) format: u32,
-    /// Whom it is for.
-    pub(crate) instance: Instance,
+    /// Whom it is for: the key `instance` or `heal`.
+    #[serde(flatten)]
+    pub(crate) owner: Owner,
     /// The command; the first word with a `/` in it is looked for in `dir`.
     pub(crate) run: Vec<String>,
     /// The version's folder, in which it runs.
@@ -35,6 +36,33 @@ pub(crate) struct Spec {
     pub(crate) stop_grace: Millis,
     /// How long one file of its output may become.
     pub(crate) output_bytes_max: u64,
+    /// From its start on; what takes longer is ended. Services have none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) time_limit: Option<Millis>,
+}
+
+/// Whom a shim works for.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub(crate) enum Owner {
+    /// A copy of a service.
+    Instance(Instance),
+    /// One run of what heals. It is started at most once, whatever happens to its shim.
+    Heal {
+        id: String,
+        /// For people: `restart dmv-photo`.
+        name: String,
+    },
+}
+
+/// As it is named in sentences: `csac-portal 1.8.0`, `heal h-7 (restart dmv-photo)`.
+impl fmt::Display for Owner {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Instance(instance) => write!(f, "{} {}", instance.service, instance.version),
+            Self::Heal { id, name } => write!(f, "heal `{id}` ({name})"),
+        }
+    }
 }
 
 /// What became of it. Written by the shim alone, while it holds `shim.lock`.
@@ -49,6 +77,18 @@ pub(crate) struct State {
     pub(crate) ports: BTreeMap<String, u16>,
     #[serde(flatten)]
     pub(crate) phase: Phase,
+    /// It was told to end because its time was over.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub(crate) timed_out: bool,
+    /// From its start to the end of its first process; `None` before that, or when nobody saw it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) took: Option<Millis>,
+    /// How many of its processes not even SIGKILL could end; `None` while they are being ended.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) left: Option<u32>,
+    /// How much it has printed, kept or not; `None` before its end.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) output_bytes: Option<u64>,
 }
 
 /// How far it is.
@@ -109,7 +149,7 @@ const fn signal_name(number: i32) -> Option<&'static str> {
 }
 
 impl Spec {
-    /// Complete from what the driver knows.
+    /// Of a service's copy, complete from what the driver knows.
     pub(crate) fn new(
         instance: Instance,
         run: Vec<String>,
@@ -118,8 +158,39 @@ impl Spec {
         ports: BTreeMap<String, u16>,
         stop_grace: Millis,
     ) -> Self {
-        let output_bytes_max = OUTPUT_BYTES_MAX;
-        Self { format: FORMAT, instance, run, dir, env, ports, stop_grace, output_bytes_max }
+        Self {
+            format: FORMAT,
+            owner: Owner::Instance(instance),
+            run,
+            dir,
+            env,
+            ports,
+            stop_grace,
+            output_bytes_max: OUTPUT_BYTES_MAX,
+            time_limit: None,
+        }
+    }
+
+    /// Of a heal.
+    pub(crate) fn of_heal(
+        owner: Owner,
+        run: Vec<String>,
+        dir: PathBuf,
+        env: BTreeMap<String, String>,
+        stop_grace: Millis,
+        output_bytes_max: u64,
+        time_limit: Millis,
+    ) -> Self {
+        let (ports, time_limit) = (BTreeMap::new(), Some(time_limit));
+        Self { format: FORMAT, owner, run, dir, env, ports, stop_grace, output_bytes_max, time_limit }
+    }
+
+    /// The copy it is for, if it is for one.
+    pub(crate) fn instance(&self) -> Option<&Instance> {
+        match &self.owner {
+            Owner::Instance(instance) => Some(instance),
+            Owner::Heal { .. } => None,
+        }
     }
 
     /// From the run folder; `None` when nothing was ever started there.
@@ -137,7 +208,17 @@ impl Spec {
 impl State {
     /// Before the service is started.
     pub(crate) fn starting(shim: ProcessKey, ports: BTreeMap<String, u16>) -> Self {
-        Self { format: FORMAT, shim, service: None, ports, phase: Phase::Starting }
+        Self {
+            format: FORMAT,
+            shim,
+            service: None,
+            ports,
+            phase: Phase::Starting,
+            timed_out: false,
+            took: None,
+            left: None,
+            output_bytes: None,
+        }
     }
 
     /// From the run folder; `None` when no shim has written there yet.
@@ -170,4 +251,26 @@ fn known(format: u32, path: &Path) -> Result<(), RecordError> {
     }
     let reason = format!("it has format {format}, this version of hmsops reads format {FORMAT}");
     Err(RecordError::Content { path: path.to_owned(), reason })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_spec_of_an_older_version_is_read_and_written_as_it_was() {
+        let text = r#"{"format":1,"instance":{"id":"i-7","service":"csac-portal","version":"1.8.0","digest":null},"run":["./portal"],"dir":"/srv/1.8.0","env":{},"ports":{"http":20001},"stop_grace":10000,"output_bytes_max":1048576}"#;
+        let spec: Spec = serde_json::from_str(text).unwrap();
+        assert_eq!((spec.owner.to_string().as_str(), spec.time_limit), ("csac-portal 1.8.0", None));
+        assert_eq!(serde_json::to_string(&spec).unwrap(), text);
+    }
+
+    #[test]
+    fn a_state_of_an_older_version_is_read_and_written_as_it_was() {
+        let text = r#"{"format":1,"shim":{"pid":7,"started":70,"boot":"b"},"service":null,"ports":{},"phase":"exited","exit":{"code":3}}"#;
+        let state: State = serde_json::from_str(text).unwrap();
+        assert_eq!(state.phase, Phase::Exited { exit: Exit::Code(3) });
+        assert_eq!((state.timed_out, state.took, state.left), (false, None, None));
+        assert_eq!(serde_json::to_string(&state).unwrap(), text);
+    }
 }

@@ -2,6 +2,7 @@
 
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on fails, with the place where it stood")]
 
+mod heals;
 mod probes;
 mod processes;
 mod world;
