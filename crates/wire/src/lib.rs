@@ -8,5 +8,6 @@ pub mod collector;
 mod error;
 pub mod gateway;
 mod protobuf;
+pub mod remote_write;
 
 pub use error::WireError;
