@@ -8,16 +8,27 @@ use crate::diagnostic::TextError;
 const DURATION_MAX: Millis = Millis(36_525 * 86_400_000);
 
 /// Units from long to short; several names mean one unit.
-const UNITS: &[(&[&str], u64)] =
-    &[(&["d"], 86_400_000), (&["h"], 3_600_000), (&["min", "m"], 60_000), (&["s"], 1000), (&["ms"], 1)];
+const UNITS: &[(&[&str], u64)] = &[
+    (&["y"], 365 * 86_400_000),
+    (&["w"], 7 * 86_400_000),
+    (&["d"], 86_400_000),
+    (&["h"], 3_600_000),
+    (&["min", "m"], 60_000),
+    (&["s"], 1000),
+    (&["ms"], 1),
+];
 
 /// Reads a span of time: numbers with the units `ms`, `s`, `m` or `min`, `h`, `d`, longest unit first, blanks
-/// allowed. One number alone may have decimals as long as whole milliseconds come out. At most 100 years.
+/// allowed; also `w` and `y` (365 d), and `0` alone, as Prometheus writes them. One number alone may have decimals
+/// as long as whole milliseconds come out. At most 100 years.
 pub fn parse_duration(text: &str) -> Result<Millis, TextError> {
     let chars: Vec<char> = text.chars().collect();
     let mut at = skip(&chars, 0, |c| c == ' ');
     if at == chars.len() {
         return Err(wrong("a span of time is empty", 0, chars.len()));
+    }
+    if text.trim_matches(' ') == "0" {
+        return Ok(Millis::ZERO);
     }
     let mut total = Millis::ZERO;
     let mut last_unit = None;
@@ -134,6 +145,9 @@ mod tests {
             ("1.5 s", 1500),
             ("0.25h", 900_000),
             ("0 s", 0),
+            ("0", 0),
+            ("1w2d", 777_600_000),
+            ("1y", 31_536_000_000),
             ("400d", 34_560_000_000),
         ] {
             assert_eq!(parse_duration(text), Ok(Millis(ms)), "{text}");

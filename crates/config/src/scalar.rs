@@ -114,21 +114,22 @@ fn wrong_id(node: &Node, error: &IdError, out: &mut Findings) {
 /// A mail address, as far as it can be told without writing to it.
 pub(crate) fn mail(node: &Node, out: &mut Findings) -> Option<String> {
     let written = text(node, "an address", "oncall@csac.gov", out)?;
-    let fits = written.len() <= 254
-        && !written
-            .chars()
-            .any(|c| c.is_whitespace() || c.is_control() || matches!(c, ',' | ';' | '<' | '>'))
+    if !is_mail(written) {
+        let message = format!("`{}` is not a mail address", shown(written));
+        out.error(node.at, message, "write it like `oncall@csac.gov`");
+        return None;
+    }
+    Some(written.to_owned())
+}
+
+pub(crate) fn is_mail(written: &str) -> bool {
+    written.len() <= 254
+        && !written.chars().any(|c| c.is_whitespace() || c.is_control() || matches!(c, ',' | ';' | '<' | '>'))
         && written.split_once('@').is_some_and(|(who, host)| {
             !who.is_empty()
                 && !host.is_empty()
                 && !host.contains('@')
                 && !host.starts_with('.')
                 && !host.ends_with('.')
-        });
-    if !fits {
-        let message = format!("`{}` is not a mail address", shown(written));
-        out.error(node.at, message, "write it like `oncall@csac.gov`");
-        return None;
-    }
-    Some(written.to_owned())
+        })
 }

@@ -4,6 +4,7 @@ mod broken;
 mod files;
 mod mutation;
 mod pages;
+mod rule;
 mod yaml;
 
 use crate::{Report, Severity, check, render};
