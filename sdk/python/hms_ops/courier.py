@@ -57,12 +57,11 @@ class Courier:
             return
         try:
             if self._thread is None:
-                thread = threading.Thread(target=self._run, name="hms-ops", daemon=True)
-                thread.start()
-                self._thread = thread
+                self._thread = threading.Thread(target=self._run, name="hms-ops", daemon=True)
+                self._thread.start()
                 self._watch_multiprocessing()
         except Exception:  # no room for a thread, or too late in the life of the process: `finish` sends by itself
-            pass
+            self._thread = None
         finally:
             self._starting.release()
 
@@ -84,8 +83,8 @@ class Courier:
 
     def finish(self) -> None:
         """Sends what is left as the process ends."""
-        waiting = self.waiting()
-        if waiting == 0:
+        if self.waiting() == 0:
+            self._warn_of_drops()
             return
         if self._thread is None:
             # It is too late for a thread, or none could be had.

@@ -49,4 +49,5 @@ def headers() -> Dict[str, str]:
 def labels() -> Dict[str, str]:
     """Labels of all values of this process; a service is discovered by its name here."""
     found = (("service", os.environ.get("HMS_SERVICE")), ("version", os.environ.get("HMS_VERSION")))
-    return {name: value for name, value in found if value}
+    # What is no UTF-8 in the environment is none in JSON either.
+    return {name: value.encode("utf-8", "replace").decode() for name, value in found if value}

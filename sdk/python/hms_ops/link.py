@@ -91,7 +91,10 @@ class _Connection(http.client.HTTPConnection):
         self.raw: Optional[socket.socket] = None
 
     def connect(self) -> None:
-        self.raw = socket.create_connection((self.host, self.port), self.timeout)
+        # As bytes: a text would be looked up through a codec that is imported at that moment, and a child forked
+        # by another thread just then would wait for that import for ever.
+        host: Any = self.host.encode() if self.host.isascii() else self.host
+        self.raw = socket.create_connection((host, self.port), self.timeout)
         self.raw.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self.sock: Any = _Timed(self.raw, self)
 

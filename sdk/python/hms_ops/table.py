@@ -62,7 +62,9 @@ class Table:
     def __init__(self) -> None:
         # By the name alone, or name and labels as they were given; two keys can mean one series.
         self.cells: Dict[Hashable, List[Any]] = {}
+        # Why a value was given up last.
         self.why = ""
+        # All below is changed under the lock only.
         self._series: Dict[Hashable, Series] = {}
         self._used: Dict[Hashable, int] = {}
         self._retired: List[List[Any]] = []
@@ -84,7 +86,6 @@ class Table:
             if len(self.cells) >= SERIES_MAX:
                 self.drop(f"more than {SERIES_MAX} series")
                 return
-            self._series[key] = series
             values = self.cells.setdefault(key, [])
         elif len(values) >= VALUES_MAX:
             # Never waits: a signal handler or a finalizer may have interrupted whoever holds the lock.
@@ -102,11 +103,12 @@ class Table:
         """Takes all values out as tallies of the moment `now`, in Unix milliseconds."""
         with self._lock:
             for key, values in self.cells.copy().items():
-                series = self._series[key]
+                series = self._series.get(key) or self._series.setdefault(key, _meant(key))
                 if self._take(series, values, now):
                     self._used[key] = now
                 elif now - self._used.setdefault(key, now) > IDLE_MS:
-                    self._retire(key, series, values)
+                    del self.cells[key], self._used[key], self._series[key]
+                    self._retired.append([RETIRED_FOLDS, series, values])
             for retired in self._retired:
                 self._take(retired[1], retired[2], now)
                 retired[0] -= 1
@@ -159,14 +161,6 @@ class Table:
         if earlier is not tally:
             earlier.merge(tally)
         return True
-
-    def _retire(self, key: Hashable, series: Series, values: List[Any]) -> None:
-        del self.cells[key], self._used[key]
-        self._retired.append([RETIRED_FOLDS, series, values])
-        self._series.pop(key, None)
-        # Somebody may have opened it anew in between.
-        if key in self.cells:
-            self._series.setdefault(key, series)
 
 
 def _summary(values: List[Any]) -> Optional[Tuple[float, int, float, float, float]]:
@@ -225,9 +219,15 @@ def _key(name: Any, labels: Any) -> Tuple[Any, Optional[Series]]:
     for label, value in texts:
         if not _is_text(label) or not label or label == "__name__" or not _is_text(value):
             return f"`{name[:80]}` has a label that is no text of 1 to {TEXT_BYTES_MAX} bytes", None
-    # An empty value is a missing label.
-    series = (name, tuple(sorted(pair for pair in texts if pair[1])))
-    return (name, texts), series
+    return (name, texts), _meant((name, texts))
+
+
+def _meant(key: Any) -> Series:
+    """The series of a key; an empty value is a missing label."""
+    if isinstance(key, str):
+        return key, ()
+    name, labels = key
+    return name, tuple(sorted(pair for pair in labels if pair[1]))
 
 
 def _is_text(text: Any) -> bool:

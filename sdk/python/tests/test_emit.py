@@ -415,6 +415,26 @@ for t in threads: t.join()
             run(program, tower.port)
             self.assertEqual(tower.totals()["child"], (20, 20))
 
+    def test_the_sending_thread_imports_nothing(self):
+        """A child forked in the middle of an import would wait for it for ever."""
+        program = f"""
+import sys
+from hms_ops import Metric
+before = set(sys.modules)
+def added(): return set(sys.modules) - before
+Metric.emit("a"); Metric.emit("b", 1, {{"k": "v"}}); Metric.emit("c", float("nan"))
+Metric.flush({PATIENCE}); assert not added(), added()
+Metric.emit(""); Metric.emit("a")
+Metric.flush({PATIENCE}); assert not added(), added()
+Metric.emit("a")
+Metric.flush(0.1); print(); input()
+assert not added(), added()
+"""
+        with Tower(faults=[500, 400]) as tower:
+            process = start(program, tower.port)
+            self.assertEqual(process.stdout.readline(), "\n")
+        finish(process, "\n")
+
     def test_children_of_multiprocessing_are_heard_whatever_starts_them(self):
         program = """
 import multiprocessing, sys
