@@ -1,0 +1,132 @@
+// All that a dashboard knows, as signals: what was declared, what was heard, and what is looked at.
+
+import { batch, computed, effect, signal } from "@preact/signals";
+import { type Alert, type Changed, type DashSpec, get, type Points, Refused } from "../api.ts";
+import type { Arms } from "../chart/colour.ts";
+import { clock, heard } from "../live/stream.ts";
+import { past } from "./history.ts";
+import { continued, merged, type PanelData, type Series, stateOf } from "./points.ts";
+import { LIVE, rangeOf, withRange } from "./range.ts";
+
+/** Between two fetches of the past: a step, but not more often than this. */
+const PAST_EVERY_MIN_MS = 10_000;
+
+export type Declared = { kind: "loading" } | { kind: "none" } | { kind: "failed"; why: string } | { kind: "known"; spec: DashSpec };
+
+export type Past = { series: Series[]; error: string | null; asked: number };
+
+export function dashState(name: string) {
+  const declared = signal<Declared>({ kind: "loading" });
+  const panels = signal<ReadonlyMap<string, PanelData>>(new Map());
+  const pasts = signal<ReadonlyMap<string, Past>>(new Map());
+  const allAlerts = signal<Alert[]>([]);
+  const arms = signal<Arms>(new Map());
+  const range = signal(rangeOf(location.search));
+  /** The moment under the pointer, in every panel. */
+  const pointed = signal<number | null>(null);
+  /** How far the tower's clock is ahead of ours. */
+  const ahead = signal(0);
+
+  const now = computed(() => clock.value + ahead.value);
+  const services = computed(() => (declared.value.kind === "known" ? declared.value.spec.services : []));
+  const alerts = computed(() => allAlerts.value.filter((alert) => alert.service === name || services.value.includes(alert.service ?? "")));
+
+  const load = async (): Promise<void> => {
+    try {
+      declared.value = { kind: "known", spec: await get<DashSpec>(`/hms/v1/dashes/${encodeURIComponent(name)}`) };
+    } catch (error) {
+      if (error instanceof Refused && error.status === 404) declared.value = { kind: "none" };
+      else if (declared.value.kind !== "known") {
+        declared.value = { kind: "failed", why: error instanceof Refused ? error.message : "the tower does not answer" };
+      }
+    }
+  };
+
+  const onPoints = (news: Points): void => {
+    if (news.dash !== name) return;
+    const reset = news.reset === true;
+    batch(() => {
+      ahead.value = news.at - Date.now();
+      clock.value = Date.now();
+      const next = new Map(reset ? [] : panels.value);
+      for (const panel of news.panels) next.set(panel.title, merged(panels.value.get(panel.title), panel, reset, news.at - LIVE.ms));
+      panels.value = next;
+    });
+    const spec = declared.value.kind === "known" ? declared.value.spec : null;
+    const isAsDeclared = news.panels.every(({ title }) => spec?.panels.some((panel) => panel.title === title));
+    if (reset || !isAsDeclared) void load();
+  };
+
+  const onState = (changed: Changed): void => {
+    if (changed.alerts) allAlerts.value = changed.alerts;
+    const next = new Map(arms.value);
+    for (const service of changed.services ?? []) {
+      if (service.stable) next.set(`${service.name} ${service.stable.version}`, "stable");
+    }
+    for (const release of changed.releases ?? []) {
+      const key = `${release.service} ${release.version}`;
+      if (["starting", "watching"].includes(release.phase)) next.set(key, "canary");
+      else if (next.get(key) === "canary" && release.phase !== "rolled-back") next.delete(key);
+    }
+    arms.value = next;
+  };
+
+  const loadPast = async (spec: DashSpec): Promise<void> => {
+    const { ms, stepMs } = range.value;
+    const to = Math.floor(now.peek() / stepMs) * stepMs;
+    const asked = range.value;
+    await Promise.all(
+      spec.panels.map(async (panel) => {
+        const old = pasts.peek().get(panel.title);
+        const found = await past(panel, to - ms, to, stepMs).then(
+          (series) => ({ series, error: null, asked: stepMs }),
+          (error: Error) => ({ series: old?.asked === stepMs ? old.series : [], error: error.message, asked: stepMs }),
+        );
+        if (range.peek() === asked) pasts.value = new Map(pasts.peek()).set(panel.title, found);
+      }),
+    );
+  };
+
+  effect(() => {
+    const { stepMs } = range.value;
+    const known = declared.value;
+    if (stepMs === 0 || known.kind !== "known") return;
+    const renew = (): void => {
+      if (document.visibilityState !== "hidden") void loadPast(known.spec);
+    };
+    renew();
+    const timer = window.setInterval(renew, Math.max(stepMs, PAST_EVERY_MIN_MS));
+    return () => window.clearInterval(timer);
+  });
+
+  /** What a panel draws and says over the range that is looked at. */
+  const shown = (title: string): { data: PanelData | undefined; series: Series[]; waiting: boolean } => {
+    const data = panels.value.get(title);
+    const { stepMs } = range.value;
+    if (stepMs === 0) return { data, series: data?.series ?? [], waiting: !data };
+    const before = pasts.value.get(title);
+    if (before?.asked !== stepMs) return { data, series: [], waiting: true };
+    const all = data ?? { series: [], error: null, noDataSince: null, last: null };
+    return { data: { ...all, error: all.error ?? before.error }, series: continued(before.series, data?.series ?? [], stepMs), waiting: false };
+  };
+
+  const look = (href: string): void => {
+    history.pushState(null, "", href);
+    range.value = rangeOf(location.search);
+  };
+  window.addEventListener("popstate", () => {
+    range.value = rangeOf(location.search);
+  });
+
+  void load();
+  void get<{ items: Alert[] }>("/hms/v1/alerts?active=true").then(
+    ({ items }) => {
+      if (allAlerts.value.length === 0) allAlerts.value = items;
+    },
+    () => undefined,
+  );
+
+  return { name, declared, panels, alerts, arms, range, pointed, now, heard, shown, look, load, onPoints, onState, stateOf, withRange };
+}
+
+export type DashState = ReturnType<typeof dashState>;
