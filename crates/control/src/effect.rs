@@ -5,9 +5,12 @@ use hmsops_model::limits::WARM_UP;
 use hmsops_model::release::HealthCheck;
 use hmsops_model::route::{Arm, CanaryArm, Route};
 use hmsops_model::service::{Driver, ServiceSpec};
-use hmsops_model::{InstanceId, ReleaseId, ServiceName, Weight};
+use hmsops_model::{InstanceId, Now, ReleaseId, ServiceName, Weight};
 
 use crate::evidence::Evidence;
+use crate::signal::Signal;
+use crate::signal::heal::{Heal, HealPhase};
+use crate::signal::notice::Notice;
 use crate::state::State;
 use crate::state::release::{Phase, Release};
 use crate::state::service::{InstancePhase, InstanceState, Service};
@@ -53,10 +56,20 @@ pub enum Effect {
         /// The instance.
         instance: Instance,
     },
-    /// Write a line to the service's log.
+    /// See to it that a heal's script has run, once.
+    Heal {
+        /// Which.
+        heal: Box<Heal>,
+    },
+    /// See to it that a notice reaches its receiver.
+    Notify {
+        /// Which.
+        notice: Box<Notice>,
+    },
+    /// Write a line to the service's log; to the tower's own when it is about no service.
     Say {
         /// The service.
-        service: ServiceName,
+        service: Option<ServiceName>,
         /// Whether it is an error (else it is information).
         error: bool,
         /// The line.
@@ -106,6 +119,7 @@ pub fn effects(state: &State, transition: &Transition) -> Vec<Effect> {
         Transition::InstanceStopping { id, .. } => {
             effects.extend(service.and_then(|service| stop_effect(service, *id)));
         }
+        Transition::Signal(change) => effects.extend(signal_effect(state, change)),
         _ => {}
     }
     effects.extend(crate::sentence::log_line(state, transition));
@@ -114,9 +128,12 @@ pub fn effects(state: &State, transition: &Transition) -> Vec<Effect> {
 
 /// What should be true of the world and, as far as is known, is not: sent again until it is. With `all` also
 /// what can't be seen to be missing (after a restart).
-pub fn reconcile(state: &State, evidence: &Evidence, all: bool) -> Vec<Effect> {
+pub fn reconcile(state: &State, evidence: &Evidence, now: Now, all: bool) -> Vec<Effect> {
     // Starting and stopping is idempotent; what a full queue or a failed try has lost comes again with `all`.
     let mut effects = Vec::new();
+    effects.extend(due_notices(state, now));
+    let running = state.signals.heals.values().filter(|heal| all && heal.phase == HealPhase::Running);
+    effects.extend(running.map(|heal| Effect::Heal { heal: Box::new(heal.clone()) }));
     for service in state.services.values() {
         let link =
             gateway_of(service).and_then(|name| evidence.gateways.get(&name)).filter(|link| link.connected);
@@ -136,6 +153,35 @@ pub fn reconcile(state: &State, evidence: &Evidence, all: bool) -> Vec<Effect> {
         }
     }
     effects
+}
+
+fn signal_effect(state: &State, change: &Signal) -> Option<Effect> {
+    match change {
+        Signal::HealIntended { heal, .. } => {
+            let heal = state.signals.heals.get(heal)?;
+            Some(Effect::Heal { heal: Box::new(heal.clone()) })
+        }
+        Signal::NoticeIntended { notice, .. } | Signal::NoticeRevived { notice, .. } => {
+            let notice = state.signals.notices.get(notice)?;
+            is_next(state, notice).then(|| Effect::Notify { notice: Box::new(notice.clone()) })
+        }
+        _ => None,
+    }
+}
+
+/// Notices to be tried now: of those about one thing to one receiver, the oldest, so that an end never overtakes
+/// its beginning.
+fn due_notices(state: &State, now: Now) -> impl Iterator<Item = Effect> {
+    let waiting = state.signals.waiting_notices();
+    let due = waiting.filter(move |notice| notice.due_at <= now.steady && is_next(state, notice));
+    due.map(|notice| Effect::Notify { notice: Box::new(notice.clone()) })
+}
+
+fn is_next(state: &State, notice: &Notice) -> bool {
+    let mut before = state.signals.notices.range(..notice.id).map(|(_, before)| before);
+    !before.any(|before| {
+        before.is_waiting() && before.receiver == notice.receiver && before.about == notice.about
+    })
 }
 
 /// Releases that were taken back and whose gateway has not confirmed it.

@@ -3,9 +3,12 @@
 use std::fmt;
 
 use hmsops_model::probe::ProbeResult;
-use hmsops_model::release::ReleaseSpec;
+use hmsops_model::release::{PolicySpec, ReleaseSpec};
 use hmsops_model::service::ServiceSpec;
-use hmsops_model::{Digest, InstanceId, ReleaseId, ServiceName, Tick, UnixMillis, Version};
+use hmsops_model::{
+    AlertId, DashName, DashSpec, Digest, HealId, InstanceId, Labels, Millis, NoticeId, ReleaseId, RuleName,
+    RuleSpec, ServiceName, SilenceId, Tick, TicketId, UnixMillis, Version,
+};
 use serde::{Deserialize, Serialize};
 
 /// Who wants something, and through which door they came.
@@ -77,6 +80,40 @@ pub enum Event {
         /// What it says.
         report: GatewayReport,
     },
+    /// Rules, read from a file. They are all there are of their author: what is missing retires.
+    Rules {
+        /// The checked rules, each with the ways it can be read if there are two.
+        rules: Vec<(RuleSpec, Vec<String>)>,
+        /// Who declared them.
+        by: Who,
+    },
+    /// Release policies, read from a file. They are all there are of their author.
+    Policies {
+        /// The checked policies.
+        policies: Vec<PolicySpec>,
+        /// Who declared them.
+        by: Who,
+    },
+    /// A rule was evaluated.
+    Evaluated(Box<Evaluation>),
+    /// A policy's metric was read for both arms of a release.
+    Judged(Box<Judgement>),
+    /// What is known of a heal's script.
+    Heal {
+        /// Which.
+        id: HealId,
+        /// How it ended.
+        report: HealReport,
+    },
+    /// What has become of a notice.
+    Notice {
+        /// Which.
+        id: NoticeId,
+        /// What the receiver said.
+        report: NoticeReport,
+    },
+    /// Which verbs heal by themselves, as the settings say.
+    HealModes(HealModes),
     /// Time has passed.
     Wake,
 }
@@ -117,6 +154,76 @@ pub enum Command {
         /// The release that was taken back.
         release: ReleaseId,
     },
+    /// Start a service's stable version anew: the new copy takes over once it is ready.
+    Restart {
+        /// The service.
+        service: ServiceName,
+    },
+    /// Declare an alert rule.
+    DeclareRule {
+        /// As declared, checked.
+        rule: Box<RuleSpec>,
+        /// The ways it can be read, if there are two.
+        readings: Vec<String>,
+    },
+    /// Remove an alert rule.
+    RemoveRule {
+        /// Which.
+        rule: RuleName,
+    },
+    /// Take an alert in hand.
+    Ack {
+        /// Which.
+        alert: AlertId,
+    },
+    /// Let a rule's alerts tell and heal nothing for a while.
+    Silence {
+        /// The rule.
+        rule: RuleName,
+        /// For how long.
+        span: Millis,
+        /// Heal all the same.
+        keep_heal: bool,
+    },
+    /// End a silence before its time.
+    Unsilence {
+        /// Which.
+        silence: SilenceId,
+    },
+    /// Run a rule's heal now.
+    Heal {
+        /// The rule.
+        rule: RuleName,
+    },
+    /// Heal nothing from now on: the kill switch.
+    PauseHeals,
+    /// Heal again.
+    ResumeHeals,
+    /// A ticket is done.
+    CloseTicket {
+        /// Which.
+        ticket: TicketId,
+    },
+    /// Try whether a receiver can be told.
+    TestReceiver {
+        /// A mail address or a webhook's name.
+        receiver: String,
+    },
+    /// Try a notice again that was given up.
+    RetryNotice {
+        /// Which.
+        notice: NoticeId,
+    },
+    /// Make or change a dashboard.
+    DeclareDash {
+        /// Whole.
+        dash: DashSpec,
+    },
+    /// Remove a dashboard.
+    RemoveDash {
+        /// Which.
+        dash: DashName,
+    },
     /// A service that already runs: this version at these addresses is its first stable.
     Adopt {
         /// The service.
@@ -139,6 +246,20 @@ impl Command {
             Self::Rollback { .. } => "rollback",
             Self::Undeny { .. } => "undeny",
             Self::Adopt { .. } => "adopt",
+            Self::Restart { .. } => "restart",
+            Self::DeclareRule { .. } => "declare-rule",
+            Self::RemoveRule { .. } => "remove-rule",
+            Self::Ack { .. } => "ack",
+            Self::Silence { .. } => "silence",
+            Self::Unsilence { .. } => "unsilence",
+            Self::Heal { .. } => "heal",
+            Self::PauseHeals => "pause-heals",
+            Self::ResumeHeals => "resume-heals",
+            Self::CloseTicket { .. } => "close-ticket",
+            Self::TestReceiver { .. } => "test-receiver",
+            Self::RetryNotice { .. } => "retry-notice",
+            Self::DeclareDash { .. } => "declare-dash",
+            Self::RemoveDash { .. } => "remove-dash",
         }
     }
 
@@ -150,7 +271,21 @@ impl Command {
             | Self::Resume { release }
             | Self::Abort { release }
             | Self::Undeny { release } => format!("release/{release}"),
-            Self::Rollback { service, .. } | Self::Adopt { service, .. } => format!("service/{service}"),
+            Self::Rollback { service, .. } | Self::Adopt { service, .. } | Self::Restart { service } => {
+                format!("service/{service}")
+            }
+            Self::DeclareRule { rule, .. } => format!("rule/{}", rule.name),
+            Self::RemoveRule { rule } | Self::Silence { rule, .. } | Self::Heal { rule } => {
+                format!("rule/{rule}")
+            }
+            Self::Ack { alert } => format!("alert/{alert}"),
+            Self::Unsilence { silence } => format!("silence/{silence}"),
+            Self::PauseHeals | Self::ResumeHeals => "heals".into(),
+            Self::CloseTicket { ticket } => format!("ticket/{ticket}"),
+            Self::TestReceiver { receiver } => format!("receiver/{receiver}"),
+            Self::RetryNotice { notice } => format!("notice/{notice}"),
+            Self::DeclareDash { dash } => format!("dash/{}", dash.name),
+            Self::RemoveDash { dash } => format!("dash/{dash}"),
         }
     }
 }
@@ -164,6 +299,8 @@ pub enum InstanceReport {
         pid: Option<u32>,
         /// Where it answers, `host:port`.
         upstreams: Vec<String>,
+        /// Where it can be scraped, `host:port`.
+        metrics: Option<String>,
     },
     /// It could not be started.
     Failed {
@@ -177,6 +314,86 @@ pub enum InstanceReport {
     },
     /// It was asked to stop and has ended.
     Stopped,
+}
+
+/// One evaluation of a rule.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Evaluation {
+    /// The rule.
+    pub rule: RuleName,
+    /// What came out.
+    pub outcome: Outcome,
+    /// How the expression was read, when there are two ways.
+    pub reading: Option<String>,
+}
+
+/// What comes out of an evaluation.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Outcome {
+    /// The series for which the expression holds, with their values; none: it holds for none.
+    Holds(Vec<(Labels, f64)>),
+    /// None of its series had a sample in its window.
+    NoData,
+    /// The query failed: one line.
+    Failed(String),
+}
+
+/// A policy's metric for both arms of a release; `None`: not known.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Judgement {
+    /// The policy's key.
+    pub policy: String,
+    /// The release.
+    pub release: ReleaseId,
+    /// For the canary.
+    pub canary: Option<f64>,
+    /// For stable.
+    pub stable: Option<f64>,
+}
+
+/// How a heal's script ended.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct HealReport {
+    /// Whether it did what it is for.
+    pub success: bool,
+    /// One line: `exited with status 0`, `ended after 2 min: too slow`.
+    pub exit: String,
+    /// The last it printed, at most some kilobytes.
+    pub output: String,
+}
+
+/// What has become of a notice.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum NoticeReport {
+    /// The receiver took it.
+    Delivered {
+        /// What it answered.
+        receipt: String,
+    },
+    /// It did not.
+    Failed {
+        /// One line.
+        why: String,
+        /// Whether another try is useless.
+        is_final: bool,
+        /// When the receiver wants the next try.
+        retry_after: Option<Millis>,
+    },
+}
+
+/// Which verbs heal by themselves.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct HealModes {
+    /// `heal: {rollback: auto}`
+    pub rollback: bool,
+    /// `heal: {restart: auto}`
+    pub restart: bool,
+}
+
+impl Default for HealModes {
+    fn default() -> Self {
+        Self { rollback: true, restart: true }
+    }
 }
 
 /// What a gateway says.

@@ -14,12 +14,16 @@ pub mod headline;
 pub mod incident;
 pub mod release;
 pub mod sentence;
+pub mod signal;
 pub mod state;
 pub mod transition;
 
 pub use decide::{decide, due, next_wakeup, retreats_due};
 pub use effect::{Effect, effects, probe_targets, route_of};
-pub use event::{Command, Event, GatewayReport, InstanceReport, Refusal, RefusalKind, Who};
+pub use event::{
+    Command, Event, GatewayReport, HealReport, InstanceReport, NoticeReport, Refusal, RefusalKind, Who,
+};
 pub use evidence::Evidence;
+pub use signal::Signal;
 pub use state::{State, service::Service};
 pub use transition::{Transition, Verdict};

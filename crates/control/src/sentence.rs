@@ -6,6 +6,7 @@ use hmsops_model::{Millis, UnixMillis, Weight};
 use crate::effect::Effect;
 use crate::headline::clock;
 use crate::incident::Incident;
+use crate::signal::words;
 use crate::state::State;
 use crate::state::release::{Phase, Release};
 use crate::transition::{Detector, HoldReason, Role, Transition, Verdict};
@@ -178,6 +179,7 @@ pub fn line(transition: &Transition) -> String {
         Transition::IncidentOpened { incident, text, .. } => format!("{incident} opened: {text}"),
         Transition::IncidentResolved { incident, text, .. } => format!("{incident} resolved: {text}"),
         Transition::Refused { what, subject, why, .. } => format!("refused to {what} {subject}: {why}"),
+        Transition::Signal(change) => words::line(change),
         _ => release_line(transition),
     }
 }
@@ -254,9 +256,12 @@ pub fn incident(incident: &Incident, on: Option<&str>) -> String {
 
 /// The lines of a service's log that a transition is worth.
 pub(crate) fn log_line(state: &State, transition: &Transition) -> Option<Effect> {
+    if let Transition::Signal(change) = transition {
+        return words::log_line(state, change);
+    }
     let service = transition.service()?.clone();
     let release = transition.release().and_then(|id| state.releases.get(&id));
-    let say = |error: bool, text: String| Some(Effect::Say { service: service.clone(), error, text });
+    let say = |error: bool, text: String| Some(Effect::Say { service: Some(service.clone()), error, text });
     match transition {
         Transition::ReleaseRequested { release: id, spec, .. } => {
             say(false, format!("release {service}: {id} starts {}", spec.image))

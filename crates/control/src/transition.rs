@@ -9,6 +9,7 @@ use hmsops_model::{
 use serde::{Deserialize, Serialize};
 
 use crate::event::Who;
+use crate::signal::Signal;
 
 /// One change of state. Written to the ledger before it is applied (retreats: see `tower`).
 #[expect(missing_docs, reason = "fields are the nouns of `model`; each variant says what they mean together")]
@@ -28,7 +29,15 @@ pub enum Transition {
     /// A copy of a version shall run (intent).
     InstanceIntended { instance: Instance, role: Role, by: Who },
     /// It runs (outcome).
-    InstanceStarted { service: ServiceName, id: InstanceId, pid: Option<u32>, upstreams: Vec<String> },
+    InstanceStarted {
+        service: ServiceName,
+        id: InstanceId,
+        pid: Option<u32>,
+        upstreams: Vec<String>,
+        /// Where it can be scraped, `host:port`.
+        #[serde(default)]
+        metrics: Option<String>,
+    },
     /// It could not be started (outcome).
     InstanceFailed { service: ServiceName, id: InstanceId, reason: String },
     /// Its probes pass for the first time.
@@ -105,6 +114,9 @@ pub enum Transition {
     IncidentResolved { incident: IncidentId, service: ServiceName, until: UnixMillis, text: String },
     /// Something was asked for and refused.
     Refused { what: String, subject: String, why: String, by: Who },
+    /// Of rules, alerts, heals, notices and dashboards.
+    #[serde(untagged)]
+    Signal(Box<Signal>),
 }
 
 /// What an instance is started for.
@@ -157,6 +169,8 @@ pub enum Detector {
     Superseded,
     /// A gateway that had lost its tower.
     Gateway,
+    /// A policy's metric, judged against stable.
+    Policy,
 }
 
 /// Why a release was taken back, with the numbers that say so.
@@ -247,6 +261,7 @@ impl Transition {
             | Self::HealthChanged { service, .. }
             | Self::IncidentOpened { service, .. }
             | Self::IncidentResolved { service, .. } => Some(service),
+            Self::Signal(change) => change.service(),
             Self::Refused { .. } => None,
         }
     }
@@ -275,11 +290,17 @@ impl Transition {
 impl Verdict {
     /// Whether a detector found the version itself to be bad: then it is denied.
     pub fn is_the_versions_fault(&self) -> bool {
-        matches!(self.detector, Detector::Errors | Detector::Probes | Detector::Process)
+        matches!(self.detector, Detector::Errors | Detector::Probes | Detector::Process | Detector::Policy)
     }
 
     /// Whether a person decided it.
     pub fn by_person(&self) -> bool {
         matches!(self.detector, Detector::Person | Detector::Superseded)
+    }
+}
+
+impl From<Signal> for Transition {
+    fn from(change: Signal) -> Self {
+        Self::Signal(Box::new(change))
     }
 }

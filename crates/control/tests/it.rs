@@ -2,6 +2,8 @@
 
 #![expect(clippy::unwrap_used, reason = "a story that can't be told fails its test")]
 
+#[path = "it/alerts.rs"]
+mod alerts;
 #[path = "it/command.rs"]
 mod command;
 #[path = "it/probe.rs"]

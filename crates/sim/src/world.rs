@@ -210,7 +210,7 @@ impl World {
 
     fn reconcile_all(&self) -> Vec<Effect> {
         let Some(tower) = &self.tower else { return Vec::new() };
-        effect::reconcile(tower.state(), tower.evidence(), true)
+        effect::reconcile(tower.state(), tower.evidence(), self.now, true)
     }
 
     fn recover(&mut self) -> Result<Tower, String> {
@@ -576,5 +576,6 @@ impl World {
 }
 
 fn started(id: InstanceId) -> InstanceReport {
-    InstanceReport::Started { pid: Some(1000 + id.0 as u32), upstreams: vec![format!("127.0.0.1:{}", id.0)] }
+    let upstreams = vec![format!("127.0.0.1:{}", id.0)];
+    InstanceReport::Started { pid: Some(1000 + id.0 as u32), upstreams, metrics: None }
 }

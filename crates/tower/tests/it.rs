@@ -186,7 +186,7 @@ impl World {
         match order {
             Effect::Start { instance, .. } => {
                 let upstreams = vec![format!("127.0.0.1:{}", 4000 + instance.id.0)];
-                let report = InstanceReport::Started { pid: Some(1), upstreams };
+                let report = InstanceReport::Started { pid: Some(1), upstreams, metrics: None };
                 self.event(&Event::Instance { id: instance.id, report });
             }
             Effect::Route { route, .. } => {

@@ -56,6 +56,7 @@ impl<'a> View<'a> {
             Command::Rollback { service, to } => self.rollback(service, to.as_ref(), by, reason),
             Command::Undeny { release } => self.undeny(*release, by, reason),
             Command::Adopt { service, version, upstreams } => self.adopt(service, version, upstreams, by),
+            other => self.steer(other, by, reason),
         }
     }
 
@@ -203,12 +204,13 @@ impl<'a> View<'a> {
                 id,
                 pid: None,
                 upstreams: upstreams.to_vec(),
+                metrics: None,
             },
             self.stable_set(service, id, "adopted".into(), by),
         ])
     }
 
-    fn known_service(self, name: &ServiceName) -> Result<&'a Service, Refusal> {
+    pub(super) fn known_service(self, name: &ServiceName) -> Result<&'a Service, Refusal> {
         self.state.services.get(name).ok_or_else(|| {
             let known: Vec<&str> = self.state.services.keys().map(ServiceName::as_str).collect();
             Refusal::not_found(format!("there is no service `{name}`"))

@@ -109,7 +109,13 @@ pub(super) fn intend(service: &Service, instance: Instance, role: Role, by: &Who
     let mut transitions = vec![Transition::InstanceIntended { instance, role, by: by.clone() }];
     if let Driver::External { upstreams } = &service.spec.driver {
         let upstreams = upstreams.get(&version).cloned().unwrap_or_default();
-        transitions.push(Transition::InstanceStarted { service: name, id, pid: None, upstreams });
+        transitions.push(Transition::InstanceStarted {
+            service: name,
+            id,
+            pid: None,
+            upstreams,
+            metrics: None,
+        });
     }
     transitions
 }

@@ -25,11 +25,19 @@ fn news(
     let stopping = known.phase == InstancePhase::Stopping;
     match report {
         _ if known.ended() => None,
-        InstanceReport::Started { pid, upstreams } => {
-            let same =
-                known.phase == InstancePhase::Running && known.pid == *pid && known.upstreams == *upstreams;
+        InstanceReport::Started { pid, upstreams, metrics } => {
+            let same = known.phase == InstancePhase::Running
+                && known.pid == *pid
+                && known.upstreams == *upstreams
+                && known.metrics == *metrics;
             let (pid, upstreams) = (*pid, upstreams.clone());
-            (!same && !stopping).then_some(Transition::InstanceStarted { service, id, pid, upstreams })
+            (!same && !stopping).then_some(Transition::InstanceStarted {
+                service,
+                id,
+                pid,
+                upstreams,
+                metrics: metrics.clone(),
+            })
         }
         InstanceReport::Stopped => Some(Transition::InstanceStopped { service, id }),
         InstanceReport::Exited { .. } | InstanceReport::Failed { .. } if stopping => {

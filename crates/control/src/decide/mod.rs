@@ -3,10 +3,14 @@
 //! First what the event itself asks for; if that is nothing, one round of looking over all services for what has
 //! become due. The tower applies what comes out and asks again with [`Event::Wake`] until nothing does.
 
+mod alert;
 mod command;
 mod deploy;
+mod heal;
 mod instance;
+mod notice;
 mod service;
+mod steer;
 mod watch;
 
 use hmsops_model::release::HealthCheck;
@@ -35,7 +39,13 @@ pub fn decide(
         Event::Command { command, by, reason } => view.command(command, by, reason)?,
         Event::Instance { id, report } => view.instance(*id, report),
         Event::Gateway { report, .. } => view.gateway(report),
-        Event::Tick(_) | Event::Probe(_) | Event::Wake => Vec::new(),
+        Event::Rules { rules, by } => view.declare_rules(rules, by),
+        Event::Policies { policies, by } => view.declare_policies(policies, by),
+        Event::Evaluated(evaluation) => view.evaluated(evaluation),
+        Event::Judged(judgement) => view.judged(judgement),
+        Event::Heal { id, report } => view.heal_ran(*id, report),
+        Event::Notice { id, report } => view.noticed(*id, report),
+        Event::Tick(_) | Event::Probe(_) | Event::HealModes(_) | Event::Wake => Vec::new(),
     };
     Ok(if asked.is_empty() { view.review() } else { asked })
 }
@@ -73,7 +83,11 @@ impl View<'_> {
         // One service's round at a time: each decision sees the state that the one before it made.
         let services = self.state.services.values().map(|service| self.review_service(service));
         let ended = self.state.releases.values().map(|release| self.review_ended(release));
-        services.chain(ended).find(|due| !due.is_empty()).unwrap_or_default()
+        let due = services.chain(ended).find(|due| !due.is_empty());
+        // Releases come first; people are told of what was done, not of what is about to be.
+        let signals: [fn(Self) -> Vec<Transition>; 4] =
+            [Self::review_policy_alerts, Self::review_silences, Self::review_heals, Self::review_notices];
+        due.or_else(|| signals.iter().map(|step| step(self)).find(|due| !due.is_empty())).unwrap_or_default()
     }
 
     /// A gateway that gives a release nothing, whatever we think, ends it.

@@ -70,7 +70,13 @@ impl View<'_> {
             && *upstreams != stable.upstreams
         {
             let upstreams = upstreams.clone();
-            transitions.push(Transition::InstanceStarted { service: name.clone(), id, pid: None, upstreams });
+            transitions.push(Transition::InstanceStarted {
+                service: name.clone(),
+                id,
+                pid: None,
+                upstreams,
+                metrics: None,
+            });
         }
         transitions.push(Transition::RouteRenewed {
             service: name.clone(),

@@ -113,6 +113,9 @@ impl View<'_> {
         {
             return self.condemn(service, release, detector, String::new());
         }
+        if let Some(detail) = self.policy_condemns(release) {
+            return self.condemn(service, release, Detector::Policy, detail);
+        }
         let in_force =
             service.spec.route.is_none() || self.held_epoch(&service.spec.name) == Some(service.epoch);
         if release.step_since.is_none() && in_force {

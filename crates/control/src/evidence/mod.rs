@@ -5,6 +5,7 @@ pub mod errors;
 pub mod health;
 pub mod mixture;
 pub mod probes;
+pub mod seen;
 pub mod traffic;
 
 use std::collections::{BTreeMap, VecDeque};
@@ -21,6 +22,7 @@ use crate::transition::Tally;
 use errors::ErrorEvidence;
 use health::Health;
 use probes::{ProbeEvidence, loss_bound};
+use seen::Seen;
 use traffic::Traffic;
 
 /// Seconds of a release's course that are remembered for its page.
@@ -49,6 +51,8 @@ pub struct Evidence {
     pub releases: BTreeMap<ReleaseId, Arc<Watch>>,
     /// What is known of each gateway.
     pub gateways: BTreeMap<String, Link>,
+    /// What rules and policies saw last.
+    pub seen: Seen,
     /// The last tick taken in, by gateway run, and when.
     ticks: BTreeMap<u64, (u64, Millis)>,
 }
@@ -192,6 +196,10 @@ impl Evidence {
                 }
                 false
             }
+            Event::Evaluated(_) | Event::Judged(_) | Event::HealModes(_) => {
+                self.seen.observe(state, now, event);
+                false
+            }
             _ => false,
         }
     }
@@ -213,6 +221,7 @@ impl Evidence {
     pub fn forget(&mut self, state: &State) {
         self.instances.retain(|id, _| state.instance(*id).is_some_and(|(_, instance)| !instance.ended()));
         self.releases.retain(|id, _| state.releases.contains_key(id));
+        self.seen.forget(state);
         let closed = |id: &ReleaseId| state.releases.get(id).is_none_or(|release| release.closed);
         while self.releases.len() > WATCHES_MAX
             && let Some(oldest) = self.releases.keys().find(|id| closed(id)).copied()

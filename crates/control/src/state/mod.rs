@@ -10,6 +10,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::event::Who;
 use crate::incident::Incident;
+use crate::signal::notice::About;
+use crate::signal::{Signal, Signals};
 use crate::transition::{Detector, Role, Transition};
 use release::{Phase, Release};
 use service::{InstancePhase, InstanceState, PROVEN_MAX, Proven, Service, Warm};
@@ -43,6 +45,9 @@ pub struct State {
     pub last_instance: u64,
     /// The highest incident number given.
     pub last_incident: u64,
+    /// What watches and heals.
+    #[serde(default)]
+    pub signals: Signals,
 }
 
 /// A version that may not be deployed until a person lifts it.
@@ -118,6 +123,7 @@ impl State {
                 self.denied.remove(release);
             }
             Transition::Refused { .. } => {}
+            Transition::Signal(change) => self.apply_signal(now, change),
             _ => {
                 if let Some(id) = transition.release() {
                     self.apply_release(now, id, transition);
@@ -139,6 +145,16 @@ impl State {
                     }
                 }
             }
+        }
+    }
+
+    fn apply_signal(&mut self, now: Now, change: &Signal) {
+        self.signals.apply(now, change);
+        // Who has been told stands with what they were told of, so that it outlives the notice itself.
+        if let Signal::NoticeIntended { receiver, about: About::Release(id), .. } = change
+            && let Some(release) = self.releases.get_mut(id)
+        {
+            release.told.push(receiver.clone());
         }
     }
 
@@ -221,6 +237,7 @@ impl State {
             ruled_out_bp: None,
             ended_at: None,
             bake_until: None,
+            told: Vec::new(),
         };
         self.releases.insert(*id, release);
         if self.releases.len() > RELEASES_MAX {
@@ -319,6 +336,7 @@ impl Service {
             intended_at: now,
             pid: None,
             upstreams: Vec::new(),
+            metrics: None,
             ready_at: None,
             healthy: None,
             healthy_since: None,
@@ -344,11 +362,12 @@ impl Service {
     fn apply(&mut self, now: Now, transition: &Transition) {
         match transition {
             Transition::ServiceRetired { .. } => self.retired = true,
-            Transition::InstanceStarted { id, pid, upstreams, .. } => {
+            Transition::InstanceStarted { id, pid, upstreams, metrics, .. } => {
                 if let Some(state) = self.instances.get_mut(id) {
                     state.phase = InstancePhase::Running;
                     state.pid = *pid;
                     state.upstreams.clone_from(upstreams);
+                    state.metrics.clone_from(metrics);
                 }
             }
             Transition::InstanceFailed { id, reason, .. } | Transition::InstanceExited { id, reason, .. } => {

@@ -60,6 +60,9 @@ pub struct Release {
     pub ended_at: Option<Now>,
     /// Until when the old version stays warm, on the steady clock.
     pub bake_until: Option<Millis>,
+    /// Who was told that it was taken back.
+    #[serde(default)]
+    pub told: Vec<String>,
 }
 
 /// Where a release stands.

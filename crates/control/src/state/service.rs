@@ -83,6 +83,9 @@ pub struct InstanceState {
     pub pid: Option<u32>,
     /// Where it answers.
     pub upstreams: Vec<String>,
+    /// Where it can be scraped, `host:port`.
+    #[serde(default)]
+    pub metrics: Option<String>,
     /// When its probes passed for the first time.
     pub ready_at: Option<Now>,
     /// Whether its probes pass, as far as was last written down; `None`: not known yet.

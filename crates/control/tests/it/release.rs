@@ -29,7 +29,7 @@ fn a_healthy_release_goes_through_its_steps_and_retires_the_old_version() {
     assert_eq!(story.release(1).phase, Phase::Done);
     assert_eq!(story.service().live().count(), 1, "the old version is retired");
     assert_eq!(story.service().proven.last().unwrap().version, version("1.8.0"));
-    let again = reconcile(&story.state, &story.evidence, true);
+    let again = reconcile(&story.state, &story.evidence, story.now, true);
     let retreats = again.iter().any(|effect| matches!(effect, Effect::Retreat { .. }));
     assert!(!retreats, "a proven release is none to take back: {again:?}");
 }

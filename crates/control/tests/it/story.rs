@@ -11,8 +11,8 @@ use hmsops_model::probe::{ProbeResult, ProbeVerdict};
 use hmsops_model::release::{HealthCheck, Image, ReleaseSpec, Step, Threshold};
 use hmsops_model::service::{BadRule, Driver, Identity, RouteSpec, ServiceSpec};
 use hmsops_model::{
-    ArmTick, BadKind, InstanceId, Millis, Now, ReleaseId, ServiceName, Tick, Unit, UnixMillis, Version,
-    Weight,
+    ArmTick, BadKind, HealId, InstanceId, Millis, NoticeId, Now, ReleaseId, ServiceName, Tick, Unit,
+    UnixMillis, Version, Weight,
 };
 
 /// What every version answers.
@@ -32,6 +32,10 @@ pub(crate) struct Story {
     pub(crate) state: State,
     pub(crate) evidence: Evidence,
     pub(crate) now: Now,
+    /// Heals that were asked for.
+    pub(crate) heals: Vec<HealId>,
+    /// Notices that were sent, with their receivers.
+    pub(crate) notices: Vec<(NoticeId, String)>,
     seq: u64,
     /// Instances that fail every probe.
     pub(crate) failing: Vec<InstanceId>,
@@ -103,6 +107,8 @@ impl Story {
             state: State::default(),
             evidence: Evidence::default(),
             now: Now { wall: UnixMillis(1_700_000_000_000), steady: Millis(1_000_000) },
+            heals: Vec::new(),
+            notices: Vec::new(),
             seq: 0,
             failing: Vec::new(),
             lacking: Vec::new(),
@@ -248,7 +254,11 @@ impl Story {
             }
             Effect::Start { instance, .. } => {
                 let upstreams = vec![format!("127.0.0.1:{}", 40_000 + instance.id.0)];
-                let report = InstanceReport::Started { pid: Some(100 + instance.id.0 as u32), upstreams };
+                let report = InstanceReport::Started {
+                    pid: Some(100 + instance.id.0 as u32),
+                    upstreams,
+                    metrics: None,
+                };
                 vec![Event::Instance { id: instance.id, report }]
             }
             Effect::Stop { instance } => {
@@ -256,6 +266,14 @@ impl Story {
             }
             Effect::Say { text, .. } => {
                 self.said.push(text);
+                Vec::new()
+            }
+            Effect::Heal { heal } => {
+                self.heals.push(heal.id);
+                Vec::new()
+            }
+            Effect::Notify { notice } => {
+                self.notices.push((notice.id, notice.receiver));
                 Vec::new()
             }
             Effect::Unroute { .. } => Vec::new(),

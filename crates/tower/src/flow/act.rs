@@ -18,8 +18,8 @@ impl Tower {
     }
 
     /// Sends again what should be true of the world and is not; with `all`, also what can't be seen to be missing.
-    pub fn reconcile(&mut self, hands: &mut dyn Hands, all: bool) {
-        for effect in effect::reconcile(&self.state, &self.evidence, all) {
+    pub fn reconcile(&mut self, now: Now, hands: &mut dyn Hands, all: bool) {
+        for effect in effect::reconcile(&self.state, &self.evidence, now, all) {
             hands.perform(effect);
         }
     }

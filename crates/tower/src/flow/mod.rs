@@ -183,7 +183,7 @@ impl Tower {
             if all {
                 self.restarted_at = now.steady;
             }
-            self.reconcile(hands, all);
+            self.reconcile(now, hands, all);
             self.evidence.forget(&self.state);
             self.snapshot_if_due(now);
         }

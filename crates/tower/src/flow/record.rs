@@ -1,7 +1,7 @@
 //! Hop 3: transitions become lines of the ledger, durable before anything is done about them.
 
 use hmsops_control::transition::Transition as T;
-use hmsops_control::{Event, Refusal, Transition, Who};
+use hmsops_control::{Event, Refusal, Signal, Transition, Who};
 use hmsops_ledger::{Draft, LedgerError, Outcome};
 use hmsops_model::Now;
 
@@ -159,6 +159,7 @@ pub(super) fn is_advance(transition: &Transition) -> bool {
         | T::IncidentOpened { .. }
         | T::IncidentResolved { .. }
         | T::Refused { .. } => false,
+        T::Signal(change) => change.is_advance(),
     }
 }
 
@@ -168,6 +169,7 @@ pub(super) fn draft(now: Now, transition: &Transition, late: bool) -> Draft {
     let by = by(transition);
     let subject = match (transition.release(), transition.service(), transition) {
         (_, _, T::Refused { subject, .. }) => subject.clone(),
+        (_, _, T::Signal(change)) => change.subject(),
         (_, Some(service), _) => format!("service/{service}"),
         (Some(release), None, _) => format!("release/{release}"),
         (None, None, _) => "tower".into(),
@@ -222,6 +224,7 @@ fn by(transition: &Transition) -> Who {
         | T::ReleaseTakenBack { by, .. }
         | T::VersionUndenied { by, .. }
         | T::Refused { by, .. } => by.clone(),
+        T::Signal(change) => change.by().cloned().unwrap_or_else(Who::tower),
         T::WeightApplied { .. } | T::RollbackCompleted { .. } => {
             Who { actor: "gateway".into(), source: "gateway".into() }
         }
@@ -268,5 +271,41 @@ fn kind(transition: &Transition) -> (&'static str, Outcome, &'static [&'static s
         T::IncidentOpened { .. } => ("incident.opened", Done, &["IR-6", "IR-5", "AU-12"]),
         T::IncidentResolved { .. } => ("incident.resolved", Done, &["IR-6", "IR-4", "AU-12"]),
         T::Refused { .. } => ("request.refused", Refused, &["AC-3", "CM-5(1)", "AU-12"]),
+        T::Signal(change) => signal_kind(change),
+    }
+}
+
+/// The same for what watches and heals.
+fn signal_kind(change: &Signal) -> (&'static str, Outcome, &'static [&'static str]) {
+    use Outcome::{Done, Failed, Intended};
+    use Signal as S;
+    match change {
+        S::RuleDeclared { .. } => ("rule.declared", Done, &["SI-4", "CM-3", "AU-12"]),
+        S::RuleRetired { .. } => ("rule.retired", Done, &["SI-4", "CM-3", "AU-12"]),
+        S::RuleHealthChanged { .. } => ("rule.health", Done, &["SI-4", "AU-12"]),
+        S::PolicyDeclared { .. } => ("policy.declared", Done, &["SI-4", "CM-3", "AU-12"]),
+        S::PolicyRetired { .. } => ("policy.retired", Done, &["SI-4", "CM-3", "AU-12"]),
+        S::AlertPending { .. } => ("alert.pending", Done, &["SI-4", "AU-12"]),
+        S::AlertFired { .. } => ("alert.fired", Done, &["SI-4", "IR-5", "AU-12"]),
+        S::AlertEnded { .. } => ("alert.ended", Done, &["SI-4", "IR-5", "AU-12"]),
+        S::AlertAcked { .. } => ("alert.acked", Done, &["IR-4", "IR-5", "AU-12"]),
+        S::SilenceBegun { .. } => ("silence.begun", Done, &["SI-4", "CM-3", "AU-12"]),
+        S::SilenceEnded { .. } => ("silence.ended", Done, &["SI-4", "CM-3", "AU-12"]),
+        S::HealIntended { .. } => ("heal.run", Intended, &["IR-4(1)", "CP-10", "AU-12"]),
+        S::HealRan { success: true, .. } => ("heal.ran", Done, &["IR-4(1)", "CP-10", "AU-12"]),
+        S::HealRan { .. } => ("heal.ran", Failed, &["IR-4(1)", "CP-10", "AU-12"]),
+        S::HealJudged { healed: true, .. } => ("heal.judged", Done, &["IR-4(1)", "CP-10", "AU-12"]),
+        S::HealJudged { .. } => ("heal.judged", Failed, &["IR-4(1)", "CP-10", "AU-12"]),
+        S::HealsPaused { .. } => ("heal.paused", Done, &["CM-3", "IR-4", "AU-12"]),
+        S::HealsResumed { .. } => ("heal.resumed", Done, &["CM-3", "IR-4", "AU-12"]),
+        S::TicketOpened { .. } => ("ticket.opened", Done, &["IR-4", "IR-6", "AU-12"]),
+        S::TicketClosed { .. } => ("ticket.closed", Done, &["IR-4", "AU-12"]),
+        S::NoticeIntended { .. } => ("notice.sent", Intended, &["IR-6", "AU-12"]),
+        S::NoticeDelivered { .. } => ("notice.sent", Done, &["IR-6", "AU-12"]),
+        S::NoticeFailed { .. } => ("notice.sent", Failed, &["IR-6", "AU-12"]),
+        S::NoticeDead { .. } => ("notice.dead", Failed, &["IR-6", "AU-5", "AU-12"]),
+        S::NoticeRevived { .. } => ("notice.retried", Done, &["IR-6", "AU-12"]),
+        S::DashDeclared { .. } => ("dash.declared", Done, &["CM-3", "AU-12"]),
+        S::DashRemoved { .. } => ("dash.removed", Done, &["CM-3", "AU-12"]),
     }
 }

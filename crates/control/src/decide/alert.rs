@@ -1,0 +1,286 @@
+//! Rules and their alerts: what an evaluation changes, and what time changes.
+
+use hmsops_model::release::{PolicyAction, PolicySpec};
+use hmsops_model::{AlertId, HealAction, Labels, Millis, ReleaseId, RuleName, RuleSpec, ServiceName};
+
+use super::View;
+use crate::event::{Evaluation, Judgement, Outcome, Who};
+use crate::evidence::seen::READING_STALE;
+use crate::signal::alert::{ALERTS_MAX, Alert, labels_of};
+use crate::signal::{Policy, Rule, RuleHealth, Signal, policy_key};
+use crate::state::release::{Phase, Release};
+use crate::transition::{Detector, Transition};
+
+/// A value as people and the ledger read it: at most six significant digits.
+pub(crate) fn value_text(value: f64) -> String {
+    if value.is_nan() || value.is_infinite() || value == 0.0 {
+        return value.to_string();
+    }
+    let digits = (5 - value.abs().log10().floor() as i32).clamp(0, 17);
+    let text = format!("{value:.*}", digits as usize);
+    if text.contains('.') { text.trim_end_matches('0').trim_end_matches('.').to_owned() } else { text }
+}
+
+impl<'a> View<'a> {
+    /// Rules of one author, all there are of them.
+    pub(super) fn declare_rules(self, rules: &[(RuleSpec, Vec<String>)], by: &Who) -> Vec<Transition> {
+        let known = &self.state.signals.rules;
+        let changed = rules.iter().filter(|(spec, _)| {
+            known.get(&spec.name).is_none_or(|known| known.spec != *spec || known.by != *by)
+        });
+        let declared = changed.map(|(spec, readings)| {
+            let (rule, readings, by) = (Box::new(spec.clone()), readings.clone(), by.clone());
+            Signal::RuleDeclared { rule, readings, by }.into()
+        });
+        let gone = known
+            .values()
+            .filter(|known| known.by == *by && !rules.iter().any(|(spec, _)| spec.name == known.spec.name));
+        let retired = gone.flat_map(|gone| self.retire_rule(gone, by, "no longer in its file"));
+        declared.chain(retired).collect()
+    }
+
+    /// Policies of one author, all there are of them.
+    pub(super) fn declare_policies(self, policies: &[PolicySpec], by: &Who) -> Vec<Transition> {
+        let known = &self.state.signals.policies;
+        let changed = policies
+            .iter()
+            .map(|spec| (policy_key(spec), spec))
+            .filter(|(key, spec)| known.get(key).is_none_or(|known| known.spec != **spec || known.by != *by));
+        let declared = changed.map(|(key, spec)| {
+            let (policy, by) = (Box::new(spec.clone()), by.clone());
+            Signal::PolicyDeclared { key, policy, by }.into()
+        });
+        let gone = known
+            .iter()
+            .filter(|(key, known)| known.by == *by && !policies.iter().any(|spec| policy_key(spec) == **key));
+        let retired = gone.map(|(key, _)| Signal::PolicyRetired { key: key.clone(), by: by.clone() }.into());
+        declared.chain(retired).collect()
+    }
+
+    /// A rule ends, and its alerts with it.
+    pub(super) fn retire_rule(self, rule: &Rule, by: &Who, reason: &str) -> Vec<Transition> {
+        let name = &rule.spec.name;
+        let ends =
+            self.state.signals.open_alerts(name).map(|alert| end(alert, "its rule is no longer declared"));
+        let (rule, by, reason) = (name.clone(), by.clone(), reason.to_owned());
+        ends.chain([Signal::RuleRetired { rule, by, reason }.into()]).collect()
+    }
+
+    /// What an evaluation changes.
+    pub(super) fn evaluated(self, evaluation: &Evaluation) -> Vec<Transition> {
+        let Some(rule) = self.state.signals.rules.get(&evaluation.rule) else { return Vec::new() };
+        let (health, mut transitions) = match &evaluation.outcome {
+            Outcome::Holds(held) if held.len() > ALERTS_MAX => {
+                let why = format!("it holds for {} series; a rule may have {ALERTS_MAX} alerts", held.len());
+                (RuleHealth::Error { why }, Vec::new())
+            }
+            Outcome::Holds(held) => (RuleHealth::Known, self.held(rule, held)),
+            Outcome::NoData => (RuleHealth::NoData, self.no_data(rule)),
+            Outcome::Failed(why) => (RuleHealth::Error { why: why.clone() }, Vec::new()),
+        };
+        if health != rule.health {
+            let rule = rule.spec.name.clone();
+            transitions.insert(0, Signal::RuleHealthChanged { rule, health }.into());
+        }
+        transitions
+    }
+
+    fn held(self, rule: &Rule, held: &[(Labels, f64)]) -> Vec<Transition> {
+        let held: Vec<(Labels, f64)> =
+            held.iter().map(|(labels, value)| (labels_of(&rule.spec, labels), *value)).collect();
+        let mut transitions = Vec::new();
+        let mut number = self.state.signals.last.alert;
+        for (labels, value) in &held {
+            match self.state.signals.open_alert(&rule.spec.name, labels) {
+                Some(alert) => transitions.extend(self.fire_if_due(rule, alert, value_text(*value))),
+                None => {
+                    number += 1;
+                    transitions.extend(self.begin(rule, AlertId(number), labels, value_text(*value)));
+                }
+            }
+        }
+        let open = self.state.signals.open_alerts(&rule.spec.name);
+        let over = open.filter(|alert| !held.iter().any(|(labels, _)| *labels == alert.labels));
+        transitions.extend(over.filter_map(|alert| self.end_unless_kept(rule, alert)));
+        transitions
+    }
+
+    fn no_data(self, rule: &Rule) -> Vec<Transition> {
+        use hmsops_model::OnNoData::{Alert, Keep, Ok};
+        let open: Vec<_> = self.state.signals.open_alerts(&rule.spec.name).collect();
+        match rule.spec.on_nodata {
+            // The last known condition goes on, its time included.
+            Keep => {
+                open.iter().filter_map(|alert| self.fire_if_due(rule, alert, alert.value.clone())).collect()
+            }
+            Ok => open.into_iter().filter_map(|alert| self.end_unless_kept(rule, alert)).collect(),
+            Alert if open.is_empty() => {
+                let id = AlertId(self.state.signals.last.alert + 1);
+                self.begin(rule, id, &labels_of(&rule.spec, &Labels::empty()), "no data".into())
+            }
+            Alert => {
+                open.iter().filter_map(|alert| self.fire_if_due(rule, alert, alert.value.clone())).collect()
+            }
+        }
+    }
+
+    fn begin(self, rule: &Rule, alert: AlertId, labels: &Labels, value: String) -> Vec<Transition> {
+        let (name, service) = (rule.spec.name.clone(), service_of(&rule.spec, labels));
+        let pending = Signal::AlertPending {
+            alert,
+            rule: name.clone(),
+            service: service.clone(),
+            labels: labels.clone(),
+            release: None,
+            value: value.clone(),
+        };
+        let fires = rule.spec.hold == Millis::ZERO;
+        let fired = fires.then_some(Signal::AlertFired { alert, rule: name, service, value });
+        [pending].into_iter().chain(fired).map(Transition::from).collect()
+    }
+
+    fn fire_if_due(self, rule: &Rule, alert: &Alert, value: String) -> Option<Transition> {
+        let held = self.now.steady.since(alert.since.steady);
+        (alert.fired_at.is_none() && held >= rule.spec.hold).then(|| fire(alert, value))
+    }
+
+    /// Ends an alert, unless it goes on firing for a while.
+    fn end_unless_kept(self, rule: &Rule, alert: &Alert) -> Option<Transition> {
+        let seen = self.evidence.seen.rules.get(&rule.spec.name);
+        let held_at = seen.and_then(|seen| seen.held_at.get(&alert.labels)).copied();
+        let since = self.now.steady.since(held_at.unwrap_or(alert.since.steady));
+        let kept = alert.is_firing() && since < rule.spec.keep_firing_for;
+        (!kept).then(|| end(alert, "its expression no longer holds"))
+    }
+
+    /// What a policy's reading changes. The retreat itself is found by [`policy_condemns`](Self::policy_condemns),
+    /// which waits for nobody.
+    pub(super) fn judged(self, judgement: &Judgement) -> Vec<Transition> {
+        let Some(policy) = self.state.signals.policies.get(&judgement.policy) else { return Vec::new() };
+        let release = self.state.releases.get(&judgement.release);
+        let Some(release) = release.filter(|release| release.phase == Phase::Watching) else {
+            return Vec::new();
+        };
+        let Ok(rule) = RuleName::new(policy.spec.metric.clone()) else { return Vec::new() };
+        let open = self.policy_alert(&rule, release.id);
+        let is_over = is_over(&policy.spec, judgement.canary, judgement.stable);
+        let value = judgement.canary.map_or_else(|| "unknown".into(), value_text);
+        match (open, is_over) {
+            (None, true) => {
+                let service = release.spec.service.clone();
+                let version = release.spec.image.tag.as_str();
+                let labels = Labels::new([("service", service.as_str()), ("version", version)]);
+                let alert = AlertId(self.state.signals.last.alert + 1);
+                let (service, release) = (Some(service), Some(release.id));
+                vec![Signal::AlertPending { alert, rule, service, labels, release, value }.into()]
+            }
+            (Some(alert), true) if alert.fired_at.is_none() => {
+                let held = self.now.steady.since(alert.since.steady) >= policy.spec.hold;
+                if held { vec![fire(alert, value)] } else { Vec::new() }
+            }
+            // What is not known of the canary is no recovery.
+            (Some(alert), false) if judgement.canary.is_some() => {
+                vec![end(alert, "the canary is no worse than it may be")]
+            }
+            _ => Vec::new(),
+        }
+    }
+
+    fn policy_alert(self, rule: &RuleName, release: ReleaseId) -> Option<&'a Alert> {
+        let mut alerts = self.state.signals.alerts.values();
+        alerts.find(|alert| alert.is_open() && alert.rule == *rule && alert.release == Some(release))
+    }
+
+    /// The policy that says a release has to go back, with its numbers in words.
+    pub(super) fn policy_condemns(self, release: &Release) -> Option<String> {
+        self.state.signals.policies_of(&release.spec.service).find_map(|(key, policy)| {
+            let spec = &policy.spec;
+            let seen = self.evidence.seen.policies.get(&(key.clone(), release.id))?;
+            let fresh = self.now.steady.since(seen.at.steady) <= READING_STALE;
+            let rule = RuleName::new(spec.metric.clone()).ok()?;
+            let alert = self.policy_alert(&rule, release.id)?;
+            let held = self.now.steady.since(alert.since.steady) >= spec.hold;
+            let acts = spec.action == PolicyAction::Rollback;
+            (acts && fresh && held && is_over(spec, seen.canary, seen.stable))
+                .then(|| policy_words(policy, seen.canary, seen.stable))
+        })
+    }
+
+    /// A policy's alert outlives its release's end only as far as its lines.
+    pub(super) fn review_policy_alerts(self) -> Vec<Transition> {
+        let open = self.state.signals.alerts.values().filter(|alert| alert.is_open());
+        open.filter_map(|alert| {
+            let release = self.state.releases.get(&alert.release?);
+            if release.is_some_and(|release| release.phase == Phase::Watching) {
+                return None;
+            }
+            let verdict = release.and_then(|release| release.verdict.as_ref());
+            let by_policy = verdict.is_some_and(|verdict| verdict.detector == Detector::Policy);
+            let fired = (by_policy && alert.fired_at.is_none()).then(|| fire(alert, alert.value.clone()));
+            let ended =
+                end(alert, if by_policy { "its release was taken back" } else { "its release has ended" });
+            Some(fired.into_iter().chain([ended]).collect::<Vec<_>>())
+        })
+        .next()
+        .unwrap_or_default()
+    }
+
+    /// Silences whose time is over.
+    pub(super) fn review_silences(self) -> Vec<Transition> {
+        let running = self.state.signals.silences.values().filter(|silence| silence.ended.is_none());
+        let over = running.filter(|silence| silence.is_over(self.now));
+        over.map(|silence| {
+            let (silence, rule, why) = (silence.id, silence.rule.clone(), "its time is over".into());
+            Signal::SilenceEnded { silence, rule, by: Who::tower(), why }.into()
+        })
+        .collect()
+    }
+}
+
+/// Whether a policy is broken by the canary and not by stable as well.
+fn is_over(spec: &PolicySpec, canary: Option<f64>, stable: Option<f64>) -> bool {
+    canary.is_some_and(|value| spec.above.holds(value))
+        && !stable.is_some_and(|value| spec.above.holds(value))
+}
+
+fn policy_words(policy: &Policy, canary: Option<f64>, stable: Option<f64>) -> String {
+    let text = |value: Option<f64>| value.map_or_else(|| "unknown".into(), value_text);
+    let spec = &policy.spec;
+    let (canary, stable, hold) = (text(canary), text(stable), spec.hold);
+    format!("{} was {canary} for {hold}, on stable {stable}", spec.metric)
+}
+
+fn fire(alert: &Alert, value: String) -> Transition {
+    let (id, rule, service) = (alert.id, alert.rule.clone(), alert.service.clone());
+    Signal::AlertFired { alert: id, rule, service, value }.into()
+}
+
+fn end(alert: &Alert, why: &str) -> Transition {
+    let (id, rule, service) = (alert.id, alert.rule.clone(), alert.service.clone());
+    let fired = alert.fired_at.is_some();
+    Signal::AlertEnded { alert: id, rule, service, fired, why: why.to_owned() }.into()
+}
+
+/// Whose alert it is: as declared, else what its heal acts on, else as its series say.
+fn service_of(rule: &RuleSpec, labels: &Labels) -> Option<ServiceName> {
+    let declared = rule.service.clone().or_else(|| rule.heal.as_ref().map(HealAction::service).cloned());
+    declared.or_else(|| labels.get("service").and_then(|name| ServiceName::new(name).ok()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::value_text;
+
+    #[test]
+    fn values_read_well() {
+        for (value, text) in [
+            (0.7, "0.7"),
+            (2.0 / 3.0, "0.666667"),
+            (9000.0, "9000"),
+            (123_456_789.0, "123456789"),
+            (0.0, "0"),
+        ] {
+            assert_eq!(value_text(value), text);
+        }
+    }
+}

@@ -1,0 +1,159 @@
+//! Who is told what, and what becomes of it.
+
+use hmsops_model::{NoticeId, ServiceName};
+
+use super::View;
+use crate::event::{NoticeReport, Who};
+use crate::sentence;
+use crate::signal::Signal;
+use crate::signal::alert::Alert;
+use crate::signal::notice::{About, NOTICE_AGE_MAX, Occasion};
+use crate::signal::ticket::Ticket;
+use crate::signal::words;
+use crate::state::release::Release;
+use crate::transition::{Detector, Transition};
+
+/// Messages of one round; the next round has the rest.
+const ROUND_MAX: usize = 50;
+
+/// The longest line about a failure that is kept.
+const WHY_BYTES_MAX: usize = 500;
+
+/// What one receiver shall be told.
+struct Draft {
+    receiver: String,
+    about: About,
+    occasion: Occasion,
+    subject: String,
+    text: String,
+}
+
+impl View<'_> {
+    /// Messages that are due: people learn of what fired, ended, was taken back or waits for them.
+    pub(super) fn review_notices(self) -> Vec<Transition> {
+        let signals = &self.state.signals;
+        let alerts = signals.alerts.values().flat_map(|alert| self.alert_notices(alert));
+        let tickets = signals.tickets.values().filter(|ticket| ticket.closed.is_none());
+        let tickets = tickets.flat_map(|ticket| self.ticket_notices(ticket));
+        let off = self.state.releases.values().filter(|release| release.phase.is_off() && !release.closed);
+        let releases = off.flat_map(|release| self.release_notices(release));
+        let drafts = alerts.chain(tickets).chain(releases).take(ROUND_MAX);
+        drafts
+            .zip(signals.last.notice + 1..)
+            .map(|(draft, number)| self.notice(NoticeId(number), draft))
+            .collect()
+    }
+
+    fn notice(self, notice: NoticeId, draft: Draft) -> Transition {
+        let Draft { receiver, about, occasion, subject, text } = draft;
+        Signal::NoticeIntended { notice, receiver, about, occasion, subject, text, by: Who::tower() }.into()
+    }
+
+    fn alert_notices(self, alert: &Alert) -> Vec<Draft> {
+        // A policy's alert tells by its release.
+        if alert.release.is_some() {
+            return Vec::new();
+        }
+        let draft = |receiver: &String, occasion: Occasion| {
+            let (subject, text) = words::alert_notice(self.state, alert);
+            Draft { receiver: receiver.clone(), about: About::Alert(alert.id), occasion, subject, text }
+        };
+        if !alert.is_open() {
+            // Who got the fire gets the end, silenced meanwhile or not.
+            let untold = alert.told.iter().filter(|receiver| !alert.told_end.contains(receiver));
+            return untold.map(|receiver| draft(receiver, Occasion::Resolved)).collect();
+        }
+        if !alert.is_firing() || self.state.signals.is_silenced(alert) {
+            return Vec::new();
+        }
+        let rule = self.state.signals.rules.get(&alert.rule);
+        let named = rule.map(|rule| rule.spec.notify.clone()).unwrap_or_default();
+        let receivers = if named.is_empty() { self.owner(alert.service.as_ref()) } else { named };
+        let untold = receivers.iter().filter(|receiver| !alert.told.contains(receiver));
+        untold.map(|receiver| draft(receiver, Occasion::Fired)).collect()
+    }
+
+    fn ticket_notices(self, ticket: &Ticket) -> Vec<Draft> {
+        let rule = ticket.alert.and_then(|id| self.state.signals.alerts.get(&id)).map(|alert| &alert.rule);
+        let rule = rule.and_then(|name| self.state.signals.rules.get(name));
+        let mut receivers = rule.map(|rule| rule.spec.notify.clone()).unwrap_or_default();
+        if receivers.is_empty() {
+            receivers = self.owner(Some(&ticket.service));
+        }
+        let untold = receivers.into_iter().filter(|receiver| !ticket.told.contains(receiver));
+        untold
+            .map(|receiver| Draft {
+                receiver,
+                about: About::Ticket(ticket.id),
+                occasion: Occasion::TakeOver,
+                subject: format!("{} ({})", ticket.title, ticket.id),
+                text: ticket.text.clone(),
+            })
+            .collect()
+    }
+
+    fn release_notices(self, release: &Release) -> Vec<Draft> {
+        let detector = release.verdict.as_ref().map(|verdict| verdict.detector);
+        if matches!(detector, None | Some(Detector::Person | Detector::Superseded)) {
+            return Vec::new();
+        }
+        let untold = self.told_of(&release.spec.service).into_iter();
+        let untold = untold.filter(|receiver| !release.told.contains(receiver));
+        untold
+            .map(|receiver| Draft {
+                receiver,
+                about: About::Release(release.id),
+                occasion: Occasion::RolledBack,
+                subject: format!("{}: {}", release.spec.service, sentence::headline(release)),
+                text: sentence::why(release),
+            })
+            .collect()
+    }
+
+    /// Who is told when a release of a service is taken back: its policies' receivers and its owner.
+    pub(crate) fn told_of(self, service: &ServiceName) -> Vec<String> {
+        let policies = self.state.signals.policies_of(service);
+        let mut receivers: Vec<String> =
+            policies.flat_map(|(_, policy)| policy.spec.notify.iter().cloned()).collect();
+        receivers.extend(self.owner(Some(service)));
+        receivers.sort();
+        receivers.dedup();
+        receivers
+    }
+
+    fn owner(self, service: Option<&ServiceName>) -> Vec<String> {
+        let known = service.and_then(|name| self.state.services.get(name));
+        known.and_then(|known| known.spec.owner.clone()).into_iter().collect()
+    }
+
+    /// What has become of a notice.
+    pub(super) fn noticed(self, id: NoticeId, report: &NoticeReport) -> Vec<Transition> {
+        let known = self.state.signals.notices.get(&id).filter(|notice| notice.is_waiting());
+        let Some(notice) = known else { return Vec::new() };
+        let receiver = notice.receiver.clone();
+        let change = match report {
+            NoticeReport::Delivered { receipt } => {
+                Signal::NoticeDelivered { notice: id, receiver, receipt: clip(receipt) }
+            }
+            NoticeReport::Failed { why, is_final, retry_after } => {
+                let age = self.now.steady.since(notice.intended_at.steady);
+                if *is_final || age >= NOTICE_AGE_MAX {
+                    Signal::NoticeDead { notice: id, receiver, why: clip(why) }
+                } else {
+                    let due_in = notice.retry_after(*retry_after);
+                    Signal::NoticeFailed { notice: id, receiver, why: clip(why), due_in }
+                }
+            }
+        };
+        vec![change.into()]
+    }
+}
+
+/// The start of a line, at most so many bytes.
+fn clip(text: &str) -> String {
+    let mut end = text.len().min(WHY_BYTES_MAX);
+    while !text.is_char_boundary(end) {
+        end -= 1;
+    }
+    text[..end].to_owned()
+}

@@ -1,0 +1,97 @@
+//! What rules and policies saw last. Volatile: a restarted tower evaluates again.
+
+use std::collections::BTreeMap;
+
+use hmsops_model::{Labels, Millis, Now, ReleaseId, RuleName, UnixMillis};
+
+use crate::event::{Evaluation, Event, HealModes, Outcome};
+use crate::signal::alert::{ALERTS_MAX, labels_of};
+use crate::state::State;
+
+/// A policy's reading that is older than this says nothing of now: three times the usual interval.
+pub const READING_STALE: Millis = Millis::from_secs(15);
+
+/// What rules and policies saw last.
+#[derive(Debug, Clone, Default)]
+pub struct Seen {
+    /// By rule.
+    pub rules: BTreeMap<RuleName, RuleSeen>,
+    /// By policy and release.
+    pub policies: BTreeMap<(String, ReleaseId), PolicySeen>,
+    /// Which verbs heal by themselves.
+    pub modes: HealModes,
+}
+
+/// A rule's last evaluation.
+#[derive(Debug, Clone, PartialEq)]
+pub struct RuleSeen {
+    /// When.
+    pub at: Now,
+    /// How its expression was read, when there are two ways.
+    pub reading: Option<String>,
+    /// The value of each alert for which it held, by its labels.
+    pub values: BTreeMap<Labels, f64>,
+    /// When each last held, on the steady clock.
+    pub held_at: BTreeMap<Labels, Millis>,
+    /// When it last had data.
+    pub data_at: Option<UnixMillis>,
+}
+
+/// A policy's last reading.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct PolicySeen {
+    /// When.
+    pub at: Now,
+    /// For the canary.
+    pub canary: Option<f64>,
+    /// For stable.
+    pub stable: Option<f64>,
+}
+
+impl Seen {
+    pub(super) fn observe(&mut self, state: &State, now: Now, event: &Event) {
+        match event {
+            Event::Evaluated(evaluation) => self.observe_rule(state, now, evaluation),
+            Event::Judged(judgement) => {
+                let seen = PolicySeen { at: now, canary: judgement.canary, stable: judgement.stable };
+                self.policies.insert((judgement.policy.clone(), judgement.release), seen);
+            }
+            Event::HealModes(modes) => self.modes = *modes,
+            _ => {}
+        }
+    }
+
+    fn observe_rule(&mut self, state: &State, now: Now, evaluation: &Evaluation) {
+        let Some(rule) = state.signals.rules.get(&evaluation.rule) else { return };
+        let seen = self.rules.entry(evaluation.rule.clone()).or_insert_with(|| RuleSeen {
+            at: now,
+            reading: None,
+            values: BTreeMap::new(),
+            held_at: BTreeMap::new(),
+            data_at: None,
+        });
+        seen.at = now;
+        seen.reading.clone_from(&evaluation.reading);
+        seen.values.clear();
+        if let Outcome::Holds(held) = &evaluation.outcome {
+            seen.data_at = Some(now.wall);
+            for (labels, value) in held.iter().take(ALERTS_MAX) {
+                let labels = labels_of(&rule.spec, labels);
+                seen.held_at.insert(labels.clone(), now.steady);
+                seen.values.insert(labels, *value);
+            }
+        }
+    }
+
+    pub(super) fn forget(&mut self, state: &State) {
+        self.rules.retain(|rule, _| state.signals.rules.contains_key(rule));
+        for (rule, seen) in &mut self.rules {
+            let (values, signals) = (&seen.values, &state.signals);
+            seen.held_at.retain(|labels, _| {
+                values.contains_key(labels) || signals.open_alert(rule, labels).is_some()
+            });
+        }
+        let active = |id: &ReleaseId| state.releases.get(id).is_some_and(|release| release.phase.is_active());
+        self.policies.retain(|(_, release), _| active(release));
+    }
+}

@@ -1,0 +1,218 @@
+//! Rules, alerts, heals, tickets and notices, told as stories.
+
+use hmsops_control::effect::reconcile;
+use hmsops_control::event::{Command, Evaluation, HealReport, NoticeReport, Outcome};
+use hmsops_control::signal::alert::Handling;
+use hmsops_control::signal::heal::{HEAL_CHECK_LIMIT, HealPhase};
+use hmsops_control::{Event, Who};
+use hmsops_model::{HealAction, Labels, Millis, OnNoData, RuleName, RuleSpec};
+
+use crate::story::{Story, name, service};
+
+const RULE: &str = "photo_error_spike";
+
+fn rule() -> RuleSpec {
+    RuleSpec {
+        name: RuleName::new(RULE).unwrap(),
+        service: None,
+        expr: "rate(photo.upload.ok[1m]) < 0.7".into(),
+        is_literal: false,
+        hold: Millis::from_secs(60),
+        keep_firing_for: Millis::ZERO,
+        interval: Millis::from_secs(5),
+        labels: [].into(),
+        annotations: [].into(),
+        heal: Some(HealAction::Rollback { service: name(), to: None }),
+        on_nodata: OnNoData::Keep,
+        notify: vec!["oncall@csac.gov".into()],
+    }
+}
+
+fn watched(rule: RuleSpec) -> Story {
+    let mut story = Story::of(vec![service()]);
+    story.pass(Millis::from_secs(10));
+    let by = Who { actor: "admin".into(), source: "api".into() };
+    let command = Command::DeclareRule { rule: Box::new(rule), readings: Vec::new() };
+    story.event(Event::Command { command, by, reason: String::new() }).unwrap();
+    story
+}
+
+fn evaluate(story: &mut Story, outcome: Outcome) {
+    let rule = RuleName::new(RULE).unwrap();
+    story.event(Event::Evaluated(Box::new(Evaluation { rule, outcome, reading: None }))).unwrap();
+}
+
+fn holds() -> Outcome {
+    Outcome::Holds(vec![(Labels::new([("__name__", "photo.upload.ok"), ("service", "csac-portal")]), 0.4)])
+}
+
+fn words(story: &Story) -> Vec<String> {
+    story.state.signals.alerts.values().map(hmsops_control::signal::alert::Alert::words).collect()
+}
+
+fn hold_for(story: &mut Story, secs: u64, outcome: &Outcome) {
+    for _ in 0..secs / 5 {
+        evaluate(story, outcome.clone());
+        story.pass(Millis::from_secs(5));
+    }
+}
+
+fn command(story: &mut Story, command: Command) {
+    let by = Who { actor: "admin".into(), source: "api".into() };
+    story.event(Event::Command { command, by, reason: "planned upgrade".into() }).unwrap();
+}
+
+#[test]
+fn an_alert_fires_when_its_time_is_over_and_its_heal_is_run_once() {
+    let mut story = watched(rule());
+    hold_for(&mut story, 60, &holds());
+    assert_eq!(words(&story), ["pending"]);
+    evaluate(&mut story, holds());
+    assert_eq!(words(&story), ["fired, heal-running"]);
+    hold_for(&mut story, 30, &holds());
+    assert_eq!(story.heals.len(), 1, "one heal an episode");
+    assert_eq!(story.notices.len(), 1, "told once: {:?}", story.notices);
+}
+
+#[test]
+fn what_no_longer_holds_before_its_time_tells_nobody() {
+    let mut story = watched(rule());
+    hold_for(&mut story, 55, &holds());
+    evaluate(&mut story, Outcome::Holds(Vec::new()));
+    hold_for(&mut story, 55, &holds());
+    assert_eq!(words(&story), ["resolved", "pending"]);
+    assert!(story.heals.is_empty() && story.notices.is_empty());
+}
+
+#[test]
+fn an_empty_window_goes_on_with_what_was_known() {
+    // The chapter's exercise: thirty failures in a moment, then nothing; the alert fires all the same.
+    let mut story = watched(rule());
+    evaluate(&mut story, holds());
+    hold_for(&mut story, 65, &Outcome::NoData);
+    assert_eq!(words(&story), ["fired, heal-running"]);
+    let mut story = watched(RuleSpec { on_nodata: OnNoData::Ok, ..rule() });
+    evaluate(&mut story, holds());
+    hold_for(&mut story, 65, &Outcome::NoData);
+    assert_eq!(words(&story), ["resolved"]);
+    // A query that fails says nothing either way.
+    let mut story = watched(rule());
+    evaluate(&mut story, holds());
+    hold_for(&mut story, 65, &Outcome::Failed("it broke".into()));
+    assert_eq!(words(&story), ["pending"]);
+}
+
+fn ran(story: &mut Story, success: bool) {
+    let id = *story.heals.last().unwrap();
+    let exit = format!("exited with status {}", i32::from(!success));
+    let report = HealReport { success, exit, output: "no earlier version".into() };
+    story.event(Event::Heal { id, report }).unwrap();
+}
+
+#[test]
+fn a_heal_that_helps_is_judged_when_its_alert_ends() {
+    let mut story = watched(rule());
+    hold_for(&mut story, 65, &holds());
+    ran(&mut story, true);
+    assert_eq!(words(&story), ["fired, heal-running"], "until its verdict");
+    evaluate(&mut story, Outcome::Holds(Vec::new()));
+    let heal = story.state.signals.heals.values().next().unwrap();
+    assert_eq!(heal.phase, HealPhase::Healed);
+    assert_eq!(story.state.signals.notices.len(), 2, "who got the fire gets the end");
+    // …but never before it has arrived.
+    let again = |story: &Story| reconcile(&story.state, &story.evidence, story.now, false).len();
+    assert_eq!((story.notices.len(), again(&story)), (1, 1));
+    let report = NoticeReport::Delivered { receipt: "250 ok".into() };
+    let (id, _) = story.notices[0].clone();
+    story.event(Event::Notice { id, report }).unwrap();
+    assert_eq!(again(&story), 1, "now the end is due");
+    assert!(story.state.signals.tickets.is_empty());
+}
+
+#[test]
+fn a_heal_that_fails_opens_a_ticket_and_nothing_heals_until_a_person_has_closed_it() {
+    let mut story = watched(rule());
+    hold_for(&mut story, 65, &holds());
+    ran(&mut story, false);
+    assert_eq!(words(&story), ["fired, take-over"]);
+    let ticket = story.state.signals.tickets.values().next().unwrap().clone();
+    assert_eq!(ticket.title, "Take-Over Required: csac-portal");
+    assert!(
+        ticket.text.contains("no earlier version") && ticket.text.contains("rollback csac-portal --to=prev")
+    );
+    evaluate(&mut story, Outcome::Holds(Vec::new()));
+    hold_for(&mut story, 70, &holds());
+    assert_eq!(story.heals.len(), 1, "a person outranks the machine");
+    command(&mut story, Command::CloseTicket { ticket: ticket.id });
+    evaluate(&mut story, holds());
+    assert_eq!(story.heals.len(), 2);
+}
+
+#[test]
+fn a_heal_that_does_not_help_in_time_is_a_persons() {
+    let mut story = watched(rule());
+    hold_for(&mut story, 65, &holds());
+    ran(&mut story, true);
+    hold_for(&mut story, HEAL_CHECK_LIMIT.0 / 1000 + 5, &holds());
+    assert_eq!(words(&story), ["fired, take-over"]);
+    assert!(
+        story.state.signals.alerts.values().all(|alert| matches!(alert.handling, Handling::TakeOver { .. }))
+    );
+}
+
+#[test]
+fn a_silence_holds_notice_and_heal_and_ends_by_itself() {
+    let mut story = watched(rule());
+    let rule = RuleName::new(RULE).unwrap();
+    let span = Millis::from_secs(120);
+    command(&mut story, Command::Silence { rule: rule.clone(), span, keep_heal: false });
+    hold_for(&mut story, 90, &holds());
+    assert_eq!(words(&story), ["fired"]);
+    assert!(story.heals.is_empty() && story.notices.is_empty());
+    hold_for(&mut story, 35, &holds());
+    assert_eq!((story.heals.len(), story.notices.len()), (1, 1));
+    let kinds: Vec<String> = story
+        .log
+        .iter()
+        .map(|line| serde_json::to_value(line).unwrap()["transition"].as_str().unwrap().to_owned())
+        .collect();
+    assert!(kinds.contains(&"silence-begun".into()) && kinds.contains(&"silence-ended".into()), "{kinds:?}");
+}
+
+#[test]
+fn the_kill_switch_holds_every_heal() {
+    let mut story = watched(rule());
+    command(&mut story, Command::PauseHeals);
+    hold_for(&mut story, 90, &holds());
+    assert!(story.heals.is_empty());
+    command(&mut story, Command::ResumeHeals);
+    assert_eq!(story.heals.len(), 1);
+}
+
+#[test]
+fn a_notice_is_tried_again_later_and_later_and_given_up_in_the_end() {
+    let mut story = watched(rule());
+    hold_for(&mut story, 65, &holds());
+    let (id, _) = story.notices[0].clone();
+    for _ in 0..3 {
+        let report = NoticeReport::Failed { why: "no route".into(), is_final: false, retry_after: None };
+        story.event(Event::Notice { id, report }).unwrap();
+    }
+    let notice = &story.state.signals.notices[&id];
+    assert_eq!((notice.attempts, notice.due_at.since(story.now.steady)), (3, Millis::from_secs(8)));
+    let report = NoticeReport::Failed { why: "no such mailbox".into(), is_final: true, retry_after: None };
+    story.event(Event::Notice { id, report }).unwrap();
+    assert!(!story.state.signals.notices[&id].is_waiting());
+    assert!(story.said.iter().any(|line| line.contains("given up: no such mailbox")), "{:?}", story.said);
+}
+
+#[test]
+fn lines_of_alerts_come_back_as_they_went_in() {
+    let mut story = watched(rule());
+    hold_for(&mut story, 65, &holds());
+    ran(&mut story, false);
+    for line in &story.log {
+        let text = serde_json::to_string(line).unwrap();
+        assert_eq!(&serde_json::from_str::<hmsops_control::Transition>(&text).unwrap(), line, "{text}");
+    }
+}
