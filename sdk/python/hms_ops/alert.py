@@ -44,7 +44,7 @@ class Heal:
     def __repr__(self) -> str:
         return f"Heal(script={self._script!r})"
 
-    def __reduce__(self):
+    def __reduce__(self) -> Tuple[Any, ...]:
         return Heal, (self._script,)
 
 

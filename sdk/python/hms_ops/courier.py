@@ -5,12 +5,13 @@ from __future__ import annotations
 import http.client
 import json
 import logging
+import math
 import os
 import random
 import sys
 import threading
 import time
-from typing import Any, Callable, Optional
+from typing import Any, Callable, Dict, Optional
 
 from . import endpoint
 from .link import Answer, Link
@@ -20,8 +21,7 @@ from .table import Table
 # Between two folds, and before the first one, in seconds.
 FOLD_EVERY = 1.0
 FOLD_FIRST = 0.2
-# A tower takes a batch at once or not at all, in seconds.
-CONNECT_WITHIN = 2.0
+# A tower is there and takes a batch at once or not at all: each of both, in seconds.
 ANSWER_WITHIN = 2.0
 # How long the end of a process may wait for its last values, in seconds.
 EXIT_WITHIN = 2.0
@@ -43,6 +43,7 @@ class Courier:
         self._outbox: Optional[Outbox] = None
         self._link: Optional[Link] = None
         self._fold_at = 0.0
+        self._within = ANSWER_WITHIN
         self._sent = 0
         # Requests for a flush are numbered: the last one made, done, and tried in vain.
         self._bell = threading.Condition()
@@ -67,7 +68,8 @@ class Courier:
 
     def flush(self, timeout: float, is_last: bool = False) -> bool:
         """Waits until all that was emitted before is done with; `is_last` gives up at the first failure."""
-        if self.waiting() == 0:
+        # Without a thread nothing is on its way; with one, values may be between the table and the outbox.
+        if self._thread is None and self._table.waiting() == 0:
             return True
         self.start()
         with self._bell:
@@ -83,14 +85,13 @@ class Courier:
 
     def finish(self) -> None:
         """Sends what is left as the process ends."""
-        if self.waiting() == 0:
-            self._warn_of_drops()
-            return
         if self._thread is None:
             # It is too late for a thread, or none could be had.
-            self._cycle(0, True)
+            self._within = EXIT_WITHIN / 2
+            self._cycle(0, True, time.monotonic() + EXIT_WITHIN / 2)
         else:
             self.flush(EXIT_WITHIN, is_last=True)
+            self._warn_of_drops()
         left = self.waiting()
         if left:
             _say(f"{left} emitted values could not be sent before the process ended: {self._trouble or 'no answer'}")
@@ -114,10 +115,11 @@ class Courier:
         seen = 0
         while True:
             with self._bell:
-                wake_at = self._wake_at()
-                self._bell.wait_for(lambda: self._asked > seen, max(wake_at - time.monotonic(), 0.0))
+                if self._asked == seen:
+                    self._bell.wait(max(self._wake_at() - time.monotonic(), 0.0))
                 is_asked, seen = self._asked > seen, self._asked
-            self._cycle(seen, is_asked or self._asked > self._done and self._retry_due())
+            # Somebody may still wait for what has failed before.
+            self._cycle(seen, is_asked or (seen > self._done and self._retry_due()))
 
     def _wake_at(self) -> float:
         outbox = self._outbox
@@ -128,14 +130,14 @@ class Courier:
     def _retry_due(self) -> bool:
         return self._outbox is None or time.monotonic() >= self._outbox.retry_at
 
-    def _cycle(self, seen: int, is_asked: bool) -> None:
+    def _cycle(self, seen: int, is_asked: bool, until: float = math.inf) -> None:
         """Folds when it is time, sends when that may work; nothing ends the thread."""
         is_done = False
         try:
             if is_asked or time.monotonic() >= self._fold_at:
                 self._fold()
             if is_asked or self._retry_due():
-                is_done = self._deliver()
+                is_done = self._deliver(until)
             self._warn_of_drops()
         except Exception as error:  # whatever it is, values go on being counted and kept
             self._fail(f"{type(error).__name__}: {error}")
@@ -154,8 +156,8 @@ class Courier:
         lost = self._outbox.put(tallies)
         self._table.lose(lost, "too many values waited for the tower")
 
-    def _deliver(self) -> bool:
-        """Sends batch after batch; whether all is done with."""
+    def _deliver(self, until: float) -> bool:
+        """Starts batch after batch until then, in monotonic seconds; whether all is done with."""
         outbox = self._outbox
         if outbox is None:
             return True
@@ -168,7 +170,7 @@ class Courier:
             except (OSError, ValueError, http.client.HTTPException) as error:
                 self._fail(str(error) or type(error).__name__)
                 return False
-            if not self._settle(batch, answer):
+            if not self._settle(batch, answer) or time.monotonic() > until:
                 return False
             if time.monotonic() >= self._fold_at:
                 self._fold()
@@ -176,7 +178,7 @@ class Courier:
     def _post(self, batch: Batch) -> Answer:
         if self._link is None:
             host, port = endpoint.address()
-            self._link = Link(host, port, CONNECT_WITHIN, ANSWER_WITHIN)
+            self._link = Link(host, port, self._within, self._within)
         return self._link.post(PATH, batch.body, endpoint.headers())
 
     def _settle(self, batch: Batch, answer: Answer) -> bool:
@@ -221,13 +223,13 @@ class Courier:
             finalize(None, self.finish, exitpriority=1)
 
 
-def _refused(body: bytes, count: int) -> Optional[dict]:
+def _refused(body: bytes, count: int) -> Optional[Dict[int, str]]:
     """Which tallies a tower did not take, and why; `None` when this is no tower's answer."""
     try:
         answer = json.loads(body)
         if not isinstance(answer, dict) or "stored" not in answer:
             return None
-        refused = {}
+        refused: Dict[int, str] = {}
         for entry in answer.get("refused") or []:
             if type(entry["index"]) is int and 0 <= entry["index"] < count:
                 refused[entry["index"]] = str(entry.get("why", ""))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Optional
+from typing import Any, Optional, Tuple
 
 
 class Error(Exception):
@@ -19,5 +19,5 @@ class Error(Exception):
         self.status = status
         """The answer's HTTP status; `None` when there was no answer."""
 
-    def __reduce__(self):  # an exception that crosses processes is made anew from its arguments
+    def __reduce__(self) -> Tuple[Any, ...]:  # an exception that crosses processes is made anew from its arguments
         return type(self), (self.detail, self.hint, self.title, self.status)

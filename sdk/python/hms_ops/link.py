@@ -133,7 +133,8 @@ class _Reader(io.RawIOBase):
 
     def readinto(self, buffer: Any) -> int:
         self._timed.limit()
-        return self._raw.readinto(buffer)
+        count: int = self._raw.readinto(buffer)
+        return count
 
     def close(self) -> None:
         self._raw.close()

@@ -45,17 +45,21 @@ class Outbox:
         self._sequence = 0
         self._failures = 0
         self._tallies: Deque[Tally] = collections.deque()
+        self._values = 0
         self._flight: Optional[Batch] = None
 
     def put(self, tallies: Iterable[Tally]) -> int:
         """Adds tallies; answers how many values were given up to make room."""
-        self._tallies.extend(tallies)
+        for tally in tallies:
+            self._tallies.append(tally)
+            self._values += tally.count
         if len(self._tallies) <= WAITING_MAX:
             return 0
         self._tallies = collections.deque(_merged(self._tallies))
         lost = 0
         while len(self._tallies) > WAITING_MAX:
             lost += self._tallies.popleft().count
+        self._values -= lost
         return lost
 
     def batch(self, dropped: int) -> Optional[Batch]:
@@ -79,7 +83,9 @@ class Outbox:
         """The batch is done with, taken or refused; answers how many values were in it."""
         flight, self._flight = self._flight, None
         self._failures, self.retry_at = 0, 0.0
-        return sum(flight.counts) if flight else 0
+        count = sum(flight.counts) if flight else 0
+        self._values -= count
+        return count
 
     def fail(self, now: float, chance: float, retry_after: float = 0.0) -> None:
         """The batch stays. `chance` in [0, 1) spreads the retries of many processes."""
@@ -94,9 +100,7 @@ class Outbox:
 
     def waiting(self) -> int:
         """How many values are in here."""
-        flight = self._flight
-        # A copy is one step; another thread may add meanwhile.
-        return sum(tally.count for tally in self._tallies.copy()) + (sum(flight.counts) if flight else 0)
+        return self._values
 
 
 def _merged(tallies: Iterable[Tally]) -> List[Tally]:

@@ -6,6 +6,7 @@ caller of ``emit`` takes no lock and no value is lost or counted twice.
 
 from __future__ import annotations
 
+import collections.abc
 import decimal
 import itertools
 import math
@@ -209,7 +210,7 @@ def _key(name: Any, labels: Any) -> Tuple[Any, Optional[Series]]:
         return f"a metric's name is a text of 1 to {TEXT_BYTES_MAX} bytes", None
     if labels is None:
         return name, (name, ())
-    if not isinstance(labels, dict):
+    if not isinstance(labels, collections.abc.Mapping):
         return f"the labels of `{name[:80]}` are no dict", None
     given = tuple(labels.items())
     if len(given) > LABELS_MAX:

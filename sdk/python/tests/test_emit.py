@@ -94,6 +94,12 @@ Metric.emit("b", 1, labels); labels["k"] = "after"
         self.assertEqual([inf[key] for key in ("sum", "min", "max", "last")], ["NaN", "-Inf", "+Inf", "+Inf"])
         self.assertIn(("b", ("k", "before")), found)
 
+    def test_a_mapping_that_is_no_dict_labels_too(self):
+        program = "import types, hms_ops; hms_ops.Metric.emit('a', 1, types.MappingProxyType({'k': 'v'}))"
+        with Tower() as tower:
+            run(program, tower.port)
+            self.assertEqual([m["labels"] for m in tower.metrics()], [{"k": "v"}])
+
     def test_many_series_arrive_in_batches_that_a_tower_takes(self):
         program = """
 from hms_ops import Metric
@@ -231,8 +237,8 @@ assert Metric.stats() == (10, 20, 0), Metric.stats()
             _, err = run(program, tower.port)
             last = json.loads(tower.bodies[2])
         self.assertEqual(last["dropped"], 20)
-        said = "10 emitted values were dropped, 10 in all; the last because: the tower refused them with 400: not like this"
-        self.assertEqual(err.strip(), said)
+        said = "10 emitted values were dropped, 10 in all; the last because: the tower refused them with 400"
+        self.assertEqual(err.strip(), f"{said}: not like this")
 
     def test_wrong_names_and_values_are_counted_and_nothing_is_raised(self):
         program = f"""
@@ -305,10 +311,9 @@ assert Metric.stats() == (161600, 0, 0), Metric.stats()
         program = f"""
 import gc, logging, signal
 from hms_ops import Metric
-handled = 0
+handled = []
 def handle(*_):
-    global handled
-    handled += 1
+    handled.append(1)
     for _ in range(300): Metric.emit("signal")
 signal.signal(signal.SIGALRM, handle)
 signal.setitimer(signal.ITIMER_REAL, 0.001, 0.001)
@@ -321,13 +326,13 @@ logging.getLogger().addHandler(Handler())
 gc.set_threshold(50)
 n = 0
 Metric.emit("")
-while handled < 200:
+while len(handled) < 200:
     Garbage(); n += 1; Metric.emit("a"); Metric.emit("b", 1, {{"n": str(n % 100)}})
 signal.setitimer(signal.ITIMER_REAL, 0)
 gc.collect()
 assert Metric.flush({PATIENCE})
 Metric.flush({PATIENCE})
-print(n, handled * 300)
+print(n, len(handled) * 300)
 """
         with Tower() as tower:
             out, _ = run(program, tower.port)
@@ -391,6 +396,20 @@ assert Metric.stats() == (3, 0, 0), Metric.stats()
             tower.slow.set()
             finish(process, "\n")
             self.assertEqual(tower.totals(), {"a": (13, 4)})
+
+    def test_a_child_does_not_keep_its_parents_connection_open(self):
+        program = f"""
+import os
+from hms_ops import Metric
+Metric.emit("a")
+assert Metric.flush({PATIENCE})
+if os.fork() == 0: input()
+else: os._exit(0)
+"""
+        with Tower() as tower:
+            process = start(program, tower.port)
+            tower.wait_for(lambda: tower.totals() and tower.connections() == 0)
+            finish(process, "\n")
 
     def test_forks_while_threads_emit_never_hang(self):
         program = """

@@ -31,7 +31,8 @@ class Folding(unittest.TestCase):
         chance = random.Random(7)
         for _ in range(300):
             table = Table()
-            values = [chance.choice([0, 1, True, -2.5, 1e300, chance.random()]) for _ in range(chance.randrange(1, 600))]
+            kinds = [0, 1, True, -2.5, 1e300, chance.random()]
+            values = [chance.choice(kinds) for _ in range(chance.randrange(1, 600))]
             for value in values:
                 table.add("a", value, None)
             (found,) = table.fold(5)
@@ -151,7 +152,9 @@ class Addressing(unittest.TestCase):
             ("http://[::1]", ("::1", 4317)),
         ):
             self.assertEqual(endpoint.parse(text), expected)
-        for wrong in ("https://a", "a:b", "", ":1", "a:0", "a:65536", "a b", "u@h", "[::1", "[::1]x", "a/b", "[]", "a:٣"):
+        for wrong in (
+            "https://a", "a:b", "", ":1", "a:0", "a:65536", "a b", "u@h", "[::1", "[::1]x", "a/b", "[]", "a:٣",
+        ):
             with self.assertRaises(ValueError, msg=wrong):
                 endpoint.parse(wrong)
 

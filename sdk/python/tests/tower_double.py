@@ -76,6 +76,10 @@ class Tower:
             if not self.changed.wait_for(condition, PATIENCE):
                 raise AssertionError(f"did not come: {self.totals()}")
 
+    def connections(self):
+        """How many are open."""
+        return len(self._sockets)
+
     def take(self, body):
         """Stores a batch unless it is there already."""
         key = (body["source"], body["sequence"])
@@ -95,6 +99,12 @@ class _Server(http.server.ThreadingHTTPServer):
     def process_request(self, request, client_address):
         self.tower._sockets.add(request)
         super().process_request(request, client_address)
+
+    def shutdown_request(self, request):
+        super().shutdown_request(request)
+        with self.tower.changed:
+            self.tower._sockets.discard(request)
+            self.tower.changed.notify_all()
 
     def handle_error(self, request, client_address):
         """Broken connections are what these tests are about."""
