@@ -42,6 +42,19 @@ impl Labels {
         builder.finish()
     }
 
+    /// From pairs whose names ascend and are there once each; empty values are left out. Cheaper than
+    /// [`new`](Self::new), for readers of formats that have sorted and checked already.
+    pub fn from_sorted<N: AsRef<str>, V: AsRef<str>>(pairs: &[(N, V)]) -> Self {
+        debug_assert!(pairs.windows(2).all(|pair| pair[0].0.as_ref() < pair[1].0.as_ref()), "names ascend");
+        let length = pairs.iter().map(|(name, value)| name.as_ref().len() + value.as_ref().len()).sum();
+        let mut builder =
+            Packing { text: String::with_capacity(length), ends: Vec::with_capacity(pairs.len() * 2) };
+        for (name, value) in pairs.iter().filter(|(_, value)| !value.as_ref().is_empty()) {
+            builder.push(name.as_ref(), value.as_ref());
+        }
+        builder.finish()
+    }
+
     /// The set without labels.
     pub fn empty() -> Self {
         Packing::default().finish()
@@ -282,6 +295,7 @@ mod tests {
         assert_eq!(labels.to_string(), r#"up{a="3", b="2"}"#);
         assert_eq!(labels.with("a", "").with("z", "9").to_string(), r#"up{b="2", z="9"}"#);
         assert_eq!(Labels::empty().to_string(), "{}");
+        assert_eq!(Labels::from_sorted(&[("__name__", "up"), ("a", "3"), ("b", "2"), ("c", "")]), labels);
     }
 
     #[test]

@@ -131,6 +131,18 @@ pub enum ComparisonOp {
     Le,
 }
 
+impl Comparison {
+    /// Whether a value is on the wrong side of the bound; NaN never is.
+    pub fn holds(self, value: f64) -> bool {
+        match self.op {
+            ComparisonOp::Gt => value > self.bound,
+            ComparisonOp::Ge => value >= self.bound,
+            ComparisonOp::Lt => value < self.bound,
+            ComparisonOp::Le => value <= self.bound,
+        }
+    }
+}
+
 /// What a policy does.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]

@@ -9,7 +9,7 @@ use crate::ids::{DashName, RuleName, ServiceName, Version};
 use crate::time::Millis;
 
 /// An alert rule: when its expression holds for long enough, an alert fires for each series of the answer.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RuleSpec {
     /// Unique among all rules.
     pub name: RuleName,
