@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+use hmsops_act::heal::HealDriver;
 use hmsops_act::process::ProcessDriver;
 use hmsops_config::TowerConfig;
 use hmsops_disk::{Disk, RealDisk, Spill, SpillThread};
@@ -15,7 +16,7 @@ use hmsops_tower::Tower;
 use tokio::sync::{broadcast, mpsc};
 
 use crate::clock::Clock;
-use crate::hands::{self, Queues, gateway::GatewaySite, spill::LocalSpill};
+use crate::hands::{self, Queues, gateway::GatewaySite, healer::HealSite, spill::LocalSpill};
 use crate::{Engine, door, engine, public, repo};
 
 /// Room for a hundred retreats, each some kilobytes.
@@ -88,7 +89,7 @@ pub async fn run(options: ServeOptions) -> Result<(), ServeError> {
     let listen = listener.local_addr().map_err(|error| ServeError::Machine("read our own address", error))?;
     let data = absolute(&options.data)?;
     let parts = open(&data)?;
-    let (engine, clock) = (parts.start(&config, &data, &options)?, parts.clock);
+    let (engine, clock) = (parts.start(&config, &data, listen, &options)?, parts.clock);
     let auth = door::Auth::open(parts.disk.clone(), options.no_auth)
         .map_err(|error| ServeError::Data(data.clone(), error.to_string()))?;
     let auth = Arc::new(auth);
@@ -145,10 +146,18 @@ fn open(data: &Path) -> Result<Parts, ServeError> {
 
 impl Parts {
     /// Starts the tower's thread and its hands.
-    fn start(&self, config: &TowerConfig, data: &Path, options: &ServeOptions) -> Result<Engine, ServeError> {
+    fn start(
+        &self,
+        config: &TowerConfig,
+        data: &Path,
+        listen: SocketAddr,
+        options: &ServeOptions,
+    ) -> Result<Engine, ServeError> {
         let tower = self.tower.lock().ok().and_then(|mut tower| tower.take());
         let tower = tower.expect("taken once, right after it was opened");
         let (process, effects) = mpsc::channel(ORDERS_MAX);
+        let (heals, to_heal) = mpsc::channel(ORDERS_MAX);
+        let (notices, _to_tell) = mpsc::channel(ORDERS_MAX);
         let mut queues = BTreeMap::new();
         let mut sites = Vec::new();
         for (name, gateway) in &config.gateways {
@@ -162,7 +171,7 @@ impl Parts {
             ));
         }
         let (acks, mut kept) = mpsc::channel(64);
-        let hands = Queues { gateways: queues, process };
+        let hands = Queues { gateways: queues, process, heals, notices };
         let engine = engine::start(tower, self.clock, hands, acks)
             .map_err(|error| ServeError::Machine("start the tower's thread", error))?;
         let (spread, _) = broadcast::channel(64);
@@ -182,6 +191,10 @@ impl Parts {
         });
         let driver = Arc::new(ProcessDriver::new(data.join("run"), options.exe.clone()));
         tokio::spawn(hands::process::run(engine.clone(), driver, effects));
+        let healer = Arc::new(HealDriver::new(data.join("heal"), options.exe.clone()));
+        let (exe, data, server) = (options.exe.clone(), data.to_owned(), format!("http://{listen}"));
+        let site = HealSite { exe, data, server };
+        tokio::spawn(hands::healer::run(engine.clone(), healer, site, to_heal));
         tokio::spawn(hands::prober::run(engine.clone()));
         Ok(engine)
     }

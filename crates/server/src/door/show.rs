@@ -233,6 +233,7 @@ const fn detector(detector: Detector) -> &'static str {
         Detector::Person => "person",
         Detector::Superseded => "superseded",
         Detector::Gateway => "gateway",
+        Detector::Policy => "policy",
     }
 }
 

@@ -40,7 +40,12 @@ impl Site {
         let (process, orders) = mpsc::channel(64);
         let (acks, _) = mpsc::channel(1);
         let clock = Clock::after(None);
-        let hands = Queues { gateways: BTreeMap::new(), process };
+        let hands = Queues {
+            gateways: BTreeMap::new(),
+            process,
+            heals: mpsc::channel(1).0,
+            notices: mpsc::channel(1).0,
+        };
         let engine = crate::engine::start(tower, clock, hands, acks).unwrap();
         let auth = Arc::new(Auth::open(disk, no_auth).unwrap());
         let token = folder::admin_token(&data).unwrap();

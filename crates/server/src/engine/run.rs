@@ -48,7 +48,7 @@ struct Turn {
 
 impl Turn {
     async fn run(&mut self, mut waiting: mpsc::Receiver<Work>) {
-        self.tower.reconcile(self.hands.as_mut(), true);
+        self.tower.reconcile(self.clock.now(), self.hands.as_mut(), true);
         let mut wake = tokio::time::interval(WAKE_EVERY);
         wake.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {

@@ -1,6 +1,7 @@
 //! Effects are carried out: each kind has a task (or many) of its own, and the tower never waits for any.
 
 pub mod gateway;
+pub mod healer;
 pub mod prober;
 pub mod process;
 pub mod spill;
@@ -8,6 +9,8 @@ pub mod spill;
 use std::collections::BTreeMap;
 
 use hmsops_control::Effect;
+use hmsops_control::signal::heal::Heal;
+use hmsops_control::signal::notice::Notice;
 use hmsops_tower::Hands;
 use hmsops_wire::gateway::ToGateway;
 use tokio::sync::mpsc;
@@ -18,6 +21,10 @@ pub struct Queues {
     pub gateways: BTreeMap<String, mpsc::Sender<ToGateway>>,
     /// Instances to start and stop.
     pub process: mpsc::Sender<Effect>,
+    /// Heals to run.
+    pub heals: mpsc::Sender<Heal>,
+    /// Notices to deliver.
+    pub notices: mpsc::Sender<Notice>,
 }
 
 impl Hands for Queues {
@@ -34,6 +41,13 @@ impl Hands for Queues {
                 if self.process.try_send(effect).is_err() {
                     tracing::error!("instances: too many are waiting to be started or stopped");
                 }
+            }
+            // What finds no place comes again.
+            Effect::Heal { heal } => {
+                let _full = self.heals.try_send(*heal);
+            }
+            Effect::Notify { notice } => {
+                let _full = self.notices.try_send(*notice);
             }
             Effect::Say { error: true, text, .. } => tracing::error!("{text}"),
             Effect::Say { text, .. } => tracing::info!("{text}"),

@@ -102,7 +102,9 @@ async fn start(engine: &Engine, driver: &ProcessDriver, instance: Instance, spec
         Ok(started) => {
             let port = started.ports.get("http").copied().unwrap_or(0);
             let upstreams = vec![format!("127.0.0.1:{port}")];
-            report(engine, &instance, InstanceReport::Started { pid: Some(started.pid), upstreams }).await;
+            let metrics = started.ports.get("metrics").map(|port| format!("127.0.0.1:{port}"));
+            let started = InstanceReport::Started { pid: Some(started.pid), upstreams, metrics };
+            report(engine, &instance, started).await;
             watch(engine, driver, &instance).await;
         }
         Err(ProcessError::Exited { exit, .. }) => {

@@ -149,9 +149,10 @@ impl Scene {
                 id,
                 pid: Some(4000 + id.0 as u32),
                 upstreams: upstreams.clone(),
+                metrics: None,
             },
         );
-        let report = InstanceReport::Started { pid: None, upstreams };
+        let report = InstanceReport::Started { pid: None, upstreams, metrics: None };
         self.see(&Event::Instance { id, report });
         self.pass(700);
         self.apply("prober", "instance.ready", &["SI-4"], Transition::InstanceReady { service, id });

@@ -1,0 +1,98 @@
+//! Runs heals, each behind a shim, and tells the tower how they ended.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use hmsops_act::heal::{HealDriver, HealOrder, HealOutcome};
+use hmsops_control::signal::heal::{HEAL_TIME_LIMIT, Heal};
+use hmsops_control::{Event, HealReport};
+use hmsops_model::HealId;
+use tokio::sync::mpsc;
+
+use crate::Engine;
+
+/// How much of its output goes into the ledger: the end, which says why.
+const OUTPUT_BYTES_TOLD: usize = 4 << 10;
+
+/// What heals are run with.
+#[derive(Debug, Clone)]
+pub struct HealSite {
+    /// Our own binary: the verbs are its own.
+    pub exe: PathBuf,
+    /// The data folder: where the verbs find their token.
+    pub data: PathBuf,
+    /// Where the tower listens, `http://127.0.0.1:3000`.
+    pub server: String,
+}
+
+/// Runs what comes, each heal by a task of its own, until the tower stops.
+pub async fn run(engine: Engine, driver: Arc<HealDriver>, site: HealSite, mut heals: mpsc::Receiver<Heal>) {
+    let busy: Arc<Mutex<BTreeSet<HealId>>> = Arc::default();
+    while let Some(heal) = heals.recv().await {
+        // Effects come again until they are true; tasks must not.
+        if !busy.lock().is_ok_and(|mut busy| busy.insert(heal.id)) {
+            continue;
+        }
+        let (engine, driver, busy, order) = (engine.clone(), driver.clone(), busy.clone(), site.order(&heal));
+        tokio::spawn(async move {
+            let report = match driver.run(&order).await {
+                Ok(outcome) => report(outcome),
+                Err(error) => HealReport { success: false, exit: error.to_string(), output: String::new() },
+            };
+            let id = heal.id;
+            // A tower that has stopped learns it from the run folder when it is back.
+            if engine.submit(Event::Heal { id, report }).await.is_ok()
+                && let Err(error) = driver.forget(&order.id).await
+            {
+                tracing::warn!("heal {id}: {error}");
+            }
+            if let Ok(mut busy) = busy.lock() {
+                busy.remove(&id);
+            }
+        });
+    }
+}
+
+impl HealSite {
+    fn order(&self, heal: &Heal) -> HealOrder {
+        let mut argv = vec![self.exe.display().to_string()];
+        argv.extend(heal.action.args());
+        let about = heal.alert.map_or_else(String::new, |alert| format!(" {alert}"));
+        argv.push(format!("--reason={} for {}{about}", heal.id, heal.rule));
+        let env = BTreeMap::from([
+            ("HMSOPS_SERVER".to_owned(), self.server.clone()),
+            ("HMSOPS_DATA".to_owned(), self.data.display().to_string()),
+        ]);
+        HealOrder {
+            id: heal.id.to_string(),
+            name: heal.action.to_string(),
+            argv,
+            dir: self.data.clone(),
+            env,
+            time_limit: Duration::from_millis(HEAL_TIME_LIMIT.0),
+            grace: HealOrder::GRACE_DEFAULT,
+            output_bytes_max: HealOrder::OUTPUT_BYTES_DEFAULT,
+        }
+    }
+}
+
+fn report(outcome: HealOutcome) -> HealReport {
+    let success = matches!(outcome, HealOutcome::Exited { code: 0, .. });
+    let (exit, output) = match outcome {
+        HealOutcome::Exited { code, output, .. } => (format!("exited with status {code}"), output),
+        HealOutcome::Signalled { signal, output, .. } => (format!("was ended by signal {signal}"), output),
+        HealOutcome::TimedOut { output, left_behind, .. } => {
+            let left = if left_behind { "; something of it could not be ended" } else { "" };
+            (format!("was ended after {HEAL_TIME_LIMIT}: too slow{left}"), output)
+        }
+        HealOutcome::CannotStart { reason } => (format!("could not start: {reason}"), String::new()),
+        HealOutcome::Unseen { output } => ("ended unseen: its shim was killed".into(), output),
+    };
+    let mut start = output.len().saturating_sub(OUTPUT_BYTES_TOLD);
+    while !output.is_char_boundary(start) {
+        start += 1;
+    }
+    HealReport { success, exit, output: output[start..].to_owned() }
+}
