@@ -65,7 +65,7 @@ export const scenes = {
     services: [],
     panels: ["line", "bar", "table", "heatmap", "stat"].map((panel) => ({ title: `A heading that goes on for longer than anybody would read it, drawn as ${panel}, and then some more of it, to be sure`, query: `long_${panel}_bytes`, panel, series: [1, 2, 3].map((i) => series({ instance: long + i, region: "eu-central-1" }, long + i, 1e9 * i, 3e9 * i, i)) })),
   },
-  stale: { services: [], once: true, panels: [uploads, bad, stat("Requests a second", "sum(rate(requests_total[10s]))", 780, 1240, 31)] },
+  quiet: { services: [], panels: [uploads, bad, stat("Requests a second", "sum(rate(requests_total[10s]))", 780, 1240, 31)] },
   bare: { services: [], panels: [] },
   one: { services: [], panels: [{ ...uploads, query: "sum(rate(photo.upload.ok[9m]))" }] },
 };

@@ -55,6 +55,7 @@ function stream(url, answer) {
   const topics = (url.searchParams.get("topics") ?? "").split(",");
   const name = topics.find((topic) => topic.startsWith("dash:"))?.slice(5);
   const scene = scenes[name];
+  answer.flushHeaders();
   send("state", {
     generation: 1, alerts: scene?.alerts?.() ?? [],
     services: [{ name: "csac-portal", system: "csac", stable: { version: "1.7.3" }, release: "r-42" }],
@@ -66,12 +67,11 @@ function stream(url, answer) {
     bad++;
     send("state", { generation: bad, services: [], releases: [{ id: "r-42", service: "csac-portal", version: "1.8.0", phase: "watching" }] });
     if (!hushed) answer.write(": here\n\n");
-    if (!scene || scene.once) return;
+    if (!scene) return;
     const now = Date.now();
     send("points", points(name, sent + 1, now, 2000, false));
     sent = now;
   }, 2000);
-  if (scene?.once) clearInterval(timer);
   answer.on("close", () => clearInterval(timer));
 }
 

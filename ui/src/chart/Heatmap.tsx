@@ -4,12 +4,12 @@ import { useEffect, useRef, useState } from "preact/hooks";
 import type { Picture } from "../dash/Panel.tsx";
 import { type Series, valueAt } from "../dash/points.ts";
 import { ticks } from "../dash/range.ts";
-import { hourMinute, valued } from "../words/format.ts";
+import { hourMinute, shortened, valued } from "../words/format.ts";
 import { hatch, say, theme, token } from "./ink.ts";
 import { type Scale, scaleOf } from "./scale.ts";
 
 const ROW = 20;
-const ROWS_MAX = 24;
+const ROWS_MAX = 16;
 const BELOW = 22;
 /** Narrower cells are not seen one by one. */
 const CELL = 8;
@@ -78,11 +78,12 @@ export function Heatmap(props: Picture) {
     state.pointed.value = from + (left / Math.max(1, width)) * (to - from);
   };
   const at = state.pointed.value ?? to;
+  const short = shortened(rows.map(({ name }) => name));
   return (
     <div>
       <div class="heat">
         <ul>
-          {rows.map((row) => <li key={row.key} title={row.name}>{row.name}</li>)}
+          {rows.map((row, i) => <li key={row.key} title={row.name}>{short[i]}</li>)}
         </ul>
         <div class="ground" ref={box} onPointerMove={point} onPointerLeave={() => (state.pointed.value = null)}>
           <canvas ref={canvas} role="img" aria-label={`${props.title}, values beside it`} style={{ width: `${width}px`, height: `${height}px` }} />

@@ -5,18 +5,26 @@ import type { Look } from "./colour.ts";
 export interface Name {
   key: string;
   words: string;
+  /** The name unshortened. */
+  whole: string;
   value: string;
   look: Look;
   /** Pixels from the top of the picture. */
   y: number;
 }
 
+/** Characters that a value takes. */
+const VALUE = 9;
+
 export function Names({ names, more }: { names: Name[]; more: number }) {
+  // A line that is alone needs no name: the heading is its name.
+  const isAlone = names.length === 1 && more === 0;
+  const longest = isAlone ? 0 : Math.max(0, ...names.map(({ words }) => words.length)) + 1;
   return (
-    <ul class="names">
-      {names.map(({ key, words, value, look, y }) => (
-        <li key={key} title={words} style={{ transform: `translateY(${Math.round(y)}px)`, color: `var(${look.colour})` }}>
-          <span>{words}</span>
+    <ul class="names" style={{ width: `${longest + VALUE}ch` }}>
+      {names.map(({ key, words, whole, value, look, y }) => (
+        <li key={key} title={whole} style={{ transform: `translateY(${Math.round(y)}px)`, color: `var(${look.colour})` }}>
+          <span class={isAlone ? "hidden" : ""}>{words}</span>
           <b>{value}</b>
         </li>
       ))}

@@ -7,8 +7,9 @@ import "uplot/dist/uPlot.min.css";
 import type { Picture } from "../dash/Panel.tsx";
 import { type Series, thinned, valueAt } from "../dash/points.ts";
 import { ticks } from "../dash/range.ts";
-import { hourMinute, valued } from "../words/format.ts";
-import { type Look, looks } from "./colour.ts";
+import { hourMinute, shortened, valued } from "../words/format.ts";
+import type { Unit } from "../words/unit.ts";
+import { type Arms, type Look, looks } from "./colour.ts";
 import { hatch, say, theme, token } from "./ink.ts";
 import { aligned, spread, stacked, unknown } from "./lanes.ts";
 import { type Name, Names } from "./Names.tsx";
@@ -16,9 +17,11 @@ import { type Scale, scaleOf } from "./scale.ts";
 
 const HEIGHT = 190;
 /** Room above for the words of the highest level, below for the time. */
-const ABOVE = 18;
+const ABOVE = 8;
 const BELOW = 22;
 const NAME_HEIGHT = 17;
+/** A digit's width in pixels at 12 px. */
+const GLYPH = 7;
 /** Steps of bars in the live window. */
 const LIVE_BAR_MS = 15_000;
 
@@ -29,12 +32,14 @@ interface Drawn {
   props: PlotProps;
   scale: Scale;
   looks: Look[];
-  quiet: Set<number>;
 }
 
 export function Plot(given: PlotProps) {
   const isBar = given.kind === "bar";
-  const props = isBar ? binned(given) : given;
+  const room = Math.floor((HEIGHT - BELOW) / NAME_HEIGHT);
+  const chosen = useRef<{ of: string; named: Set<string> }>({ of: "", named: new Set() });
+  const { all, loud } = ranked(given.series, room, chosen.current);
+  const props = isBar ? binned({ ...given, series: all }) : { ...given, series: all };
   const { series, unit, from, to, gap, state } = props;
   const box = useRef<HTMLDivElement>(null);
   const plot = useRef<uPlot | null>(null);
@@ -47,11 +52,11 @@ export function Plot(given: PlotProps) {
   const values = ys.flatMap((column) => column.filter((value) => value !== null && value !== undefined));
   const scale = scaleOf(values.reduce((a, b) => Math.min(a, b), Infinity), values.reduce((a, b) => Math.max(a, b), -Infinity), unit, before.current);
   before.current = scale;
-  const look = looks(series.map(({ labels }) => labels), state.arms.value);
-  const room = Math.floor((HEIGHT - BELOW) / NAME_HEIGHT);
-  const named = strongest(series, series.length > room ? room - 1 : room);
+  const look = lookOf(series, loud, state.arms.value);
+  const gutter = gutterOf(scale, unit);
+  const named = series.map((_, i) => i).slice(series.length - loud);
   const drawn = useRef<Drawn>(null as unknown as Drawn);
-  drawn.current = { props, scale, looks: look, quiet: quiet(series, named) };
+  drawn.current = { props, scale, looks: look };
 
   useEffect(() => {
     const element = box.current;
@@ -63,10 +68,10 @@ export function Plot(given: PlotProps) {
   }, []);
 
   // Built anew when other series come, or the same in another order.
-  const shape = `${props.kind} ${series.map(({ key }) => key).join("\n")}`;
+  const shape = `${props.kind} ${gutter} ${series.map(({ key }) => key).join("\n")}`;
   useEffect(() => {
     if (!box.current || width === 0) return;
-    const built = build(box.current, width, drawn, series, isBar, isStack);
+    const built = build(box.current, width, gutter, drawn, series, isBar, isStack);
     plot.current = built;
     return () => {
       built.destroy();
@@ -98,6 +103,12 @@ export function Plot(given: PlotProps) {
   );
 }
 
+/** Room at the left for the levels' values, in steps, so that a digit more does not move the picture. */
+function gutterOf(scale: Scale, unit: Unit): number {
+  const longest = Math.max(...scale.levels.map((level) => valued(level, unit).length));
+  return Math.ceil((longest * GLYPH + 10) / 12) * 12;
+}
+
 /** Bars have a step each, also in the live window. */
 function binned(props: PlotProps): PlotProps {
   const stepMs = props.range.stepMs || LIVE_BAR_MS;
@@ -110,17 +121,27 @@ function binned(props: PlotProps): PlotProps {
   return { ...props, series, gap, unknown: unknown(series, props.from, props.to, gap) };
 }
 
-/** The `n` series that are largest now, in their own order. */
-function strongest(series: Series[], n: number): number[] {
-  const size = (i: number): number => Math.abs(series[i]?.points.at(-1)?.[1] ?? 0);
-  const all = series.map((_, i) => i);
-  return series.length <= n ? all : all.sort((a, b) => size(b) - size(a)).slice(0, n).sort((a, b) => a - b);
+/**
+ * Where there are more series than names fit, the largest are named and drawn last, over the others. The choice stays
+ * as long as the series do, so that names and colours stand still.
+ */
+function ranked(series: Series[], room: number, chosen: { of: string; named: Set<string> }): { all: Series[]; loud: number } {
+  if (series.length <= room) return { all: series, loud: series.length };
+  const of = series.map(({ key }) => key).join("\n");
+  if (chosen.of !== of) {
+    const size = ({ points }: Series): number => Math.abs(points.at(-1)?.[1] ?? 0);
+    chosen.of = of;
+    chosen.named = new Set(series.toSorted((a, b) => size(b) - size(a)).slice(0, room - 1).map(({ key }) => key));
+  }
+  const isNamed = ({ key }: Series): boolean => chosen.named.has(key);
+  return { all: [...series.filter((one) => !isNamed(one)), ...series.filter(isNamed)], loud: room - 1 };
 }
 
 /** Lines without a name stand back. */
-function quiet(series: Series[], named: number[]): Set<number> {
-  const known = new Set(named);
-  return new Set(series.map((_, i) => i).filter((i) => !known.has(i)));
+function lookOf(series: Series[], loud: number, arms: Arms): Look[] {
+  const first = series.length - loud;
+  const named = looks(series.slice(first).map(({ labels }) => labels), arms);
+  return series.map((_, i) => named[i - first] ?? { colour: "--quiet", dash: [] });
 }
 
 function namesOf(props: PlotProps, look: Look[], named: number[], ys: (number | null | undefined)[][], place: (value: number) => number): Name[] {
@@ -131,16 +152,18 @@ function namesOf(props: PlotProps, look: Look[], named: number[], ys: (number | 
     const below = named.length > 1 && props.kind === "bar" ? ((ys[i - 1] ?? []).findLast((value) => value != null) ?? 0) : null;
     return place(below === null || below > end ? end : (end + below) / 2);
   });
-  const ys_ = spread(ends, NAME_HEIGHT, HEIGHT - BELOW + 4);
+  const rows = spread(ends, NAME_HEIGHT, HEIGHT - BELOW + 4 - (named.length < series.length ? NAME_HEIGHT : 0));
+  const short = shortened(named.map((i) => series[i]?.name ?? ""));
   return named.map((i, n) => {
     const one = series[i];
     const value = one ? valueAt(one.points, at, gap) : null;
     return {
       key: one?.key ?? String(i),
-      words: one?.name ?? "",
+      words: short[n] ?? "",
+      whole: one?.name ?? "",
       value: value === null ? "no data" : valued(value, unit),
       look: look[i] ?? { colour: "--text", dash: [] },
-      y: (ys_[n] ?? 0) - NAME_HEIGHT / 2,
+      y: (rows[n] ?? 0) - NAME_HEIGHT / 2,
     };
   });
 }
@@ -158,11 +181,11 @@ function walk(event: KeyboardEvent, u: uPlot | null): void {
   u.setCursor({ left, top: 0 });
 }
 
-function build(box: HTMLElement, width: number, drawn: { current: Drawn }, series: Series[], isBar: boolean, isStack: boolean): uPlot {
+function build(box: HTMLElement, width: number, gutter: number, drawn: { current: Drawn }, series: Series[], isBar: boolean, isStack: boolean): uPlot {
   const index = (i: number): number => (isStack ? series.length - i : i - 1);
   const stroke = (_: uPlot, i: number): string => {
     const at = index(i);
-    return drawn.current.quiet.has(at) ? token("--edge") : token(drawn.current.looks[at]?.colour ?? "--text");
+    return token(drawn.current.looks[at]?.colour ?? "--text");
   };
   const bars = uPlot.paths.bars?.({ size: [0.8, 40], align: 0 });
   const columns = series.map((_, n): uPlot.Series => {
@@ -174,7 +197,7 @@ function build(box: HTMLElement, width: number, drawn: { current: Drawn }, serie
   const options: uPlot.Options = {
     width,
     height: HEIGHT,
-    padding: [ABOVE, 0, BELOW, 0],
+    padding: [ABOVE, 0, BELOW, gutter],
     legend: { show: false },
     cursor: {
       y: false,
@@ -242,11 +265,12 @@ function words(u: uPlot, { props, scale }: Drawn): void {
   const { ctx: context, bbox } = u;
   const pixels = uPlot.pxRatio;
   context.save();
-  context.textAlign = "left";
-  context.textBaseline = "alphabetic";
+  context.textAlign = "right";
+  context.textBaseline = "middle";
   for (const level of scale.levels) {
-    say(context, valued(level, props.unit), bbox.left, u.valToPos(level, "y", true) - 4 * pixels, pixels);
+    say(context, valued(level, props.unit), bbox.left - 8 * pixels, u.valToPos(level, "y", true), pixels);
   }
+  context.textBaseline = "alphabetic";
   const foot = bbox.top + bbox.height + 16 * pixels;
   context.textAlign = "center";
   for (const at of ticks(props.from, props.to, tickOf(props, bbox.width / pixels))) {

@@ -2,7 +2,7 @@
 
 import type { Picture } from "../dash/Panel.tsx";
 import { valueAt } from "../dash/points.ts";
-import { spelled } from "../words/format.ts";
+import { shortened, spelled } from "../words/format.ts";
 import { looks } from "./colour.ts";
 import { gapOf } from "./lanes.ts";
 import { Spark } from "./Spark.tsx";
@@ -11,6 +11,7 @@ const STATS_MAX = 4;
 
 export function Stat({ series, unit, from, to, range, gap, state }: Picture) {
   const look = looks(series.map(({ labels }) => labels), state.arms.value);
+  const short = shortened(series.map(({ name }) => name));
   return (
     <dl class={series.length > 1 ? "stats several" : "stats"}>
       {series.slice(0, STATS_MAX).map((one, i) => {
@@ -19,7 +20,7 @@ export function Stat({ series, unit, from, to, range, gap, state }: Picture) {
         return (
           <div key={one.key}>
             <dd class={value === null ? "muted" : ""}>{figure}{words ? <span> {words}</span> : null}</dd>
-            {series.length > 1 ? <dt title={one.name} style={{ color: `var(${look[i]?.colour ?? "--text"})` }}>{one.name}</dt> : <dt class="hidden">{one.name}</dt>}
+            {series.length > 1 ? <dt title={one.name} style={{ color: `var(${look[i]?.colour ?? "--text"})` }}>{short[i]}</dt> : <dt class="hidden">{one.name}</dt>}
             <Spark points={one.points} from={from} to={to} gap={gap} />
           </div>
         );

@@ -3,7 +3,7 @@
 
 import type { Labels } from "../api.ts";
 
-/** Which version is which arm, as the tower's state tells. */
+/** Which version is which arm, by `SERVICE VERSION`, as the tower's state tells. */
 export type Arms = ReadonlyMap<string, "stable" | "canary">;
 
 export interface Look {
@@ -20,7 +20,12 @@ export function armOf(labels: Labels, arms: Arms): "stable" | "canary" | null {
   const arm = labels["arm"];
   if (arm === "stable" || arm === "canary") return arm;
   const version = labels["version"];
-  return version === undefined ? null : (arms.get(`${labels["service"] ?? ""} ${version}`) ?? arms.get(` ${version}`) ?? null);
+  if (version === undefined) return null;
+  const service = labels["service"];
+  if (service !== undefined) return arms.get(`${service} ${version}`) ?? null;
+  // A sum over services: its arm is known if it is the same for each that has this version.
+  const said = new Set([...arms].filter(([key]) => key.endsWith(` ${version}`)).map(([, arm]) => arm));
+  return said.size === 1 ? ([...said][0] ?? null) : null;
 }
 
 /** A look for each series, stable while the series stay the same. */

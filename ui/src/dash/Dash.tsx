@@ -1,6 +1,7 @@
 // A dashboard: the sentence, the alerts, how much time, and the panels.
 
 import { useEffect } from "preact/hooks";
+import { silence } from "../live/stream.ts";
 import { headline } from "../words/sentence.ts";
 import { unitOf } from "../words/unit.ts";
 import { Alerts } from "./Alerts.tsx";
@@ -41,6 +42,7 @@ function Headline({ state }: { state: DashState }) {
   const panels = declared.kind === "known" ? declared.spec.panels : [];
   const scene = {
     name: state.name,
+    silence: silence.value,
     alerts: state.alerts.value,
     now: state.now.value,
     panels: panels.map(({ title, query }) => ({ title, unit: unitOf(query, title), state: state.stateOf(state.panels.value.get(title)) })),

@@ -7,7 +7,6 @@ import { gapOf, unknown } from "../chart/lanes.ts";
 import { Plot } from "../chart/Plot.tsx";
 import { Stat } from "../chart/Stat.tsx";
 import { Table } from "../chart/Table.tsx";
-import { silence } from "../live/stream.ts";
 import { time } from "../words/format.ts";
 import { lastHeard, panelWords } from "../words/sentence.ts";
 import { unitOf } from "../words/unit.ts";
@@ -39,7 +38,7 @@ export function Panel({ state, panel }: { state: DashState; panel: PanelSpec }) 
   const unit = useMemo(() => unitOf(query, title), [query, title]);
   const range = state.range.value;
   const { data, series, waiting } = state.shown(title);
-  const quiet = silence.value;
+  const quiet = state.quiet.value;
   const now = state.now.value;
   // While the tower is silent nobody knows whether there is data: the picture stands still.
   const stood = useRef(now);
@@ -58,9 +57,8 @@ export function Panel({ state, panel }: { state: DashState; panel: PanelSpec }) 
     <article class={`panel card k-${panel.panel}${quiet > 0 ? " stale" : ""}`} aria-label={title}>
       <header>
         <h3><a href={href} title={query}>{title}</a></h3>
-        {quiet > 0 ? <span class="s stale-note">{lastHeard(quiet)}</span> : at !== null && !isBlank && panel.panel !== "table" && panel.panel !== "stat" ? <span class="s muted">{time(at)}</span> : null}
+        {quiet > 0 ? <span class="s stale-note">{lastHeard(quiet)}</span> : words && !isBlank && !isMissing ? <span class="s missing">{words}</span> : at !== null && !isBlank && panel.panel !== "table" && panel.panel !== "stat" ? <span class="s muted">{time(at)}</span> : null}
       </header>
-      {words && !isBlank ? <p class="note"><span class="missing">{words}</span></p> : null}
       {isBlank || isMissing ? <div class="blank"><span>{words ?? "no values in this span"}</span></div> : (
         <Kind series={series} unit={unit} from={from} to={to} range={range} gap={gap} unknown={unknown(series, from, to, gap)} state={state} title={title} kind={panel.panel} />
       )}

@@ -3,13 +3,16 @@
 import { batch, computed, effect, signal } from "@preact/signals";
 import { type Alert, type Changed, type DashSpec, get, type Points, Refused } from "../api.ts";
 import type { Arms } from "../chart/colour.ts";
-import { clock, heard } from "../live/stream.ts";
+import { clock, SILENT_MS, silence } from "../live/stream.ts";
 import { past } from "./history.ts";
 import { continued, merged, type PanelData, type Series, stateOf } from "./points.ts";
 import { LIVE, rangeOf, withRange } from "./range.ts";
 
 /** Between two fetches of the past: a step, but not more often than this. */
 const PAST_EVERY_MIN_MS = 10_000;
+
+/** Panels that come and go are noticed by the points; what is declared is asked for again no more often than this. */
+const LOAD_EVERY_MIN_MS = 3000;
 
 export type Declared = { kind: "loading" } | { kind: "none" } | { kind: "failed"; why: string } | { kind: "known"; spec: DashSpec };
 
@@ -27,11 +30,21 @@ export function dashState(name: string) {
   /** How far the tower's clock is ahead of ours. */
   const ahead = signal(0);
 
+  /** When points came last. */
+  const fedAt = signal<number | null>(null);
+  /** Milliseconds since panels were fed, once that is long: the tower may live and its panels stand still. */
+  const quiet = computed(() => {
+    const age = clock.value - (fedAt.value ?? clock.value);
+    return Math.max(silence.value, age > SILENT_MS ? age : 0);
+  });
+
   const now = computed(() => clock.value + ahead.value);
   const services = computed(() => (declared.value.kind === "known" ? declared.value.spec.services : []));
   const alerts = computed(() => allAlerts.value.filter((alert) => alert.service === name || services.value.includes(alert.service ?? "")));
 
+  let loadedAt = 0;
   const load = async (): Promise<void> => {
+    loadedAt = Date.now();
     try {
       declared.value = { kind: "known", spec: await get<DashSpec>(`/hms/v1/dashes/${encodeURIComponent(name)}`) };
     } catch (error) {
@@ -48,13 +61,14 @@ export function dashState(name: string) {
     batch(() => {
       ahead.value = news.at - Date.now();
       clock.value = Date.now();
+      fedAt.value = clock.value;
       const next = new Map(reset ? [] : panels.value);
       for (const panel of news.panels) next.set(panel.title, merged(panels.value.get(panel.title), panel, reset, news.at - LIVE.ms));
       panels.value = next;
     });
     const spec = declared.value.kind === "known" ? declared.value.spec : null;
-    const isAsDeclared = news.panels.every(({ title }) => spec?.panels.some((panel) => panel.title === title));
-    if (reset || !isAsDeclared) void load();
+    const isAsDeclared = news.panels.length === (spec?.panels.length ?? 0) && news.panels.every(({ title }) => spec?.panels.some((panel) => panel.title === title));
+    if (reset || (!isAsDeclared && Date.now() - loadedAt > LOAD_EVERY_MIN_MS)) void load();
   };
 
   const onState = (changed: Changed): void => {
@@ -126,7 +140,7 @@ export function dashState(name: string) {
     () => undefined,
   );
 
-  return { name, declared, panels, alerts, arms, range, pointed, now, heard, shown, look, load, onPoints, onState, stateOf, withRange };
+  return { name, declared, panels, alerts, arms, range, pointed, now, quiet, shown, look, load, onPoints, onState, stateOf, withRange };
 }
 
 export type DashState = ReturnType<typeof dashState>;

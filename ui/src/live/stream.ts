@@ -47,12 +47,14 @@ export function follow(topics: string[], handlers: Handlers): void {
   let tries = 0;
   let lastId: string | null = null;
   let cut: AbortController | null = null;
+  let begun = 0;
   let timer = 0;
 
   const connect = async (): Promise<void> => {
     window.clearTimeout(timer);
     const own = new AbortController();
     cut = own;
+    begun = Date.now();
     try {
       const headers: Record<string, string> = { accept: "text/event-stream" };
       if (lastId) headers["last-event-id"] = lastId;
@@ -83,6 +85,7 @@ export function follow(topics: string[], handlers: Handlers): void {
     }
     // Whoever cut this one off has begun another, or wants none.
     if (cut !== own) return;
+    cut = null;
     own.abort();
     open.value = false;
     timer = window.setTimeout(() => void connect(), pause(tries++, Math.random()));
@@ -103,7 +106,8 @@ export function follow(topics: string[], handlers: Handlers): void {
 
   window.setInterval(() => {
     clock.value = Date.now();
-    if (open.value && clock.value - heard.value > SILENT_MS) again();
+    // A connection that was opened into silence gets its time, too.
+    if (cut && clock.value - Math.max(heard.value, begun) > SILENT_MS) again();
   }, 1000);
 
   let hidden = 0;

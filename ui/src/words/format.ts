@@ -103,3 +103,19 @@ export function moment(at: number, now: number): string {
   const day = new Date(at).toLocaleDateString("en-GB", { day: "numeric", month: "long", timeZone: "UTC" });
   return `${day}, ${hourMinute(at)}`;
 }
+
+/** A name as long as this is read at once. */
+const LONG = 14;
+
+/** Long names without the beginning that they share, cut where a word ends: it is their ends that tell them apart. */
+export function shortened(names: string[]): string[] {
+  const [first, ...rest] = names;
+  if (first === undefined || rest.length === 0 || names.every((name) => name.length <= LONG)) return names;
+  let shared = 0;
+  while (shared < first.length && rest.every((name) => name[shared] === first[shared])) shared++;
+  const begin = first.slice(0, shared);
+  const word = begin.search(/[./:,\s][^./:,\s]*$/) + 1;
+  // Where even the last word is long, it is cut at a hyphen.
+  const cut = word > 0 && Math.max(...names.map((name) => name.length)) - word <= LONG ? word : begin.search(/[-_./:,\s][^-_./:,\s]*$/) + 1;
+  return cut < 4 ? names : names.map((name) => `…${name.slice(cut)}`);
+}

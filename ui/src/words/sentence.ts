@@ -72,13 +72,16 @@ function counted(n: number, one: string, many: string): string {
 
 export interface Scene {
   name: string;
+  /** Milliseconds since the tower was heard; 0 while all is well. */
+  silence: number;
   alerts: Alert[];
   panels: { title: string; unit: Unit; state: PanelState }[];
   now: number;
 }
 
 /** The headline, and how urgent it is. */
-export function headline({ name, alerts, panels, now }: Scene): { sign: Sign; text: string } {
+export function headline({ name, silence, alerts, panels, now }: Scene): { sign: Sign; text: string } {
+  if (silence > 0) return { sign: "unknown", text: `The tower was ${lastHeard(silence)}; what follows is from then.` };
   const [worst, ...rest] = byUrgency(alerts);
   if (worst) {
     const more = rest.length > 0 ? ` ${counted(rest.length, "One more alert is", "more alerts are")} active.` : "";

@@ -29,7 +29,7 @@ function fromTitle(title: string, query: string): Unit | null {
   if (/\bms\b|millisecond/i.test(title)) return "ms";
   if (/%|\bper ?cent\b/i.test(title)) return /\*\s*100\b|percent/.test(query) ? "percent" : "share";
   if (/\bshare\b|\bratio\b/i.test(title)) return "share";
-  if (/(?:\/|\bper|\ba)\s*(?:s|sec|second)\b/i.test(title)) return /_bytes/.test(query) ? "bytes-per-second" : "per-second";
+  if (/(?:\/\s*|\bper\s+|\ba\s+(?=second))(?:s|sec|second)\b/i.test(title)) return /_bytes/.test(query) ? "bytes-per-second" : "per-second";
   return null;
 }
 
