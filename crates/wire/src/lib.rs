@@ -1,11 +1,13 @@
 //! Bytes to nouns and back: the formats that hmsops speaks with others.
 //!
 //! Refuses: sockets, a clock, files. Entry points: [`gateway`], the protocol between tower and gateway;
-//! [`api`], the JSON of the tower's own resources; [`collector`], what programs emit.
+//! [`api`], the JSON of the tower's own resources; [`collector`], what programs emit; [`remote_write`], what other
+//! collectors send; [`exposition`], what is scraped.
 
 pub mod api;
 pub mod collector;
 mod error;
+pub mod exposition;
 pub mod gateway;
 mod protobuf;
 pub mod remote_write;

@@ -1,0 +1,5 @@
+//! The formats against data that others wrote.
+
+mod it {
+    mod conformance;
+}
