@@ -56,18 +56,11 @@ fn is_host(host: &str) -> bool {
             .all(|label| is_label(label) || (label.contains('_') && is_label(&label.replace('_', "a"))))
 }
 
-/// `host:port`, `10.0.0.4:8080` or `[::1]:8080`.
-pub(crate) fn host_and_port(node: &Node, out: &mut Findings) -> Option<String> {
-    const EXAMPLE: &str = "write an address and a port: `10.0.0.4:8080`";
-    let written = scalar::text(node, "an upstream", "10.0.0.4:8080", out)?;
+/// `host:port`, `10.0.0.4:8080` or `[::1]:8080`; in lower case. `what` and `example` are for messages.
+pub(crate) fn host_and_port(node: &Node, what: &str, example: &str, out: &mut Findings) -> Option<String> {
+    let written = scalar::text(node, what, example, out)?;
     let (host, port) = written.rsplit_once(':').unwrap_or((written, ""));
-    let bracketed = host.strip_prefix('[').and_then(|host| host.strip_suffix(']'));
-    let host_fits = match bracketed {
-        Some(inner) => inner.parse::<Ipv6Addr>().is_ok(),
-        // Digits and dots alone are an address, or one mistyped; never a name.
-        None if host.bytes().all(|b| b.is_ascii_digit() || b == b'.') => host.parse::<IpAddr>().is_ok(),
-        None => is_host(&host.to_ascii_lowercase()),
-    };
+    let host_fits = is_host_or_ip(host);
     let port_fits = !port.is_empty()
         && port.bytes().all(|b| b.is_ascii_digit())
         && port.parse::<u16>().is_ok_and(|port| port > 0);
@@ -79,8 +72,18 @@ pub(crate) fn host_and_port(node: &Node, out: &mut Findings) -> Option<String> {
         (false, true, true) => format!("`{}` is not a port", shown(port)),
         _ => format!("`{}` is not an address with a port", shown(written)),
     };
-    out.error(node.at, message, EXAMPLE);
+    out.error(node.at, message, format!("write an address and a port: `{example}`"));
     None
+}
+
+/// A name, an address of IPv4, or one of IPv6 in brackets.
+pub(crate) fn is_host_or_ip(host: &str) -> bool {
+    match host.strip_prefix('[').and_then(|host| host.strip_suffix(']')) {
+        Some(inner) => inner.parse::<Ipv6Addr>().is_ok(),
+        // Digits and dots alone are an address, or one mistyped; never a name.
+        None if host.bytes().all(|b| b.is_ascii_digit() || b == b'.') => host.parse::<IpAddr>().is_ok(),
+        None => is_host(&host.to_ascii_lowercase()),
+    }
 }
 
 /// An address to listen on.

@@ -4,7 +4,7 @@ use crate::diagnostic::{Checked, Diagnostic, Findings, Severity, Span, shown};
 use crate::fields::Shape;
 use crate::nearest::nearest;
 use crate::yaml::{self, Value};
-use crate::{policy, release, service, settings};
+use crate::{policy, release, rule_file, scrape, service, settings};
 
 /// The files we read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -17,18 +17,24 @@ pub enum Kind {
     Policy,
     /// The tower's settings, `hmsops.yaml`.
     Tower,
+    /// Alert rules, `ops/alerts/*.yaml`.
+    Rules,
+    /// Whose metrics are fetched, `ops/scrape/*.yaml`.
+    Scrape,
     /// None of them.
     Unknown,
 }
 
 impl Kind {
-    /// `release`, `services`, `policy`, `tower` or `unknown`.
+    /// `release`, `services`, `policy`, `tower`, `rules`, `scrape` or `unknown`.
     pub const fn name(self) -> &'static str {
         match self {
             Self::Release => "release",
             Self::Services => "services",
             Self::Policy => "policy",
             Self::Tower => "tower",
+            Self::Rules => "rules",
+            Self::Scrape => "scrape",
             Self::Unknown => "unknown",
         }
     }
@@ -53,11 +59,14 @@ impl Report {
 }
 
 /// Kinds with their top-level keys and the name of the file that usually holds them. Of equals the first wins.
-static KINDS: [(Kind, &Shape, &str); 4] = [
+static KINDS: [(Kind, &Shape, &str); 6] = [
     (Kind::Services, &service::SERVICES, "services.yaml"),
     (Kind::Release, &release::RELEASE, "canary.yaml"),
-    (Kind::Policy, &policy::POLICY, "rollback.yaml"),
+    // Both have `notify`, which alone makes settings but no policy.
     (Kind::Tower, &settings::TOWER, "hmsops.yaml"),
+    (Kind::Policy, &policy::POLICY, "rollback.yaml"),
+    (Kind::Rules, &rule_file::RULES, "alerts.yaml"),
+    (Kind::Scrape, &scrape::SCRAPE, "scrape.yaml"),
 ];
 
 /// Tells a text's kind by its top-level keys; misspelt keys and text that is no valid YAML count too.
@@ -92,6 +101,8 @@ pub fn check(name: &str, text: &str) -> Report {
         Kind::Services => service::parse_services(text).diagnostics,
         Kind::Policy => policy::parse_policy(text).diagnostics,
         Kind::Tower => settings::parse_tower(text).diagnostics,
+        Kind::Rules => rule_file::parse_rules(text).diagnostics,
+        Kind::Scrape => scrape::parse_scrape(text).diagnostics,
         Kind::Unknown => unknown(text).diagnostics,
     };
     Report { name: name.to_owned(), kind, diagnostics }
@@ -107,7 +118,8 @@ fn unknown(text: &str) -> Checked<()> {
             None => "this file holds nothing that tells what it is".to_owned(),
         };
         let hint = "a release has `service` and `image`; services stand below `services`; a policy has `detect` \
-                    and `action`; the tower's settings have `gateways`";
+                    and `action`; alert rules stand below `groups`, scrape jobs below `scrape_configs`; the tower's \
+                    settings have `gateways`";
         out.error(at, message, hint);
     }
     out.finish(None)

@@ -93,6 +93,8 @@ pub(crate) struct Findings<'t> {
     /// Keys found where they are not known, and keys not found where they are needed, with their diagnostic.
     strange: Vec<(String, usize)>,
     missing: Vec<(String, usize)>,
+    /// What no excerpt shows.
+    hidden: Vec<Span>,
 }
 
 impl<'t> Findings<'t> {
@@ -105,6 +107,7 @@ impl<'t> Findings<'t> {
             left_off: 0,
             strange: Vec::new(),
             missing: Vec::new(),
+            hidden: Vec::new(),
         }
     }
 
@@ -133,6 +136,11 @@ impl<'t> Findings<'t> {
         self.push(Severity::Warning, at, message.into(), hint.into());
     }
 
+    /// No excerpt shows these characters: diagnostics are printed into logs, and secrets are not.
+    pub(crate) fn hide(&mut self, at: Span) {
+        self.hidden.push(at);
+    }
+
     /// The line of that number, counted from 1; empty past the end.
     pub(crate) fn line(&self, number: u32) -> &'t str {
         (number as usize).checked_sub(1).and_then(|index| self.lines.get(index)).copied().unwrap_or("")
@@ -153,6 +161,11 @@ impl<'t> Findings<'t> {
             self.list.retain(|found| found.severity == Severity::Error);
         }
         self.list.sort_by_key(|found| (found.line, found.column));
+        for found in &mut self.list {
+            for at in &self.hidden {
+                cover(found, *at);
+            }
+        }
         if self.left_off > 0 {
             let (line, column) = self.list.last().map_or((1, 1), |last| (last.line, last.column));
             let severity = if self.failed { Severity::Error } else { Severity::Warning };
@@ -212,6 +225,17 @@ impl<'t> Findings<'t> {
             excerpt_from: from,
         }
     }
+}
+
+/// Puts `*` where a secret stands in an excerpt.
+fn cover(found: &mut Diagnostic, at: Span) {
+    if at.line != found.line {
+        return;
+    }
+    let first = at.column.saturating_sub(1);
+    let covered = first..first.saturating_add(at.width);
+    let shown = |(c, column): (char, u32)| if covered.contains(&column) { '*' } else { c };
+    found.excerpt = found.excerpt.chars().zip(found.excerpt_from..).map(shown).collect();
 }
 
 /// Lines as YAML counts them: ended by LF, CR LF or CR.

@@ -363,7 +363,7 @@ fn upstream_list(
         return None;
     }
     scalar::each(nodes, |node| {
-        let address = address::host_and_port(node, out)?;
+        let address = address::host_and_port(node, "an upstream", "10.0.0.4:8080", out)?;
         if let Some(first) = places.insert(address.clone(), node.at) {
             let hint = format!(
                 "it stands in line {}, column {} already; versions must not share one",

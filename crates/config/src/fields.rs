@@ -15,15 +15,22 @@ pub(crate) struct Key {
     pub(crate) example: &'static str,
     /// Why it cannot be left out; `None`: it can.
     pub(crate) needed: Option<&'static str>,
+    /// Others know it and it is not built here yet: an error, so that no file is half in force.
+    pub(crate) later: bool,
 }
 
 impl Key {
     pub(crate) const fn needed(name: &'static str, example: &'static str, why: &'static str) -> Self {
-        Self { name, alias: None, example, needed: Some(why) }
+        Self { name, alias: None, example, needed: Some(why), later: false }
     }
 
     pub(crate) const fn optional(name: &'static str, example: &'static str) -> Self {
-        Self { name, alias: None, example, needed: None }
+        Self { name, alias: None, example, needed: None, later: false }
+    }
+
+    /// A key that others know and that is not built here yet; its name is its example.
+    pub(crate) const fn later(name: &'static str) -> Self {
+        Self { name, alias: None, example: name, needed: None, later: true }
     }
 
     pub(crate) const fn also(mut self, alias: &'static str) -> Self {
@@ -51,10 +58,13 @@ impl Shape {
     }
 
     fn list(&self) -> String {
-        let names: Vec<String> = self.keys.iter().map(|key| format!("`{}`", key.name)).collect();
+        let built = self.keys.iter().filter(|key| !key.later);
+        let names: Vec<String> = built.map(|key| format!("`{}`", key.name)).collect();
         names.join(", ")
     }
 }
+
+const LATER: &str = "take it out: the file is used as a whole or not at all";
 
 /// The values of a map by their key.
 pub(crate) struct Fields<'n> {
@@ -87,6 +97,10 @@ impl<'n> Fields<'n> {
         let mut strangers = Vec::new();
         for entry in map.entries.iter().filter(|entry| !entry.key.starts_with("x-")) {
             match shape.key(&entry.key) {
+                Some(key) if key.later => {
+                    fields.disturbed = true;
+                    out.error(entry.at, format!("`{}` is not built yet", key.name), LATER);
+                }
                 Some(key) => fields.known(key, entry, out),
                 None => strangers.push(entry),
             }
@@ -141,7 +155,7 @@ impl<'n> Fields<'n> {
             format!("did you mean `{name}`?")
         };
         out.error(entry.at, unknown(entry, shape), hint);
-        if !given {
+        if !given && !key.later {
             self.values.push((key, entry));
         }
         true

@@ -3,7 +3,8 @@
 //! Refuses: reading files (it is given text, and a name to show), a clock, I/O. Parsers never stop at the
 //! first mistake: they return everything there is to say, one error for one mistake, and a value only when
 //! nothing is wrong. Entry points: [`parse_release`], [`parse_services`], [`parse_policy`], [`parse_tower`],
-//! and [`check`] for any of them, told by content.
+//! [`parse_rules`], [`parse_scrape`], and [`check`] for any of them, told by content. What comes over the API instead is
+//! checked by the same code: [`parse_rule`], [`parse_heal`], [`parse_duration`].
 
 mod address;
 mod check;
@@ -15,12 +16,15 @@ mod heal;
 mod health;
 mod image;
 mod nearest;
+mod notify;
 mod policy;
 mod release;
 pub mod render;
 mod rule;
+mod rule_file;
 mod scalar;
 mod scan_error;
+mod scrape;
 mod service;
 mod settings;
 pub mod tower;
@@ -35,6 +39,8 @@ pub use image::parse_image;
 pub use policy::parse_policy;
 pub use release::parse_release;
 pub use rule::{HEAL_INTERVAL_DEFAULT, INTERVAL_DEFAULT, Mistake, NewRule, parse_rule, readings};
+pub use rule_file::parse_rules;
+pub use scrape::parse_scrape;
 pub use service::parse_services;
 pub use settings::parse_tower;
 pub use tower::TowerConfig;

@@ -51,12 +51,17 @@ fn policy(root: &Node, out: &mut Findings) -> Option<PolicySpec> {
     let fields = Fields::open(root, root.at, &POLICY, out)?;
     let action = fields.get("action").and_then(|entry| action(entry, out));
     let detect = fields.get("detect").and_then(|entry| {
-        let hint = "metrics are not stored yet; probes and bad answers take releases back";
-        out.warning(entry.at, "policies are read but not acted on yet", hint);
         let fields = Fields::open(&entry.value, entry.at, &DETECT, out)?;
         let named = |name: &str, out: &mut Findings| fields.get(name).map(|entry| metric(entry, out));
         let metric = named("metric", out).flatten();
         let of = named("of", out);
+        if let (Some(Some(of)), Some(metric)) = (&of, &metric)
+            && of == metric
+            && let Some(entry) = fields.get("of")
+        {
+            let hint = "name what `metric` is a part of: `of: auth_total`";
+            out.error(entry.value.at, format!("`{metric}` divided by itself is always 1"), hint);
+        }
         let when = fields.get("when").and_then(|entry| when(entry, action, out));
         Some((metric?, of.map_or(Some(None), |of| of.map(Some))?, when?))
     });
@@ -96,7 +101,8 @@ fn metric(entry: &Entry, out: &mut Findings) -> Option<String> {
     let written = scalar::text(&entry.value, &what, "metric: auth_fail_rate", out)?;
     let fits = written.len() <= 255
         && written.starts_with(|c: char| c.is_ascii_alphabetic() || matches!(c, '_' | ':'))
-        && written.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'_' | b':' | b'.'));
+        && written.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'_' | b':' | b'.'))
+        && hmsops_promql::parse_selector(written).is_ok();
     if !fits {
         let hint = "use letters, digits, `_`, `.` and `:`, not starting with a digit; expressions go into alert rules";
         out.error(entry.value.at, format!("`{}` is not a metric's name", shown(written)), hint);

@@ -37,7 +37,7 @@ const ITEMS_MAX: usize = 64;
 const NAME_BYTES_MAX: usize = 128;
 
 /// Annotations that we read; each is also a key of the rule, without its prefix.
-const ANNOTATIONS: [&str; 5] =
+pub(crate) const ANNOTATIONS: [&str; 5] =
     ["hmsops_on_fire", "hmsops_on_nodata", "hmsops_reading", "hmsops_notify", "hmsops_service"];
 
 /// A rule as somebody wrote it: nothing is checked yet.

@@ -58,6 +58,23 @@ pub(crate) fn span(entry: &Entry, least: Millis, most: Millis, out: &mut Finding
     Some(span)
 }
 
+/// A whole number between two bounds, both allowed.
+pub(crate) fn count(entry: &Entry, least: u64, most: u64, out: &mut Findings) -> Option<u64> {
+    let written = text(&entry.value, &format!("`{}`", entry.key), &format!("{}: {most}", entry.key), out)?;
+    let digits = written.bytes().all(|b| b.is_ascii_digit());
+    let number = Some(written).filter(|_| digits).and_then(|text| text.parse::<u64>().ok());
+    if let Some(number) = number.filter(|number| (least..=most).contains(number)) {
+        return Some(number);
+    }
+    let message = if digits {
+        format!("`{}` of {} is out of bounds", entry.key, shown(written))
+    } else {
+        format!("`{}` is not a whole number", shown(written))
+    };
+    out.error(entry.value.at, message, format!("use {least} to {most}"));
+    None
+}
+
 /// The nodes of a list.
 pub(crate) fn list<'n>(entry: &'n Entry, example: &str, out: &mut Findings) -> Option<&'n [Node]> {
     match &entry.value.value {

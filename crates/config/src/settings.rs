@@ -9,10 +9,11 @@ use crate::address;
 use crate::diagnostic::{Checked, Findings, shown};
 use crate::fields::{Fields, Key, Shape};
 use crate::nearest::nearest;
+use crate::notify;
 use crate::scalar;
 use crate::tower::{
-    GatewayConfig, HealConfig, HealMode, Impact, RepoConfig, RepoSource, RetentionConfig, SystemConfig,
-    TowerConfig, days,
+    GatewayConfig, HealConfig, HealMode, Impact, MetricsConfig, RepoConfig, RepoSource, RetentionConfig,
+    SystemConfig, TowerConfig, days,
 };
 use crate::yaml::{self, Entry, Node, Value};
 
@@ -22,12 +23,13 @@ pub(crate) static TOWER: Shape = Shape {
         Key::optional("gateways", "gateways: {public: {listen: \"127.0.0.1:8080\"}}"),
         Key::optional("repos", "repos: [{dir: /srv/portal}]"),
         Key::optional("heal", "heal: {rollback: auto, restart: auto, other: approve}"),
+        Key::optional("notify", "notify: {mail: {server: \"smtp.csac.gov:587\", from: hmsops@csac.gov}}"),
         Key::optional("observe_only", "observe_only: false"),
         Key::optional("retention", "retention: {audit: 1095d}"),
         Key::optional("system", "system: {name: CSAC Portal, impact: moderate}"),
         Key::optional("status", "status: {title: CSAC Portal}"),
         Key::optional("ledger", "ledger: data"),
-        Key::optional("metrics", "metrics: {remote_write: \"https://…\"}"),
+        Key::optional("metrics", "metrics: {series_max: 1000000}"),
         Key::optional("logs", "logs: data"),
         Key::optional("bus", "bus: \"nats://127.0.0.1:4222\""),
     ],
@@ -88,12 +90,16 @@ pub(crate) static STATUS: Shape =
     Shape { what: "the status page", keys: &[Key::optional("title", "title: CSAC Portal")] };
 
 pub(crate) static METRICS: Shape = Shape {
-    what: "where metrics go",
+    what: "the metric store",
     keys: &[
+        Key::optional("series_max", "series_max: 1000000"),
         Key::optional("remote_write", "remote_write: \"https://…\""),
         Key::optional("query", "query: \"https://…\""),
     ],
 };
+
+/// Series that a tower may hold: fewer are no store, more fit into no machine's memory.
+const SERIES_BOUNDS: (u64, u64) = (1000, 100_000_000);
 
 /// Gateways and repositories of one tower.
 const ITEMS_MAX: usize = 256;
@@ -124,15 +130,16 @@ fn tower(root: &Node, out: &mut Findings) -> Option<TowerConfig> {
     if let Some(entry) = fields.get("repos") {
         config.repos = repos(entry, out).unwrap_or_default();
     }
+    if let Some(entry) = fields.get("notify") {
+        config.notify = notify::notify(entry, out).unwrap_or_default();
+    }
     if let Some(entry) = fields.get("heal") {
-        not_yet(entry, out);
         heal(entry, &mut config.heal, out);
     }
     if let Some(entry) = fields.get("observe_only") {
         config.observe_only = scalar::flag(entry, out).unwrap_or_default();
     }
     if let Some(entry) = fields.get("retention") {
-        not_yet(entry, out);
         retention(entry, &mut config.retention, out);
     }
     if let Some(entry) = fields.get("system") {
@@ -143,6 +150,9 @@ fn tower(root: &Node, out: &mut Findings) -> Option<TowerConfig> {
         config.status_title = fields.and_then(|fields| line(fields.get("title")?, out));
     }
     stores(&fields, out);
+    if let Some(entry) = fields.get("metrics") {
+        metrics(entry, &mut config.metrics, out);
+    }
     // What was refused has left an error behind, and with one there is no value.
     Some(config)
 }
@@ -173,10 +183,17 @@ fn stores(fields: &Fields<'_>, out: &mut Findings) {
             format!("use {data}{}", forms.join(" or ")),
         );
     }
-    let Some(entry) = fields.get("metrics") else { return };
-    let Some(urls) = Fields::open(&entry.value, entry.at, &METRICS, out) else { return };
-    not_yet(entry, out);
-    for entry in ["remote_write", "query"].iter().filter_map(|key| urls.get(key)) {
+}
+
+fn metrics(entry: &Entry, metrics: &mut MetricsConfig, out: &mut Findings) {
+    let Some(fields) = Fields::open(&entry.value, entry.at, &METRICS, out) else { return };
+    if let Some(entry) = fields.get("series_max")
+        && let Some(series) = scalar::count(entry, SERIES_BOUNDS.0, SERIES_BOUNDS.1, out)
+    {
+        metrics.series_max = series;
+    }
+    for entry in ["remote_write", "query"].iter().filter_map(|key| fields.get(key)) {
+        not_yet(entry, out);
         let written = scalar::text(&entry.value, &format!("`{}`", entry.key), "https://…", out);
         if written.is_some_and(|url| !url.starts_with("https://") && !url.starts_with("http://")) {
             out.error(entry.value.at, format!("`{}` is no URL of HTTP", entry.key), "write `https://…`");
@@ -269,7 +286,7 @@ fn gateway(entry: &Entry, out: &mut Findings) -> Option<GatewayConfig> {
 }
 
 /// A text of one line, at most 200 characters.
-fn line(entry: &Entry, out: &mut Findings) -> Option<String> {
+pub(crate) fn line(entry: &Entry, out: &mut Findings) -> Option<String> {
     let written =
         scalar::text(&entry.value, &format!("`{}`", entry.key), &format!("{}: …", entry.key), out)?.trim();
     if written.is_empty() || written.chars().count() > 200 || written.chars().any(char::is_control) {
@@ -344,7 +361,11 @@ fn heal(entry: &Entry, heal: &mut HealConfig, out: &mut Findings) {
         match scalar::text(&entry.value, &format!("`{key}`"), &example, out) {
             None => {}
             Some("auto") => *mode = HealMode::Auto,
-            Some("approve") => *mode = HealMode::Approve,
+            Some("approve") => {
+                *mode = HealMode::Approve;
+                let hint = "a person is told and nothing runs; `auto` runs it, `off` says so openly";
+                out.warning(entry.value.at, "approvals are not built yet: treated as off", hint);
+            }
             Some("off") => *mode = HealMode::Off,
             Some(word) => {
                 let hint = match nearest(word, ["auto", "approve", "off"]) {
@@ -362,6 +383,9 @@ fn retention(entry: &Entry, kept: &mut RetentionConfig, out: &mut Findings) {
     let RetentionConfig { metrics, logs, traces, audit } = kept;
     for (key, span) in [("metrics", metrics), ("logs", logs), ("traces", traces), ("audit", audit)] {
         let Some(entry) = fields.get(key) else { continue };
+        if key != "metrics" {
+            not_yet(entry, out);
+        }
         if let Some(read) = scalar::span(entry, Millis::from_mins(60), days(36_525), out) {
             *span = read;
         }

@@ -3,8 +3,11 @@
 mod broken;
 mod files;
 mod mutation;
+mod notify;
 mod pages;
 mod rule;
+mod rule_file;
+mod scrape;
 mod yaml;
 
 use crate::{Report, Severity, check, render};
@@ -12,6 +15,8 @@ use crate::{Report, Severity, check, render};
 pub(crate) const CANARY: &str = include_str!("../testdata/canary.yaml");
 pub(crate) const ROLLBACK: &str = include_str!("../testdata/rollback.yaml");
 pub(crate) const SERVICES: &str = include_str!("../testdata/services.yaml");
+pub(crate) const ALERTS: &str = include_str!("../testdata/alerts.yaml");
+pub(crate) const SCRAPE: &str = include_str!("../testdata/scrape.yaml");
 pub(crate) const HMSOPS: &str = include_str!("../testdata/hmsops.yaml");
 
 /// The places and messages of all errors, or of all warnings.
@@ -26,6 +31,20 @@ fn errors(name: &str, text: &str) -> Vec<String> {
 
 fn warnings(name: &str, text: &str) -> Vec<String> {
     said(&check(name, text), Severity::Warning)
+}
+
+/// Each text has one error, this one; and a hint.
+fn each_has_one_error(name: &str, cases: impl IntoIterator<Item = (String, &'static str)>) {
+    let wrong: Vec<String> = cases
+        .into_iter()
+        .filter(|(text, expected)| {
+            errors(name, text) != [*expected] || !rendered(name, text).contains("\nhint: ")
+        })
+        .map(|(text, expected)| {
+            format!("{text}\n    expected {expected}\n    got {:#?}", errors(name, &text))
+        })
+        .collect();
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
 }
 
 /// A text with one line replaced (`Some`) or taken out (`None`). Lines count from 1.

@@ -18,6 +18,10 @@ pub struct TowerConfig {
     pub observe_only: bool,
     /// How long things are kept.
     pub retention: RetentionConfig,
+    /// The metric store.
+    pub metrics: MetricsConfig,
+    /// How people and their tools are told.
+    pub notify: NotifyConfig,
     /// The system this tower watches.
     pub system: SystemConfig,
     /// The public status page's heading.
@@ -72,9 +76,9 @@ pub struct HealConfig {
 pub enum HealMode {
     /// The tower.
     Auto,
-    /// A person, each time.
+    /// A person, each time. Not built yet: to be treated as `Off`.
     Approve,
-    /// Nobody: it is not done.
+    /// Nobody: it is not done, and a person is told.
     Off,
 }
 
@@ -89,6 +93,72 @@ pub struct RetentionConfig {
     pub traces: Millis,
     /// The ledger; 1095 days by default.
     pub audit: Millis,
+}
+
+/// The metric store.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct MetricsConfig {
+    /// Series that may be written to at one time, 1 000 to 100 000 000, 1 000 000 by default; more are refused and
+    /// those known keep flowing.
+    pub series_max: u64,
+}
+
+/// How people and their tools are told.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct NotifyConfig {
+    /// The mail server; `None`: no mail goes out.
+    pub mail: Option<MailConfig>,
+    /// Receivers by name, as `notify:` of a rule names them.
+    pub webhooks: BTreeMap<String, WebhookConfig>,
+}
+
+/// A mail server.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct MailConfig {
+    /// `host:port`, in lower case.
+    pub server: String,
+    /// The sender's address.
+    pub from: String,
+    /// How it is protected.
+    pub tls: MailTls,
+    /// The name to log in with; there is one exactly when there is a password.
+    pub user: Option<String>,
+    /// Its password.
+    pub password: Option<SecretRef>,
+    /// A file with the authority's certificates (PEM); `None`: those of the system.
+    pub ca: Option<String>,
+}
+
+/// How mail on its way to the server is protected.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum MailTls {
+    /// STARTTLS, or nothing is sent (RFC 3207).
+    #[default]
+    Required,
+    /// TLS from the first byte (RFC 8314).
+    Implicit,
+    /// In clear; servers on loopback only.
+    None,
+}
+
+/// A receiver that is posted to.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct WebhookConfig {
+    /// `https://…`; `http://…` on loopback only.
+    pub url: String,
+    /// What is sent is signed with each; 1 to 4.
+    pub secrets: Vec<SecretRef>,
+    /// A file with the authority's certificates (PEM); `None`: those of the system.
+    pub ca: Option<String>,
+}
+
+/// Where a secret is. The secret itself is never part of a configuration.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum SecretRef {
+    /// `file:PATH`; a relative path starts at the folder of hmsops.yaml.
+    File(String),
+    /// `env:NAME`, a variable of the tower's environment.
+    Env(String),
 }
 
 /// The system, as its security plan names it.
@@ -111,6 +181,9 @@ pub enum Impact {
     High,
 }
 
+/// Series of one tower unless said otherwise: a hundred services with ten thousand each, some gigabytes of memory.
+const SERIES_MAX_DEFAULT: u64 = 1_000_000;
+
 pub(crate) const fn days(days: u64) -> Millis {
     Millis::from_mins(days * 24 * 60)
 }
@@ -128,6 +201,8 @@ impl Default for TowerConfig {
                 traces: days(14),
                 audit: days(1095),
             },
+            metrics: MetricsConfig { series_max: SERIES_MAX_DEFAULT },
+            notify: NotifyConfig::default(),
             system: SystemConfig::default(),
             status_title: None,
         }

@@ -70,15 +70,64 @@ impl Node {
 
     /// The place of some characters of a scalar's text; all of it when it stands in the file in another form.
     pub(crate) fn part(&self, offset: usize, width: usize, out: &Findings) -> Span {
-        let Value::Scalar { text, .. } = &self.value else { return self.at };
-        let line = out.line(self.at.line);
-        let mut source = line.chars().skip(self.at.column as usize - 1).peekable();
-        let quote = u32::from(source.next_if(|c| matches!(c, '"' | '\'')).is_some());
-        if !text.chars().all(|c| source.next() == Some(c)) {
-            return self.at;
+        self.spot(offset, width, out).unwrap_or(self.at)
+    }
+
+    /// The place of some characters of a scalar's text, when they can be found in the file: in one line, quoted or
+    /// not, or below a `|`.
+    pub(crate) fn spot(&self, offset: usize, width: usize, out: &Findings) -> Option<Span> {
+        let Value::Scalar { text, .. } = &self.value else { return None };
+        self.in_line(text, offset, width, out).or_else(|| self.in_block(text, offset, width, out))
+    }
+
+    fn in_line(&self, text: &str, offset: usize, width: usize, out: &Findings) -> Option<Span> {
+        let mut source = out.line(self.at.line).chars().skip(self.at.column as usize - 1).peekable();
+        let quote = source.next_if(|c| matches!(c, '"' | '\''));
+        let mut column = self.at.column + u32::from(quote.is_some());
+        let (mut start, mut end) = (None, None);
+        for (index, wanted) in text.chars().enumerate() {
+            if index == offset {
+                start = Some(column);
+            }
+            if index == offset + width {
+                end = Some(column);
+            }
+            // `\"` and `''` within quotes stand for one character; what stands for another is not followed.
+            let (mut found, mut taken) = (source.next()?, 1);
+            if (quote == Some('"') && found == '\\') || (quote == Some('\'') && found == '\'') {
+                (found, taken) = (source.next()?, 2);
+            }
+            if found != wanted {
+                return None;
+            }
+            column += taken;
         }
-        let width = width.max(1) as u32;
-        Span { line: self.at.line, column: self.at.column + quote + offset as u32, width }
+        let start = start.unwrap_or(column);
+        Some(Span {
+            line: self.at.line,
+            column: start,
+            width: end.unwrap_or(column).saturating_sub(start).max(1),
+        })
+    }
+
+    /// A text below a `|` stands there line by line, indented.
+    fn in_block(&self, text: &str, offset: usize, width: usize, out: &Findings) -> Option<Span> {
+        let before: String = text.chars().take(offset).collect();
+        let number = before.matches('\n').count();
+        let column = before.chars().rev().take_while(|c| *c != '\n').count();
+        let indent_of = |wanted: &str, line: u32| {
+            let source = out.line(line);
+            let indent = source.strip_suffix(wanted)?;
+            indent.chars().all(|c| c == ' ').then_some(indent.len())
+        };
+        // The text may be said to start at its `|` or at its first line.
+        [self.at.line, self.at.line + 1].into_iter().find_map(|first| {
+            let lines = text.lines().take(number + 1).zip(first..);
+            let indents: Option<Vec<usize>> = lines.map(|(wanted, line)| indent_of(wanted, line)).collect();
+            let indent = *indents?.last()?;
+            let (line, column) = (first + number as u32, (indent + column) as u32 + 1);
+            Some(Span { line, column, width: width.max(1) as u32 })
+        })
     }
 }
 

@@ -2,8 +2,12 @@
 
 use proptest::prelude::*;
 
-use super::{CANARY, HMSOPS, ROLLBACK, SERVICES};
-use crate::{Checked, Severity, kind_of, parse_policy, parse_release, parse_services, parse_tower, render};
+use super::notify::TOLD;
+use super::{ALERTS, CANARY, HMSOPS, ROLLBACK, SCRAPE, SERVICES};
+use crate::{
+    Checked, Severity, kind_of, parse_heal, parse_policy, parse_release, parse_rules, parse_scrape,
+    parse_services, parse_tower, render,
+};
 
 /// One change: where (in thousandths of the text) and what.
 #[derive(Debug, Clone)]
@@ -99,9 +103,14 @@ fn sound<T>(text: &str, checked: &Checked<T>) -> Result<(), TestCaseError> {
 
 fn all_sound(text: &str) -> Result<(), TestCaseError> {
     let _ = kind_of(text);
+    if let Ok(heal) = parse_heal(text) {
+        prop_assert_eq!(parse_heal(&heal.to_string()).ok(), Some(heal));
+    }
     sound(text, &parse_release(text))?;
     sound(text, &parse_services(text))?;
     sound(text, &parse_policy(text))?;
+    sound(text, &parse_rules(text))?;
+    sound(text, &parse_scrape(text))?;
     sound(text, &parse_tower(text))
 }
 
@@ -110,7 +119,7 @@ proptest! {
 
     #[test]
     fn changed_files_give_a_value_or_an_error(
-        file in prop_oneof![Just(CANARY), Just(SERVICES), Just(ROLLBACK), Just(HMSOPS)],
+        file in prop_oneof![Just(CANARY), Just(SERVICES), Just(ROLLBACK), Just(HMSOPS), Just(ALERTS), Just(SCRAPE), Just(TOLD)],
         changes in proptest::collection::vec(change(), 1..6),
     ) {
         all_sound(&apply(file, &changes))?;

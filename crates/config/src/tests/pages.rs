@@ -1,11 +1,11 @@
 //! The reference page says everything that the parsers know.
 
 use crate::fields::Shape;
-use crate::{check, driver, health, policy, release, service, settings};
+use crate::{check, driver, health, notify, policy, release, rule_file, scrape, service, settings};
 
 const PAGE: &str = include_str!("../../../../docs/reference/files.md");
 
-static SHAPES: [&Shape; 20] = [
+static SHAPES: [&Shape; 30] = [
     &release::RELEASE,
     &release::STRATEGY,
     &release::STEP,
@@ -17,6 +17,13 @@ static SHAPES: [&Shape; 20] = [
     &driver::IMAGE,
     &policy::POLICY,
     &policy::DETECT,
+    &rule_file::RULES,
+    &rule_file::GROUP,
+    &rule_file::RULE,
+    &scrape::SCRAPE,
+    &scrape::GLOBAL,
+    &scrape::JOB,
+    &scrape::STATIC,
     &settings::TOWER,
     &settings::GATEWAY,
     &settings::TLS,
@@ -26,6 +33,9 @@ static SHAPES: [&Shape; 20] = [
     &settings::SYSTEM,
     &settings::STATUS,
     &settings::METRICS,
+    &notify::NOTIFY,
+    &notify::MAIL,
+    &notify::WEBHOOK,
 ];
 
 /// The section of the page that begins with this heading.
@@ -41,10 +51,13 @@ fn every_key_stands_on_the_reference_page() {
         ("## canary.yaml", &SHAPES[..4]),
         ("## services.yaml", &SHAPES[4..9]),
         ("## rollback.yaml", &SHAPES[9..11]),
-        ("## hmsops.yaml", &SHAPES[11..]),
+        ("## Alert rules", &SHAPES[11..14]),
+        ("## Scrape files", &SHAPES[14..18]),
+        ("## hmsops.yaml", &SHAPES[18..]),
     ] {
         let section = section(heading);
-        for name in shapes.iter().flat_map(|shape| shape.names()) {
+        let keys = shapes.iter().flat_map(|shape| shape.keys).filter(|key| !key.later);
+        for name in keys.flat_map(|key| [Some(key.name), key.alias]).flatten() {
             let in_row = section
                 .lines()
                 .filter(|line| line.starts_with('|'))
@@ -62,5 +75,13 @@ fn the_pages_examples_are_right() {
         assert!(!report.failed(), "{:#?}\n{example}", report.diagnostics);
         examples += 1;
     }
-    assert_eq!(examples, 4);
+    assert_eq!(examples, 6);
+}
+
+#[test]
+fn every_annotation_that_is_read_stands_on_the_reference_page() {
+    let section = section("## Alert rules");
+    for name in crate::rule::ANNOTATIONS {
+        assert!(section.contains(&format!("`{name}`")), "`{name}`");
+    }
 }

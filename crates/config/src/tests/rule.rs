@@ -71,92 +71,61 @@ fn annotations_say_what_fields_say() {
     assert_eq!(parse_rule(runbook).unwrap().annotations["runbook_url"], "a.md");
 }
 
+/// Each rule has one mistake: its field, where it begins, how long it is, what it is.
+fn each(cases: impl IntoIterator<Item = (NewRule, &'static str)>) {
+    for (new, expected) in cases {
+        let (field, message, offset, width) = one(new);
+        assert_eq!(format!("{field} {offset}+{width}: {message}"), expected);
+    }
+}
+
+fn pair(name: &str, value: &str) -> BTreeMap<String, String> {
+    BTreeMap::from([(name.to_owned(), value.to_owned())])
+}
+
 #[test]
 fn each_mistake_names_its_field_and_place() {
-    let some = |text: &str| Some(text.to_owned());
-    let labels = |name: &str, value: &str| BTreeMap::from([(name.to_owned(), value.to_owned())]);
-    for (new, field, message, offset, width) in [
-        (NewRule { name: "a/b".into(), ..chapter() }, "name", "`a/b` is not a rule's name", 0, 3),
+    let heal = |text: &str| NewRule { on_fire: Some(text.to_owned()), ..chapter() };
+    let notify = |text: &str| NewRule { notify: vec!["a@b".into(), text.into()], ..chapter() };
+    let nodata = |text: &str| NewRule { on_nodata: Some(text.to_owned()), ..chapter() };
+    let expr = |text: &str| NewRule { expr: text.to_owned(), ..chapter() };
+    let interval = |span: Millis| NewRule { interval: Some(span), ..chapter() };
+    each([
+        (NewRule { name: "a/b".into(), ..chapter() }, "name 0+3: `a/b` is not a rule's name"),
+        (expr("up[5m]"), "expr 0+6: the expression gives a range vector, an alert needs series"),
+        (heal("kubectl x"), "on_fire 0+7: unknown heal verb `kubectl`; known: rollback, restart"),
+        (heal("restart a|b"), "on_fire 9+1: `|` is for a shell, and a heal runs without one"),
+        (nodata("kep"), "on_nodata 0+3: `kep` does not say what no data means"),
+        (NewRule { reading: Some("share".to_owned()), ..chapter() }, "reading 0+5: `share` is not a reading"),
         (
-            NewRule { expr: "up[5m]".into(), ..chapter() },
-            "expr",
-            "the expression gives a range vector, an alert needs series",
-            0,
-            6,
+            NewRule { service: Some("DMV".to_owned()), ..chapter() },
+            "service 0+3: `DMV` is not a service name",
         ),
-        (
-            NewRule { on_fire: some("kubectl x"), ..chapter() },
-            "on_fire",
-            "unknown heal verb `kubectl`; known: rollback, restart",
-            0,
-            7,
-        ),
-        (
-            NewRule { on_nodata: some("kep"), ..chapter() },
-            "on_nodata",
-            "`kep` does not say what no data means",
-            0,
-            3,
-        ),
-        (NewRule { reading: some("share"), ..chapter() }, "reading", "`share` is not a reading", 0, 5),
-        (NewRule { service: some("DMV"), ..chapter() }, "service", "`DMV` is not a service name", 0, 3),
-        (
-            NewRule { notify: vec!["a@b".into(), "@".into()], ..chapter() },
-            "notify.1",
-            "`@` is neither a mail address nor a webhook's name",
-            0,
-            1,
-        ),
-        (
-            NewRule { labels: labels("sever ity", "x"), ..chapter() },
-            "labels.sever ity",
-            "`sever ity` is not a label's name",
-            0,
-            1,
-        ),
-        (
-            NewRule { labels: labels("__x", "x"), ..chapter() },
-            "labels.__x",
-            "the label `__x` belongs to the inside",
-            0,
-            1,
-        ),
-        (
-            NewRule { labels: labels("alertname", "x"), ..chapter() },
-            "labels.alertname",
-            "`alertname` is the rule's own name",
-            0,
-            1,
-        ),
-        (
-            NewRule { annotations: labels("a", "\u{1}"), ..chapter() },
-            "annotations.a",
-            "`a` holds a control character",
-            0,
-            1,
-        ),
-        (
-            NewRule { annotations: labels("a b", "x"), ..chapter() },
-            "annotations.a b",
-            "`a b` is not an annotation's name",
-            0,
-            1,
-        ),
-        (NewRule { hold: days(400), ..chapter() }, "for", "`for` of 400 d is longer than 365 d", 0, 1),
-        (
-            NewRule { interval: Some(Millis(10)), ..chapter() },
-            "interval",
-            "`interval` of 10 ms is not between 1 s and 1 d",
-            0,
-            1,
-        ),
-    ] {
-        assert_eq!(one(new), (field.to_owned(), message.to_owned(), offset, width));
-    }
-    let found = parse_rule(NewRule { expr: "up ==\n  é <".into(), ..chapter() }).unwrap_err().remove(0);
+        (notify("@"), "notify.1 0+1: `@` is neither a mail address nor a webhook's name"),
+        (NewRule { hold: days(400), ..chapter() }, "for 0+1: `for` of 400 d is longer than 365 d"),
+        (interval(Millis(10)), "interval 0+1: `interval` of 10 ms is not between 1 s and 1 d"),
+    ]);
+    let found = parse_rule(expr("up ==\n  é <")).unwrap_err().remove(0);
     assert_eq!((found.line, found.column, found.offset), (2, 6, 11), "{found:?}");
-    let long = NewRule { annotations: labels("a", &"x".repeat(30_000)), ..chapter() };
-    assert!(one(long).1.ends_with("is longer than 24576"));
-    let many = NewRule { name: String::new(), expr: String::new(), on_fire: some("no"), ..chapter() };
-    assert_eq!(parse_rule(many).unwrap_err().len(), 3);
+    let many = NewRule { name: String::new(), ..expr("") };
+    assert_eq!(parse_rule(NewRule { on_fire: Some("no".to_owned()), ..many }).unwrap_err().len(), 3);
+}
+
+#[test]
+fn labels_and_annotations_are_checked() {
+    let label = |name: &str, value: &str| NewRule { labels: pair(name, value), ..chapter() };
+    let note = |name: &str, value: &str| NewRule { annotations: pair(name, value), ..chapter() };
+    each([
+        (label("sever ity", "x"), "labels.sever ity 0+1: `sever ity` is not a label's name"),
+        (label("", "x"), "labels. 0+1: `` is not a label's name"),
+        (label("__x", "x"), "labels.__x 0+1: the label `__x` belongs to the inside"),
+        (label("alertname", "x"), "labels.alertname 0+1: `alertname` is the rule's own name"),
+        (label("a", "\0"), "labels.a 0+1: `a` holds a control character"),
+        (note("a", "\u{1}"), "annotations.a 0+1: `a` holds a control character"),
+        (note("a b", "x"), "annotations.a b 0+1: `a b` is not an annotation's name"),
+        (note("hmsops_heal", "x"), "annotations.hmsops_heal 0+1: unknown annotation `hmsops_heal`"),
+    ]);
+    assert!(one(note("a", &"x".repeat(30_000))).1.ends_with("is longer than 24576"));
+    let many = (0..65).map(|n| (format!("l{n}"), String::new())).collect();
+    assert_eq!(one(NewRule { labels: many, ..chapter() }).1, "65 labels are more than 64");
 }

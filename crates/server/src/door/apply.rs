@@ -99,6 +99,10 @@ fn services(file: &api::File, kind: Kind) -> Result<Vec<ServiceSpec>, Failure> {
             "holds the tower's own settings",
             format!("`hmsops serve --config {name}` starts the tower with them"),
         ),
+        Kind::Rules | Kind::Scrape => wrong(
+            "is read from a repository only",
+            "put it below `ops/` of a folder that the tower watches".into(),
+        ),
         Kind::Unknown => {
             wrong("is nothing that can be applied", "`hmsops check` says what is wrong with it".into())
         }
