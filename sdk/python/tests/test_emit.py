@@ -103,7 +103,7 @@ Metric.emit("b", 1, labels); labels["k"] = "after"
     def test_many_series_arrive_in_batches_that_a_tower_takes(self):
         program = """
 from hms_ops import Metric
-for n in range(2000): Metric.emit("m", n, {"n": str(n), "long": "\\n" * 500})
+for n in range(2000): Metric.emit("m", n, {"n": str(n), "long": "\\n" * 1000})
 """
         with Tower() as tower:
             run(program, tower.port)
@@ -488,6 +488,18 @@ if __name__ == "__main__":
 
 
 class Answering(unittest.TestCase):
+    def test_a_connection_that_was_closed_while_idle_is_opened_again_without_a_failure(self):
+        from hms_ops.link import Link
+
+        body = b'{"source": "s", "sequence": 1, "metrics": []}'
+        with Tower() as tower:
+            link = Link("127.0.0.1", tower.port, 2.0, 2.0)
+            self.assertEqual(link.post("/v1/emit", body, {}).status, 200)
+            tower.break_connections()
+            tower.wait_for(lambda: tower.connections() == 0)
+            self.assertEqual(link.post("/v1/emit", body, {}).status, 200)
+            link.close()
+
     def test_an_answer_that_drips_ends_by_the_deadline(self):
         from hms_ops.link import Link
 

@@ -73,6 +73,18 @@ class Folding(unittest.TestCase):
             self.assertFalse(adding.is_alive())
         self.assertEqual((table.fold(0)[0].count, table.dropped()), (4 * VALUES_MAX, 0))
 
+    def test_a_value_that_comes_while_a_list_is_emptied_is_in_the_next_tally(self):
+        class Interrupted(list):
+            def __getitem__(self, index):
+                taken = super().__getitem__(index)
+                self.append(10)
+                return taken
+
+        table = Table()
+        table.cells["a"] = Interrupted([1, 2])
+        first, second = table.fold(0), table.fold(1)
+        self.assertEqual([first[0].sum, first[0].count, second[0].sum, second[0].count], [3, 2, 10, 1])
+
     def test_drops_are_counted_by_looking_as_often_as_one_likes(self):
         table = Table()
         for expected in range(5):

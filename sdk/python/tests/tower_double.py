@@ -55,10 +55,13 @@ class Tower:
         self.slow.set()
         self._server.shutdown()
         self._server.server_close()
+        self.break_connections()
+        self._thread.join(PATIENCE)
+
+    def break_connections(self):
         for one in list(self._sockets):
             with contextlib.suppress(OSError):
                 one.shutdown(socket.SHUT_RDWR)
-        self._thread.join(PATIENCE)
 
     def totals(self):
         """Sum and count by name over all that was stored."""
