@@ -4,6 +4,7 @@
 //! Refuses: deciding. Entry points: [`process::ProcessDriver`], [`heal::HealDriver`], [`probe::Prober`], [`image::digest`], and
 //! [`shim::run`], which is what `hmsops shim` does.
 
+pub mod channel;
 pub mod heal;
 pub mod image;
 pub mod port;
