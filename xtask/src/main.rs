@@ -20,14 +20,23 @@ mod promqltest;
 mod sim;
 mod test;
 mod tidy;
+mod ui;
 
 use std::process::ExitCode;
 
 use chore::Chore;
 
 /// In the order in which a newcomer meets them.
-const CHORES: &[Chore] =
-    &[lab::CHORE, test::CHORE, tidy::CHORE, sim::CHORE, bench::CHORE, load::chore::CHORE, promqltest::CHORE];
+const CHORES: &[Chore] = &[
+    lab::CHORE,
+    test::CHORE,
+    tidy::CHORE,
+    sim::CHORE,
+    bench::CHORE,
+    load::chore::CHORE,
+    promqltest::CHORE,
+    ui::CHORE,
+];
 
 fn main() -> ExitCode {
     let args: Vec<String> = std::env::args().skip(1).collect();
