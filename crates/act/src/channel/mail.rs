@@ -5,7 +5,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
@@ -170,23 +170,23 @@ impl Talk<'_> {
             Ok(IpAddr::V6(ip)) => ClientId::Ipv6(ip),
             Err(_) => ClientId::default(),
         };
-        let read_bytes = Arc::new(AtomicU64::new(0));
+        let has_asked = Arc::new(AtomicBool::new(false));
         let stream: Box<dyn AsyncTokioStream> = match (&mail.trust, mail.tls) {
             (Some(trust), MailTls::Implicit) => {
                 let peer = stream.peer_addr();
                 let encrypt = timeout_at(self.ends_at, trust.encrypt(stream, &mail.host)).await;
                 let stream = encrypt.map_err(|_| self.silent("the TLS handshake"))?;
                 let stream = stream.map_err(|error| self.passing(&format!("no TLS: {error}")))?;
-                Box::new(Counted { inner: stream, peer, read_bytes: Arc::clone(&read_bytes) })
+                Box::new(Watched { inner: stream, peer, read_bytes: 0, has_asked: Arc::clone(&has_asked) })
             }
             _ => {
                 let peer = stream.peer_addr();
-                Box::new(Counted { inner: stream, peer, read_bytes: Arc::clone(&read_bytes) })
+                Box::new(Watched { inner: stream, peer, read_bytes: 0, has_asked: Arc::clone(&has_asked) })
             }
         };
         let greeted =
             timeout_at(self.ends_at, AsyncSmtpConnection::connect_with_transport(stream, &hello)).await;
-        let phase = if read_bytes.load(Ordering::Relaxed) == 0 { "the greeting" } else { "EHLO" };
+        let phase = if has_asked.load(Ordering::Relaxed) { "EHLO" } else { "the greeting" };
         let greeted = greeted.map_err(|_| self.silent(phase))?;
         let mut connection = greeted.map_err(|error| self.refused(phase, &error))?;
         if mail.tls == MailTls::Required {
@@ -263,12 +263,15 @@ impl Talk<'_> {
 
     /// RFC 5321, section 4.2.1: 5yz is final, 4yz is not. What is no answer at all may be better next time.
     fn refused(&self, phase: &str, error: &SmtpError) -> ChannelError {
-        let source = std::error::Error::source(error).map(ToString::to_string);
+        // What the server or the system said stands innermost.
+        let mut cause: &dyn std::error::Error = error;
+        while let Some(source) = cause.source() {
+            cause = source;
+        }
         let Some(code) = error.status() else {
-            let what = source.unwrap_or_else(|| error.to_string());
-            return self.passing(&format!("{phase} failed: {what}"));
+            return self.passing(&format!("{phase} failed: {cause}"));
         };
-        let why = format!("it answers {phase} with {code} {}", source.unwrap_or_default());
+        let why = format!("it answers {phase} with {code} {cause}");
         ChannelError { is_final: error.is_permanent(), ..self.passing(&why) }
     }
 }
@@ -284,15 +287,17 @@ impl IsAscii for Address {
     }
 }
 
-/// A connection that says how much came over it, and ends when that is too much.
+/// A connection that ends when too much comes over it.
 #[derive(Debug)]
-struct Counted<S> {
+struct Watched<S> {
     inner: S,
     peer: io::Result<SocketAddr>,
-    read_bytes: Arc<AtomicU64>,
+    read_bytes: u64,
+    /// Whether anything was sent yet.
+    has_asked: Arc<AtomicBool>,
 }
 
-impl<S: AsyncRead + Unpin> AsyncRead for Counted<S> {
+impl<S: AsyncRead + Unpin> AsyncRead for Watched<S> {
     fn poll_read(
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
@@ -300,20 +305,21 @@ impl<S: AsyncRead + Unpin> AsyncRead for Counted<S> {
     ) -> Poll<io::Result<()>> {
         let before = buffer.filled().len();
         let outcome = ready!(Pin::new(&mut self.inner).poll_read(context, buffer));
-        let read = (buffer.filled().len() - before) as u64;
-        if self.read_bytes.fetch_add(read, Ordering::Relaxed) + read > ANSWERS_BYTES_MAX {
+        self.read_bytes += (buffer.filled().len() - before) as u64;
+        if self.read_bytes > ANSWERS_BYTES_MAX {
             return Poll::Ready(Err(io::Error::other("its answers are too long")));
         }
         Poll::Ready(outcome)
     }
 }
 
-impl<S: AsyncWrite + Unpin> AsyncWrite for Counted<S> {
+impl<S: AsyncWrite + Unpin> AsyncWrite for Watched<S> {
     fn poll_write(
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
+        self.has_asked.store(true, Ordering::Relaxed);
         Pin::new(&mut self.inner).poll_write(context, bytes)
     }
 
@@ -326,7 +332,7 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Counted<S> {
     }
 }
 
-impl<S: AsyncRead + AsyncWrite + Send + Sync + Unpin + std::fmt::Debug> AsyncTokioStream for Counted<S> {
+impl<S: AsyncRead + AsyncWrite + Send + Sync + Unpin + std::fmt::Debug> AsyncTokioStream for Watched<S> {
     fn peer_addr(&self) -> io::Result<SocketAddr> {
         self.peer.as_ref().copied().map_err(|error| error.kind().into())
     }

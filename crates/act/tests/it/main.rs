@@ -3,6 +3,9 @@
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on fails, with the place where it stood")]
 
 mod heals;
+mod mails;
 mod probes;
 mod processes;
+mod script;
+mod webhooks;
 mod world;
