@@ -19,9 +19,9 @@ Series = Tuple[str, Tuple[Tuple[str, str], ...]]
 
 # Values of one series that wait before the caller folds them itself: some ten microseconds of work.
 VALUES_MAX = 256
-# The same while somebody else is folding, who may have to wait for the interpreter for some ten milliseconds;
-# past it values are dropped.
-VALUES_HARD_MAX = 262_144
+# The same while somebody else is folding, who may have to wait for the interpreter for some hundred milliseconds
+# when all cores emit in a loop; past it values are dropped.
+VALUES_HARD_MAX = 1_000_000
 # Series of one process: what a program tells apart is far below, what it makes up by mistake is above.
 SERIES_MAX = 10_000
 # A series nobody has emitted for so long makes room for others.
