@@ -68,9 +68,9 @@ pub(super) fn trouble(cause: &(dyn std::error::Error + 'static)) -> String {
     let inner = cause.downcast_ref::<std::io::Error>().and_then(std::io::Error::get_ref);
     let inner = inner.and_then(|inner| inner.downcast_ref());
     let hint = match inner.or_else(|| cause.downcast_ref()) {
-        Some(RustlsError::InvalidCertificate(CertificateError::UnknownIssuer)) => {
-            "; set `ca_file` to the authority that signed it"
-        }
+        Some(RustlsError::InvalidCertificate(
+            CertificateError::UnknownIssuer | CertificateError::BadSignature,
+        )) => "; set `ca_file` to the authority that signed it",
         // `openssl req -x509` makes such ones unless told otherwise.
         Some(RustlsError::InvalidCertificate(CertificateError::Other(other)))
             if other.to_string().contains("CaUsedAsEndEntity") =>
