@@ -9,14 +9,19 @@ use std::time::Duration;
 use hmsops_act::heal::HealDriver;
 use hmsops_act::process::ProcessDriver;
 use hmsops_config::TowerConfig;
+use hmsops_config::tower::HealMode;
+use hmsops_control::Event;
+use hmsops_control::event::HealModes;
 use hmsops_disk::{Disk, RealDisk, Spill, SpillThread};
 use hmsops_ledger::{FileLedger, FileSideLog, Ledger as _, LedgerReader};
 use hmsops_model::Now;
 use hmsops_tower::Tower;
-use tokio::sync::{broadcast, mpsc};
+use tokio::sync::{broadcast, mpsc, watch};
 
 use crate::clock::Clock;
-use crate::hands::{self, Queues, gateway::GatewaySite, healer::HealSite, spill::LocalSpill};
+use crate::hands::{
+    self, Queues, gateway::GatewaySite, healer::HealSite, postman::Channels, spill::LocalSpill,
+};
 use crate::{Engine, door, engine, public, repo};
 
 /// Room for a hundred retreats, each some kilobytes.
@@ -95,7 +100,13 @@ pub async fn run(options: ServeOptions) -> Result<(), ServeError> {
     let auth = Arc::new(auth);
     let (reload, reloads) = mpsc::channel(1);
     let repos = repos(&config, &options, data.as_path());
-    tokio::spawn(repo::watch(engine.clone(), repos, reloads));
+    let (scrapes, _to_scrape) = watch::channel(repo::Scrapes::new());
+    tokio::spawn(repo::watch(engine.clone(), repos, scrapes, reloads));
+    let modes = HealModes {
+        rollback: config.heal.rollback == HealMode::Auto,
+        restart: config.heal.restart == HealMode::Auto,
+    };
+    let _stopping = engine.tell(Event::HealModes(modes)).await;
     tokio::spawn(public::keep(engine.clone(), clock, parts.disk.clone()));
     greet(listen, &data, &auth, clock);
     let context = door::Context {
@@ -157,7 +168,7 @@ impl Parts {
         let tower = tower.expect("taken once, right after it was opened");
         let (process, effects) = mpsc::channel(ORDERS_MAX);
         let (heals, to_heal) = mpsc::channel(ORDERS_MAX);
-        let (notices, _to_tell) = mpsc::channel(ORDERS_MAX);
+        let (notices, to_tell) = mpsc::channel(ORDERS_MAX);
         let mut queues = BTreeMap::new();
         let mut sites = Vec::new();
         for (name, gateway) in &config.gateways {
@@ -195,6 +206,9 @@ impl Parts {
         let (exe, data, server) = (options.exe.clone(), data.to_owned(), format!("http://{listen}"));
         let site = HealSite { exe, data, server };
         tokio::spawn(hands::healer::run(engine.clone(), healer, site, to_heal));
+        let base = options.config.as_deref().and_then(Path::parent).unwrap_or(Path::new("."));
+        let channels = Channels::open(&config.notify, base).map_err(ServeError::Config)?;
+        tokio::spawn(hands::postman::run(engine.clone(), self.clock, channels, to_tell));
         tokio::spawn(hands::prober::run(engine.clone()));
         Ok(engine)
     }
