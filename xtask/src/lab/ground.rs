@@ -184,8 +184,15 @@ mod tests {
         let images = text_of(&folder.0.join("images/csac-portal"));
         assert!(read("repo/dev/cd/services.yaml").contains(&format!("{{dir: \"{images}/{{tag}}\"}}")));
         assert!(read("hmsops.yaml").contains("\"127.0.0.1:4001\""));
+        let photos = text_of(&folder.0.join("images/dmv-photo"));
+        assert!(read("repo/dev/cd/services.yaml").contains(&format!("{{dir: \"{photos}/{{tag}}\"}}")));
+        assert!(read("hmsops.yaml").contains("\"127.0.0.1:4002\""));
         for tag in GOOD_TAGS {
             assert!(read(&format!("images/csac-portal/{tag}/build.json")).contains("\"fault\": \"none\""));
+        }
+        for (tag, fault) in PHOTO_TAGS {
+            let build = read(&format!("images/dmv-photo/{tag}/build.json"));
+            assert!(build.contains(&format!("\"fault\": \"{fault}\"")), "{build}");
         }
     }
 
@@ -208,6 +215,43 @@ mod tests {
             "",
         ];
         assert_eq!(text, lines.join("\n"));
+    }
+
+    /// What people read in the chapters is what they find here.
+    #[test]
+    fn the_other_files_of_the_chapters_are_theirs_byte_for_byte() {
+        let policy = "# file: ops/policies/rollback.yaml\ndetect:\n  metric: auth_fail_rate\n  when:  > 5 % for 2 min\n\
+                      action: rollback\nnotify: oncall@csac.gov\n";
+        let exporter = "# file: portal/metrics.py\nfrom prometheus_client import Counter, start_http_server\n\n\
+                        auth_fail = Counter(\"auth_fail_total\", \"Failed log-ins\")\ndef record_login(ok: bool):\n    \
+                        if not ok:\n        auth_fail.inc()\n\nif __name__ == \"__main__\":\n    \
+                        start_http_server(9100)   # /metrics\n";
+        let upload = "# dmv_photo.py  (excerpt)\nfrom hms_ops import Metric\n\ndef upload_photo(blob):\n    \
+                      ok = _save(blob)          # pretend work\n    Metric.emit(\"photo.upload.ok\", 1 if ok else 0)\n    \
+                      return ok\n";
+        let rule = "# heal_rule.py   (≤ 20 lines)\nfrom hms_ops import Alert, Heal\n\nAlert.create(\n    \
+                    name    = \"photo_error_spike\",\n    expr    = \"rate(photo.upload.ok[1m]) < 0.7\",\n    \
+                    for_sec = 60,\n    on_fire = Heal(script=\"rollback dmv-photo --to=prev\")\n)\n";
+        for (file, text) in [
+            ("ops/policies/rollback.yaml", policy),
+            ("portal/metrics.py", exporter),
+            ("dmv_photo.py", upload),
+            ("heal_rule.py", rule),
+        ] {
+            let found = std::fs::read_to_string(checkout::root().join("lab").join(file)).unwrap();
+            assert_eq!(found, text, "{file}");
+        }
+    }
+
+    /// A program reads where everything is, also below a folder with a strange name.
+    #[test]
+    fn the_json_file_says_where_everything_is() {
+        let (folder, settings) = laid_out("a \"quoted\" one");
+        write_json(&settings).unwrap();
+        let text = std::fs::read_to_string(folder.0.join("lab.json")).unwrap();
+        let lab = json::Json::parse(&text).unwrap();
+        assert_eq!(lab.text_at("photo_gateway"), "http://127.0.0.1:4002");
+        assert_eq!(lab.text_at("data"), text_of(&folder.0.join("data")));
     }
 
     #[test]

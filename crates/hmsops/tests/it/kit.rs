@@ -180,7 +180,9 @@ impl Site {
         if !more.contains(&"--listen") {
             command.arg("--listen").arg(self.at.to_string());
         }
-        command.arg("--grpc-listen").arg(self.collector.to_string());
+        if !more.contains(&"--grpc-listen") {
+            command.arg("--grpc-listen").arg(self.collector.to_string());
+        }
         command.args(more).stdin(Stdio::null());
         command
     }
