@@ -219,8 +219,9 @@ impl<'t> Findings<'t> {
             line: number,
             column,
             width: at.width.clamp(1, room),
-            message,
-            hint: Some(hint).filter(|hint| !hint.is_empty()),
+            // Names and words of the file stand in both.
+            message: message.chars().map(visible).collect(),
+            hint: Some(hint.chars().map(visible).collect()).filter(|hint: &String| !hint.is_empty()),
             excerpt: line.chars().skip(from as usize).take(EXCERPT_CHARS_MAX).map(visible).collect(),
             excerpt_from: from,
         }

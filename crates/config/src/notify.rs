@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::net::IpAddr;
 
 use crate::address;
-use crate::diagnostic::{Findings, shown};
+use crate::diagnostic::{Findings, Span, shown};
 use crate::fields::{Fields, Key, Shape};
 use crate::nearest::nearest;
 use crate::scalar;
@@ -116,6 +116,10 @@ fn is_loopback(host: &str) -> bool {
 
 /// `file:PATH` or `env:NAME`. Anything else may be the secret itself, so it is neither repeated nor shown.
 fn secret(node: &Node, what: &str, out: &mut Findings) -> Option<SecretRef> {
+    if matches!(node.value, Value::List(_) | Value::Map(_)) {
+        // Where a list ends is not known.
+        out.hide(Span { width: u32::MAX, ..node.at });
+    }
     let example = format!("{what}: \"file:smtp.password\"");
     let written = scalar::text(node, &format!("`{what}`"), &example, out)?;
     if let Some(path) = written.strip_prefix("file:") {
@@ -178,6 +182,9 @@ fn webhook(entry: &Entry, out: &mut Findings) -> Option<WebhookConfig> {
     let url = fields.get("url").and_then(|entry| url(entry, out));
     let ca = fields.get("ca").and_then(|entry| line(entry, out));
     let secrets = fields.get("secrets").and_then(|entry| {
+        if matches!(entry.value.value, Value::Scalar { .. }) {
+            out.hide(entry.value.at);
+        }
         let nodes = scalar::list(entry, "secrets: [\"file:pager.secret\"]", out)?;
         if nodes.len() > SECRETS_MAX {
             let message = format!("{} secrets are more than {SECRETS_MAX}", nodes.len());
@@ -189,24 +196,29 @@ fn webhook(entry: &Entry, out: &mut Findings) -> Option<WebhookConfig> {
     Some(WebhookConfig { url: url?, secrets: secrets?, ca })
 }
 
-/// `https://HOST[:PORT]/…`; plain HTTP on loopback only. A URL may be secret in itself, so it is not repeated.
+/// `https://HOST[:PORT]/…`; plain HTTP on loopback only. A URL may be a secret in itself, so none is shown.
 fn url(entry: &Entry, out: &mut Findings) -> Option<String> {
-    const EXAMPLE: &str = "write `url: \"https://pager.csac.gov/hook\"`";
     let written = scalar::text(&entry.value, "`url`", "url: \"https://pager.csac.gov/hook\"", out)?;
+    if let Err((message, hint)) = check_url(written) {
+        out.hide(entry.value.at);
+        out.error(entry.value.at, message, hint);
+        return None;
+    }
+    Some(written.to_owned())
+}
+
+/// What is wrong with a URL, and what to do about it.
+fn check_url(written: &str) -> Result<(), (String, &'static str)> {
+    const EXAMPLE: &str = "write `url: \"https://pager.csac.gov/hook\"`";
     let (rest, plain) = match (written.strip_prefix("https://"), written.strip_prefix("http://")) {
         (Some(rest), _) => (rest, false),
         (_, Some(rest)) => (rest, true),
-        _ => {
-            out.error(entry.value.at, "`url` is no URL of HTTP", EXAMPLE);
-            return None;
-        }
+        _ => return Err(("`url` is no URL of HTTP".to_owned(), EXAMPLE)),
     };
     let authority = rest.split(['/', '?', '#']).next().unwrap_or("");
     if authority.contains('@') {
-        out.hide(entry.value.at);
         let hint = "take out what stands before `@`; what is sent is signed with `secrets`";
-        out.error(entry.value.at, "`url` holds a name or a password", hint);
-        return None;
+        return Err(("`url` holds a name or a password".to_owned(), hint));
     }
     let port = |text: &str| text.parse::<u16>().is_ok_and(|port| port > 0);
     let host = match authority.rsplit_once(':') {
@@ -214,15 +226,13 @@ fn url(entry: &Entry, out: &mut Findings) -> Option<String> {
         _ => Some(authority),
     };
     let unfit = |c: char| c.is_whitespace() || c.is_control() || c == '#';
-    let host = host.filter(|host| address::is_host_or_ip(host));
-    let Some(host) = host.filter(|_| written.len() <= URL_BYTES_MAX && !written.chars().any(unfit)) else {
-        out.error(entry.value.at, "`url` is not whole", EXAMPLE);
-        return None;
+    let whole = written.len() <= URL_BYTES_MAX && !written.chars().any(unfit);
+    let Some(host) = host.filter(|host| whole && address::is_host_or_ip(host)) else {
+        return Err(("`url` is not whole".to_owned(), EXAMPLE));
     };
     if plain && !is_loopback(host) {
         let hint = "use `https://…`; plain HTTP is for receivers on loopback";
-        out.error(entry.value.at, format!("what is sent to `{host}` would go out in clear"), hint);
-        return None;
+        return Err((format!("what is sent to `{host}` would go out in clear"), hint));
     }
-    Some(written.to_owned())
+    Ok(())
 }

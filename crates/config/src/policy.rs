@@ -33,7 +33,7 @@ pub(crate) static DETECT: Shape = Shape {
     ],
 };
 
-/// Addresses that one policy may tell.
+/// Receivers that one policy may tell.
 const NOTIFY_MAX: usize = 32;
 
 /// The chapters promise a rollback within this; a policy that holds longer cannot keep it.
@@ -127,21 +127,21 @@ fn action(entry: &Entry, out: &mut Findings) -> Option<PolicyAction> {
     }
 }
 
-/// One address or a list of them.
+/// One receiver or a list of them.
 fn notify(entry: &Entry, out: &mut Findings) -> Option<Vec<String>> {
     if !matches!(entry.value.value, Value::List(_)) {
-        return scalar::mail(&entry.value, out).map(|address| vec![address]);
+        return scalar::receiver(&entry.value, out).map(|receiver| vec![receiver]);
     }
     let nodes = scalar::list(entry, "notify: oncall@csac.gov", out)?;
     if nodes.len() > NOTIFY_MAX {
         out.error(
             entry.at,
-            format!("{} addresses are more than {NOTIFY_MAX}", nodes.len()),
+            format!("{} receivers are more than {NOTIFY_MAX}", nodes.len()),
             "tell a mailing list",
         );
         return None;
     }
-    scalar::each(nodes, |node| scalar::mail(node, out))
+    scalar::each(nodes, |node| scalar::receiver(node, out))
 }
 
 fn untold(root: &Node, action: Option<PolicyAction>, out: &mut Findings) {

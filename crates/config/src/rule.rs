@@ -7,11 +7,10 @@ use hmsops_model::{HealAction, Millis, OnNoData, RuleName, RuleSpec, ServiceName
 use hmsops_promql::ast::{Expr, Type};
 use hmsops_promql::reading::{Reading, readings as both_readings};
 
-use crate::address::is_label;
 use crate::diagnostic::{TextError, shown};
 use crate::heal::parse_heal;
 use crate::nearest::nearest;
-use crate::scalar::is_mail;
+use crate::scalar::receiver_error;
 use crate::tower::days;
 
 /// A rule that heals is looked at so often when nothing else is said: a heal should start within seconds.
@@ -343,17 +342,10 @@ impl Check {
                 let receiver = part.trim();
                 let start = offset + part.chars().take_while(|c| c.is_whitespace()).count();
                 offset += part.chars().count() + 1;
-                if !(is_mail(receiver) || is_label(receiver)) {
-                    let message =
-                        format!("`{}` is neither a mail address nor a webhook's name", shown(receiver));
-                    let hint =
-                        "write `oncall@csac.gov`, or a name below `notify: {webhooks: …}` in hmsops.yaml";
+                if let Some((message, hint)) = receiver_error(receiver) {
                     let width = receiver.chars().count().max(1);
-                    self.part(
-                        &field,
-                        text,
-                        TextError { message, hint: hint.to_owned(), offset: start, width },
-                    );
+                    let error = TextError { message, hint: hint.to_owned(), offset: start, width };
+                    self.part(&field, text, error);
                 } else if !receivers.iter().any(|known| known == receiver) {
                     receivers.push(receiver.to_owned());
                 }

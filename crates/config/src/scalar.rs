@@ -3,6 +3,7 @@
 use hmsops_model::ids::IdError;
 use hmsops_model::{Millis, ServiceName, Version};
 
+use crate::address::is_label;
 use crate::diagnostic::{Findings, shown};
 use crate::duration::parse_duration;
 use crate::yaml::{Entry, Node, Value};
@@ -139,7 +140,26 @@ pub(crate) fn mail(node: &Node, out: &mut Findings) -> Option<String> {
     Some(written.to_owned())
 }
 
-pub(crate) fn is_mail(written: &str) -> bool {
+/// A mail address, or a webhook's name of hmsops.yaml.
+pub(crate) fn receiver(node: &Node, out: &mut Findings) -> Option<String> {
+    let written = text(node, "a receiver", "oncall@csac.gov", out)?;
+    if let Some((message, hint)) = receiver_error(written) {
+        out.error(node.at, message, hint);
+        return None;
+    }
+    Some(written.to_owned())
+}
+
+/// Why nobody can be told under this name.
+pub(crate) fn receiver_error(written: &str) -> Option<(String, &'static str)> {
+    if is_mail(written) || is_label(written) {
+        return None;
+    }
+    let message = format!("`{}` is neither a mail address nor a webhook's name", shown(written));
+    Some((message, "write `oncall@csac.gov`, or a name below `notify: {webhooks: …}` in hmsops.yaml"))
+}
+
+fn is_mail(written: &str) -> bool {
     written.len() <= 254
         && !written.chars().any(|c| c.is_whitespace() || c.is_control() || matches!(c, ',' | ';' | '<' | '>'))
         && written.split_once('@').is_some_and(|(who, host)| {

@@ -288,7 +288,7 @@ fn each_line_of_the_chapters_rollback_broken_in_turn() {
         put(5, "action: explode", (5, 9)),
         put(5, "actoin: rollback", (5, 1)),
         put(6, "notify: PagerDuty", (6, 9)),
-        put(6, "notify: [oncall@csac.gov, me]", (6, 27)),
+        put(6, "notify: [oncall@csac.gov, Me]", (6, 27)),
         put(6, "notfy: oncall@csac.gov", (6, 1)),
     ];
     broken(

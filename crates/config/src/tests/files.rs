@@ -9,7 +9,7 @@ use hmsops_model::release::{
 use hmsops_model::service::{BadRule, Driver, Identity, RouteSpec, ServiceSpec};
 use hmsops_model::{Millis, ServiceName, Version, Weight};
 
-use super::{ALERTS, CANARY, HMSOPS, ROLLBACK, SCRAPE, SERVICES, edited, errors, warnings};
+use super::{ALERTS, CANARY, HMSOPS, ROLLBACK, SCRAPE, SERVICES, edited, errors, rendered, warnings};
 use crate::tower::{HealMode, Impact, RepoSource};
 use crate::{
     Kind, TowerConfig, check, kind_of, parse_policy, parse_release, parse_services, parse_tower, render,
@@ -218,8 +218,8 @@ fn the_chapters_rollback_is_read_byte_for_byte() {
     other.of = Some("auth.total".to_owned());
     other.service = Some(name("csac-portal"));
     other.action = PolicyAction::Hold;
-    other.notify = vec!["a@b".to_owned(), "c@d".to_owned()];
-    let text = "service: csac-portal\ndetect: {metric: auth_fail_rate, of: auth.total, when: <= 20 for 2 min}\naction: hold\nnotify: [a@b, c@d]\n";
+    other.notify = vec!["a@b".to_owned(), "pager".to_owned()];
+    let text = "service: csac-portal\ndetect: {metric: auth_fail_rate, of: auth.total, when: <= 20 for 2 min}\naction: hold\nnotify: [a@b, pager]\n";
     assert_eq!(parse_policy(text).value, Some(other));
 }
 
@@ -304,6 +304,13 @@ fn an_empty_tower_is_the_default_and_a_wrong_one_is_not() {
     }
     let plain = "gateways: {g: {listen: \"0.0.0.0:80\", plain: \"published on 127.0.0.1 by compose\"}}";
     assert_eq!(warnings("x", plain), ["1:24 0.0.0.0:80 is beyond loopback and speaks plain HTTP"]);
+}
+
+#[test]
+fn what_a_terminal_would_act_on_is_not_repeated() {
+    let text = SERVICES.replace("http: auto", "http:\u{202e}: ");
+    let said = rendered("services.yaml", &text);
+    assert!(said.contains("hint: ") && !said.contains('\u{202e}'), "{said:?}");
 }
 
 #[test]

@@ -108,6 +108,9 @@ fn a_secret_written_out_is_refused_and_shown_nowhere() {
         "notify: {mail: {server: \"a:1\", from: nobody, user: a, password: hunter2secret}}",
         "notify:\n  mail:\n    server: \"a:1\"\n    from: a@b\n    user: a\n    password: 'hunter2secret'\n",
         "notify: {webhooks: {p: {url: \"https://a.gov\", secrets: [hunter2secret]}}}",
+        "notify: {webhooks: {p: {url: \"https://a.gov\", secrets: hunter2secret}}}",
+        "notify: {mail: {server: \"a:1\", from: a@b, user: a, passwrd: [hunter2secret]}}",
+        "notify: {webhooks: {p: {url: \"slack.com/hunter2secret\", secrets: [\"env:A\"]}}}",
         "notify: {webhooks: {p: {url: \"https://me:hunter2secret@a.gov\", secrets: [\"env:A\"]}}}",
     ] {
         let said = rendered("hmsops.yaml", text);
