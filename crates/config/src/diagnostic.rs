@@ -113,7 +113,7 @@ impl<'t> Findings<'t> {
 
     pub(crate) fn error(&mut self, at: Span, message: impl Into<String>, hint: impl Into<String>) {
         self.failed = true;
-        self.push(Severity::Error, at, message.into(), hint.into());
+        self.push(Severity::Error, at, &message.into(), &hint.into());
     }
 
     /// An error about a key that is not known where it stands.
@@ -133,7 +133,7 @@ impl<'t> Findings<'t> {
     }
 
     pub(crate) fn warning(&mut self, at: Span, message: impl Into<String>, hint: impl Into<String>) {
-        self.push(Severity::Warning, at, message.into(), hint.into());
+        self.push(Severity::Warning, at, &message.into(), &hint.into());
     }
 
     /// No excerpt shows these characters: diagnostics are printed into logs, and secrets are not.
@@ -170,7 +170,7 @@ impl<'t> Findings<'t> {
             let (line, column) = self.list.last().map_or((1, 1), |last| (last.line, last.column));
             let severity = if self.failed { Severity::Error } else { Severity::Warning };
             let message = format!("{} more are not shown", self.left_off);
-            self.list.push(self.build(severity, Span { line, column, width: 1 }, message, String::new()));
+            self.list.push(self.build(severity, Span { line, column, width: 1 }, &message, ""));
         }
         Checked { value: value.filter(|_| !self.failed), diagnostics: self.list }
     }
@@ -198,7 +198,7 @@ impl<'t> Findings<'t> {
         });
     }
 
-    fn push(&mut self, severity: Severity, at: Span, message: String, hint: String) {
+    fn push(&mut self, severity: Severity, at: Span, message: &str, hint: &str) {
         if self.list.len() < DIAGNOSTICS_MAX {
             self.list.push(self.build(severity, at, message, hint));
         } else {
@@ -206,7 +206,7 @@ impl<'t> Findings<'t> {
         }
     }
 
-    fn build(&self, severity: Severity, at: Span, message: String, hint: String) -> Diagnostic {
+    fn build(&self, severity: Severity, at: Span, message: &str, hint: &str) -> Diagnostic {
         // What is noticed behind the last line is shown at its end.
         let number = at.line.clamp(1, self.last_line());
         let line = self.line(number);

@@ -18,6 +18,12 @@ use hmsops_model::Labels;
 
 use cursor::Cursor;
 
+/// The longest page that a scraper should take, in bytes: some 100 000 samples.
+pub const PAGE_BYTES_MAX: usize = 16 << 20;
+
+/// Families of a page; bounds what lines of metadata alone would take in memory to some 20 MB.
+pub const FAMILIES_MAX: usize = 100_000;
+
 /// In which format a page is written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Format {
@@ -129,7 +135,8 @@ pub struct ExpositionError {
     pub why: String,
 }
 
-/// Reads a page of at most `samples_max` samples. The length of the page is for the caller to bound.
+/// Reads a page of at most `samples_max` samples. The length of the page is for the caller to bound, by
+/// [`PAGE_BYTES_MAX`] or less.
 pub fn parse(page: &[u8], format: Format, samples_max: usize) -> Result<Parsed, ExpositionError> {
     let text = as_text(page)?;
     match format {

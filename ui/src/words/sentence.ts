@@ -23,7 +23,7 @@ export function lastHeard(ms: number): string {
 export function panelWords(state: PanelState, unit: Unit, now: number): string | null {
   switch (state.kind) {
     case "fed": return null;
-    case "waiting": return "waiting for its first points";
+    case "waiting": return "on its way";
     case "never": return "never seen";
     case "failed": return state.why;
     case "no-data": {
@@ -59,7 +59,7 @@ export function alertSign(alert: Alert): Sign {
 export function aged(alert: Alert, now: number): string {
   const fired = Date.parse(alert.fired_at ?? "");
   if (Number.isNaN(fired)) return alert.sentence;
-  return alert.sentence.replace(/\bfired (?:just now|[^:;,]{1,24}? ago)/, `fired ${span(now - fired)} ago`);
+  return alert.sentence.replace(/\bfired (?:just now|\d[^:;,]{0,24}? ago)/, `fired ${span(now - fired)} ago`);
 }
 
 function stopped(text: string): string {

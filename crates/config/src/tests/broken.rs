@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-use super::{CANARY, ROLLBACK, SERVICES, edited, errors, rendered};
+use super::{ALERTS, CANARY, ROLLBACK, SCRAPE, SERVICES, edited, errors, rendered};
 
 /// What is done to which line, and where the one error must stand.
 struct Case {
@@ -298,4 +298,16 @@ fn each_line_of_the_chapters_rollback_broken_in_turn() {
         "rollback.golden",
         include_str!("../../testdata/rollback.golden"),
     );
+}
+
+#[test]
+fn a_line_taken_out_of_a_rule_file_or_a_scrape_file_is_at_most_one_error() {
+    for (name, text) in [("alerts.yaml", ALERTS), ("scrape.yaml", SCRAPE)] {
+        // Without its first line a rule becomes part of the one before, and each key they share is given twice.
+        let lines = (1..).zip(text.lines()).filter(|(_, line)| !line.contains("- alert: "));
+        for (line, _) in lines {
+            let said = errors(name, &edited(text, line, None));
+            assert!(said.len() <= 1, "{name} without line {line}: {said:#?}");
+        }
+    }
 }

@@ -7,7 +7,7 @@ use std::collections::HashSet;
 use super::cursor::Cursor;
 use super::group::{Groups, Point, suffixes};
 use super::series::{self, Blanks, Pair};
-use super::{ExpositionError, Family, Kind, Parsed, Sample, number};
+use super::{ExpositionError, FAMILIES_MAX, Family, Kind, Parsed, Sample, number};
 
 /// Characters of an exemplar's names and values together (OpenMetrics 1.0, Exemplars).
 const EXEMPLAR_CHARS_MAX: usize = 128;
@@ -159,6 +159,9 @@ impl<'a> Page<'a> {
             self.judge(&mut open).map_err(|why| (false, why))?;
         }
         if open.has_metadata {
+            if self.parsed.families.len() >= FAMILIES_MAX {
+                return Err((false, format!("the page has more than {FAMILIES_MAX} metrics")));
+            }
             self.parsed.families.push(Family {
                 name: open.name.into_owned(),
                 kind: open.kind.unwrap_or_default(),

@@ -278,6 +278,13 @@ fn there_is_an_end_to_samples_and_labels() {
         let error = parse(b"a 1\nb 2\nc 3\n# EOF\n", format, 2).unwrap_err().to_string();
         assert_eq!(error, "line 3, column 1: the page has more than 2 samples");
     }
+    let mut metadata = String::new();
+    for n in 0..=FAMILIES_MAX {
+        writeln!(metadata, "# HELP m{n} x").unwrap();
+    }
+    for error in [text(&metadata), open_metrics(&(metadata + "# EOF"))].map(Result::unwrap_err) {
+        assert!(error.ends_with("the page has more than 100000 metrics"), "{error}");
+    }
     let labels: Vec<String> = (0..128).map(|n| format!("l{n}=\"x\"")).collect();
     let series = |count: usize| text(&format!("a{{{}}} 1", labels[..count].join(",")));
     assert!(series(127).is_ok());

@@ -5,7 +5,7 @@ use std::collections::HashMap;
 
 use super::cursor::Cursor;
 use super::series::{self, Blanks, Pair};
-use super::{ExpositionError, Family, Kind, Parsed, Sample, number};
+use super::{ExpositionError, FAMILIES_MAX, Family, Kind, Parsed, Sample, number};
 
 /// Reads a page.
 pub(super) fn parse(text: &str, samples_max: usize) -> Result<Parsed, ExpositionError> {
@@ -36,12 +36,18 @@ struct Page<'a> {
 impl<'a> Page<'a> {
     /// `# HELP name text`, `# TYPE name kind`, or a comment.
     fn comment(&mut self) -> Result<(), ExpositionError> {
+        let start = self.cursor.at();
         self.cursor.bump();
         let is_metadata = self.cursor.skip_blanks();
         let word = self.cursor.word();
         if !is_metadata || !matches!(word, "HELP" | "TYPE") || !self.cursor.skip_blanks() {
             self.cursor.line();
             return Ok(());
+        }
+        if self.parsed.families.len() >= FAMILIES_MAX {
+            return Err(self
+                .cursor
+                .wrong_at(start, format!("the page has more than {FAMILIES_MAX} metrics")));
         }
         let name = series::metadata_name(&mut self.cursor)?;
         let is_apart = self.cursor.skip_blanks();
