@@ -9,6 +9,7 @@ mod auth;
 mod authorize;
 mod body;
 mod deploy;
+mod emit;
 pub mod folder;
 mod health;
 mod login;
@@ -18,6 +19,7 @@ mod pages;
 mod plan;
 mod problem;
 mod release;
+mod remote_write;
 mod route;
 mod scope;
 mod service;
@@ -36,6 +38,8 @@ use hmsops_tower::Snapshot;
 use tokio::sync::Semaphore;
 
 pub use auth::{Auth, AuthError};
+pub(crate) use authorize::may_emit;
+pub(crate) use metrics::own_exposition;
 pub use problem::Failure;
 pub use route::{Access, Routes};
 pub use scope::Scope;
@@ -57,6 +61,8 @@ pub struct Context {
     pub data: PathBuf,
     /// The clock.
     pub clock: Clock,
+    /// The metric store.
+    pub metrics: crate::collect::Metrics,
     /// The public status page's heading.
     pub title: Option<String>,
 }
@@ -88,6 +94,8 @@ pub(crate) fn table() -> Routes {
     let routes = deploy::routes(routes);
     let routes = audit::routes(routes);
     let routes = stream::routes(routes);
+    let routes = emit::routes(routes);
+    let routes = remote_write::routes(routes);
     let routes = pages::routes(routes);
     openapi::routes(routes)
 }
