@@ -3,9 +3,11 @@
 pub mod clock;
 pub mod door;
 pub mod engine;
+pub mod families;
 pub mod hands;
 pub mod page;
 pub mod public;
+pub mod query;
 pub mod repo;
 pub mod serve;
 
