@@ -123,6 +123,7 @@ impl Inner {
         manifest.write(&*self.disk, &self.folder)?;
         keeper.manifest = manifest;
         keeper.is_unsure = false;
+        self.counters.count_files(&keeper.manifest);
         self.wal_bytes.fetch_sub(closed_bytes, Ordering::Relaxed);
         self.counters.checkpoints.fetch_add(1, Ordering::Relaxed);
         let samples = captured.chunks.iter().map(|(_, sealed)| u64::from(sealed.count)).sum();
@@ -132,7 +133,7 @@ impl Inner {
             samples,
             forgotten: captured.forgotten.len(),
         };
-        self.settle(captured, &places);
+        settle(captured, &places);
         let kept: Vec<u32> = keeper.manifest.segments.iter().map(|segment| segment.number).collect();
         self.segments.write().unwrap_or_else(PoisonError::into_inner).retain(|n, _| kept.contains(n));
         remove_old(&*self.disk, &self.folder, &keeper.manifest);
@@ -234,22 +235,21 @@ impl Inner {
                 let is_new = keeper.manifest.segments.last() != Some(last);
                 last.end() < SEGMENT_BYTES && (!keeper.is_unsure || is_new)
             });
-            let number = match current {
-                Some(current) => current.number,
-                None => {
-                    let number = u32::try_from(keeper.next)
-                        .map_err(|_| StoreError::corrupt(&self.folder, "all numbers of files are used up"))?;
-                    keeper.next += 1;
-                    let segment = Arc::new(Segment::create(&*self.disk, &self.folder, number)?);
-                    self.segments.write().unwrap_or_else(PoisonError::into_inner).insert(number, segment);
-                    number
-                }
+            let number = if let Some(current) = current {
+                current.number
+            } else {
+                let number = u32::try_from(keeper.next)
+                    .map_err(|_| StoreError::corrupt(&self.folder, "all numbers of files are used up"))?;
+                keeper.next += 1;
+                let segment = Arc::new(Segment::create(&*self.disk, &self.folder, number)?);
+                self.segments.write().unwrap_or_else(PoisonError::into_inner).insert(number, segment);
+                number
             };
             let segments = self.segments.read().unwrap_or_else(PoisonError::into_inner);
             let segment = segments.get(&number).cloned();
             drop(segments);
-            let segment =
-                segment.ok_or_else(|| StoreError::corrupt(&self.folder, format!("file {number} is gone")))?;
+            let segment = segment
+                .ok_or_else(|| StoreError::corrupt(&self.folder, &format!("file {number} is gone")))?;
             let (entry, written) = segment.append(number, current, block)?;
             manifest.segments.retain(|other| other.number != number);
             manifest.segments.push(entry);
@@ -258,19 +258,19 @@ impl Inner {
         }
         Ok(places)
     }
+}
 
-    /// The manifest counts: what it covers is read from disk from now on.
-    fn settle(&self, captured: Captured, places: &[DiskChunk]) {
-        for ((series, sealed), place) in captured.chunks.iter().zip(places) {
-            let mut state = series.state();
-            if let Some(at) = state.sealed.iter().position(|other| Arc::ptr_eq(&other.body, &sealed.body)) {
-                state.sealed.remove(at);
-                state.on_disk.push(*place);
-            }
+/// The manifest counts: what it covers is read from disk from now on.
+fn settle(captured: Captured, places: &[DiskChunk]) {
+    for ((series, sealed), place) in captured.chunks.iter().zip(places) {
+        let mut state = series.state();
+        if let Some(at) = state.sealed.iter().position(|other| Arc::ptr_eq(&other.body, &sealed.body)) {
+            state.sealed.remove(at);
+            state.on_disk.push(*place);
         }
-        for series in captured.unlisted {
-            series.state().is_listed = true;
-        }
+    }
+    for series in captured.unlisted {
+        series.state().is_listed = true;
     }
 }
 

@@ -253,7 +253,7 @@ mod tests {
             }
         }
         assert_eq!((sealed.min, sealed.max), (expected[0].0, expected[expected.len() - 1].0));
-        for cut in 0..sealed.body.len() {
+        for cut in (0..sealed.body.len()).step_by(1 + sealed.body.len() / 8) {
             let _ = decode(&sealed.body[..cut], &mut Columns::new(i64::MIN, i64::MAX));
         }
     }

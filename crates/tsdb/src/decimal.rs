@@ -85,7 +85,9 @@ fn put_packed(bytes: &mut Vec<u8>, numbers: &[i64]) {
     bytes.push(width);
     if width > 0 {
         let mut bits = BitWriter::default();
-        numbers.iter().for_each(|number| bits.put(distance(number), width));
+        for number in numbers {
+            bits.put(distance(number), width);
+        }
         bytes.extend(bits.into_bytes());
     }
 }

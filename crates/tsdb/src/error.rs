@@ -59,7 +59,7 @@ impl StoreError {
         }
     }
 
-    pub(crate) fn corrupt(path: &str, what: impl ToString) -> Self {
+    pub(crate) fn corrupt(path: &str, what: &(impl ToString + ?Sized)) -> Self {
         Self::Corrupt { path: path.to_owned(), what: what.to_string() }
     }
 }

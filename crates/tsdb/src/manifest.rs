@@ -1,7 +1,7 @@
 //! What belongs to the last checkpoint: the one file that says which others count.
 
 use hmsops_disk::frame::{self, FIRST, HEAD_BYTES, HEADER_BYTES, LAST};
-use hmsops_disk::{Disk, LogError};
+use hmsops_disk::{Disk, LogError, Open};
 
 use crate::bytes::{Damaged, Reader, put_int, put_uint};
 use crate::error::StoreError;
@@ -39,19 +39,22 @@ impl Manifest {
     /// `None` when there is none.
     pub(crate) fn read(disk: &dyn Disk, folder: &str) -> Result<Option<Self>, StoreError> {
         let path = path(folder);
-        let bytes = match disk.read(&path, BYTES_MAX) {
-            Ok(bytes) => bytes,
+        match disk.open(&path, Open::Existing) {
+            // What is read may be in the page cache only, left by a process that was killed before its sync. Files
+            // that do not count are removed by what it says, so it must not be undone by a power cut.
+            Ok(mut file) => file.sync().and_then(|()| disk.sync_dir(folder))?,
             Err(e) if e.is_not_found() => return Ok(None),
             Err(e) => return Err(e.into()),
-        };
+        }
+        let bytes = disk.read(&path, BYTES_MAX)?;
         match frame::header_version(MAGIC, &bytes) {
             Some(VERSION) => {}
             Some(found) => return Err(LogError::Version { path, found, expected: VERSION }.into()),
             None => return Err(StoreError::corrupt(&path, "this is not the header of a manifest")),
         }
         let frame =
-            frame::decode(&bytes[HEADER_BYTES..], BYTES_MAX).map_err(|e| StoreError::corrupt(&path, e))?;
-        Self::decode(frame.payload).map(Some).map_err(|e| StoreError::corrupt(&path, e))
+            frame::decode(&bytes[HEADER_BYTES..], BYTES_MAX).map_err(|e| StoreError::corrupt(&path, &e))?;
+        Self::decode(frame.payload).map(Some).map_err(|e| StoreError::corrupt(&path, &e))
     }
 
     /// Puts it in the place of the one before, durably.

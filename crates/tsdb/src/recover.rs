@@ -53,34 +53,24 @@ struct Recovery<'a> {
 }
 
 pub(crate) fn open(
-    disk: Arc<dyn Disk>,
+    disk: &Arc<dyn Disk>,
     folder: &str,
     options: Options,
     now: UnixMillis,
 ) -> Result<(Store, Recovered), StoreError> {
-    make_folder(&*disk, folder)?;
+    make_folder(&**disk, folder)?;
     let lock = disk.lock(&format!("{folder}/lock"))?;
     let names = disk.list(folder)?;
     let numbers: Vec<(&str, u64)> = names.iter().filter_map(|name| parse_name(name)).collect();
-    let manifest = match Manifest::read(&*disk, folder)? {
-        Some(manifest) => manifest,
-        None if numbers.is_empty() => {
-            Manifest::default().write(&*disk, folder)?;
-            Manifest::default()
-        }
-        None => {
-            let path = manifest::path(folder);
-            return Err(StoreError::corrupt(&path, "it is missing, and other files of the store are there"));
-        }
-    };
-    remove_old(&*disk, folder, &manifest);
+    let manifest = read_manifest(&**disk, folder, numbers.is_empty())?;
+    remove_old(&**disk, folder, &manifest);
     let key = match options.hash_key {
         Some(key) => key,
         None => random_key()?,
     };
     let head = Head::new(key, options.series_max);
     let mut recovery = Recovery {
-        disk: &disk,
+        disk,
         folder,
         head,
         origins: Origins::default(),
@@ -103,7 +93,9 @@ pub(crate) fn open(
     origins.forget(now);
     found.series = head.index().index.len();
     let number = numbers.iter().map(|(_, n)| *n).chain([manifest.number]).max().unwrap_or(0) + 1;
-    let wal = wal::create(&disk, folder, number)?;
+    let wal = wal::create(disk, folder, number)?;
+    let counters = Counters::default();
+    counters.count_files(&manifest);
     let checkpointer = Checkpointer {
         manifest,
         next: number + 1,
@@ -113,7 +105,7 @@ pub(crate) fn open(
         last_at: now,
     };
     let inner = Inner {
-        disk: Arc::clone(&disk),
+        disk: Arc::clone(disk),
         folder: folder.to_owned(),
         options,
         head,
@@ -124,10 +116,23 @@ pub(crate) fn open(
         checkpointer: Mutex::new(checkpointer),
         latched: Mutex::default(),
         checkpoint_error: Mutex::default(),
-        counters: Counters::default(),
+        counters,
         _lock: lock,
     };
     Ok((Store(Arc::new(inner)), found))
+}
+
+/// The manifest, a first one when the folder holds nothing of ours.
+fn read_manifest(disk: &dyn Disk, folder: &str, is_new: bool) -> Result<Manifest, StoreError> {
+    if let Some(manifest) = Manifest::read(disk, folder)? {
+        return Ok(manifest);
+    }
+    if !is_new {
+        let what = "it is missing, and other files of the store are there";
+        return Err(StoreError::corrupt(&manifest::path(folder), what));
+    }
+    Manifest::default().write(disk, folder)?;
+    Ok(Manifest::default())
 }
 
 fn make_folder(disk: &dyn Disk, folder: &str) -> Result<(), StoreError> {
@@ -160,7 +165,7 @@ impl Recovery<'_> {
             while !reader.is_empty() && failed.is_none() {
                 match wal::definition(&mut reader) {
                     Ok((id, labels)) => drop(self.defined.insert(id, labels)),
-                    Err(e) => failed = Some(StoreError::corrupt(&path, e)),
+                    Err(e) => failed = Some(StoreError::corrupt(&path, &e)),
                 }
             }
         };
@@ -210,11 +215,11 @@ impl Recovery<'_> {
             }
         })?;
         if let Some(what) = failed {
-            return Err(StoreError::corrupt(&path, what));
+            return Err(StoreError::corrupt(&path, &what));
         }
         if frames < manifest.head_frames {
             let what = format!("it has {frames} frames, expected {}", manifest.head_frames);
-            return Err(StoreError::corrupt(&path, what));
+            return Err(StoreError::corrupt(&path, &what));
         }
         Ok(())
     }
@@ -247,7 +252,7 @@ impl Recovery<'_> {
             }
         })?;
         if let Some(what) = failed {
-            return Err(StoreError::corrupt(&path, what));
+            return Err(StoreError::corrupt(&path, &what));
         }
         if let Some(torn) = torn {
             self.found.torn_bytes += torn.bytes;

@@ -79,13 +79,13 @@ impl Segment {
         let mut header = [0; HEADER_BYTES];
         file.read_at(0, &mut header)?;
         if frame::header_version(MAGIC, &header) != Some(VERSION) {
-            return Err(StoreError::corrupt(&path, format!("it is no file of chunks of version {VERSION}")));
+            return Err(StoreError::corrupt(&path, &format!("it is no file of chunks of version {VERSION}")));
         }
         let mut blocks = Vec::new();
         let (mut offset, mut len) = (entry.index_offset, entry.index_len);
         while len > 0 {
             let payload = frame::read_frame(&*file, &path, offset, blocks.len() as u64, len as usize)?;
-            let block = index_block(&payload, entry.number).map_err(|e| StoreError::corrupt(&path, e))?;
+            let block = index_block(&payload, entry.number).map_err(|e| StoreError::corrupt(&path, &e))?;
             if block.before.0 >= offset {
                 return Err(StoreError::corrupt(&path, "an index refers to a later one"));
             }

@@ -152,12 +152,8 @@ impl Parts {
     fn of(series: &Series, from: i64, to: i64) -> Self {
         let overlaps = |min: i64, max: i64| min <= to && max >= from;
         let state = series.state();
-        let late = match from <= to {
-            true => {
-                state.late.range(from..=to).map(|(t, (start, value))| (*t, *start, value.clone())).collect()
-            }
-            false => Vec::new(),
-        };
+        let late = state.late.range(from..=to.max(from));
+        let late = late.map(|(time, (start, value))| (*time, *start, value.clone())).collect();
         Self {
             on_disk: state.on_disk.iter().filter(|place| overlaps(place.min, place.max)).copied().collect(),
             sealed: state.sealed.iter().filter(|sealed| overlaps(sealed.min, sealed.max)).cloned().collect(),

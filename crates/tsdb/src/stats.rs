@@ -1,8 +1,9 @@
 //! How a store is doing, for its own metrics.
 
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
 use crate::batch::{Appended, Refused};
+use crate::manifest::Manifest;
 
 /// How a store is doing.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -42,6 +43,8 @@ pub(crate) struct Counters {
     pub(crate) duplicates: AtomicU64,
     pub(crate) repeats: AtomicU64,
     pub(crate) checkpoints: AtomicU64,
+    pub(crate) chunk_bytes: AtomicU64,
+    pub(crate) chunk_files: AtomicUsize,
     over_budget: AtomicU64,
     too_old: AtomicU64,
     too_new: AtomicU64,
@@ -66,6 +69,13 @@ impl Counters {
                 counter.fetch_add(more as u64, Ordering::Relaxed);
             }
         }
+    }
+
+    /// Kept here, because whoever asks must not wait for a checkpoint.
+    pub(crate) fn count_files(&self, manifest: &Manifest) {
+        let bytes = manifest.segments.iter().map(crate::segment::SegmentEntry::end).sum();
+        self.chunk_bytes.store(bytes, Ordering::Relaxed);
+        self.chunk_files.store(manifest.segments.len(), Ordering::Relaxed);
     }
 
     pub(crate) fn refused(&self) -> Refused {

@@ -58,13 +58,14 @@ struct Accepted {
 
 impl Store {
     /// Opens or makes the store in `folder`, and reads what the last checkpoint and the log after it hold.
+    #[expect(clippy::needless_pass_by_value, reason = "the store keeps it")]
     pub fn open(
         disk: Arc<dyn Disk>,
         folder: &str,
         options: Options,
         now: UnixMillis,
     ) -> Result<(Self, Recovered), StoreError> {
-        recover::open(disk, folder, options, now)
+        recover::open(&disk, folder, options, now)
     }
 
     /// Stores samples. Returns when they are durable and readers see them. What is refused is counted, and does
@@ -109,10 +110,6 @@ impl Store {
     pub fn stats(&self) -> Stats {
         let inner = &*self.0;
         let counters = &inner.counters;
-        let (chunk_bytes, chunk_files) = {
-            let segments = &lock(&inner.checkpointer).manifest.segments;
-            (segments.iter().map(crate::segment::SegmentEntry::end).sum(), segments.len())
-        };
         Stats {
             series: inner.head.index().index.len(),
             series_max: inner.head.series_max(),
@@ -121,8 +118,8 @@ impl Store {
             repeats: counters.repeats.load(Ordering::Relaxed),
             refused: counters.refused(),
             wal_bytes: inner.wal_bytes.load(Ordering::Relaxed),
-            chunk_bytes,
-            chunk_files,
+            chunk_bytes: counters.chunk_bytes.load(Ordering::Relaxed),
+            chunk_files: counters.chunk_files.load(Ordering::Relaxed),
             sources: inner.origins.len(),
             checkpoints: counters.checkpoints.load(Ordering::Relaxed),
             latched: lock(&inner.latched).clone(),

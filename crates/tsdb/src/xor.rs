@@ -146,7 +146,8 @@ pub(crate) fn decode(reader: &mut Reader<'_>, columns: &mut Columns) -> Result<(
     // The starts stand relative to the first time, which stands after them.
     let mut ahead = *reader;
     for _ in 0..ahead.len()? {
-        (ahead.small()?, ahead.int()?);
+        ahead.small()?;
+        ahead.int()?;
     }
     let first = BitReader::new(ahead.slice()?).take(64)? as i64;
     let starts = starts(reader, first)?;

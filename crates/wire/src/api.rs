@@ -3,18 +3,26 @@
 //! Moments are texts, RFC 3339 in UTC with milliseconds; spans are whole milliseconds; shares of traffic are
 //! basis points. A field that is not known is `null`, never a number that looks like one.
 
+mod alert;
 mod audit;
+mod dash;
 mod deploy;
+mod heal;
 mod problem;
 mod release;
+mod rule;
 mod service;
 
+pub use alert::{Alert, Alerts, NewSilence, Silence, Silences};
 pub use audit::{Entries, Entry, EntryOutcome, Verified};
+pub use dash::{Dash, Dashes, Panel, PanelAdded, PanelPoints, Panels, Points, SeriesPoints};
 pub use deploy::{
     Applied, Apply, Change, ChangeKind, Deploy, File, Plan, PlanStep, Reason, Revert, Takeover,
 };
+pub use heal::{Heal, HealStarted, Heals, HealsPaused, NewHeal, Notice, Notices, Receiver, Ticket, Tickets};
 pub use problem::{MEDIA_TYPE, Mistake, Problem};
 pub use release::{Arm, Phase, Point, Release, Releases, Started, Step, Why};
+pub use rule::{NewRule, Rule, RuleDeclared, Rules};
 pub use service::{Health, Service, Services, Stable};
 
 use serde::{Deserialize, Serialize};
@@ -40,6 +48,9 @@ pub struct Changed {
     pub services: Vec<Service>,
     /// Releases that changed, whole.
     pub releases: Vec<Release>,
+    /// The alerts that go on, all of them, when any changed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub alerts: Option<Vec<Alert>>,
 }
 
 #[cfg(test)]

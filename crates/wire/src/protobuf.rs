@@ -2,6 +2,8 @@
 //!
 //! Source: the encoding guide at protobuf.dev/programming-guides/encoding.
 
+use std::ops::Range;
+
 use crate::WireError;
 
 /// The fields of one message, one after the other.
@@ -47,7 +49,22 @@ impl<'a> Fields<'a> {
         self.at
     }
 
+    /// Passes over the fields that come next with this one-byte tag of a bytes field and less than 128 bytes, and
+    /// answers where they stand in the message. What is anything else is left to [`read`](Self::read).
+    pub(crate) fn skip_short(&mut self, tag: u8) -> Range<usize> {
+        let start = self.at;
+        while let Some([found, length]) = self.bytes.get(self.at..).and_then(|rest| rest.first_chunk()) {
+            let end = self.at + 2 + usize::from(*length);
+            if *found != tag || *length >= 0x80 || end > self.bytes.len() {
+                break;
+            }
+            self.at = end;
+        }
+        start..self.at
+    }
+
     /// The next field; `None` at the end of the message.
+    #[inline]
     pub(crate) fn read(&mut self) -> Result<Option<Field<'a>>, WireError> {
         if self.at == self.bytes.len() {
             return Ok(None);
@@ -73,12 +90,19 @@ impl<'a> Fields<'a> {
         Ok(Some(Field { number, payload, start, at: self.base + at, what: self.what }))
     }
 
+    #[inline]
     fn varint(&mut self) -> Result<u64, WireError> {
-        let rest = self.bytes.get(self.at..).unwrap_or_default();
-        if let Some(&byte) = rest.first().filter(|byte| **byte < 0x80) {
-            self.at += 1;
-            return Ok(u64::from(byte));
+        match self.bytes.get(self.at) {
+            Some(&byte) if byte < 0x80 => {
+                self.at += 1;
+                Ok(u64::from(byte))
+            }
+            _ => self.long_varint(),
         }
+    }
+
+    fn long_varint(&mut self) -> Result<u64, WireError> {
+        let rest = self.bytes.get(self.at..).unwrap_or_default();
         let mut value = 0_u64;
         for (index, &byte) in rest.iter().take(10).enumerate() {
             if index == 9 && byte > 1 {
@@ -95,11 +119,13 @@ impl<'a> Fields<'a> {
         Err(self.wrong(self.at, why.to_owned()))
     }
 
+    #[inline]
     fn array<const N: usize>(&mut self) -> Result<[u8; N], WireError> {
         let taken = self.take(N as u64)?;
         Ok(taken.try_into().expect("as many bytes as were asked for"))
     }
 
+    #[inline]
     fn take(&mut self, length: u64) -> Result<&'a [u8], WireError> {
         let rest = self.bytes.get(self.at..).unwrap_or_default();
         match usize::try_from(length).ok().and_then(|length| rest.get(..length)) {
@@ -113,6 +139,7 @@ impl<'a> Fields<'a> {
         }
     }
 
+    #[cold]
     fn wrong(&self, at: usize, why: String) -> WireError {
         WireError::Malformed { what: self.what, at: self.base + at, why }
     }

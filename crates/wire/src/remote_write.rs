@@ -32,6 +32,9 @@ pub const SAMPLES_MAX: usize = 2_000_000;
 /// Buckets, spans and bounds of all histograms of a request; bounds them to 32 MB.
 pub const BUCKETS_MAX: usize = 2_000_000;
 
+/// The tag of a label: field 1, bytes.
+const LABEL_TAG: u8 = 0x0a;
+
 /// What errors call a request.
 const WHAT: &str = "the remote write request";
 
@@ -139,7 +142,7 @@ impl<'a> WriteRequest<'a> {
         let bytes = field.bytes("a series")?;
         let mut fields = field.message("a series")?;
         let (samples, histograms) = (self.samples.len() as u32, self.histograms.len() as u32);
-        let mut labels = 0..0;
+        let mut labels = fields.skip_short(LABEL_TAG);
         let mut scattered: Option<Vec<u8>> = None;
         while let Some(field) = fields.read()? {
             match field.number {

@@ -1,12 +1,13 @@
 // A row a series, a column a step, darker where there is more.
 
-import { useEffect, useRef, useState } from "preact/hooks";
+import { useEffect, useMemo, useRef } from "preact/hooks";
 import type { Picture } from "../dash/Panel.tsx";
 import { type Series, valueAt } from "../dash/points.ts";
 import { ticks } from "../dash/range.ts";
 import { hourMinute, shortened, valued } from "../words/format.ts";
 import { hatch, say, theme, token } from "./ink.ts";
 import { type Scale, scaleOf } from "./scale.ts";
+import { useWidth } from "./width.ts";
 
 const ROW = 20;
 const ROWS_MAX = 16;
@@ -20,29 +21,34 @@ function rowsOf(series: Series[]): Series[] {
   return series.every((one) => "le" in one.labels) ? series.toSorted((a, b) => bound(b) - bound(a)) : series;
 }
 
+/** A component of its own, so that a pointer that moves draws nothing else anew. */
+function Values({ props, rows, gap }: { props: Picture; rows: Series[]; gap: number }) {
+  const at = props.state.pointed.value ?? props.to;
+  return (
+    <ul class="r">
+      {rows.map((row) => {
+        const value = valueAt(row.points, at, gap);
+        return <li key={row.key}>{value === null ? "no data" : valued(value, props.unit)}</li>;
+      })}
+    </ul>
+  );
+}
+
 export function Heatmap(props: Picture) {
   const { unit, from, to, range, state } = props;
-  const rows = rowsOf(props.series).slice(0, ROWS_MAX);
+  const rows = useMemo(() => rowsOf(props.series).slice(0, ROWS_MAX), [props.series]);
   const canvas = useRef<HTMLCanvasElement>(null);
-  const box = useRef<HTMLDivElement>(null);
+  const [box, width] = useWidth<HTMLDivElement>();
   const before = useRef<Scale | null>(null);
-  const [width, setWidth] = useState(0);
-  const values = rows.flatMap(({ points }) => points.flatMap(([, value]) => (value === null ? [] : [value])));
-  const scale = scaleOf(0, values.reduce((a, b) => Math.max(a, b), 0), unit, before.current);
+  const scale = useMemo(() => {
+    let high = 0;
+    for (const { points } of rows) for (const [, value] of points) high = Math.max(high, value ?? 0);
+    return scaleOf(0, high, unit, before.current);
+  }, [rows, unit]);
   before.current = scale;
   const step = Math.max(range.stepMs, Math.ceil(range.ms / Math.max(1, width / CELL) / 5000) * 5000);
   const gap = Math.max(props.gap, step);
   const height = rows.length * ROW + BELOW;
-  const dark = theme.value;
-
-  useEffect(() => {
-    const element = box.current;
-    if (!element) return;
-    const watch = new ResizeObserver(() => setWidth(Math.floor(element.clientWidth)));
-    watch.observe(element);
-    return () => watch.disconnect();
-  }, []);
-
   useEffect(() => {
     const context = canvas.current?.getContext("2d");
     if (!canvas.current || !context || width === 0) return;
@@ -71,13 +77,12 @@ export function Heatmap(props: Picture) {
       if (x(at) < 18 * pixels || x(at) > (width - 18) * pixels) continue;
       say(context, hourMinute(at), x(at), (rows.length * ROW + 16) * pixels, pixels);
     }
-  }, [rows, from, to, width, dark, scale]);
+  }, [rows, from, to, width, theme.value, scale]);
 
   const point = (event: PointerEvent): void => {
     const left = event.clientX - (canvas.current?.getBoundingClientRect().left ?? 0);
     state.pointed.value = from + (left / Math.max(1, width)) * (to - from);
   };
-  const at = state.pointed.value ?? to;
   const short = shortened(rows.map(({ name }) => name));
   return (
     <div>
@@ -88,12 +93,7 @@ export function Heatmap(props: Picture) {
         <div class="ground" ref={box} onPointerMove={point} onPointerLeave={() => (state.pointed.value = null)}>
           <canvas ref={canvas} role="img" aria-label={`${props.title}, values beside it`} style={{ width: `${width}px`, height: `${height}px` }} />
         </div>
-        <ul class="r">
-          {rows.map((row) => {
-            const value = valueAt(row.points, at, gap);
-            return <li key={row.key}>{value === null ? "no data" : valued(value, unit)}</li>;
-          })}
-        </ul>
+        <Values props={props} rows={rows} gap={gap} />
       </div>
       <p class="heat-key s muted">{valued(0, unit)} <i aria-hidden="true" /> {valued(scale.max, unit)}{props.series.length > ROWS_MAX ? `, and ${props.series.length - ROWS_MAX} rows more` : ""}</p>
     </div>

@@ -12,7 +12,7 @@ import { lastHeard, panelWords } from "../words/sentence.ts";
 import { unitOf } from "../words/unit.ts";
 import { queryHref } from "./history.ts";
 import type { Series } from "./points.ts";
-import { LIVE, type Range } from "./range.ts";
+import type { Range } from "./range.ts";
 import type { DashState } from "./state.ts";
 import type { Unit } from "../words/unit.ts";
 
@@ -37,7 +37,7 @@ export function Panel({ state, panel }: { state: DashState; panel: PanelSpec }) 
   const { title, query } = panel;
   const unit = useMemo(() => unitOf(query, title), [query, title]);
   const range = state.range.value;
-  const { data, series, waiting } = state.shown(title);
+  const { data, series, isWaiting } = state.shown(title);
   const quiet = state.quiet.value;
   const now = state.now.value;
   // While the tower is silent nobody knows whether there is data: the picture stands still.
@@ -46,22 +46,29 @@ export function Panel({ state, panel }: { state: DashState; panel: PanelSpec }) 
   const to = stood.current;
   const from = to - range.ms;
   const gap = gapOf(range.stepMs);
-  const words = panelWords(waiting ? { kind: "waiting" } : state.stateOf(data), unit, now);
+  const words = panelWords(isWaiting ? { kind: "waiting" } : state.stateOf(data), unit, now);
   const isBlank = series.length === 0;
   const step = range.stepMs || LIVE_STEP_MS;
   const href = queryHref(query, Math.floor(from / step) * step, Math.floor(to / step) * step, step);
   const Kind = KINDS[panel.panel] ?? Plot;
-  const at = state.pointed.value;
-  const isMissing = panel.panel === "stat" && data?.noDataSince != null && range === LIVE;
+  const isOverTime = panel.panel !== "stat" && panel.panel !== "table";
+  const isMissing = panel.panel === "stat" && data?.noDataSince != null;
+  const holes = useMemo(() => unknown(series, from, to, gap), [series, from, to, gap]);
   return (
     <article class={`panel card k-${panel.panel}${quiet > 0 ? " stale" : ""}`} aria-label={title}>
       <header>
         <h3><a href={href} title={query}>{title}</a></h3>
-        {quiet > 0 ? <span class="s stale-note">{lastHeard(quiet)}</span> : words && !isBlank && !isMissing ? <span class="s missing">{words}</span> : at !== null && !isBlank && panel.panel !== "table" && panel.panel !== "stat" ? <span class="s muted">{time(at)}</span> : null}
+        {quiet > 0 ? <span class="s stale-note">{lastHeard(quiet)}</span> : words && !isBlank && !isMissing ? <span class="s missing">{words}</span> : isBlank || !isOverTime ? null : <Pointed state={state} />}
       </header>
       {isBlank || isMissing ? <div class="blank"><span>{words ?? "no values in this span"}</span></div> : (
-        <Kind series={series} unit={unit} from={from} to={to} range={range} gap={gap} unknown={unknown(series, from, to, gap)} state={state} title={title} kind={panel.panel} />
+        <Kind series={series} unit={unit} from={from} to={to} range={range} gap={gap} unknown={holes} state={state} title={title} kind={panel.panel} />
       )}
     </article>
   );
+}
+
+/** The moment under the pointer; a component of its own, so that a pointer that moves draws nothing else anew. */
+function Pointed({ state }: { state: DashState }) {
+  const at = state.pointed.value;
+  return at === null ? null : <span class="s muted">{time(at)}</span>;
 }

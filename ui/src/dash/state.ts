@@ -1,6 +1,6 @@
 // All that a dashboard knows, as signals: what was declared, what was heard, and what is looked at.
 
-import { batch, computed, effect, signal } from "@preact/signals";
+import { batch, computed, effect, type ReadonlySignal, signal } from "@preact/signals";
 import { type Alert, type Changed, type DashSpec, get, type Points, Refused } from "../api.ts";
 import type { Arms } from "../chart/colour.ts";
 import { clock, SILENT_MS, silence } from "../live/stream.ts";
@@ -13,8 +13,18 @@ const PAST_EVERY_MIN_MS = 10_000;
 
 /** Panels that come and go are noticed by the points; what is declared is asked for again no more often than this. */
 const LOAD_EVERY_MIN_MS = 3000;
+/** And while there is none, as often as this. */
+const LOAD_EVERY_MS = 10_000;
 
 export type Declared = { kind: "loading" } | { kind: "none" } | { kind: "failed"; why: string } | { kind: "known"; spec: DashSpec };
+
+/** What a panel is drawn from. */
+export interface Shown {
+  data: PanelData | undefined;
+  series: Series[];
+  /** Whether something of it is still on its way. */
+  isWaiting: boolean;
+}
 
 export type Past = { series: Series[]; error: string | null; asked: number };
 
@@ -22,7 +32,7 @@ export function dashState(name: string) {
   const declared = signal<Declared>({ kind: "loading" });
   const panels = signal<ReadonlyMap<string, PanelData>>(new Map());
   const pasts = signal<ReadonlyMap<string, Past>>(new Map());
-  const allAlerts = signal<Alert[]>([]);
+  const allAlerts = signal<Alert[] | null>(null);
   const arms = signal<Arms>(new Map());
   const range = signal(rangeOf(location.search));
   /** The moment under the pointer, in every panel. */
@@ -40,7 +50,7 @@ export function dashState(name: string) {
 
   const now = computed(() => clock.value + ahead.value);
   const services = computed(() => (declared.value.kind === "known" ? declared.value.spec.services : []));
-  const alerts = computed(() => allAlerts.value.filter((alert) => alert.service === name || services.value.includes(alert.service ?? "")));
+  const alerts = computed(() => (allAlerts.value ?? []).filter((alert) => alert.service === name || services.value.includes(alert.service ?? "")));
 
   let loadedAt = 0;
   const load = async (): Promise<void> => {
@@ -113,15 +123,30 @@ export function dashState(name: string) {
     return () => window.clearInterval(timer);
   });
 
+  effect(() => {
+    const known = declared.value;
+    const isEmpty = known.kind === "none" || known.kind === "failed" || (known.kind === "known" && known.spec.panels.length === 0);
+    if (isEmpty && clock.value - loadedAt > LOAD_EVERY_MS) void load();
+  });
+
+  const pictures = new Map<string, ReadonlySignal<Shown>>();
   /** What a panel draws and says over the range that is looked at. */
-  const shown = (title: string): { data: PanelData | undefined; series: Series[]; waiting: boolean } => {
-    const data = panels.value.get(title);
-    const { stepMs } = range.value;
-    if (stepMs === 0) return { data, series: data?.series ?? [], waiting: !data };
-    const before = pasts.value.get(title);
-    if (before?.asked !== stepMs) return { data, series: [], waiting: true };
-    const all = data ?? { series: [], error: null, noDataSince: null, last: null };
-    return { data: { ...all, error: all.error ?? before.error }, series: continued(before.series, data?.series ?? [], stepMs), waiting: false };
+  const shown = (title: string): Shown => {
+    let picture = pictures.get(title);
+    if (!picture) {
+      picture = computed(() => {
+        const data = panels.value.get(title);
+        const { stepMs } = range.value;
+        if (stepMs === 0) return { data, series: data?.series ?? [], isWaiting: !data };
+        const before = pasts.value.get(title);
+        const isWaiting = before?.asked !== stepMs;
+        const all = data ?? { series: [], error: null, noDataSince: null, last: null };
+        const series = continued(isWaiting ? [] : before.series, all.series, stepMs);
+        return { data: { ...all, error: all.error ?? (isWaiting ? null : before.error) }, series, isWaiting };
+      });
+      pictures.set(title, picture);
+    }
+    return picture.value;
   };
 
   const look = (href: string): void => {
@@ -135,7 +160,8 @@ export function dashState(name: string) {
   void load();
   void get<{ items: Alert[] }>("/hms/v1/alerts?active=true").then(
     ({ items }) => {
-      if (allAlerts.value.length === 0) allAlerts.value = items;
+      // What the stream said meanwhile is newer.
+      allAlerts.value ??= items;
     },
     () => undefined,
   );

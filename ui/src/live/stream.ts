@@ -1,7 +1,7 @@
 // The one connection of a page to the tower: opened anew whenever it breaks or falls silent, closed while nobody looks.
 
 import { computed, signal } from "@preact/signals";
-import { Reader } from "./sse.ts";
+import { type Message, Reader } from "./sse.ts";
 
 /** The tower says something at least every 5 s; after two and a bit it is not there. */
 export const SILENT_MS = 12_000;
@@ -50,6 +50,15 @@ export function follow(topics: string[], handlers: Handlers): void {
   let begun = 0;
   let timer = 0;
 
+  // A fault in what draws is no fault of the stream.
+  const handle = ({ event, data }: Message): void => {
+    try {
+      handlers[event]?.(JSON.parse(data));
+    } catch (error) {
+      console.error(`event ${event}:`, error);
+    }
+  };
+
   const connect = async (): Promise<void> => {
     window.clearTimeout(timer);
     const own = new AbortController();
@@ -77,7 +86,7 @@ export function follow(topics: string[], handlers: Handlers): void {
         tries = 0;
         for (const message of reader.push(value)) {
           lastId = message.id ?? lastId;
-          handlers[message.event]?.(JSON.parse(message.data));
+          handle(message);
         }
       }
     } catch (error) {

@@ -23,7 +23,7 @@ export function lastHeard(ms: number): string {
 export function panelWords(state: PanelState, unit: Unit, now: number): string | null {
   switch (state.kind) {
     case "fed": return null;
-    case "waiting": return "waiting for its first points";
+    case "waiting": return "on its way";
     case "never": return "never seen";
     case "failed": return state.why;
     case "no-data": {

@@ -3,7 +3,7 @@
 use std::time::{Duration, SystemTime};
 
 use lettre::Address;
-use lettre::message::header::{ContentType, HeaderName, HeaderValue};
+use lettre::message::header::{ContentType, HeaderName, HeaderValue, MIME_VERSION_1_0};
 use lettre::message::{Mailbox, Message as Letter};
 
 use super::{ChannelError, Message, cut, one_line};
@@ -50,6 +50,7 @@ pub(super) fn letter(from: &Mailbox, to: &Address, message: &Message) -> Result<
         .message_id(Some(message_id(from, message)))
         // RFC 3834, section 5: no holiday notes are sent back.
         .raw_header(automatic)
+        .header(MIME_VERSION_1_0)
         .header(ContentType::TEXT_PLAIN)
         .body(text(&message.text));
     let letter = letter.map_err(|error| ChannelError::lasting(format!("cannot write the mail: {error}")))?;
@@ -117,6 +118,7 @@ mod tests {
             "Date: Sat, 22 Nov 2025 13:35:02 +0000",
             "Message-ID: <n-9.1763818502000@csac.gov>",
             "Auto-Submitted: auto-generated",
+            "MIME-Version: 1.0",
             "Content-Type: text/plain; charset=utf-8",
         ] {
             assert!(head.lines().any(|found| found == line), "{line} in {head}");

@@ -23,7 +23,7 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 use tokio::time::{Instant, timeout, timeout_at};
 
-use super::tls::Trust;
+use super::tls::{self, Trust};
 use super::{ChannelError, Message, Secret, TimeLimits, letter, one_line, span_text};
 
 /// All that a server says in one conversation; a few kilobytes are usual, certificates included.
@@ -73,7 +73,7 @@ pub struct Mail {
 
 impl Mail {
     /// Checks the settings and reads the list of authorities. Connects to nobody.
-    pub fn new(settings: MailSettings) -> Result<Self, ChannelError> {
+    pub fn new(settings: &MailSettings) -> Result<Self, ChannelError> {
         let wrong = |why: &str| {
             ChannelError::lasting(format!("cannot send mail through `{}`: {why}", one_line(&settings.server)))
         };
@@ -171,19 +171,17 @@ impl Talk<'_> {
             Err(_) => ClientId::default(),
         };
         let has_asked = Arc::new(AtomicBool::new(false));
-        let stream: Box<dyn AsyncTokioStream> = match (&mail.trust, mail.tls) {
-            (Some(trust), MailTls::Implicit) => {
-                let peer = stream.peer_addr();
-                let encrypt = timeout_at(self.ends_at, trust.encrypt(stream, &mail.host)).await;
-                let stream = encrypt.map_err(|_| self.silent("the TLS handshake"))?;
-                let stream = stream.map_err(|error| self.passing(&format!("no TLS: {error}")))?;
+        let peer = stream.peer_addr();
+        let stream: Box<dyn AsyncTokioStream> =
+            if let (Some(trust), MailTls::Implicit) = (&mail.trust, mail.tls) {
+                let encrypted = timeout_at(self.ends_at, trust.encrypt(stream, &mail.host)).await;
+                let encrypted = encrypted.map_err(|_| self.silent("the TLS handshake"))?;
+                let inner =
+                    encrypted.map_err(|error| self.passing(&format!("no TLS: {}", tls::trouble(&error))))?;
+                Box::new(Watched { inner, peer, read_bytes: 0, has_asked: Arc::clone(&has_asked) })
+            } else {
                 Box::new(Watched { inner: stream, peer, read_bytes: 0, has_asked: Arc::clone(&has_asked) })
-            }
-            _ => {
-                let peer = stream.peer_addr();
-                Box::new(Watched { inner: stream, peer, read_bytes: 0, has_asked: Arc::clone(&has_asked) })
-            }
-        };
+            };
         let greeted =
             timeout_at(self.ends_at, AsyncSmtpConnection::connect_with_transport(stream, &hello)).await;
         let phase = if has_asked.load(Ordering::Relaxed) { "EHLO" } else { "the greeting" };
@@ -264,12 +262,12 @@ impl Talk<'_> {
     /// RFC 5321, section 4.2.1: 5yz is final, 4yz is not. What is no answer at all may be better next time.
     fn refused(&self, phase: &str, error: &SmtpError) -> ChannelError {
         // What the server or the system said stands innermost.
-        let mut cause: &dyn std::error::Error = error;
+        let mut cause: &(dyn std::error::Error + 'static) = error;
         while let Some(source) = cause.source() {
             cause = source;
         }
         let Some(code) = error.status() else {
-            return self.passing(&format!("{phase} failed: {cause}"));
+            return self.passing(&format!("{phase} failed: {}", tls::trouble(cause)));
         };
         let why = format!("it answers {phase} with {code} {cause}");
         ChannelError { is_final: error.is_permanent(), ..self.passing(&why) }
@@ -350,10 +348,10 @@ mod tests {
     #[test]
     fn without_tls_only_this_machine_is_written_to() {
         for server in ["localhost:25", "127.0.0.1:25", "[::1]:25"] {
-            assert!(Mail::new(settings(server, MailTls::None)).is_ok(), "{server}");
+            assert!(Mail::new(&settings(server, MailTls::None)).is_ok(), "{server}");
         }
         for server in ["mail.csac.gov:25", "10.0.0.1:25", "localhost.evil.example:25"] {
-            let error = Mail::new(settings(server, MailTls::None)).unwrap_err();
+            let error = Mail::new(&settings(server, MailTls::None)).unwrap_err();
             assert!(error.is_final && error.why.ends_with("use `tls: required`"), "{error}");
         }
     }
@@ -363,15 +361,15 @@ mod tests {
         for server in
             ["", "localhost", "localhost:0", "localhost:99999", ":25", "::1:25", "a b:25", "a\r\n:25"]
         {
-            assert!(Mail::new(settings(server, MailTls::None)).is_err(), "{server:?}");
+            assert!(Mail::new(&settings(server, MailTls::None)).is_err(), "{server:?}");
         }
         let half = MailSettings { user: Some("hms".into()), ..settings("localhost:25", MailTls::None) };
-        assert!(Mail::new(half).unwrap_err().why.ends_with("it has a user without a password"));
+        assert!(Mail::new(&half).unwrap_err().why.ends_with("it has a user without a password"));
         let half =
             MailSettings { password: Some(Secret::new("p")), ..settings("localhost:25", MailTls::None) };
-        assert!(Mail::new(half).unwrap_err().why.ends_with("it has a password without a user"));
+        assert!(Mail::new(&half).unwrap_err().why.ends_with("it has a password without a user"));
         let ca_file = Some("/no/such/file".into());
         let missing = MailSettings { ca_file, ..settings("localhost:25", MailTls::Required) };
-        assert!(Mail::new(missing).unwrap_err().why.starts_with("cannot read `ca_file` `/no/such/file`: "));
+        assert!(Mail::new(&missing).unwrap_err().why.starts_with("cannot read `ca_file` `/no/such/file`: "));
     }
 }

@@ -9,7 +9,7 @@ use tokio_rustls::client::TlsStream;
 use tokio_rustls::rustls::crypto::ring;
 use tokio_rustls::rustls::pki_types::pem::PemObject;
 use tokio_rustls::rustls::pki_types::{CertificateDer, ServerName};
-use tokio_rustls::rustls::{ClientConfig, RootCertStore};
+use tokio_rustls::rustls::{CertificateError, ClientConfig, Error as RustlsError, RootCertStore};
 
 use super::ChannelError;
 
@@ -61,6 +61,25 @@ impl Trust {
         let name = ServerName::try_from(host.to_owned()).map_err(std::io::Error::other)?;
         TlsConnector::from(Arc::clone(&self.config)).connect(name, stream).await
     }
+}
+
+/// Why a handshake failed, with a remedy where there is a likely one.
+pub(super) fn trouble(cause: &(dyn std::error::Error + 'static)) -> String {
+    let inner = cause.downcast_ref::<std::io::Error>().and_then(std::io::Error::get_ref);
+    let inner = inner.and_then(|inner| inner.downcast_ref());
+    let hint = match inner.or_else(|| cause.downcast_ref()) {
+        Some(RustlsError::InvalidCertificate(
+            CertificateError::UnknownIssuer | CertificateError::BadSignature,
+        )) => "; set `ca_file` to the authority that signed it",
+        // `openssl req -x509` makes such ones unless told otherwise.
+        Some(RustlsError::InvalidCertificate(CertificateError::Other(other)))
+            if other.to_string().contains("CaUsedAsEndEntity") =>
+        {
+            "; it is an authority's (`CA:TRUE`): give the server one that is `CA:FALSE`"
+        }
+        _ => "",
+    };
+    format!("{cause}{hint}")
 }
 
 fn from_file(path: &Path) -> Result<Vec<CertificateDer<'static>>, ChannelError> {

@@ -22,7 +22,7 @@ use tokio::net::TcpStream;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, timeout, timeout_at};
 
-use super::tls::Trust;
+use super::tls::{self, Trust};
 use super::{ChannelError, Message, Secret, TimeLimits, one_line, span_text};
 
 /// "Signing secret": at least 24 bytes, at most 64.
@@ -184,7 +184,7 @@ impl Webhook {
         let _ = stream.set_nodelay(true);
         let Some(trust) = &self.trust else { return self.speak(stream, request, connection).await };
         let stream = trust.encrypt(stream, &self.host).await;
-        let stream = stream.map_err(|error| self.passing(&format!("no TLS: {error}")))?;
+        let stream = stream.map_err(|error| self.passing(&format!("no TLS: {}", tls::trouble(&error))))?;
         self.speak(stream, request, connection).await
     }
 

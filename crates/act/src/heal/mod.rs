@@ -13,11 +13,13 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use hmsops_model::Millis;
+use rustix::process::Signal;
 use tokio::time::{Instant, MissedTickBehavior};
 
+use crate::proc::{self, ProcessKey};
 use crate::process::folder::{self, Folder, Look, judge};
 use crate::process::{
-    LIVENESS_INTERVAL, ProcessError, SHIM_WAIT, Status, ask, blocking, cannot_start, stop, take_up,
+    LIVENESS_INTERVAL, ProcessError, SHIM_WAIT, Status, ask, blocking, cannot_start, stop, uptake,
 };
 use crate::record;
 use crate::shim::{Exit, Owner, Phase, Request, Spec, State};
@@ -32,6 +34,8 @@ const GRACE_MAX: Duration = Duration::from_hours(1);
 const OUTPUT_BYTES_MAX: u64 = 2 << 20;
 /// Less would not hold one error message.
 const OUTPUT_BYTES_MIN: u64 = 1024;
+/// What a shim may take beyond limit and grace: SIGKILL, sweeping, the rest of the output, writing.
+const SHIM_MARGIN: Duration = Duration::from_secs(6);
 /// The shim of a heal that has ended goes in milliseconds.
 const SHIM_GONE_WAIT: Duration = Duration::from_secs(2);
 /// How often it is looked whether it has.
@@ -199,7 +203,7 @@ impl HealDriver {
             let why = format!("its run folder `{path}` belongs to {}; remove it", known.owner);
             return Err(cannot_start(what, &why));
         }
-        if take_up::settle(folder, what, SHIM_WAIT).await?.is_some() {
+        if uptake::settle(folder, what, SHIM_WAIT).await?.is_some() {
             return Ok(());
         }
         let (spec, own, root) = (order.spec(), folder.clone(), self.root.clone());
@@ -213,8 +217,8 @@ impl HealDriver {
             spec.save(own.path()).map_err(ProcessError::from)
         };
         blocking(write).await?;
-        let shim = take_up::spawn_shim(&self.exe, folder, what)?;
-        match take_up::first_status(folder, what, shim).await? {
+        let shim = uptake::spawn_shim(&self.exe, folder, what)?;
+        match uptake::first_status(folder, what, shim).await? {
             Status::Absent | Status::Starting => Err(cannot_start(what, "its shim said nothing")),
             Status::Running { .. } | Status::Exited(_) | Status::Failed(_) => Ok(()),
         }
@@ -271,6 +275,9 @@ fn refusal(order: &HealOrder) -> Option<String> {
 
 /// Waits until nothing of the heal runs any more, and says how it ended. Keeps its time limit where no shim does.
 async fn end(folder: &Folder, what: &str) -> Result<State, ProcessError> {
+    let path = folder.path().to_owned();
+    let spec = blocking(move || Spec::load(&path).map_err(ProcessError::from)).await?;
+    let spec = spec.ok_or_else(|| cannot_start(what, "its run folder has gone"))?;
     let mut look = tokio::time::interval(LIVENESS_INTERVAL);
     look.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
@@ -287,18 +294,28 @@ async fn end(folder: &Folder, what: &str) -> Result<State, ProcessError> {
                 return Ok(state);
             }
             let own = folder.clone();
-            match blocking(move || Ok(seen(&own)?)).await? {
-                Seen::Ended(state) => return Ok(state),
-                Seen::Kept => {}
-                Seen::Alone(state) => {
-                    if let Some(state) = end_alone(folder, what, state).await? {
-                        return Ok(state);
-                    }
+            let ended = match blocking(move || Ok(seen(&own)?)).await? {
+                Seen::Ended(state) => Some(state),
+                Seen::Kept(state) if is_overdue(&state, &spec) => {
+                    end_alone(folder, what, state, &spec).await?
                 }
+                Seen::Kept(_) => None,
+                Seen::Alone(state) => end_alone(folder, what, state, &spec).await?,
+            };
+            if let Some(state) = ended {
+                return Ok(state);
             }
         }
         look.tick().await;
     }
+}
+
+/// Whether its shim should have ended it long ago: it was stopped, or hangs at a disk.
+fn is_overdue(state: &State, spec: &Spec) -> bool {
+    let limit =
+        Duration::from_millis(spec.time_limit.unwrap_or_default().0 + spec.stop_grace.0) + SHIM_MARGIN;
+    let age = state.service.as_ref().filter(|_| state.service_alive()).and_then(ProcessKey::age);
+    spec.time_limit.is_some() && age.is_some_and(|age| age > limit)
 }
 
 /// What the disk and the processes say.
@@ -306,7 +323,7 @@ enum Seen {
     /// Its shim wrote down that nothing is left, or that it never ran.
     Ended(State),
     /// A shim lives.
-    Kept,
+    Kept(State),
     /// Its shim has gone before that.
     Alone(State),
 }
@@ -324,7 +341,7 @@ fn seen(folder: &Folder) -> Result<Seen, record::RecordError> {
     Ok(if state.phase.is_final() && state.left.is_some() {
         Seen::Ended(state)
     } else if shim_lives {
-        Seen::Kept
+        Seen::Kept(state)
     } else {
         Seen::Alone(state)
     })
@@ -334,14 +351,17 @@ fn not_found() -> std::io::Error {
     std::io::ErrorKind::NotFound.into()
 }
 
-/// A heal without its shim: its end when it has come, or its time is over; `None` while it may go on.
-async fn end_alone(folder: &Folder, what: &str, mut state: State) -> Result<Option<State>, ProcessError> {
-    let path = folder.path().to_owned();
-    let spec = blocking(move || Spec::load(&path).map_err(ProcessError::from)).await?;
-    let limit = spec.as_ref().and_then(|spec| spec.time_limit).map(|limit| Duration::from_millis(limit.0));
-    let grace = spec.map_or(Millis::ZERO, |spec| spec.stop_grace);
+/// A heal without its shim, or whose shim does nothing: its end when it has come, or its time is over; `None` while
+/// it may go on.
+async fn end_alone(
+    folder: &Folder,
+    what: &str,
+    mut state: State,
+    spec: &Spec,
+) -> Result<Option<State>, ProcessError> {
+    let limit = spec.time_limit.map(|limit| Duration::from_millis(limit.0));
     if state.service_alive() && !state.phase.is_final() {
-        let age = state.service.as_ref().and_then(crate::proc::ProcessKey::age).unwrap_or(Duration::MAX);
+        let age = state.service.as_ref().and_then(ProcessKey::age).unwrap_or(Duration::MAX);
         if limit.is_none_or(|limit| age < limit) && !state.timed_out {
             return Ok(None);
         }
@@ -353,7 +373,14 @@ async fn end_alone(folder: &Folder, what: &str, mut state: State) -> Result<Opti
         blocking(move || Ok(note(&own, &noted)?)).await?;
     }
     // Its own process has gone, or has to; whatever else carries its mark goes, too.
-    let left = match stop::by_hand(folder, what, grace).await {
+    let ended = stop::by_hand(folder, what, spec.stop_grace).await;
+    // What has lost its mark and its parents is its shim's child, while that lives.
+    let shim = state.shim.clone();
+    let orphans = move || if shim.alive() { proc::family(shim.pid) } else { Vec::new() };
+    for orphan in blocking(move || Ok(orphans())).await? {
+        orphan.signal(Signal::KILL);
+    }
+    let left = match ended {
         Ok(()) => 0,
         Err(ProcessError::StillThere { .. }) => 1,
         Err(error) => return Err(error),

@@ -264,6 +264,21 @@ async fn the_time_limit_holds_without_a_shim() {
 }
 
 #[tokio::test]
+async fn a_shim_that_does_nothing_does_not_keep_a_heal_alive() {
+    let heals = Heals::new();
+    let script = format!("{FAMILY} echo $$ > own; while :; do sleep 1000; done");
+    let order = heals.order("h-1", &script, Duration::from_secs(1));
+    let stopped = async {
+        kill(heals.shim_pid("h-1").await, "STOP");
+        heals.pids(&["own", "group", "session", "orphan"]).await
+    };
+    let (outcome, pids) = tokio::join!(heals.run(&order), stopped);
+    assert!(matches!(outcome, HealOutcome::TimedOut { left_behind: false, .. }), "{outcome:?}");
+    // A process whose parent is stopped stays as a zombie, which does not run.
+    eventually(|| (!pids.iter().any(|pid| runs(*pid))).then_some(())).await;
+}
+
+#[tokio::test]
 async fn a_heal_whose_shim_was_killed_may_end_unseen() {
     let heals = Heals::new();
     let script = "echo begun; setsid sleep 1000 & echo $! > rest; until [ -e go ]; do :; done";

@@ -34,7 +34,7 @@ fn message() -> Message {
 }
 
 async fn send(settings: MailSettings, limits: TimeLimits) -> Result<String, ChannelError> {
-    let mail = Mail::new(settings).unwrap().with_limits(limits);
+    let mail = Mail::new(&settings).unwrap().with_limits(limits);
     timeout(PATIENCE, mail.send("oncall@csac.gov", &message())).await.expect("it ends in time")
 }
 

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use rcgen::{CertifiedKey, KeyPair};
+use rcgen::{CertificateParams, DnType, IsCa, KeyPair};
 use tokio::io::{AsyncBufReadExt, AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, BufReader};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinHandle;
@@ -116,9 +116,17 @@ async fn request(stream: &mut Stream, heard: &mut String) {
 
 /// A certificate for 127.0.0.1 that signs itself: its file for clients, and a server that has it.
 pub(crate) fn certificate(folder: &tempfile::TempDir) -> (PathBuf, TlsAcceptor) {
-    let certified: CertifiedKey<KeyPair> =
-        rcgen::generate_simple_self_signed(["127.0.0.1".to_owned()]).unwrap();
-    let der = certified.cert.der().clone();
+    certificate_of(folder, IsCa::NoCa)
+}
+
+/// The same, as an authority's or not.
+pub(crate) fn certificate_of(folder: &tempfile::TempDir, is_ca: IsCa) -> (PathBuf, TlsAcceptor) {
+    let key = KeyPair::generate().unwrap();
+    let mut parameters = CertificateParams::new(["127.0.0.1".to_owned()]).unwrap();
+    parameters.is_ca = is_ca;
+    // No two authorities share a name, or a client takes one for the other.
+    parameters.distinguished_name.push(DnType::CommonName, folder.path().display().to_string());
+    let der = parameters.self_signed(&key).unwrap().der().clone();
     let path = folder.path().join("ca.pem");
     let text = {
         use base64::Engine as _;
@@ -126,7 +134,7 @@ pub(crate) fn certificate(folder: &tempfile::TempDir) -> (PathBuf, TlsAcceptor) 
         format!("-----BEGIN CERTIFICATE-----\n{lines}\n-----END CERTIFICATE-----\n")
     };
     std::io::Write::write_all(&mut std::fs::File::create(&path).unwrap(), text.as_bytes()).unwrap();
-    let key = PrivateKeyDer::Pkcs8(PrivatePkcs8KeyDer::from(certified.signing_key.serialize_der()));
+    let key = PrivateKeyDer::Pkcs8(PrivatePkcs8KeyDer::from(key.serialize_der()));
     let config = ServerConfig::builder_with_provider(Arc::new(ring::default_provider()))
         .with_safe_default_protocol_versions()
         .unwrap()

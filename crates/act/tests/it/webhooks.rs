@@ -3,9 +3,10 @@ use std::time::Duration;
 use hmsops_act::channel::webhook::{Webhook, WebhookSettings};
 use hmsops_act::channel::{ChannelError, Message, Secret, TimeLimits};
 use hmsops_model::UnixMillis;
+use rcgen::{BasicConstraints, IsCa};
 use tokio::time::timeout;
 
-use crate::script::{Full, Script, Step, certificate};
+use crate::script::{Full, Script, Step, certificate, certificate_of};
 use crate::world::PATIENCE;
 
 const QUICK: TimeLimits =
@@ -137,4 +138,26 @@ async fn https_reaches_only_who_has_the_right_certificate() {
     let error = send(&settings, TimeLimits::default()).await.unwrap_err();
     assert!(error.why.contains(": no TLS: invalid peer certificate") && !error.is_final, "{error}");
     assert_eq!(server.heard().await, "");
+}
+
+#[tokio::test]
+async fn the_usual_mistakes_with_certificates_come_with_their_remedy() {
+    let folder = tempfile::tempdir().unwrap();
+    let hello = || vec![Step::Tls, Step::Hang];
+    let (ca_file, authority) = certificate_of(&folder, IsCa::Ca(BasicConstraints::Unconstrained));
+    let server = Script::encrypted(hello(), Some(authority)).await;
+    let mut settings = settings(format!("https://{}/", server.addr));
+    settings.ca_file = Some(ca_file);
+    let error = send(&settings, TimeLimits::default()).await.unwrap_err();
+    assert!(
+        error.why.ends_with("; it is an authority's (`CA:TRUE`): give the server one that is `CA:FALSE`"),
+        "{error}"
+    );
+
+    let other = tempfile::tempdir().unwrap();
+    let (_, unknown) = certificate(&other);
+    let server = Script::encrypted(hello(), Some(unknown)).await;
+    settings.url = format!("https://{}/", server.addr);
+    let error = send(&settings, TimeLimits::default()).await.unwrap_err();
+    assert!(error.why.ends_with("; set `ca_file` to the authority that signed it"), "{error}");
 }

@@ -134,7 +134,12 @@ impl Sent {
     fn update(&mut self, snapshot: &Snapshot, only: Option<ReleaseId>) -> api::Changed {
         let is_same_state = self.generation.replace(snapshot.generation) == Some(snapshot.generation);
         let mut changed =
-            api::Changed { generation: snapshot.generation, services: Vec::new(), releases: Vec::new() };
+            api::Changed {
+            generation: snapshot.generation,
+            services: Vec::new(),
+            releases: Vec::new(),
+            alerts: None,
+        };
         for (id, release) in &snapshot.state.releases {
             // Without a change of state only the numbers of a release that is open can have moved.
             if only.is_some_and(|only| only != *id) || (is_same_state && release.closed) {

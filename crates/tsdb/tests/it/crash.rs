@@ -118,6 +118,34 @@ fn a_crash_at_every_write_and_sync_loses_and_doubles_nothing() {
     }
 }
 
+/// The program is killed, started again and killed while it opens, and then the power fails: what it read when it
+/// opened was durable before it removed anything.
+#[test]
+fn a_power_cut_after_a_kill_loses_and_doubles_nothing() {
+    let count = Faults::new();
+    play(Arc::new(FaultyDisk::new(Arc::new(MemDisk::new()), count.clone())));
+    for k in (1..=count.syncs()).chain([u64::MAX]) {
+        let (killed, faults) = (MemDisk::new(), Faults::new());
+        faults.freeze_at_sync(k);
+        let acknowledged = play(Arc::new(FaultyDisk::new(Arc::new(killed.clone()), faults)));
+        for again in 1..30 {
+            let (below, faults) = (killed.fork(), Faults::new());
+            faults.freeze_at_write(again);
+            let opened = open_on(Arc::new(FaultyDisk::new(Arc::new(below.clone()), faults)), options());
+            let is_open = opened.is_ok();
+            drop(opened);
+            for seed in 0..3 {
+                let fork = below.fork();
+                fork.crash(seed);
+                check_after(&fork, &acknowledged, &format!("sync {k}, write {again}, seed {seed}"));
+            }
+            if is_open {
+                break;
+            }
+        }
+    }
+}
+
 /// One sync fails, the program goes on: it opens the log again, makes its next checkpoint, and then the power
 /// fails.
 #[test]

@@ -5,7 +5,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 
 use hmsops_disk::{Disk, MemDisk};
-use hmsops_model::labels::{Labels, MatchOp, Matcher};
+use hmsops_model::labels::MatchOp::{self, Eq, Ne, NotRe, Re};
+use hmsops_model::labels::{Labels, Matcher};
 use hmsops_model::sample::{Histogram, ResetHint, Value, stale_nan};
 use hmsops_model::series::{Budget, Hints, Selection, SeriesSource, SourceError};
 use hmsops_tsdb::{Key, Row, Store};
@@ -25,7 +26,6 @@ fn matchers_pick_series_and_a_missing_label_is_empty() {
     for labels in [&up("a"), &up("b"), &up("bc"), &bare, &down] {
         push(&store, vec![float(labels, T0, 1.0)]);
     }
-    use MatchOp::{Eq, Ne, NotRe, Re};
     let up_and = |op, value: &str| [Matcher::new("__name__", Eq, "up"), Matcher::new("job", op, value)];
     for (op, value, expected) in [
         (Eq, "a", &["a"][..]),

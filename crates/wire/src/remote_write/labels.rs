@@ -10,7 +10,7 @@ use crate::protobuf::Fields;
 /// The label set in [`Series::labels`](super::Series::labels), sorted or not. A label without a value is left out,
 /// as the data model has it. The error says what is wrong with the series.
 pub fn labels_of(bytes: &[u8]) -> Result<Labels, String> {
-    let mut pairs: Vec<(&str, &str)> = Vec::new();
+    let mut pairs: Vec<(&str, &str)> = Vec::with_capacity(16);
     let mut fields = Fields::new("a series' labels", bytes);
     while let Some(field) = fields.read().map_err(as_text)? {
         if field.number != 1 {
@@ -38,7 +38,7 @@ pub fn labels_of(bytes: &[u8]) -> Result<Labels, String> {
     if !pairs.iter().any(|(name, value)| *name == METRIC_NAME && !value.is_empty()) {
         return Err(format!("the series has no name: the label `{METRIC_NAME}` is missing"));
     }
-    Ok(Labels::new(pairs))
+    Ok(Labels::from_sorted(&pairs))
 }
 
 fn check(name: &str, value: &str) -> Result<(), String> {

@@ -124,6 +124,14 @@ fn labels_are_one_piece_of_the_request() {
     assert!(bytes.as_ptr_range().contains(&mine.as_ptr()));
     let only_labels = TimeSeries { samples: Vec::new(), ..one.clone() }.encode_to_vec();
     assert_eq!(mine, only_labels);
+    // A long label is no reason to copy.
+    let long = "v".repeat(200);
+    let pairs = [("__name__", "up"), ("a", &*long), ("b", "1")];
+    let bytes = encoded(vec![series(&pairs, &[(1, 1.0)])]);
+    let request = decode(&bytes).unwrap();
+    let mine = request.series().next().unwrap().labels;
+    assert!(bytes.as_ptr_range().contains(&mine.as_ptr()));
+    assert_eq!(labels_of(mine).unwrap(), Labels::new(pairs));
     // name, sample, job: as two messages of the same series run together.
     let torn = [
         TimeSeries { labels: one.labels[..1].to_vec(), ..one.clone() }.encode_to_vec(),

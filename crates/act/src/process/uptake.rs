@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use tokio::io::AsyncReadExt;
 use tokio::process::{Child, Command};
+use tokio::sync::oneshot;
 use tokio::time::Instant;
 
 use super::folder::{self, Folder, Look};
@@ -84,13 +85,17 @@ pub(crate) async fn first_status(
     mut shim: Child,
 ) -> Result<Status, ProcessError> {
     let mut stderr = shim.stderr.take();
-    let ended = tokio::spawn(async move { shim.wait().await });
+    let (ended_in, mut ended) = oneshot::channel();
+    // Goes on after us, so that a shim that ends much later is collected.
+    tokio::spawn(async move { ended_in.send(shim.wait().await.is_ok_and(|status| status.success())) });
     let begun_at = Instant::now();
+    let mut gave_up = false;
     loop {
-        let shim_ended = ended.is_finished();
+        // One that ends well without a word has found another shim at work, which has not written yet.
+        gave_up |= ended.try_recv() == Ok(false);
         match look(folder).await? {
             Look::Settled(status) => return Ok(status),
-            Look::Absent | Look::Unclaimed | Look::Abandoned if shim_ended => break,
+            Look::Absent | Look::Unclaimed | Look::Abandoned if gave_up => break,
             _ if begun_at.elapsed() >= START_WAIT => {
                 return Err(cannot_start(what, "its shim gave no answer in 10 s"));
             }
