@@ -6,6 +6,7 @@ pub mod engine;
 pub mod families;
 pub mod hands;
 pub mod page;
+pub mod panel;
 pub mod public;
 pub mod query;
 pub mod repo;

@@ -17,6 +17,7 @@ use tokio::sync::{broadcast, mpsc};
 
 use crate::clock::Clock;
 use crate::hands::{self, Queues, gateway::GatewaySite, healer::HealSite, spill::LocalSpill};
+use crate::query::{Nothing, Queries};
 use crate::{Engine, door, engine, public, repo};
 
 /// Room for a hundred retreats, each some kilobytes.
@@ -105,6 +106,8 @@ pub async fn run(options: ServeOptions) -> Result<(), ServeError> {
         data: data.clone(),
         clock,
         title: config.status_title.clone(),
+        queries: Queries::new(Arc::new(Nothing)),
+        families: Arc::default(),
     };
     let router = door::router(context);
     serve_http(listener, router, reload, &engine).await?;

@@ -107,6 +107,11 @@ impl Failure {
         Self::new(StatusCode::INTERNAL_SERVER_ERROR, "internal", "a fault of ours", detail)
     }
 
+    /// What is wrong.
+    pub(crate) fn detail(&self) -> &str {
+        &self.detail
+    }
+
     /// With the likely remedy.
     #[must_use]
     pub fn hint(mut self, hint: impl Into<String>) -> Self {
