@@ -23,6 +23,7 @@ use crate::collect::{GatewayTraffic, Metrics, Scraper, listener, own};
 use crate::hands::{
     self, Queues, gateway::GatewaySite, healer::HealSite, postman::Channels, spill::LocalSpill,
 };
+use crate::query::Queries;
 use crate::{Engine, door, engine, evaluate, public, repo};
 
 /// Room for a hundred retreats, each some kilobytes.
@@ -124,6 +125,8 @@ pub async fn run(options: ServeOptions) -> Result<(), ServeError> {
         clock,
         metrics: parts.metrics.clone(),
         title: config.status_title.clone(),
+        queries: Queries::new(Arc::new(parts.metrics.store().clone())),
+        families: parts.metrics.families().clone(),
     };
     let router = door::router(context);
     serve_http(listener, router, reload, &engine).await?;

@@ -16,6 +16,7 @@ use super::page::{Had, Stamp, gone};
 use super::{Board, TargetHealth};
 use crate::collect::metrics::Sample;
 use crate::collect::{Door, Metrics};
+use crate::families::Family;
 
 /// Samples of a page whose job sets no limit; some hundred bytes each while it is read.
 const SAMPLES_MAX: usize = 300_000;
@@ -172,7 +173,18 @@ impl Scrape {
         let read =
             tokio::task::spawn_blocking(move || exposition::parse(&page.bytes, page.format, samples_max));
         match read.await {
-            Ok(parsed) => parsed.map_err(|error| format!("the page can't be read at {error}")),
+            Ok(parsed) => {
+                let parsed = parsed.map_err(|error| format!("the page can't be read at {error}"))?;
+                for family in &parsed.families {
+                    let (kind, help, unit) = (
+                        family.kind.name().into(),
+                        family.help.clone().unwrap_or_default(),
+                        family.unit.clone().unwrap_or_default(),
+                    );
+                    self.metrics.families().note(&family.name, Family { kind, help, unit });
+                }
+                Ok(parsed)
+            }
             Err(_) => Err("reading the page ended before its time".into()),
         }
     }
