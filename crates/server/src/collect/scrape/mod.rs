@@ -154,3 +154,6 @@ fn instances(state: &State) -> impl Iterator<Item = Plan> + '_ {
 fn declared(specs: &[ScrapeSpec]) -> impl Iterator<Item = Plan> + '_ {
     specs.iter().flat_map(|spec| spec.targets.iter().map(|target| Plan::new(spec, target)))
 }
+
+#[cfg(test)]
+mod tests;

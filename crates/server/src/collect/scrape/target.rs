@@ -107,7 +107,8 @@ impl Task {
     }
 }
 
-struct Scrape {
+/// What one target's task knows.
+pub(super) struct Scrape {
     plan: Plan,
     stamp: Stamp,
     pace: Pace,
@@ -119,7 +120,7 @@ struct Scrape {
 }
 
 impl Scrape {
-    fn new(plan: Plan, metrics: Metrics, board: Board) -> Self {
+    pub(super) fn new(plan: Plan, metrics: Metrics, board: Board) -> Self {
         let stamp = Stamp { labels: plan.labels.clone(), honor_labels: plan.honor_labels };
         let pace = Pace::new(plan.interval, &(&plan.job, &plan.address, &plan.path));
         board.lock().unwrap_or_else(PoisonError::into_inner).insert(plan.clone(), plan.health());
@@ -142,7 +143,7 @@ impl Scrape {
     }
 
     /// Asks once; `time` is that of the samples.
-    async fn ask(&mut self, time: i64) {
+    pub(super) async fn ask(&mut self, time: i64) {
         let clock = self.metrics.clock();
         let begun = clock.now().steady;
         let page = fetch(&self.plan.address, &self.plan.path, self.plan.timeout).await;
@@ -208,8 +209,14 @@ impl Scrape {
         };
     }
 
+    /// How the target is doing.
+    #[cfg(test)]
+    pub(super) fn health(&self) -> TargetHealth {
+        self.board.lock().unwrap().get(&self.plan).unwrap().clone()
+    }
+
     /// The target is asked no more.
-    async fn end(mut self) {
+    pub(super) async fn end(mut self) {
         self.board.lock().unwrap_or_else(PoisonError::into_inner).remove(&self.plan);
         let Some(asked_at) = self.asked_at else { return };
         let time = self.now().max(asked_at + 1);
