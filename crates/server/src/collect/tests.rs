@@ -94,7 +94,8 @@ impl Site {
         use tower::ServiceExt as _;
         let request = Request::post(path).header("authorization", format!("Bearer {}", self.token));
         let request = headers.iter().fold(request, |request, (name, value)| request.header(*name, *value));
-        let response = self.router.clone().oneshot(request.body(axum::body::Body::from(body)).unwrap()).await.unwrap();
+        let response =
+            self.router.clone().oneshot(request.body(axum::body::Body::from(body)).unwrap()).await.unwrap();
         Answer::read(response).await
     }
 }

@@ -138,6 +138,7 @@ async fn a_target_that_is_wrong_is_down_and_says_why() {
         (format!("HTTP/1.1 200 OK\r\n{TEXT}content-length: 10\r\n\r\na 1\n"), "before its answer was whole"),
         (format!("HTTP/1.1 200 OK\r\n{long}\r\n{}", "# x\n".repeat(17 << 18)), "more than 16 MiB"),
         (page("content-encoding: gzip\r\n", "x"), "packed"),
+        (page(TEXT, &format!("a{{b=\"{}\"}} 1\n", "x".repeat(1 << 20))), "`b` is longer than 4096 bytes"),
         (page(TEXT, &"a{b=\"c\"} 1\n".repeat(6)), "5"),
     ] {
         let at = target(vec![answer]).await;
@@ -161,11 +162,12 @@ async fn a_target_that_is_wrong_is_down_and_says_why() {
     assert_eq!(slow.health().error.as_deref(), Some("no whole answer within 100 ms"));
 }
 
-/// A label of a megabyte or a series twice costs that sample, not the page.
+/// A series with too many labels, or one that is there twice, costs that sample and not the page.
 #[tokio::test]
 async fn a_sample_that_cannot_be_stored_leaves_the_rest_of_its_page() {
     let site = Site::new().await;
-    let text = format!("good 1\nlong{{a=\"{}\"}} 1\ntwice 1\ntwice 2\nnan NaN\n", "x".repeat(1 << 20));
+    let many: Vec<String> = (0..100).map(|n| format!("l{n}=\"x\"")).collect();
+    let text = format!("good 1\nmany{{{}}} 1\ntwice 1\ntwice 2\nnan NaN\n", many.join(","));
     let at = target(vec![page(TEXT, &text)]).await;
     let mut scrape = scrape(&site, &spec(at, Millis(5000)));
     scrape.ask(site.now()).await;
@@ -173,7 +175,7 @@ async fn a_sample_that_cannot_be_stored_leaves_the_rest_of_its_page() {
         [samples(&site, "good").len(), samples(&site, "twice").len(), samples(&site, "nan").len()],
         [1; 3]
     );
-    assert_eq!(site.series("long"), []);
+    assert_eq!(site.series("many"), []);
     assert_eq!(samples(&site, "up")[0].1, Some(1.0));
     let refused = site.metrics.stats().await.refused;
     assert_eq!((refused.bad_labels, refused.conflicting), (1, 1));

@@ -30,8 +30,9 @@ struct Pair {
 
 #[derive(Clone, PartialEq, prost::Message)]
 struct At {
-    #[prost(double, tag = "1")]
-    value: f64,
+    /// Optional, so that −0 is written.
+    #[prost(double, optional, tag = "1")]
+    value: Option<f64>,
     #[prost(int64, tag = "2")]
     time: i64,
 }
@@ -39,7 +40,7 @@ struct At {
 fn one(labels: &[(&str, &[u8])], samples: &[(i64, f64)]) -> Written {
     let labels =
         labels.iter().map(|(name, value)| Pair { name: name.as_bytes().into(), value: value.to_vec() });
-    let samples = samples.iter().map(|(time, value)| At { value: *value, time: *time });
+    let samples = samples.iter().map(|(time, value)| At { value: Some(*value), time: *time });
     Written { labels: labels.collect(), samples: samples.collect() }
 }
 
