@@ -80,8 +80,10 @@ pub async fn keep(metrics: Metrics, engine: Engine, traffic: GatewayTraffic) {
             let text = own_exposition(&snapshot, &metrics, &metrics.stats().await);
             samples.extend(read_stats(&text).iter().map(|(labels, value)| sample(labels, time, *value)));
         }
-        // What is not stored is counted there, and said once.
-        let _counted = metrics.append(Door::Own, samples).await;
+        if !samples.is_empty() {
+            // What is not stored is counted there, and said once.
+            let _counted = metrics.append(Door::Own, samples).await;
+        }
     }
 }
 

@@ -1,12 +1,12 @@
 //! One target: asked at its moments until it is asked no more.
 
 use std::collections::BTreeMap;
-use std::sync::PoisonError;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use hmsops_model::scrape::{ScrapeSpec, Target};
 use hmsops_model::{Millis, UnixMillis};
-use hmsops_wire::exposition::{self, Parsed};
+use hmsops_wire::exposition::{self, ExpositionError};
 use tokio::sync::{Semaphore, oneshot};
 use tokio::task::JoinHandle;
 
@@ -107,6 +107,18 @@ impl Task {
     }
 }
 
+/// What was on a page.
+struct Read {
+    /// With marks for what is not on it any more.
+    samples: Vec<Sample>,
+    scraped: usize,
+    added: usize,
+}
+
+fn had(known: &Mutex<Had>) -> MutexGuard<'_, Had> {
+    known.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
 /// What one target's task knows.
 pub(super) struct Scrape {
     plan: Plan,
@@ -114,7 +126,7 @@ pub(super) struct Scrape {
     pace: Pace,
     metrics: Metrics,
     board: Board,
-    had: Had,
+    had: Arc<Mutex<Had>>,
     /// When it was last asked, in Unix milliseconds.
     asked_at: Option<i64>,
 }
@@ -124,7 +136,7 @@ impl Scrape {
         let stamp = Stamp { labels: plan.labels.clone(), honor_labels: plan.honor_labels };
         let pace = Pace::new(plan.interval, &(&plan.job, &plan.address, &plan.path));
         board.lock().unwrap_or_else(PoisonError::into_inner).insert(plan.clone(), plan.health());
-        Self { plan, stamp, pace, metrics, board, had: Had::default(), asked_at: None }
+        Self { plan, stamp, pace, metrics, board, had: Arc::default(), asked_at: None }
     }
 
     fn now(&self) -> i64 {
@@ -148,32 +160,32 @@ impl Scrape {
         let begun = clock.now().steady;
         let page = fetch(&self.plan.address, &self.plan.path, self.plan.timeout).await;
         let took = clock.now().steady.since(begun);
-        let parsed = match page {
-            Ok(page) => self.read(page).await,
+        let read = match page {
+            Ok(page) => self.read(page, time).await,
             Err(why) => Err(why),
         };
         self.asked_at = Some(time);
-        let (mut samples, scraped, added) = match &parsed {
-            Ok(parsed) => {
-                let (samples, added) = self.had.turn(&self.stamp, time, parsed);
-                (samples, parsed.samples.len(), added)
-            }
-            Err(_) => (self.had.end(time), 0, 0),
+        let (up, Read { mut samples, scraped, added }, error) = match read {
+            Ok(read) => (1.0, read, None),
+            Err(why) => (0.0, Read { samples: had(&self.had).end(time), scraped: 0, added: 0 }, Some(why)),
         };
-        let up = if parsed.is_ok() { 1.0 } else { 0.0 };
         let values = [up, took.as_secs_f64(), scraped as f64, scraped as f64, added as f64];
         samples.extend(REPORTS.iter().zip(values).map(|(name, value)| self.stamp.report(name, time, value)));
-        self.write_down(time, took, scraped, parsed.err());
+        self.write_down(time, took, scraped, error);
         self.store(samples).await;
     }
 
-    async fn read(&self, page: Page) -> Result<Parsed, String> {
+    /// Reads a page on a thread that may be busy with it for a while.
+    async fn read(&self, page: Page, time: i64) -> Result<Read, String> {
         let _place = READ.acquire().await;
-        let samples_max = self.plan.samples_max;
-        let read =
-            tokio::task::spawn_blocking(move || exposition::parse(&page.bytes, page.format, samples_max));
+        let (samples_max, stamp, known) = (self.plan.samples_max, self.stamp.clone(), self.had.clone());
+        let read = tokio::task::spawn_blocking(move || {
+            let parsed = exposition::parse(&page.bytes, page.format, samples_max)?;
+            let (samples, added) = had(&known).turn(&stamp, time, &parsed);
+            Ok(Read { samples, scraped: parsed.samples.len(), added })
+        });
         match read.await {
-            Ok(parsed) => parsed.map_err(|error| format!("the page can't be read at {error}")),
+            Ok(read) => read.map_err(|error: ExpositionError| format!("the page can't be read at {error}")),
             Err(_) => Err("reading the page ended before its time".into()),
         }
     }
@@ -216,11 +228,11 @@ impl Scrape {
     }
 
     /// The target is asked no more.
-    pub(super) async fn end(mut self) {
+    pub(super) async fn end(self) {
         self.board.lock().unwrap_or_else(PoisonError::into_inner).remove(&self.plan);
         let Some(asked_at) = self.asked_at else { return };
         let time = self.now().max(asked_at + 1);
-        let mut samples = self.had.end(time);
+        let mut samples = had(&self.had).end(time);
         let reports = REPORTS.iter().map(|name| gone(&self.stamp.report(name, time, 0.0).labels, time));
         samples.extend(reports);
         self.store(samples).await;
