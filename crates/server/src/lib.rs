@@ -4,6 +4,7 @@ pub mod clock;
 pub mod collect;
 pub mod door;
 pub mod engine;
+pub mod evaluate;
 pub mod hands;
 pub mod page;
 pub mod public;

@@ -9,16 +9,21 @@ use std::time::Duration;
 use hmsops_act::heal::HealDriver;
 use hmsops_act::process::ProcessDriver;
 use hmsops_config::TowerConfig;
+use hmsops_config::tower::HealMode;
+use hmsops_control::Event;
+use hmsops_control::event::HealModes;
 use hmsops_disk::{Disk, RealDisk, Spill, SpillThread};
 use hmsops_ledger::{FileLedger, FileSideLog, Ledger as _, LedgerReader};
 use hmsops_model::Now;
 use hmsops_tower::Tower;
-use tokio::sync::{broadcast, mpsc};
+use tokio::sync::{broadcast, mpsc, watch};
 
 use crate::clock::Clock;
 use crate::collect::{GatewayTraffic, Metrics, Scraper, listener, own};
-use crate::hands::{self, Queues, gateway::GatewaySite, healer::HealSite, spill::LocalSpill};
-use crate::{Engine, door, engine, public, repo};
+use crate::hands::{
+    self, Queues, gateway::GatewaySite, healer::HealSite, postman::Channels, spill::LocalSpill,
+};
+use crate::{Engine, door, engine, evaluate, public, repo};
 
 /// Room for a hundred retreats, each some kilobytes.
 const SPILL_BYTES: usize = 1 << 20;
@@ -100,9 +105,18 @@ pub async fn run(options: ServeOptions) -> Result<(), ServeError> {
     let auth = Arc::new(auth);
     let (reload, reloads) = mpsc::channel(1);
     let repos = repos(&config, &options, data.as_path());
-    tokio::spawn(repo::watch(engine.clone(), repos, reloads));
+    let (scrapes, to_scrape) = watch::channel(repo::Scrapes::new());
+    tokio::spawn(repo::watch(engine.clone(), repos, scrapes, reloads));
+    let modes = HealModes {
+        rollback: config.heal.rollback == HealMode::Auto,
+        restart: config.heal.restart == HealMode::Auto,
+    };
+    let _stopping = engine.tell(Event::HealModes(modes)).await;
     tokio::spawn(public::keep(engine.clone(), clock, parts.disk.clone()));
-    let _scraper = parts.collect(&engine, &auth, collector, listen, &data)?;
+    let scraper = parts.collect(&engine, &auth, collector, listen, &data)?;
+    tokio::spawn(scraper.follow(to_scrape));
+    let series = Arc::new(parts.metrics.store().clone());
+    tokio::spawn(evaluate::run(engine.clone(), clock, series));
     let context = door::Context {
         engine: engine.clone(),
         auth,
@@ -185,7 +199,7 @@ impl Parts {
         let tower = tower.expect("taken once, right after it was opened");
         let (process, effects) = mpsc::channel(ORDERS_MAX);
         let (heals, to_heal) = mpsc::channel(ORDERS_MAX);
-        let (notices, _to_tell) = mpsc::channel(ORDERS_MAX);
+        let (notices, to_tell) = mpsc::channel(ORDERS_MAX);
         let mut queues = BTreeMap::new();
         let mut sites = Vec::new();
         for (name, gateway) in &config.gateways {
@@ -230,6 +244,9 @@ impl Parts {
         let (exe, data, server) = (options.exe.clone(), data.to_owned(), format!("http://{listen}"));
         let site = HealSite { exe, data, server };
         tokio::spawn(hands::healer::run(engine.clone(), healer, site, to_heal));
+        let base = options.config.as_deref().and_then(Path::parent).unwrap_or(Path::new("."));
+        let channels = Channels::open(&config.notify, base).map_err(ServeError::Config)?;
+        tokio::spawn(hands::postman::run(engine.clone(), self.clock, channels, to_tell));
         tokio::spawn(hands::prober::run(engine.clone()));
         Ok(engine)
     }

@@ -267,7 +267,7 @@ mod tests {
         let labels = r#"probe_up{instance="127.0.0.1:1", service="forms", version="1.7.3"}"#;
         assert_eq!(look(Some(true)), [format!("{labels} 1")]);
         assert_eq!(look(Some(false)), [format!("{labels} 0")]);
-        assert_eq!(look(None), [String::new(); 0]);
+        assert!(look(None).is_empty());
     }
 
     #[tokio::test]

@@ -56,8 +56,11 @@ fn scrape(site: &Site, spec: &ScrapeSpec) -> Scrape {
     Scrape::new(Plan::new(spec, &spec.targets[0]), site.metrics.clone(), board)
 }
 
-/// Times and values of the one series of a name; `None` is a mark that it is gone.
-fn samples(site: &Site, name: &str) -> Vec<(i64, Option<f64>)> {
+/// A time and a value; `None` is a mark that the series is gone.
+type At = (i64, Option<f64>);
+
+/// Samples of the one series of a name.
+fn samples(site: &Site, name: &str) -> Vec<At> {
     let found = site.series(name);
     assert!(found.len() < 2, "{found:?}");
     let Some(series) = found.first() else { return Vec::new() };
@@ -189,7 +192,7 @@ async fn declared_targets_are_asked_until_they_are_taken_away() {
     let scraper = Scraper::start(site.metrics.clone(), site.engine.clone());
     scraper.set(vec![spec(at, Millis(100))]);
     let mut look = tokio::time::interval(Duration::from_millis(20));
-    let mut until = async |wanted: &dyn Fn(&[(i64, Option<f64>)]) -> bool| {
+    let mut until = async |wanted: &dyn Fn(&[At]) -> bool| {
         let waiting = async {
             loop {
                 look.tick().await;
