@@ -27,7 +27,7 @@ const QUERIES: [(&str, &[&str]); 4] = [
 ];
 
 /// Bodies by path: their fields, the required ones first, and how many of them are required.
-const BODIES: [(&str, &[&str], usize); 11] = [
+const BODIES: [(&str, &[&str], usize); 12] = [
     ("/hms/v1/apply", &["files", "dry_run"], 1),
     ("/hms/v1/deploy", &["name", "text", "image", "first", "dry_run"], 2),
     ("/hms/v1/services/{name}/adopt", &["version", "upstreams", "reason"], 2),
@@ -39,6 +39,7 @@ const BODIES: [(&str, &[&str], usize); 11] = [
     ("/hms/v1/releases/{id}/rollback", &["reason", "next"], 0),
     ("/hms/v1/releases/{id}/undeny", &["reason", "next"], 0),
     ("/hms/v1/login-links", &[], 0),
+    ("/hms/v1/metrics", &["source", "sequence", "metrics", "labels", "dropped"], 3),
 ];
 
 /// The document of these routes.
