@@ -31,7 +31,7 @@ fn pages(scene: &Scene, look: &Look<'_>) -> Vec<(String, String)> {
         }
     }
     for service_name in look.view.state.services.keys().take(2) {
-        pages.push((format!("service-{service_name}"), service(look, service_name).unwrap()));
+        pages.push((format!("service-{service_name}"), service(look, service_name, &[]).unwrap()));
     }
     pages
 }
