@@ -117,9 +117,9 @@ async fn queries_are_answered_as_prometheus_answers_them() {
     assert_eq!(limited["warnings"], json!(["results truncated due to limit"]));
     let (_, limited) = site.get("/api/v1/label/job/values?limit=1").await;
     assert_eq!((&limited["data"], limited["warnings"].is_array()), (&json!(["a"]), true));
-    let (_, noted) = site.get("/api/v1/query?query=rate(up%5B5m%5D)&time=1100").await;
-    let said = noted["infos"][0].as_str().unwrap_or_default();
-    assert!(said.starts_with("PromQL info: metric might not be a counter"), "{noted}");
+    let (_, noted) = site.get("/api/v1/query?query=quantile(2,up)&time=1000").await;
+    let said = noted["warnings"][0].as_str().unwrap_or_default();
+    assert!(said.starts_with("PromQL warning: quantile value should be between 0 and 1"), "{noted}");
     assert_eq!(site.get("/api/v1/status/buildinfo").await.1["data"]["version"], "3.5.0");
 }
 
