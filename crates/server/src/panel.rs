@@ -48,7 +48,8 @@ pub async fn latest(queries: &Queries, panels: &[PanelSpec], now: i64) -> Vec<La
         let rows = found.next().unwrap_or_else(|| Err(BROKEN.into())).map(|series| {
             let names = names(series.iter().map(|series| &series.labels));
             let value = |series: &Series| {
-                let value = series.samples.len().checked_sub(1).and_then(|last| number(&series.samples.value(last)));
+                let value =
+                    series.samples.len().checked_sub(1).and_then(|last| number(&series.samples.value(last)));
                 value.unwrap_or(f64::NAN)
             };
             names.into_iter().zip(series.iter().map(value)).take(ROWS_MAX).collect()

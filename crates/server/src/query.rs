@@ -156,7 +156,8 @@ impl Queries {
         let (source, running) = (self.source.clone(), self.running.clone());
         let _call_off = CallOff(budget.clone());
         let answered = async move {
-            let place = running.acquire_owned().await.map_err(|error| QueryError::Broken(error.to_string()))?;
+            let place =
+                running.acquire_owned().await.map_err(|error| QueryError::Broken(error.to_string()))?;
             drop(waits);
             let read = tokio::task::spawn_blocking(move || {
                 let answer = work(source.as_ref(), &budget);

@@ -111,7 +111,8 @@ async fn remove(
 ) -> Result<Json<serde_json::Value>, Failure> {
     let dash = DashName::new(name)?;
     let _turn = doors.dashes.lock().await;
-    carry_out(&doors.context, Command::RemoveDash { dash: dash.clone() }, by, reason(&params.reason)?).await?;
+    carry_out(&doors.context, Command::RemoveDash { dash: dash.clone() }, by, reason(&params.reason)?)
+        .await?;
     Ok(Json(serde_json::json!({"dash": dash, "changed": true})))
 }
 
@@ -154,7 +155,8 @@ async fn remove_panel(
     spec.panels.retain(|panel| panel.title != title);
     if spec.panels.len() == before {
         let known: Vec<String> = spec.panels.iter().map(|panel| format!("`{}`", panel.title)).collect();
-        let known = if known.is_empty() { "it has none".into() } else { format!("it has {}", known.join(", ")) };
+        let known =
+            if known.is_empty() { "it has none".into() } else { format!("it has {}", known.join(", ")) };
         return Err(Failure::not_found(format!("dashboard `{name}` has no panel `{title:.200}`")).hint(known));
     }
     declare(&doors.context, spec, by).await?;
@@ -175,7 +177,8 @@ async fn declare(context: &Context, dash: DashSpec, by: Who) -> Result<(), Failu
 fn checked(panel: &api::Panel) -> Result<PanelSpec, Failure> {
     let kind = PanelKind::ALL.into_iter().find(|kind| kind.as_str() == panel.panel).ok_or_else(|| {
         let kinds = PanelKind::ALL.map(PanelKind::as_str).join(", ");
-        Failure::argument(format!("`{:.80}` is no kind of panel", panel.panel)).hint(format!("one of {kinds}"))
+        Failure::argument(format!("`{:.80}` is no kind of panel", panel.panel))
+            .hint(format!("one of {kinds}"))
     })?;
     let title = panel.title.trim();
     let n = title.chars().count();
@@ -194,8 +197,7 @@ fn checked(panel: &api::Panel) -> Result<PanelSpec, Failure> {
 }
 
 fn parsed(query: &str) -> Result<Expr, Failure> {
-    hmsops_promql::parse(query)
-        .map_err(|error| Failure::argument(format!("cannot read the query: {error}")))
+    hmsops_promql::parse(query).map_err(|error| Failure::argument(format!("cannot read the query: {error}")))
 }
 
 /// The dashboard where a query belongs: that of the system its metrics come from, if it is one.
@@ -243,7 +245,9 @@ fn selectors(expr: &Expr, found: &mut Vec<Vec<Matcher>>) {
         Kind::Aggregate(aggregate) => {
             aggregate.param.iter().chain([&aggregate.expr]).for_each(|expr| selectors(expr, found));
         }
-        Kind::Binary(binary) => [&binary.left, &binary.right].into_iter().for_each(|side| selectors(side, found)),
+        Kind::Binary(binary) => {
+            [&binary.left, &binary.right].into_iter().for_each(|side| selectors(side, found))
+        }
         Kind::Unary { expr, .. } | Kind::Paren(expr) => selectors(expr, found),
         Kind::Number { .. } | Kind::Text(_) => {}
     }
@@ -266,7 +270,8 @@ fn url(name: &DashName) -> String {
 }
 
 fn shown(snapshot: &Snapshot, spec: &DashSpec) -> api::Dash {
-    let of_system = snapshot.state.services.values().filter(|service| service.spec.system == spec.name.as_str());
+    let of_system =
+        snapshot.state.services.values().filter(|service| service.spec.system == spec.name.as_str());
     let panel = |panel: &PanelSpec| api::Panel {
         title: panel.title.clone(),
         query: panel.query.clone(),

@@ -10,6 +10,7 @@ mod authorize;
 mod body;
 mod dash;
 mod deploy;
+mod emit;
 pub mod folder;
 mod health;
 mod login;
@@ -20,6 +21,7 @@ mod plan;
 mod problem;
 mod prometheus;
 mod release;
+mod remote_write;
 mod route;
 mod scope;
 mod service;
@@ -38,6 +40,8 @@ use hmsops_tower::Snapshot;
 use tokio::sync::Semaphore;
 
 pub use auth::{Auth, AuthError};
+pub(crate) use authorize::may_emit;
+pub(crate) use metrics::own_exposition;
 pub use problem::Failure;
 pub use route::{Access, Routes};
 pub use scope::Scope;
@@ -62,6 +66,8 @@ pub struct Context {
     pub data: PathBuf,
     /// The clock.
     pub clock: Clock,
+    /// The metric store.
+    pub metrics: crate::collect::Metrics,
     /// The public status page's heading.
     pub title: Option<String>,
     /// Metrics, for reading.
@@ -101,6 +107,8 @@ pub(crate) fn table() -> Routes {
     let routes = deploy::routes(routes);
     let routes = audit::routes(routes);
     let routes = stream::routes(routes);
+    let routes = emit::routes(routes);
+    let routes = remote_write::routes(routes);
     let routes = prometheus::routes(routes);
     let routes = dash::routes(routes);
     let routes = pages::routes(routes);

@@ -105,7 +105,9 @@ async fn dash(
     let known = state.signals.dashes.get(&dash);
     let specs = known.map(|dash| dash.spec.panels.as_slice()).unwrap_or_default();
     let panels = panel::latest(&context.queries, specs, context.clock.now().wall.0).await;
-    if let Some(service) = ServiceName::new(name.clone()).ok().filter(|name| state.services.contains_key(name)) {
+    if let Some(service) =
+        ServiceName::new(name.clone()).ok().filter(|name| state.services.contains_key(name))
+    {
         return draw(&context, &still, |look| page::service(look, &service, &panels));
     }
     let is_there = known.is_some() || state.services.values().any(|service| service.spec.system == name);

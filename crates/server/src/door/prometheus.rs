@@ -110,11 +110,10 @@ impl Asked {
         let expr = hmsops_promql::parse(&text).map_err(|error| Refused::parameter("query", error))?;
         let mut options = Options::default();
         if let Some(lookback) = fields.get("lookback_delta") {
-            options.lookback =
-                duration(lookback).filter(|lookback| *lookback > 0).ok_or_else(|| {
-                    let why = "cannot parse to a duration above zero";
-                    Refused::parameter("lookback_delta", format!("{lookback:?} {why}"))
-                })?;
+            options.lookback = duration(lookback).filter(|lookback| *lookback > 0).ok_or_else(|| {
+                let why = "cannot parse to a duration above zero";
+                Refused::parameter("lookback_delta", format!("{lookback:?} {why}"))
+            })?;
         }
         let within = match fields.get("timeout") {
             None => WITHIN,
@@ -143,13 +142,7 @@ impl Asked {
 }
 
 /// An answer as JSON, its size taken from the budget first.
-fn write(
-    text: &str,
-    answer: Answer,
-    at: i64,
-    limit: usize,
-    budget: &Budget,
-) -> Result<Vec<u8>, QueryError> {
+fn write(text: &str, answer: Answer, at: i64, limit: usize, budget: &Budget) -> Result<Vec<u8>, QueryError> {
     let (mut warnings, mut infos) = (Vec::new(), Vec::new());
     for note in &answer.notes {
         match note.severity {
@@ -210,8 +203,7 @@ async fn range(State(context): State<Context>, fields: Fields) -> Result<Respons
     let step = duration(text)
         .ok_or_else(|| Refused::parameter("step", format!("cannot parse {text:?} to a valid duration")))?;
     if step <= 0 {
-        let why =
-            "zero or negative query resolution step widths are not accepted. Try a positive integer";
+        let why = "zero or negative query resolution step widths are not accepted. Try a positive integer";
         return Err(Refused::parameter("step", why));
     }
     if to.saturating_sub(from) / step >= STEPS_MAX {

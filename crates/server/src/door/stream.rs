@@ -62,7 +62,8 @@ impl Topics {
     fn read(params: StreamParams) -> Result<Self, Failure> {
         let only = params.release.map(|id| id.parse::<ReleaseId>()).transpose()?;
         let mut topics = Self { state: params.topics.is_none(), only, dash: None };
-        let named = params.topics.iter().flat_map(|topics| topics.split(',')).filter(|topic| !topic.is_empty());
+        let named =
+            params.topics.iter().flat_map(|topics| topics.split(',')).filter(|topic| !topic.is_empty());
         let named: Vec<String> = named.map(str::to_owned).collect();
         for topic in named.into_iter().chain(params.dash.map(|name| format!("dash:{name}"))) {
             match topic.strip_prefix("dash:") {
@@ -211,8 +212,7 @@ impl Sent {
     /// What differs from what was sent last, which it remembers as sent now.
     fn update(&mut self, snapshot: &Snapshot, only: Option<ReleaseId>) -> api::Changed {
         let is_same_state = self.generation.replace(snapshot.generation) == Some(snapshot.generation);
-        let mut changed =
-            api::Changed {
+        let mut changed = api::Changed {
             generation: snapshot.generation,
             services: Vec::new(),
             releases: Vec::new(),

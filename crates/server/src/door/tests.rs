@@ -54,11 +54,14 @@ impl Site {
             notices: mpsc::channel(1).0,
         };
         let engine = crate::engine::start(tower, clock, hands, acks).unwrap();
+        let config = hmsops_config::TowerConfig::default();
+        let metrics = crate::collect::Metrics::open(disk.clone(), &config, clock).unwrap();
         let auth = Arc::new(Auth::open(disk, no_auth).unwrap());
         let token = folder::admin_token(&data).unwrap();
         let queries = Queries::new(Arc::new(source));
         let families = Arc::default();
-        let context = Context { engine, auth, ledger: reader, data, clock, title: None, queries, families };
+        let context =
+            Context { engine, auth, ledger: reader, data, clock, metrics, title: None, queries, families };
         Self { router: router(context.clone()), context, token, dir, _orders: orders }
     }
 

@@ -28,12 +28,12 @@ pub fn dash(look: &Look<'_>, name: &str, panels: &[Latest]) -> String {
     let services = of_system(look, name);
     let alerts = alerts(look, name, &services);
     let (sign, said) = headline(look, name, &alerts, panels);
-    let headline =
-        el("h1").class(class(sign)).put(shape(sign)).put(el("span").class("plain").put(said));
-    let place = place(name)
-        .put(headline)
-        .put(alert_list(look, name, &alerts))
-        .put(if panels.is_empty() { empty(name) } else { tables(panels) });
+    let headline = el("h1").class(class(sign)).put(shape(sign)).put(el("span").class("plain").put(said));
+    let place = place(name).put(headline).put(alert_list(look, name, &alerts)).put(if panels.is_empty() {
+        empty(name)
+    } else {
+        tables(panels)
+    });
     frame.wrap((place, service_list(look, &services)))
 }
 
@@ -53,7 +53,8 @@ pub fn dashes(look: &Look<'_>) -> String {
     };
     let state = &look.view.state;
     let dashes = &state.signals.dashes;
-    let systems = state.services.values().filter(|service| !service.retired).map(|service| &service.spec.system);
+    let systems =
+        state.services.values().filter(|service| !service.retired).map(|service| &service.spec.system);
     let mut names: Vec<&str> =
         dashes.keys().map(DashName::as_str).chain(systems.map(String::as_str)).collect();
     names.sort_unstable();
@@ -64,7 +65,8 @@ pub fn dashes(look: &Look<'_>) -> String {
         n => format!("There are {n} dashboards."),
     });
     let column = |name: &str| el("th").attr("scope", "col").put(name);
-    let head = ["dashboard", "panels", "services", "alerts"].map(column).into_iter().fold(el("tr"), Element::put);
+    let head =
+        ["dashboard", "panels", "services", "alerts"].map(column).into_iter().fold(el("tr"), Element::put);
     let row = |name: &&str| {
         let panels = dashes.iter().find(|(known, _)| known.as_str() == *name);
         let services = of_system(look, name);
@@ -87,7 +89,12 @@ pub fn dashes(look: &Look<'_>) -> String {
         let rows = names.iter().fold(el("tbody"), |rows, name| rows.put(row(name)));
         let caption = el("caption").class("hidden").put("Dashboards by name");
         let table = el("table").put(caption).put(el("thead").put(head)).put(rows);
-        el("div").class("card scroll").attr("tabindex", 0).attr("role", "region").attr("aria-label", "Dashboards").put(table)
+        el("div")
+            .class("card scroll")
+            .attr("tabindex", 0)
+            .attr("role", "region")
+            .attr("aria-label", "Dashboards")
+            .put(table)
     });
     let first = dashes.is_empty().then(|| empty("main"));
     frame.wrap((headline, (table, first)))
@@ -114,7 +121,9 @@ fn alerts<'a>(look: &Look<'a>, name: &str, services: &[&Service]) -> Vec<&'a Ale
     };
     let alerts = look.view.state.signals.alerts.values();
     let mut found: Vec<&Alert> = alerts.filter(|alert| alert.is_open()).filter(is_of).collect();
-    found.sort_by_key(|alert| (!alert.is_firing(), look.view.state.signals.is_silenced(alert), alert.since.wall));
+    found.sort_by_key(|alert| {
+        (!alert.is_firing(), look.view.state.signals.is_silenced(alert), alert.since.wall)
+    });
     found
 }
 
@@ -184,7 +193,10 @@ fn alert_list(look: &Look<'_>, name: &str, alerts: &[&Alert]) -> Option<Element>
     };
     let more = alerts.len().saturating_sub(ALERTS_MAX);
     let more = (more > 0).then(|| el("li").class("muted").put(format!("and {more} more")));
-    let list = alerts.iter().take(ALERTS_MAX).fold(el("ul").class("needs card"), |list, alert| list.put(item(alert)));
+    let list = alerts
+        .iter()
+        .take(ALERTS_MAX)
+        .fold(el("ul").class("needs card"), |list, alert| list.put(item(alert)));
     (!alerts.is_empty()).then(|| el("section").put(el("h2").put("Alerts")).put(list.put(more)))
 }
 
@@ -220,7 +232,8 @@ fn table(spec: &PanelSpec, rows: &Result<Vec<(String, f64)>, String>) -> Element
             .put(el("td").class("num").put(shown(*value)))
     };
     let body = rows.iter().fold(el("tbody"), |body, one| body.put(row(one)));
-    let caption = el("caption").class("hidden").put(format!("{}: the latest values of {}", spec.title, spec.query));
+    let caption =
+        el("caption").class("hidden").put(format!("{}: the latest values of {}", spec.title, spec.query));
     card.put(el("table").put(caption).put(body))
 }
 
@@ -233,7 +246,13 @@ fn shown(value: f64) -> String {
     if size != 0.0 && !(1e-3..1e9).contains(&size) {
         return format!("{value:.3e}");
     }
-    let digits = if size >= 1000.0 { 0 } else if size >= 1.0 { 2 } else { 4 };
+    let digits = if size >= 1000.0 {
+        0
+    } else if size >= 1.0 {
+        2
+    } else {
+        4
+    };
     let text = format!("{value:.digits$}");
     if text.contains('.') { text.trim_end_matches('0').trim_end_matches('.').to_owned() } else { text }
 }

@@ -25,7 +25,13 @@ const NEEDS_MAX: usize = 12;
 /// The tower's home.
 pub fn home(look: &Look<'_>) -> String {
     let outlook = look.outlook();
-    let frame = Frame { look: *look, path: "/".into(), title: "Tower".into(), section: "/", follows: Follows::Everything };
+    let frame = Frame {
+        look: *look,
+        path: "/".into(),
+        title: "Tower".into(),
+        section: "/",
+        follows: Follows::Everything,
+    };
     let signs = outlook.services();
     let headline = el("h1").put(linked(outlook.headline()));
     if signs.is_empty() {

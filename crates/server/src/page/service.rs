@@ -6,7 +6,6 @@ use hmsops_control::state::service::{InstancePhase, InstanceState, Service};
 use hmsops_model::service::Driver;
 use hmsops_model::{Latencies, ServiceName};
 
-use super::{Look, dash};
 use super::chart::spark;
 use super::frame::{Follows, Frame};
 use super::home::{millis, rate, seconds, share, versions};
@@ -14,6 +13,7 @@ use super::html::{Element, el};
 use super::mark::{class, link, linked, shape};
 use super::moment::{time, when};
 use super::releases;
+use super::{Look, dash};
 use crate::panel::Latest;
 
 /// A service's page, with the panels of the dashboard of its name; `None`: no such service is declared.

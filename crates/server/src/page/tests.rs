@@ -143,7 +143,8 @@ fn every_page_obeys_the_policy_and_can_be_read_aloud() {
         for (page_name, page) in pages(&scene, &look(&view, 100)) {
             let at = format!("{scene_name} {page_name}");
             // The live parts, where they are built, are the one script, and it is a file of ours.
-            let own = style::LIVE_PATHS.as_ref().map(|(js, _)| format!("<script defer src=\"{js}\"></script>"));
+            let own =
+                style::LIVE_PATHS.as_ref().map(|(js, _)| format!("<script defer src=\"{js}\"></script>"));
             let page = own.map_or(page.clone(), |own| page.replacen(&own, "", 1));
             for forbidden in
                 ["<script", "<style", " style=", " onclick=", "javascript:", "http://", "NaN", "inf"]

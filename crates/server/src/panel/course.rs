@@ -129,7 +129,9 @@ impl Told {
                 lines.insert(found.labels.clone(), points.collect());
             }
             // A series that was there and is not any more has no value, which is told, too.
-            for gone in self.lines.keys().filter(|labels| !lines.contains_key(labels)).cloned().collect::<Vec<_>>() {
+            for gone in
+                self.lines.keys().filter(|labels| !lines.contains_key(labels)).cloned().collect::<Vec<_>>()
+            {
                 lines.insert(gone, Line::new());
             }
             let all_names = names(lines.keys());
@@ -194,10 +196,7 @@ mod tests {
         let next = told.tell(&spec(), Ok(both), (2, 6, 2));
         assert_eq!(
             points(&next),
-            [
-                ("a".to_owned(), vec![(4, Some(2.5)), (6, Some(3.0))]),
-                ("b".to_owned(), vec![(6, Some(9.0))])
-            ]
+            [("a".to_owned(), vec![(4, Some(2.5)), (6, Some(3.0))]), ("b".to_owned(), vec![(6, Some(9.0))])]
         );
         let ended = told.tell(&spec(), Ok(vec![series("a", &[(6, 3.0)])]), (6, 10, 2));
         assert_eq!(points(&ended)[0].1, [(8, None), (10, None)]);

@@ -19,8 +19,10 @@ impl<S: Send + Sync> FromRequest<S> for Fields {
     type Rejection = Refused;
 
     async fn from_request(request: Request, _state: &S) -> Result<Self, Refused> {
-        let media = request.headers().get(CONTENT_TYPE).and_then(|media| media.to_str().ok()).unwrap_or_default();
-        let is_form = media.trim_start().to_ascii_lowercase().starts_with("application/x-www-form-urlencoded");
+        let media =
+            request.headers().get(CONTENT_TYPE).and_then(|media| media.to_str().ok()).unwrap_or_default();
+        let is_form =
+            media.trim_start().to_ascii_lowercase().starts_with("application/x-www-form-urlencoded");
         let query = request.uri().query().unwrap_or_default().to_owned();
         let mut fields = Vec::new();
         if is_form {
@@ -143,9 +145,13 @@ mod tests {
         ] {
             assert_eq!(moment(text), expected, "{text}");
         }
-        for (text, expected) in
-            [("15", Some(15_000)), ("0.5", Some(500)), ("1h30m", Some(5_400_000)), ("-1", Some(-1000)), ("x", None)]
-        {
+        for (text, expected) in [
+            ("15", Some(15_000)),
+            ("0.5", Some(500)),
+            ("1h30m", Some(5_400_000)),
+            ("-1", Some(-1000)),
+            ("x", None),
+        ] {
             assert_eq!(duration(text), expected, "{text}");
         }
     }

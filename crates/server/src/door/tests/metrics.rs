@@ -86,8 +86,14 @@ async fn queries_are_answered_as_prometheus_answers_them() {
     let site = Site::over(false, uploads());
     let vector = |job: &str| json!({"metric": {"__name__": "up", "job": job}, "value": [1000.5, "1"]});
     for (path, data) in [
-        ("/api/v1/query?query=up&time=1000.5", json!({"resultType": "vector", "result": [vector("a"), vector("b")]})),
-        ("/api/v1/query?query=1%2B1&time=1970-01-01T00:00:01Z", json!({"resultType": "scalar", "result": [1, "2"]})),
+        (
+            "/api/v1/query?query=up&time=1000.5",
+            json!({"resultType": "vector", "result": [vector("a"), vector("b")]}),
+        ),
+        (
+            "/api/v1/query?query=1%2B1&time=1970-01-01T00:00:01Z",
+            json!({"resultType": "scalar", "result": [1, "2"]}),
+        ),
         ("/api/v1/query?query=%22x%22&time=0", json!({"resultType": "string", "result": [0, "x"]})),
         (
             "/api/v1/query?query=up%7Bjob=%22a%22%7D%5B1h%5D&time=2000",
@@ -101,7 +107,10 @@ async fn queries_are_answered_as_prometheus_answers_them() {
                 {"metric": {}, "values": [[1000, "2"], [1020, "2"], [1040, "2"]]},
             ]}),
         ),
-        ("/api/v1/series?match[]=up&start=1000&end=1001", json!([{"__name__": "up", "job": "a"}, {"__name__": "up", "job": "b"}])),
+        (
+            "/api/v1/series?match[]=up&start=1000&end=1001",
+            json!([{"__name__": "up", "job": "a"}, {"__name__": "up", "job": "b"}]),
+        ),
         ("/api/v1/labels", json!(["__name__", "job", "service"])),
         ("/api/v1/labels?match[]=up", json!(["__name__", "job"])),
         ("/api/v1/label/job/values", json!(["a", "b"])),
@@ -110,7 +119,11 @@ async fn queries_are_answered_as_prometheus_answers_them() {
         ("/api/v1/format_query?query=sum+(up)", json!("sum(up)")),
     ] {
         let (status, answer) = site.get(path).await;
-        assert_eq!((status, &answer["status"], &answer["data"]), (StatusCode::OK, &json!("success"), &data), "{path}");
+        assert_eq!(
+            (status, &answer["status"], &answer["data"]),
+            (StatusCode::OK, &json!("success"), &data),
+            "{path}"
+        );
     }
     let (_, limited) = site.get("/api/v1/query?query=up&time=1000&limit=1").await;
     assert_eq!(limited["data"]["result"].as_array().unwrap().len(), 1);
@@ -127,16 +140,46 @@ async fn queries_are_answered_as_prometheus_answers_them() {
 async fn wrong_questions_are_refused_in_prometheus_words() {
     let site = Site::over(false, uploads());
     for (path, status, kind, said) in [
-        ("/api/v1/query", 400, "bad_data", "invalid parameter \"query\": 1:1: parse error: no expression found"),
+        (
+            "/api/v1/query",
+            400,
+            "bad_data",
+            "invalid parameter \"query\": 1:1: parse error: no expression found",
+        ),
         ("/api/v1/query?query=up%7B", 400, "bad_data", "invalid parameter \"query\": 1:"),
-        ("/api/v1/query?query=up&time=x", 400, "bad_data", "invalid parameter \"time\": cannot parse \"x\" to a valid timestamp"),
+        (
+            "/api/v1/query?query=up&time=x",
+            400,
+            "bad_data",
+            "invalid parameter \"time\": cannot parse \"x\" to a valid timestamp",
+        ),
         ("/api/v1/query?query=up&timeout=x", 400, "bad_data", "invalid parameter \"timeout\""),
         ("/api/v1/query?query=up&limit=-1", 400, "bad_data", "limit must be non-negative"),
         ("/api/v1/query?query=up*on()up&time=1000", 422, "execution", "many-to-many"),
-        ("/api/v1/query_range?query=up&start=2&end=1&step=1", 400, "bad_data", "end timestamp must not be before start"),
-        ("/api/v1/query_range?query=up&start=0&end=1&step=0", 400, "bad_data", "zero or negative query resolution"),
-        ("/api/v1/query_range?query=up&start=0&end=11000&step=1", 400, "bad_data", "exceeded maximum resolution of 11,000"),
-        ("/api/v1/query_range?query=up%5B1m%5D&start=0&end=1&step=1", 422, "execution", "invalid expression type"),
+        (
+            "/api/v1/query_range?query=up&start=2&end=1&step=1",
+            400,
+            "bad_data",
+            "end timestamp must not be before start",
+        ),
+        (
+            "/api/v1/query_range?query=up&start=0&end=1&step=0",
+            400,
+            "bad_data",
+            "zero or negative query resolution",
+        ),
+        (
+            "/api/v1/query_range?query=up&start=0&end=11000&step=1",
+            400,
+            "bad_data",
+            "exceeded maximum resolution of 11,000",
+        ),
+        (
+            "/api/v1/query_range?query=up%5B1m%5D&start=0&end=1&step=1",
+            422,
+            "execution",
+            "invalid expression type",
+        ),
         ("/api/v1/series", 400, "bad_data", "no match[] parameter provided"),
         ("/api/v1/labels?match[]=up%5B5m%5D", 400, "bad_data", "invalid parameter \"match[]\""),
     ] {
@@ -159,7 +202,8 @@ async fn forms_ask_as_addresses_do() {
         let request = bare(Method::POST, path)
             .header("authorization", format!("Bearer {}", site.token))
             .header("content-type", "application/x-www-form-urlencoded; charset=utf-8");
-        let (status, answer) = read(site.send(request.body(Body::from(form.to_owned())).unwrap()).await).await;
+        let (status, answer) =
+            read(site.send(request.body(Body::from(form.to_owned())).unwrap()).await).await;
         assert_eq!(status, 200, "{answer}");
         assert_eq!(answer["data"]["result"].as_array().unwrap().len(), 2, "{answer}");
     }
@@ -172,7 +216,10 @@ async fn what_is_known_of_metrics_is_shown() {
     site.context.families.note("requests_total", family);
     site.context.families.note("up", Family::default());
     let (_, answer) = site.get("/api/v1/metadata?metric=requests_total").await;
-    assert_eq!(answer["data"], json!({"requests_total": [{"type": "counter", "help": "Requests.", "unit": ""}]}));
+    assert_eq!(
+        answer["data"],
+        json!({"requests_total": [{"type": "counter", "help": "Requests.", "unit": ""}]})
+    );
     assert_eq!(site.get("/api/v1/metadata?limit=1").await.1["data"].as_object().unwrap().len(), 1);
 }
 
@@ -310,10 +357,17 @@ async fn a_stream_has_the_points_of_a_dashboard() {
     assert_eq!((&first["dash"], &first["reset"]), (&json!("dmv"), &json!(true)));
     let (fed, mute) = (&first["panels"][0], &first["panels"][1]);
     let line = fed["series"][0]["points"].as_array().unwrap();
-    assert!((115..=122).contains(&line.len()) && line.windows(2).all(|p| p[1][0].as_i64() == p[0][0].as_i64().map(|t| t + 5000)), "{fed}");
+    assert!(
+        (115..=122).contains(&line.len())
+            && line.windows(2).all(|p| p[1][0].as_i64() == p[0][0].as_i64().map(|t| t + 5000)),
+        "{fed}"
+    );
     assert_eq!(fed["series"][0]["name"], "photo.upload.ok");
     assert_eq!((&fed["no_data_since"], &fed["error"]), (&Value::Null, &Value::Null));
-    assert_eq!((&mute["series"], &mute["no_data_since"], &mute["last"]), (&json!([]), &Value::Null, &Value::Null));
+    assert_eq!(
+        (&mute["series"], &mute["no_data_since"], &mute["last"]),
+        (&json!([]), &Value::Null, &Value::Null)
+    );
     let next = points(&mut body).await;
     assert!(!next["reset"].as_bool().unwrap());
     let newer = next["panels"][0]["series"][0]["points"].as_array().unwrap();
@@ -342,17 +396,27 @@ async fn the_page_of_a_dashboard_is_whole_without_a_script() {
     let (status, empty) = read(site.send(page(&site, "/dash/nobody")).await).await;
     let empty = empty.as_str().unwrap();
     assert_eq!(status, 404);
-    for said in ["nobody has no panels yet.", "hmsops dash add --dash nobody", "<div id=\"dash\" data-name=\"nobody\">"] {
+    for said in [
+        "nobody has no panels yet.",
+        "hmsops dash add --dash nobody",
+        "<div id=\"dash\" data-name=\"nobody\">",
+    ] {
         assert!(empty.contains(said), "{said}: {empty}");
     }
     assert_eq!(site.send(page(&site, "/dash/legacy")).await.status(), 200, "a system has a page");
-    for (title, query) in [("Uploads", "photo.upload.ok * 0 + 42"), ("<b>", "up"), ("Broken", "up * on() up")] {
+    for (title, query) in [("Uploads", "photo.upload.ok * 0 + 42"), ("<b>", "up"), ("Broken", "up * on() up")]
+    {
         assert_eq!(site.post("/hms/v1/dashes/dmv/panels", panel(title, query)).await.0, 200);
     }
     let (status, dmv) = read(site.send(page(&site, "/dash/dmv")).await).await;
     let dmv = dmv.as_str().unwrap();
     assert_eq!(status, 200);
-    for said in ["“&lt;b&gt;” has no data now", ">42</td>", "no data now</p>", "Uploads: the latest values of photo.upload.ok"] {
+    for said in [
+        "“&lt;b&gt;” has no data now",
+        ">42</td>",
+        "no data now</p>",
+        "Uploads: the latest values of photo.upload.ok",
+    ] {
         assert!(dmv.contains(said), "{said}: {dmv}");
     }
     assert_eq!(dmv.matches("<h1").count(), 1);
@@ -378,19 +442,27 @@ async fn pages_run_the_live_parts_where_they_are_built() {
         let text = text.as_str().unwrap();
         let script = "<script defer src=\"/assets/live.js?v=";
         assert_eq!((text.contains(script), text.contains(live)), (built, built), "{path}");
-        assert_eq!(policy.contains("script-src 'self'") && policy.contains("connect-src 'self'"), built, "{path}");
+        assert_eq!(
+            policy.contains("script-src 'self'") && policy.contains("connect-src 'self'"),
+            built,
+            "{path}"
+        );
         assert!(policy.starts_with("default-src 'none'") && policy.contains("frame-ancestors 'none'"));
     }
     for path in ["/status", "/login", "/?still", "/dash/dmv?still"] {
         let response = site.send(page(&site, path)).await;
-        assert!(!response.headers()["content-security-policy"].to_str().unwrap().contains("script-src"), "{path}");
+        assert!(
+            !response.headers()["content-security-policy"].to_str().unwrap().contains("script-src"),
+            "{path}"
+        );
         assert!(!read(response).await.1.as_str().unwrap().contains("<script"), "{path}");
     }
     let script = site.send(page(&site, "/assets/live.js?v=1")).await;
     assert_eq!(script.status(), if built { 200 } else { 404 });
     let sheet = site.send(page(&site, "/assets/tower.css")).await;
     let tag = sheet.headers()["etag"].clone();
-    let again = bare(Method::GET, "/assets/tower.css").header("if-none-match", tag).body(Body::empty()).unwrap();
+    let again =
+        bare(Method::GET, "/assets/tower.css").header("if-none-match", tag).body(Body::empty()).unwrap();
     let again = site.send(again).await;
     assert_eq!(again.status(), 304);
     assert!(again.into_body().collect().await.unwrap().to_bytes().is_empty());
