@@ -133,8 +133,7 @@ impl Sent {
     /// What differs from what was sent last, which it remembers as sent now.
     fn update(&mut self, snapshot: &Snapshot, only: Option<ReleaseId>) -> api::Changed {
         let is_same_state = self.generation.replace(snapshot.generation) == Some(snapshot.generation);
-        let mut changed =
-            api::Changed {
+        let mut changed = api::Changed {
             generation: snapshot.generation,
             services: Vec::new(),
             releases: Vec::new(),
