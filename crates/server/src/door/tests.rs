@@ -470,7 +470,8 @@ async fn the_document_names_every_door_for_programs_with_its_scope() {
         let operation = &document["paths"][route.path][route.method.as_str().to_lowercase()];
         let Access::Needs(scope) = route.access else { panic!("{} is open", route.path) };
         assert_eq!(operation["security"][0]["token"][0], scope.name(), "{}", route.path);
-        assert_eq!(operation.get("requestBody").is_some(), route.method == Method::POST, "{}", route.path);
+        let has_body = matches!(route.method, Method::POST | Method::PUT);
+        assert_eq!(operation.get("requestBody").is_some(), has_body, "{}", route.path);
         n += 1;
     }
     let page = include_str!("../../../../docs/reference/api.md");
