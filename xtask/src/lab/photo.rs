@@ -9,9 +9,8 @@ use super::release::Cli;
 use super::running::{Lab, PHOTO_BEFORE, Stopped, stopped};
 use super::settings::Settings;
 use super::stop::{Stop, Waited};
-use super::text_of;
 use crate::checkout;
-use crate::failure::Failure;
+use crate::failure::{Failure, Trying as _};
 use crate::json::Json;
 
 /// The rule of the chapter.
@@ -108,10 +107,15 @@ fn value(cli: &Cli, query: &str) -> Result<Option<f64>, Failure> {
 /// The chapter's loop in the chapter's shell.
 fn fail_uploads(settings: &Settings, cli: &Cli) -> Result<(), Failure> {
     say(LOOP);
+    // A lab of a check has a folder of its own, and shells look for it where a person's lab is: below a checkout.
+    let shell = settings.state.join("shell");
+    std::fs::create_dir_all(shell.join("lab")).trying("make a folder for a shell")?;
+    let link = shell.join("lab/.state");
+    let _ = std::fs::remove_file(&link);
+    std::os::unix::fs::symlink(&settings.state, link).trying("make a folder for a shell")?;
     let script = format!("set -e\neval \"$(hmsops lab env)\"\n{LOOP}\n");
     let mut bash = Command::new("bash");
-    bash.args(["-c", &script]).current_dir(&settings.state).stdout(Stdio::null()).stderr(Stdio::null());
-    bash.env("HMSOPS_LAB_STATE", text_of(&settings.state));
+    bash.args(["-c", &script]).current_dir(shell).stdout(Stdio::null()).stderr(Stdio::null());
     checkout::run(cli.prepare(&mut bash))
 }
 
