@@ -29,6 +29,7 @@ mod service;
 mod shell;
 pub mod show;
 mod show_signal;
+mod signal_pages;
 mod stream;
 mod ticket;
 mod token;
@@ -101,6 +102,7 @@ pub(crate) fn table() -> Routes {
     let routes = audit::routes(routes);
     let routes = stream::routes(routes);
     let routes = pages::routes(routes);
+    let routes = signal_pages::routes(routes);
     openapi::routes(routes)
 }
 

@@ -17,6 +17,8 @@ use tower::ServiceExt as _;
 use super::*;
 use crate::hands::{Queues, spill::LocalSpill};
 
+mod signal;
+
 struct Site {
     router: axum::Router,
     context: Context,

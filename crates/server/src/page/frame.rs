@@ -17,8 +17,13 @@ const REFRESH_ACTIVE: u32 = 2;
 const REFRESH_QUIET: u32 = 10;
 
 /// The pages in the navigation.
-const NAV: [(&str, &str); 4] =
-    [("/", "Tower"), ("/releases", "Releases"), ("/audit", "Audit"), ("/status", "Status page")];
+const NAV: &[(&str, &str)] = &[
+    ("/", "Tower"),
+    ("/releases", "Releases"),
+    ("/alerts", "Alerts"),
+    ("/audit", "Audit"),
+    ("/status", "Status page"),
+];
 
 /// A page of the tower: its path, its title, and what stands in it. Renewed while `moves` allows it.
 pub(super) struct Frame<'a> {
