@@ -19,6 +19,8 @@ mod metrics;
 
 use crate::hands::{Queues, spill::LocalSpill};
 
+mod signal;
+
 struct Site {
     router: axum::Router,
     context: Context,
