@@ -25,6 +25,12 @@ const QUERIES: &[(&str, &[&str])] = &[
         &["actor", "subject", "kind", "release", "service", "control", "from", "to", "limit", "cursor"],
     ),
     ("/hms/v1/stream", &["release", "topics", "dash"]),
+    ("/hms/v1/rules", &["service", "limit", "cursor"]),
+    ("/hms/v1/alerts", &["active", "service", "limit", "cursor"]),
+    ("/hms/v1/silences", &["active", "limit", "cursor"]),
+    ("/hms/v1/heals", &["service", "rule", "limit", "cursor"]),
+    ("/hms/v1/tickets", &["open", "limit", "cursor"]),
+    ("/hms/v1/notices", &["dead", "pending", "limit", "cursor"]),
 ];
 
 /// Bodies by path: their fields, the required ones first, and how many of them are required.
@@ -42,6 +48,33 @@ const BODIES: &[(&str, &[&str], usize)] = &[
     ("/hms/v1/releases/{id}/rollback", &["reason", "next"], 0),
     ("/hms/v1/releases/{id}/undeny", &["reason", "next"], 0),
     ("/hms/v1/login-links", &[], 0),
+    ("/hms/v1/services/{name}/restart", &["reason", "next"], 0),
+    (
+        "/hms/v1/rules",
+        &[
+            "name",
+            "expr",
+            "for_seconds",
+            "on_fire",
+            "notify",
+            "labels",
+            "annotations",
+            "runbook",
+            "reading",
+            "service",
+            "on_nodata",
+            "interval_seconds",
+        ],
+        2,
+    ),
+    ("/hms/v1/alerts/{id}/ack", &["reason", "next"], 1),
+    ("/hms/v1/silences", &["rule", "for_ms", "reason", "keep_heal"], 3),
+    ("/hms/v1/heals", &["rule", "reason", "dry_run"], 2),
+    ("/hms/v1/heals/pause", &["reason", "next"], 1),
+    ("/hms/v1/heals/resume", &["reason", "next"], 1),
+    ("/hms/v1/tickets/{id}/close", &["reason", "next"], 1),
+    ("/hms/v1/notices/{id}/retry", &["reason", "next"], 0),
+    ("/hms/v1/notices/test", &["receiver"], 1),
 ];
 
 /// The document of these routes.

@@ -19,7 +19,7 @@ use tokio::sync::broadcast;
 use tokio::sync::broadcast::error::RecvError;
 
 use super::body::Params;
-use super::{Doors, Failure, Routes, Scope, show};
+use super::{Doors, Failure, Routes, Scope, show, show_signal};
 
 /// Streams that may be open at a time.
 pub(crate) const STREAMS_MAX: usize = 64;
@@ -112,6 +112,7 @@ async fn stream(
 struct Sent {
     services: BTreeMap<ServiceName, String>,
     releases: BTreeMap<ReleaseId, String>,
+    alerts: Option<String>,
     generation: Option<u64>,
 }
 
@@ -238,6 +239,16 @@ impl Sent {
                     self.services.insert(name.clone(), text);
                     changed.services.push(shown);
                 }
+            }
+        }
+        if only.is_none() {
+            let alerts = show_signal::active_alerts(snapshot);
+            // Only how long ago it was changes all the time, and readers count that themselves.
+            let ageless = |alert: &api::Alert| api::Alert { sentence: String::new(), ..alert.clone() };
+            let text = serde_json::to_string(&alerts.iter().map(ageless).collect::<Vec<_>>()).ok();
+            if self.alerts != text {
+                self.alerts = text;
+                changed.alerts = Some(alerts);
             }
         }
         let known: BTreeSet<ReleaseId> = snapshot.state.releases.keys().copied().collect();
