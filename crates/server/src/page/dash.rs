@@ -172,8 +172,8 @@ fn alert_line(look: &Look<'_>, alert: &Alert) -> String {
 }
 
 fn alert_sign(look: &Look<'_>, alert: &Alert) -> Sign {
-    let is_calm = !alert.is_firing() || look.view.state.signals.is_silenced(alert);
-    if is_calm { Sign::UnderWatch } else { Sign::Failing }
+    // What is no person's business now is watched all the same.
+    sentence::urgency(&look.view.state, alert).unwrap_or(Sign::UnderWatch)
 }
 
 fn alert_list(look: &Look<'_>, name: &str, alerts: &[&Alert]) -> Option<Element> {
