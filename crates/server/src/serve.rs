@@ -115,8 +115,9 @@ pub async fn run(options: ServeOptions) -> Result<(), ServeError> {
     let _stopping = engine.tell(Event::HealModes(modes)).await;
     tokio::spawn(public::keep(engine.clone(), clock, parts.disk.clone()));
     let scraper = parts.collect(&engine, &auth, collector, listen, &data)?;
-    tokio::spawn(scrape(scraper, to_scrape));
-    tokio::spawn(evaluate::run(engine.clone(), clock, Arc::new(parts.metrics.store().clone())));
+    tokio::spawn(scraper.follow(to_scrape));
+    let series = Arc::new(parts.metrics.store().clone());
+    tokio::spawn(evaluate::run(engine.clone(), clock, series));
     let context = door::Context {
         engine: engine.clone(),
         auth,
@@ -251,14 +252,6 @@ impl Parts {
         tokio::spawn(hands::postman::run(engine.clone(), self.clock, channels, to_tell));
         tokio::spawn(hands::prober::run(engine.clone()));
         Ok(engine)
-    }
-}
-
-/// Has the scraper follow what the repos say.
-async fn scrape(scraper: Scraper, mut scrapes: watch::Receiver<repo::Scrapes>) {
-    while scrapes.changed().await.is_ok() {
-        let specs = scrapes.borrow_and_update().values().flatten().cloned().collect();
-        scraper.set(specs);
     }
 }
 

@@ -80,8 +80,10 @@ pub async fn keep(metrics: Metrics, engine: Engine, traffic: GatewayTraffic) {
             let text = own_exposition(&snapshot, &metrics, &metrics.stats().await);
             samples.extend(read_stats(&text).iter().map(|(labels, value)| sample(labels, time, *value)));
         }
-        // What is not stored is counted there, and said once.
-        let _counted = metrics.append(Door::Own, samples).await;
+        if !samples.is_empty() {
+            // What is not stored is counted there, and said once.
+            let _counted = metrics.append(Door::Own, samples).await;
+        }
     }
 }
 
@@ -153,7 +155,143 @@ fn read_stats(text: &str) -> Vec<(Labels, f64)> {
 
 #[cfg(test)]
 mod tests {
+    use hmsops_control::event::Who;
+    use hmsops_control::state::service::{InstanceState, Service};
+    use hmsops_control::transition::Role;
+    use hmsops_model::instance::Instance;
+    use hmsops_model::outcome::{ArmTick, Tick};
+    use hmsops_model::{InstanceId, Millis, Now, Unit, UnixMillis, Weight};
+
     use super::*;
+    use crate::collect::tests::Site;
+
+    const SERVICES: &str = "services:\n  forms:\n    driver: external\n    route: {gateway: public}\n    \
+                            upstreams: {\"1.7.3\": [\"127.0.0.1:1\"]}\n";
+
+    /// A service that runs 1.7.3 behind a gateway.
+    fn state() -> State {
+        let spec = hmsops_config::parse_services(SERVICES).value.unwrap().remove(0);
+        let who = Who { actor: "a".into(), source: "test".into() };
+        let (mut service, id) = (Service::new(spec, who), InstanceId(1));
+        let version = "1.7.3".parse().unwrap();
+        let instance = Instance { id, service: "forms".parse().unwrap(), version, digest: None };
+        let known = InstanceState {
+            instance,
+            role: Role::Stable,
+            phase: InstancePhase::Running,
+            intended_at: Now::default(),
+            pid: None,
+            upstreams: vec!["127.0.0.1:1".into()],
+            metrics: None,
+            ready_at: None,
+            healthy: Some(true),
+            healthy_since: None,
+        };
+        service.instances.insert(id, known);
+        service.stable = Some(id);
+        let mut state = State::default();
+        state.services.insert(service.spec.name.clone(), service);
+        state
+    }
+
+    fn tick(seq: u64, requests: u64, bad: u64) -> Tick {
+        let mut stable = ArmTick { requests, ..ArmTick::default() };
+        stable.bad.insert(BadKind::Status, bad);
+        stable.latencies.observe(2_000);
+        Tick {
+            service: "forms".parse().unwrap(),
+            release: None,
+            epoch: 1,
+            seq,
+            gateway_run: 9,
+            at: UnixMillis(0),
+            span: Millis(100),
+            weight: Weight::NONE,
+            unit: Unit::Request,
+            canary_waiting: 0,
+            stable,
+            canary: ArmTick::default(),
+        }
+    }
+
+    fn shown(into: &HashMap<Labels, f64>, name: &str) -> Vec<String> {
+        let mut shown: Vec<String> = into
+            .iter()
+            .filter(|(labels, _)| labels.name() == Some(name))
+            .map(|(labels, value)| format!("{labels} {value}"))
+            .collect();
+        shown.sort();
+        shown
+    }
+
+    /// From 0 before the first request, so that `rate` sees the first one; ticks sent again count once.
+    #[test]
+    fn what_gateways_count_adds_up_by_service_version_and_arm() {
+        let (mut state, traffic) = (state(), GatewayTraffic::default());
+        let look = |state: &State| {
+            let mut into = HashMap::new();
+            gateways(state, &traffic, &mut into);
+            into
+        };
+        let requests = r#"gateway_requests_total{arm="stable", service="forms", version="1.7.3"}"#;
+        assert_eq!(shown(&look(&state), "gateway_requests_total"), [format!("{requests} 0")]);
+        for tick in [tick(1, 5, 1), tick(2, 3, 2), tick(1, 5, 1), tick(2, 3, 2)] {
+            traffic.add("public", &state, &tick);
+        }
+        traffic.add("other", &state, &tick(1, 1, 0));
+        let into = look(&state);
+        assert_eq!(shown(&into, "gateway_requests_total"), [format!("{requests} 9")]);
+        let bad = shown(&into, "gateway_bad_total");
+        assert_eq!(bad.len(), 5);
+        let status = r#"gateway_bad_total{arm="stable", kind="status", service="forms", version="1.7.3"} 3"#;
+        assert!(bad.contains(&status.to_owned()), "{bad:?}");
+        let under = r#"gateway_latency_seconds_bucket{arm="stable", le="0.0032", service="forms", version="1.7.3"} 3"#;
+        assert!(shown(&into, "gateway_latency_seconds_bucket").contains(&under.to_owned()));
+        // A gateway that starts again numbers its ticks anew.
+        traffic.add("public", &state, &Tick { gateway_run: 10, ..tick(1, 1, 0) });
+        assert_eq!(shown(&look(&state), "gateway_requests_total"), [format!("{requests} 10")]);
+        state.services.values_mut().next().unwrap().stable = None;
+        assert_eq!(look(&state), HashMap::new(), "an arm that is gone has no series");
+    }
+
+    #[test]
+    fn an_instance_whose_probes_said_nothing_is_neither_up_nor_down() {
+        let mut state = state();
+        let mut look = |healthy| {
+            let service = state.services.values_mut().next().unwrap();
+            service.instances.values_mut().next().unwrap().healthy = healthy;
+            let mut into = HashMap::new();
+            probes(&state, &mut into);
+            shown(&into, "probe_up")
+        };
+        let labels = r#"probe_up{instance="127.0.0.1:1", service="forms", version="1.7.3"}"#;
+        assert_eq!(look(Some(true)), [format!("{labels} 1")]);
+        assert_eq!(look(Some(false)), [format!("{labels} 0")]);
+        assert!(look(None).is_empty());
+    }
+
+    #[tokio::test]
+    async fn the_tower_writes_down_how_it_is_doing() {
+        let site = Site::new().await;
+        let keeping =
+            tokio::spawn(keep(site.metrics.clone(), site.engine.clone(), GatewayTraffic::default()));
+        let mut wait = tokio::time::interval(Duration::from_millis(20));
+        let found = tokio::time::timeout(Duration::from_secs(20), async {
+            loop {
+                wait.tick().await;
+                let found = site.series("hmsops_series_max");
+                if !found.is_empty() {
+                    return found;
+                }
+            }
+        });
+        let found = found.await.unwrap();
+        assert_eq!(found[0].labels.get("job"), Some("hmsops"));
+        assert_eq!(found[0].samples.value(0), Value::Float(1_000_000.0));
+        let page = own_exposition(&site.engine.snapshot(), &site.metrics, &site.metrics.stats().await);
+        assert!(page.contains("hmsops_door_samples_total{door=\"own\"}"), "{page}");
+        keeping.abort();
+    }
 
     #[test]
     fn the_bounds_are_those_of_a_gateways_buckets() {

@@ -48,6 +48,7 @@ const BODIES: &[(&str, &[&str], usize)] = &[
     ("/hms/v1/releases/{id}/rollback", &["reason", "next"], 0),
     ("/hms/v1/releases/{id}/undeny", &["reason", "next"], 0),
     ("/hms/v1/login-links", &[], 0),
+    ("/hms/v1/metrics", &["source", "sequence", "metrics", "labels", "dropped"], 3),
     ("/hms/v1/services/{name}/restart", &["reason", "next"], 0),
     (
         "/hms/v1/rules",

@@ -112,7 +112,7 @@ async fn stream(
 struct Sent {
     services: BTreeMap<ServiceName, String>,
     releases: BTreeMap<ReleaseId, String>,
-    alerts: Option<String>,
+    alerts: String,
     generation: Option<u64>,
 }
 
@@ -242,17 +242,22 @@ impl Sent {
             }
         }
         if only.is_none() {
-            let alerts = show_signal::active_alerts(snapshot);
-            // Only how long ago it was changes all the time, and readers count that themselves.
-            let ageless = |alert: &api::Alert| api::Alert { sentence: String::new(), ..alert.clone() };
-            let text = serde_json::to_string(&alerts.iter().map(ageless).collect::<Vec<_>>()).ok();
-            if self.alerts != text {
-                self.alerts = text;
-                changed.alerts = Some(alerts);
-            }
+            changed.alerts = self.alerts(snapshot);
         }
         let known: BTreeSet<ReleaseId> = snapshot.state.releases.keys().copied().collect();
         self.releases.retain(|id, _| known.contains(id));
         changed
+    }
+
+    /// The alerts that go on, when they are others than those sent last. The words alone, which hold an age, are no
+    /// news.
+    fn alerts(&mut self, snapshot: &Snapshot) -> Option<Vec<api::Alert>> {
+        let shown = show_signal::active_alerts(snapshot);
+        let mut lasting = shown.clone();
+        lasting.iter_mut().for_each(|alert| alert.sentence.clear());
+        let text = serde_json::to_string(&lasting).unwrap_or_default();
+        let is_news = if self.alerts.is_empty() { !shown.is_empty() } else { self.alerts != text };
+        self.alerts = text;
+        is_news.then_some(shown)
     }
 }

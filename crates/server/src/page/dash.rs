@@ -141,7 +141,10 @@ fn headline(look: &Look<'_>, name: &str, alerts: &[&Alert], panels: &[Latest]) -
             1 => " One more alert is active.".into(),
             n => format!(" {n} more alerts are active."),
         };
-        return (alert_sign(look, worst), format!("{}.{more}", alert_line(look, worst).trim_end_matches('.')));
+        return (
+            alert_sign(look, worst),
+            format!("{}.{more}", alert_line(look, worst).trim_end_matches('.')),
+        );
     }
     if panels.is_empty() {
         return (Sign::Unknown, format!("{name} has no panels yet."));

@@ -113,7 +113,9 @@ fn trouble(error: hyper::Error) -> String {
     if error.is_parse() {
         return "what it answers is not HTTP".into();
     }
-    if error.is_incomplete_message() || error.is_canceled() || error.is_closed() {
+    let io = error.source().and_then(|source| source.downcast_ref::<std::io::Error>());
+    let is_cut_off = io.is_some_and(|io| io.kind() == std::io::ErrorKind::UnexpectedEof);
+    if is_cut_off || error.is_incomplete_message() || error.is_canceled() || error.is_closed() {
         return "closed the connection before its answer was whole".into();
     }
     match error.source() {

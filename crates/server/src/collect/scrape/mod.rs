@@ -16,6 +16,7 @@ use tokio::sync::watch;
 
 use super::Metrics;
 use crate::Engine;
+use crate::repo::Scrapes;
 use target::{Plan, Task};
 
 /// Instances of ours are asked this often: alerts on their metrics are to hold within seconds.
@@ -76,6 +77,17 @@ impl Scraper {
             }
             is_new
         });
+    }
+
+    /// Asks what the files of a repo declare, whatever they come to declare, for as long as they are watched.
+    pub async fn follow(self, mut declared: watch::Receiver<Scrapes>) {
+        loop {
+            let specs = declared.borrow_and_update().values().flatten().cloned().collect();
+            self.set(specs);
+            if declared.changed().await.is_err() {
+                return;
+            }
+        }
     }
 
     /// All targets, in no order that means anything.
@@ -154,3 +166,6 @@ fn instances(state: &State) -> impl Iterator<Item = Plan> + '_ {
 fn declared(specs: &[ScrapeSpec]) -> impl Iterator<Item = Plan> + '_ {
     specs.iter().flat_map(|spec| spec.targets.iter().map(|target| Plan::new(spec, target)))
 }
+
+#[cfg(test)]
+mod tests;

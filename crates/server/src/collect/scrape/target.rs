@@ -1,12 +1,12 @@
 //! One target: asked at its moments until it is asked no more.
 
 use std::collections::BTreeMap;
-use std::sync::PoisonError;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use hmsops_model::scrape::{ScrapeSpec, Target};
 use hmsops_model::{Millis, UnixMillis};
-use hmsops_wire::exposition::{self, Parsed};
+use hmsops_wire::exposition::{self, ExpositionError};
 use tokio::sync::{Semaphore, oneshot};
 use tokio::task::JoinHandle;
 
@@ -16,7 +16,6 @@ use super::page::{Had, Stamp, gone};
 use super::{Board, TargetHealth};
 use crate::collect::metrics::Sample;
 use crate::collect::{Door, Metrics};
-use crate::families::Family;
 
 /// Samples of a page whose job sets no limit; some hundred bytes each while it is read.
 const SAMPLES_MAX: usize = 300_000;
@@ -108,23 +107,36 @@ impl Task {
     }
 }
 
-struct Scrape {
+/// What was on a page.
+struct Read {
+    /// With marks for what is not on it any more.
+    samples: Vec<Sample>,
+    scraped: usize,
+    added: usize,
+}
+
+fn had(known: &Mutex<Had>) -> MutexGuard<'_, Had> {
+    known.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// What one target's task knows.
+pub(super) struct Scrape {
     plan: Plan,
     stamp: Stamp,
     pace: Pace,
     metrics: Metrics,
     board: Board,
-    had: Had,
+    had: Arc<Mutex<Had>>,
     /// When it was last asked, in Unix milliseconds.
     asked_at: Option<i64>,
 }
 
 impl Scrape {
-    fn new(plan: Plan, metrics: Metrics, board: Board) -> Self {
+    pub(super) fn new(plan: Plan, metrics: Metrics, board: Board) -> Self {
         let stamp = Stamp { labels: plan.labels.clone(), honor_labels: plan.honor_labels };
         let pace = Pace::new(plan.interval, &(&plan.job, &plan.address, &plan.path));
         board.lock().unwrap_or_else(PoisonError::into_inner).insert(plan.clone(), plan.health());
-        Self { plan, stamp, pace, metrics, board, had: Had::default(), asked_at: None }
+        Self { plan, stamp, pace, metrics, board, had: Arc::default(), asked_at: None }
     }
 
     fn now(&self) -> i64 {
@@ -143,48 +155,39 @@ impl Scrape {
     }
 
     /// Asks once; `time` is that of the samples.
-    async fn ask(&mut self, time: i64) {
+    pub(super) async fn ask(&mut self, time: i64) {
         let clock = self.metrics.clock();
         let begun = clock.now().steady;
         let page = fetch(&self.plan.address, &self.plan.path, self.plan.timeout).await;
         let took = clock.now().steady.since(begun);
-        let parsed = match page {
-            Ok(page) => self.read(page).await,
+        let read = match page {
+            Ok(page) => self.read(page, time).await,
             Err(why) => Err(why),
         };
         self.asked_at = Some(time);
-        let (mut samples, scraped, added) = match &parsed {
-            Ok(parsed) => {
-                let (samples, added) = self.had.turn(&self.stamp, time, parsed);
-                (samples, parsed.samples.len(), added)
-            }
-            Err(_) => (self.had.end(time), 0, 0),
+        let (up, Read { mut samples, scraped, added }, error) = match read {
+            Ok(read) => (1.0, read, None),
+            Err(why) => (0.0, Read { samples: had(&self.had).end(time), scraped: 0, added: 0 }, Some(why)),
         };
-        let up = if parsed.is_ok() { 1.0 } else { 0.0 };
         let values = [up, took.as_secs_f64(), scraped as f64, scraped as f64, added as f64];
         samples.extend(REPORTS.iter().zip(values).map(|(name, value)| self.stamp.report(name, time, value)));
-        self.write_down(time, took, scraped, parsed.err());
+        self.write_down(time, took, scraped, error);
         self.store(samples).await;
     }
 
-    async fn read(&self, page: Page) -> Result<Parsed, String> {
+    /// Reads a page on a thread that may be busy with it for a while.
+    async fn read(&self, page: Page, time: i64) -> Result<Read, String> {
         let _place = READ.acquire().await;
-        let samples_max = self.plan.samples_max;
-        let read =
-            tokio::task::spawn_blocking(move || exposition::parse(&page.bytes, page.format, samples_max));
+        let (samples_max, stamp, known) = (self.plan.samples_max, self.stamp.clone(), self.had.clone());
+        let families = self.metrics.families().clone();
+        let read = tokio::task::spawn_blocking(move || {
+            let parsed = exposition::parse(&page.bytes, page.format, samples_max)?;
+            families.note_all(&parsed.families);
+            let (samples, added) = had(&known).turn(&stamp, time, &parsed);
+            Ok(Read { samples, scraped: parsed.samples.len(), added })
+        });
         match read.await {
-            Ok(parsed) => {
-                let parsed = parsed.map_err(|error| format!("the page can't be read at {error}"))?;
-                for family in &parsed.families {
-                    let (kind, help, unit) = (
-                        family.kind.name().into(),
-                        family.help.clone().unwrap_or_default(),
-                        family.unit.clone().unwrap_or_default(),
-                    );
-                    self.metrics.families().note(&family.name, Family { kind, help, unit });
-                }
-                Ok(parsed)
-            }
+            Ok(read) => read.map_err(|error: ExpositionError| format!("the page can't be read at {error}")),
             Err(_) => Err("reading the page ended before its time".into()),
         }
     }
@@ -220,12 +223,18 @@ impl Scrape {
         };
     }
 
+    /// How the target is doing.
+    #[cfg(test)]
+    pub(super) fn health(&self) -> TargetHealth {
+        self.board.lock().unwrap().get(&self.plan).unwrap().clone()
+    }
+
     /// The target is asked no more.
-    async fn end(mut self) {
+    pub(super) async fn end(self) {
         self.board.lock().unwrap_or_else(PoisonError::into_inner).remove(&self.plan);
         let Some(asked_at) = self.asked_at else { return };
         let time = self.now().max(asked_at + 1);
-        let mut samples = self.had.end(time);
+        let mut samples = had(&self.had).end(time);
         let reports = REPORTS.iter().map(|name| gone(&self.stamp.report(name, time, 0.0).labels, time));
         samples.extend(reports);
         self.store(samples).await;
