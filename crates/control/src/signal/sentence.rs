@@ -204,3 +204,145 @@ fn ago(now: Now, at: Now) -> String {
 fn whole_secs(span: Millis) -> Millis {
     Millis(span.0 / 1000 * 1000)
 }
+
+#[cfg(test)]
+mod tests {
+    use hmsops_model::{
+        AlertId, HealAction, HealId, Labels, NoticeId, ServiceName, SilenceId, TicketId, UnixMillis,
+    };
+
+    use super::*;
+    use crate::event::Who;
+    use crate::headline::plain;
+    use crate::signal::Signal;
+    use crate::signal::notice::{About, Occasion};
+
+    fn at(secs: u64) -> Now {
+        let begin = 1_795_356_120_000;
+        Now { wall: UnixMillis(begin + secs as i64 * 1000), steady: Millis::from_secs(1000 + secs) }
+    }
+
+    fn tell(state: &mut State, secs: u64, change: Signal) {
+        state.signals.apply(at(secs), &change);
+    }
+
+    fn rule() -> RuleName {
+        RuleName::new("photo_error_spike").unwrap()
+    }
+
+    fn service() -> ServiceName {
+        ServiceName::new("dmv-photo").unwrap()
+    }
+
+    /// An alert that fired at second 60.
+    fn fired() -> State {
+        let mut state = State::default();
+        let (alert, service, value) = (AlertId(1), Some(service()), "0.42".to_owned());
+        let pending = Signal::AlertPending {
+            alert,
+            rule: rule(),
+            service: service.clone(),
+            labels: Labels::empty(),
+            release: None,
+            value: value.clone(),
+        };
+        tell(&mut state, 0, pending);
+        tell(&mut state, 60, Signal::AlertFired { alert, rule: rule(), service, value });
+        state
+    }
+
+    fn said(state: &State, secs: u64) -> String {
+        alert(state, &Evidence::default(), at(secs), &state.signals.alerts[&AlertId(1)])
+    }
+
+    fn needed(state: &State, secs: u64) -> Vec<(Option<Sign>, String)> {
+        let needs = needs(state, &Evidence::default(), at(secs));
+        needs.iter().map(|need| (need.sign, plain(&need.text))).collect()
+    }
+
+    fn healing(state: &mut State) {
+        let action = HealAction::Rollback { service: service(), to: None };
+        let by = Who::tower();
+        let change =
+            Signal::HealIntended { heal: HealId(1), rule: rule(), alert: Some(AlertId(1)), action, by };
+        tell(state, 60, change);
+    }
+
+    #[test]
+    fn an_alert_says_since_when_its_value_and_what_is_done() {
+        let mut state = fired();
+        assert_eq!(said(&state, 60), "photo_error_spike fired just now: 0.42");
+        healing(&mut state);
+        assert_eq!(
+            said(&state, 72),
+            "photo_error_spike fired 12 s ago: 0.42; rollback dmv-photo --to=prev runs"
+        );
+        assert_eq!(needed(&state, 72)[0].0, Some(Sign::UnderWatch), "the machine is at it");
+        let silence = Signal::SilenceBegun {
+            silence: SilenceId(1),
+            rule: rule(),
+            span: Millis::from_mins(120),
+            keep_heal: false,
+            by: Who::tower(),
+            reason: "planned upgrade".into(),
+        };
+        tell(&mut state, 73, silence);
+        assert!(said(&state, 74).ends_with(
+            "; silenced until 16:03:13; its heal is held too (--keep-heal); release detectors stay on"
+        ));
+        assert_eq!(needed(&state, 74), [], "who is silenced calls nobody");
+        let why = "its expression no longer holds".to_owned();
+        let ended = Signal::AlertEnded { alert: AlertId(1), rule: rule(), service: None, fired: true, why };
+        tell(&mut state, 80, ended);
+        assert_eq!(said(&state, 99), "photo_error_spike is over after 20 s: its expression no longer holds");
+    }
+
+    #[test]
+    fn a_ticket_speaks_for_its_alert_and_comes_first() {
+        let mut state = fired();
+        assert_eq!(
+            needed(&state, 61)[0],
+            (Some(Sign::Failing), "photo_error_spike fired 1 s ago: 0.42.".into())
+        );
+        healing(&mut state);
+        let ticket = Signal::TicketOpened {
+            ticket: TicketId(1),
+            service: service(),
+            alert: Some(AlertId(1)),
+            heal: Some(HealId(1)),
+            title: "Take-Over Required: dmv-photo".into(),
+            text: "photo_error_spike: rollback dmv-photo --to=prev exited with status 1; it printed:\nno"
+                .into(),
+        };
+        tell(&mut state, 62, ticket);
+        let paused = Signal::HealsPaused { by: Who::tower(), reason: "works".into() };
+        tell(&mut state, 63, paused);
+        let lines: Vec<String> = needed(&state, 64).into_iter().map(|(_, line)| line).collect();
+        assert_eq!(
+            lines,
+            [
+                "Take-Over Required: dmv-photo (t-1). photo_error_spike: rollback dmv-photo --to=prev exited with status 1.",
+                "Nothing is healed since 14:03:03 UTC: tower paused it, works.",
+            ]
+        );
+    }
+
+    #[test]
+    fn a_notice_that_was_given_up_is_news_for_a_day() {
+        let mut state = State::default();
+        let notice = Signal::NoticeIntended {
+            notice: NoticeId(1),
+            receiver: "pager".into(),
+            about: About::Test(1),
+            occasion: Occasion::Test,
+            subject: "a test".into(),
+            text: "a test".into(),
+            by: Who::tower(),
+        };
+        tell(&mut state, 0, notice);
+        let (receiver, why) = ("pager".to_owned(), "answered 410 Gone".to_owned());
+        tell(&mut state, 1, Signal::NoticeDead { notice: NoticeId(1), receiver, why });
+        assert_eq!(needed(&state, 2)[0].1, "pager could not be told (a test): answered 410 Gone.");
+        assert_eq!(needed(&state, 2 + 86_400), []);
+    }
+}

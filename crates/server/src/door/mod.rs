@@ -33,6 +33,7 @@ mod service;
 mod shell;
 pub mod show;
 mod show_signal;
+mod signal_pages;
 mod stream;
 mod ticket;
 mod token;
@@ -124,6 +125,7 @@ pub(crate) fn table() -> Routes {
     let routes = prometheus::routes(routes);
     let routes = dash::routes(routes);
     let routes = pages::routes(routes);
+    let routes = signal_pages::routes(routes);
     openapi::routes(routes)
 }
 

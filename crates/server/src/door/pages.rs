@@ -48,13 +48,14 @@ pub(crate) fn routes(routes: Routes) -> Routes {
         .get("/status/badge/{file}", Access::Open, "A service's state as an SVG badge", badge)
 }
 
+/// Whether a page shall not renew itself.
 #[derive(Deserialize)]
-struct Still {
-    still: Option<String>,
+pub(crate) struct Still {
+    pub(crate) still: Option<String>,
 }
 
 /// Draws a page from the present state.
-fn draw(
+pub(crate) fn draw(
     context: &Context,
     still: &Still,
     page: impl FnOnce(&Look<'_>) -> Option<String>,

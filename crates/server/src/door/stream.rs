@@ -256,7 +256,8 @@ impl Sent {
         let mut lasting = shown.clone();
         lasting.iter_mut().for_each(|alert| alert.sentence.clear());
         let text = serde_json::to_string(&lasting).unwrap_or_default();
-        let is_news = if self.alerts.is_empty() { !shown.is_empty() } else { self.alerts != text };
+        // The first message has them even if there is none: who comes back may remember some.
+        let is_news = self.alerts != text;
         self.alerts = text;
         is_news.then_some(shown)
     }

@@ -19,6 +19,8 @@ mod metrics;
 
 use crate::hands::{Queues, spill::LocalSpill};
 
+mod signal;
+
 struct Site {
     router: axum::Router,
     context: Context,
@@ -443,6 +445,7 @@ async fn the_stream_tells_all_and_then_what_changes() {
     let first = event(&mut body).await;
     assert!(first.0.contains("event: state\nid: "), "{}", first.0);
     assert_eq!(first.1["services"][0]["name"], "legacy-forms");
+    assert_eq!(first.1["alerts"], json!([]), "all that are active, and that is none");
     let (status, _) = site.post("/hms/v1/deploy", json!({"name": "c.yaml", "text": CANARY})).await;
     assert_eq!(status, 201);
     let next = event(&mut body).await.1;

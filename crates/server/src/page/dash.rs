@@ -3,6 +3,7 @@
 
 use hmsops_control::headline::{STALE_AFTER, Sign};
 use hmsops_control::signal::alert::Alert;
+use hmsops_control::signal::sentence;
 use hmsops_control::state::service::Service;
 use hmsops_model::{DashName, PanelSpec, ServiceName};
 
@@ -140,7 +141,10 @@ fn headline(look: &Look<'_>, name: &str, alerts: &[&Alert], panels: &[Latest]) -
             1 => " One more alert is active.".into(),
             n => format!(" {n} more alerts are active."),
         };
-        return (alert_sign(look, worst), format!("{}.{more}", alert_line(worst)));
+        return (
+            alert_sign(look, worst),
+            format!("{}.{more}", alert_line(look, worst).trim_end_matches('.')),
+        );
     }
     if panels.is_empty() {
         return (Sign::Unknown, format!("{name} has no panels yet."));
@@ -166,14 +170,13 @@ fn headline(look: &Look<'_>, name: &str, alerts: &[&Alert], panels: &[Latest]) -
     (Sign::Fine, format!("Nothing fires in {name}; {fed}."))
 }
 
-fn alert_line(alert: &Alert) -> String {
-    let verb = if alert.is_firing() { "fires" } else { "is about to fire" };
-    format!("{} {verb} at {}", alert.rule, alert.value)
+fn alert_line(look: &Look<'_>, alert: &Alert) -> String {
+    sentence::alert(&look.view.state, &look.view.evidence, look.view.now, alert)
 }
 
 fn alert_sign(look: &Look<'_>, alert: &Alert) -> Sign {
-    let is_calm = !alert.is_firing() || look.view.state.signals.is_silenced(alert);
-    if is_calm { Sign::UnderWatch } else { Sign::Failing }
+    // What is no person's business now is watched all the same.
+    sentence::urgency(&look.view.state, alert).unwrap_or(Sign::UnderWatch)
 }
 
 fn alert_list(look: &Look<'_>, name: &str, alerts: &[&Alert]) -> Option<Element> {
@@ -188,7 +191,7 @@ fn alert_list(look: &Look<'_>, name: &str, alerts: &[&Alert]) -> Option<Element>
             .put(time(alert.since.wall, &when(alert.since.wall, look.now)))
             .put(silenced)
             .put(of);
-        let said = el("span").put(alert_line(alert)).put(facts);
+        let said = el("span").put(alert_line(look, alert)).put(facts);
         el("li").class(class(sign)).put(shape(sign)).put(said)
     };
     let more = alerts.len().saturating_sub(ALERTS_MAX);

@@ -17,9 +17,10 @@ const REFRESH_ACTIVE: u32 = 2;
 const REFRESH_QUIET: u32 = 10;
 
 /// The pages in the navigation.
-const NAV: [(&str, &str); 5] = [
+const NAV: &[(&str, &str)] = &[
     ("/", "Tower"),
     ("/releases", "Releases"),
+    ("/alerts", "Alerts"),
     ("/dash", "Dashboards"),
     ("/audit", "Audit"),
     ("/status", "Status page"),

@@ -7,10 +7,13 @@
 //! [`asset`] under `/assets/`.
 
 mod action;
+mod alert;
+mod alerts;
 mod audit;
 mod badge;
 mod chart;
 mod dash;
+mod deed;
 mod failure;
 mod feed;
 mod frame;
@@ -20,34 +23,44 @@ mod html;
 mod login;
 mod mark;
 mod moment;
+mod notices;
 mod release;
 mod releases;
 #[cfg(test)]
 mod scene;
+#[cfg(test)]
+mod scene_signals;
 mod service;
 mod status;
 mod steps;
 mod style;
 #[cfg(test)]
 mod tests;
+mod tickets;
 
 use hmsops_control::headline::Outlook;
+use hmsops_control::signal::alert::Alert;
 use hmsops_model::{Millis, UnixMillis};
 use hmsops_tower::Snapshot;
 
 pub use action::{Verb, action};
+pub use alert::alert;
+pub use alerts::alerts;
 pub use audit::{AuditPage, audit};
 pub use badge::badge_svg;
 pub use dash::{dash, dashes};
+pub use deed::{Deed, deed};
 pub use failure::failure;
 pub use feed::{status_atom, status_json};
 pub use home::home;
 pub use login::login;
+pub use notices::notices;
 pub use release::release;
 pub use releases::releases;
 pub use service::service;
 pub use status::{status, status_static};
 pub use style::{asset, tag};
+pub use tickets::{ticket, tickets};
 
 /// What a page is drawn from.
 #[derive(Debug, Clone, Copy)]
@@ -78,8 +91,10 @@ impl<'a> Look<'a> {
         }
     }
 
-    /// Whether a release can still change by itself.
+    /// Whether a release or an alert can still change by itself.
     pub(super) fn is_active(&self) -> bool {
-        self.view.state.releases.values().any(|release| release.phase.is_active() || !release.closed)
+        let state = &self.view.state;
+        state.releases.values().any(|release| release.phase.is_active() || !release.closed)
+            || state.signals.alerts.values().any(Alert::is_open)
     }
 }
