@@ -4,15 +4,15 @@ use std::fmt::Write as _;
 use std::time::Duration;
 
 use bytes::Bytes;
-use hmsops_wire::api::{MEDIA_TYPE, Problem};
+use hmsops_wire::api::MEDIA_TYPE;
 use http::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, HOST};
 use http::{Method, Request, Response, StatusCode};
 use http_body_util::{BodyExt as _, Full, Limited};
 use hyper::body::Incoming;
 use hyper::client::conn::http1;
 use hyper_util::rt::TokioIo;
-use serde::Serialize;
 use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
 use tokio::net::TcpStream;
 
 use crate::failure::{Exit, Failure};
@@ -80,6 +80,22 @@ impl Client {
         self.read(self.ask(Method::POST, path, Some(body)).await?).await
     }
 
+    /// Asks for something to be put in place of what there is.
+    pub(crate) async fn put<T: DeserializeOwned>(
+        &self,
+        path: &str,
+        body: &impl Serialize,
+    ) -> Result<T, Failure> {
+        let body = serde_json::to_vec(body).expect("requests of the API can be written as JSON");
+        self.read(self.ask(Method::PUT, path, Some(body)).await?).await
+    }
+
+    /// Asks for something to be removed. What is answered beside that it was is nobody's concern.
+    pub(crate) async fn delete(&self, path: &str) -> Result<(), Failure> {
+        let response = self.ask(Method::DELETE, path, None).await?;
+        if response.status().is_success() { Ok(()) } else { Err(self.refusal(response).await) }
+    }
+
     /// Opens a stream of server-sent events.
     pub(crate) async fn stream(&self, path: &str) -> Result<Events, Failure> {
         let response = self.ask(Method::GET, path, None).await?;
@@ -142,18 +158,15 @@ impl Client {
         let media =
             response.headers().get(CONTENT_TYPE).and_then(|media| media.to_str().ok()).unwrap_or_default();
         let is_problem = media.starts_with(MEDIA_TYPE);
-        let problem = match self.whole(response).await {
-            Ok(bytes) if is_problem => serde_json::from_slice::<Problem>(&bytes).ok(),
-            Ok(_) => None,
+        let said = match self.whole(response).await {
+            Ok(bytes) if is_problem => serde_json::from_slice(&bytes).ok().map(Failure::answered),
+            Ok(bytes) => serde_json::from_slice(&bytes).ok().map(QueryFailed::failure),
             Err(failure) => return failure,
         };
-        problem.map_or_else(
-            || {
-                Failure::new(Exit::Failed, format!("{} answered {status}", self.server()))
-                    .hint("is it a tower? `--server` names another")
-            },
-            Failure::answered,
-        )
+        said.unwrap_or_else(|| {
+            Failure::new(Exit::Failed, format!("{} answered {status}", self.server()))
+                .hint("is it a tower? `--server` names another")
+        })
     }
 
     async fn whole(&self, response: Response<Incoming>) -> Result<Bytes, Failure> {
@@ -168,6 +181,25 @@ impl Client {
     fn unreachable(&self, why: &str) -> Failure {
         Failure::new(Exit::Unreachable, format!("cannot reach the tower at {}: {why}", self.server()))
             .hint("`hmsops serve` starts one; `--server` or HMSOPS_SERVER names another")
+    }
+}
+
+/// How the query API of Prometheus says no.
+#[derive(Deserialize)]
+struct QueryFailed {
+    #[serde(rename = "errorType")]
+    kind: String,
+    error: String,
+}
+
+impl QueryFailed {
+    fn failure(self) -> Failure {
+        let exit = match self.kind.as_str() {
+            "bad_data" => Exit::Usage,
+            "not_found" => Exit::NotFound,
+            _ => Exit::Failed,
+        };
+        Failure::new(exit, self.error)
     }
 }
 

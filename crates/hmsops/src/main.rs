@@ -3,13 +3,17 @@
 //! Refuses: logic. A verb reads its arguments, asks the tower and prints the answer. One file per verb in
 //! [`cmd`]; data goes to stdout, talk to stderr; [`failure`] holds the exit codes.
 
+mod caret;
 mod client;
 mod cmd;
 mod contexts;
 mod failure;
+mod moment;
+mod pages;
 mod paint;
 mod print;
 mod session;
+mod spark;
 mod table;
 
 use std::process::ExitCode;

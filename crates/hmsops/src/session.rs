@@ -27,9 +27,26 @@ pub(crate) struct Asked {
 impl Asked {
     /// The tower that is meant: as asked, else the current context, else the one on this machine's default port.
     pub(crate) fn client(self) -> Result<Client, Failure> {
+        if let Some((server, token)) = self.of_environment() {
+            return Client::new(&server, Some(token));
+        }
         let (server, token) = resolve(self, &Contexts::read()?, &data_folder());
         Client::new(&server, token)
     }
+
+    /// An environment that names a tower and its folder, as that of a heal does, needs nothing else: what a user has
+    /// logged in to neither helps nor stands in the way.
+    fn of_environment(&self) -> Option<(String, String)> {
+        let set = |name: &str| std::env::var(name).ok().filter(|value| !value.is_empty());
+        together(self, set("HMSOPS_SERVER"), set("HMSOPS_DATA").as_deref().map(Path::new))
+    }
+}
+
+/// The tower and the token of its folder, when both were named together and nothing else was asked for.
+fn together(asked: &Asked, server: Option<String>, data: Option<&Path>) -> Option<(String, String)> {
+    let server = server.filter(|server| asked.server.as_ref() == Some(server) && is_local(server))?;
+    let token = asked.token.clone().filter(|token| !token.is_empty());
+    Some((server, token.or_else(|| folder::admin_token(data?))?))
 }
 
 /// A token is only ever shown to the tower it belongs to.
@@ -89,6 +106,23 @@ mod tests {
             assert_eq!(asked(given.0, given.1), (server.to_owned(), token.map(str::to_owned)), "{given:?}");
         }
         assert_eq!(resolve(Asked::default(), &Contexts::default(), none), (DEFAULT_SERVER.to_owned(), None));
+    }
+
+    #[test]
+    fn a_heals_environment_alone_is_enough() {
+        let folder = tempfile::tempdir().unwrap();
+        let token = folder::admin_token(folder.path());
+        assert_eq!(token, None, "an empty folder has none");
+        let asked = |server: &str, token: Option<&str>| Asked {
+            server: Some(server.into()),
+            token: token.map(str::to_owned),
+        };
+        let here = "http://127.0.0.1:3000";
+        let found = |asked: &Asked, server: &str| together(asked, Some(server.into()), Some(folder.path()));
+        assert_eq!(found(&asked(here, None), here), None, "without a token contexts are asked");
+        assert_eq!(found(&asked(here, Some("t")), here), Some((here.into(), "t".into())));
+        assert_eq!(found(&asked("http://127.0.0.1:4000", Some("t")), here), None, "another was asked for");
+        assert_eq!(found(&asked("http://far:3000", Some("t")), "http://far:3000"), None, "not this machine");
     }
 
     #[test]

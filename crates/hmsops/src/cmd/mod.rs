@@ -1,20 +1,29 @@
 //! The verbs, one file each.
 
+mod alert;
 mod apply;
 mod audit;
 mod check;
 mod completions;
+mod dash;
 mod deploy;
 mod gateway;
+mod heal;
 mod lab;
 mod login;
 mod man;
+mod metric;
+mod notify;
+mod query;
 mod release;
+mod restart;
 mod rollback;
 mod serve;
 mod service;
+mod settle;
 mod shim;
 mod source;
+mod ticket;
 mod version;
 mod watch;
 
@@ -57,6 +66,14 @@ enum Verb {
     Deploy(deploy::Args),
     Release(release::Args),
     Rollback(rollback::Args),
+    Restart(restart::Args),
+    Query(query::Args),
+    Metric(metric::Args),
+    Dash(dash::Args),
+    Alert(alert::Args),
+    Heal(heal::Args),
+    Ticket(ticket::Args),
+    Notify(notify::Args),
     Audit(audit::Args),
     Lab(lab::Args),
     Login(login::Args),
@@ -84,6 +101,14 @@ pub(crate) fn run(cli: Cli) -> Result<(), Failure> {
         Verb::Deploy(args) => with(asked, async |client| deploy::run(&client, &args).await),
         Verb::Release(args) => with(asked, async |client| release::run(&client, &args).await),
         Verb::Rollback(args) => with(asked, async |client| rollback::run(&client, &args).await),
+        Verb::Restart(args) => with(asked, async |client| restart::run(&client, &args).await),
+        Verb::Query(args) => with(asked, async |client| query::run(&client, &args).await),
+        Verb::Metric(args) => with(asked, async |client| metric::run(&client, &args).await),
+        Verb::Dash(args) => with(asked, async |client| dash::run(&client, &args).await),
+        Verb::Alert(args) => with(asked, async |client| alert::run(&client, &args).await),
+        Verb::Heal(args) => with(asked, async |client| heal::run(&client, &args).await),
+        Verb::Ticket(args) => with(asked, async |client| ticket::run(&client, &args).await),
+        Verb::Notify(args) => with(asked, async |client| notify::run(&client, &args).await),
     }
 }
 
@@ -112,6 +137,25 @@ mod tests {
             found.push((path.trim().to_owned(), help));
         }
         command.get_subcommands().for_each(|verb| walk(verb, &path, found));
+    }
+
+    /// The words of a command as a shell takes them: quotes hold blanks together, `>` and `|` end it.
+    fn words(line: &str) -> Vec<String> {
+        let (mut words, mut word, mut quote) = (Vec::new(), None::<String>, None);
+        for c in line.chars() {
+            match (c, quote) {
+                (c, Some(open)) if c == open => quote = None,
+                ('"' | '\'', None) => (quote, word) = (Some(c), Some(word.unwrap_or_default())),
+                (' ', None) => words.extend(word.take()),
+                (c, _) => word.get_or_insert_default().push(c),
+            }
+            if quote.is_none() && matches!(words.last().map(String::as_str), Some(">" | "|")) {
+                words.pop();
+                return words;
+            }
+        }
+        words.extend(word);
+        words
     }
 
     /// The reference page: every verb's help, as a terminal shows it.
@@ -164,9 +208,7 @@ mod tests {
             for line in examples.lines().map(str::trim).filter(|line| !line.is_empty()) {
                 let line =
                     line.strip_prefix("eval \"$(").and_then(|rest| rest.strip_suffix(")\"")).unwrap_or(line);
-                let line = line.split(" > ").next().unwrap_or(line).split(" | ").next().unwrap_or(line);
-                let words = line.split_whitespace().map(|word| word.trim_matches('"'));
-                let words: Vec<&str> = words.collect();
+                let words = words(line);
                 assert!(line.starts_with(verb.as_str()), "{verb}: {line}");
                 if let Err(error) = Cli::try_parse_from(&words) {
                     panic!("{verb}: {line}: {error}");

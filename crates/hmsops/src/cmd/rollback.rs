@@ -1,14 +1,17 @@
 //! `hmsops rollback`: a service goes back. The verb that heal scripts use.
 
+use hmsops_model::Version;
 use hmsops_wire::api::{Revert, Service};
 
+use super::settle::{self, Wish};
 use crate::client::{Client, encoded};
 use crate::failure::Failure;
 use crate::print;
 
 /// Put a service back on an earlier version; whatever is out goes first
 #[derive(clap::Args)]
-#[command(after_help = "Example:\n  hmsops rollback csac-portal --to=prev")]
+#[command(after_help = "Waits until users are safe on that version, at most 90 s: exit 0 only then.\n\n\
+                        Example:\n  hmsops rollback csac-portal --to=prev")]
 pub(super) struct Args {
     /// The service
     service: String,
@@ -24,9 +27,19 @@ pub(super) struct Args {
 }
 
 pub(super) async fn run(client: &Client, args: &Args) -> Result<(), Failure> {
+    let path = format!("/hms/v1/services/{}", encoded(&args.service));
+    let before: Service = client.get(&path).await?;
     let body = Revert { to: args.to.clone(), reason: args.reason.clone(), next: None };
-    let path = format!("/hms/v1/services/{}/rollback", encoded(&args.service));
-    let service: Service = client.post(&path, &body).await?;
+    let _asked: Service = client.post(&format!("{path}/rollback"), &body).await?;
+    let wish = match before.release {
+        Some(release) => Wish::TakenBack(release),
+        None => Wish::Version {
+            // One that is no version was refused.
+            wanted: (args.to != "prev").then(|| Version::new(args.to.as_str()).ok()).flatten(),
+            before: before.stable.map(|stable| stable.version),
+        },
+    };
+    let service = settle::until_safe(client, &path, &wish).await?;
     if args.json {
         return print::json(&service);
     }

@@ -149,14 +149,8 @@ pub(crate) fn accepted(handled: Handled) -> Result<Handled, Failure> {
 /// Waits until gateways hold the newest routes of these services. Returns whether they do.
 pub(crate) async fn in_force(context: &Context, services: &[ServiceName]) -> bool {
     let held = |snapshot: &Arc<Snapshot>| {
-        services.iter().all(|name| {
-            let Some(service) = snapshot.state.services.get(name) else { return true };
-            let Some(route) = service.spec.route.as_ref().filter(|_| service.stable.is_some()) else {
-                return true;
-            };
-            let link = snapshot.evidence.gateways.get(&route.gateway);
-            link.and_then(|link| link.epochs.get(name)).is_some_and(|epoch| *epoch >= service.epoch)
-        })
+        let known = services.iter().filter_map(|name| snapshot.state.services.get(name));
+        known.map(|service| show::in_force(snapshot, service)).all(|held| held != Some(false))
     };
     wait_until(&context.engine, IN_FORCE_WITHIN, held).await
 }

@@ -143,6 +143,8 @@ pub fn service(snapshot: &Snapshot, service: &Service) -> api::Service {
             healthy: known.healthy,
         }),
         release: snapshot.state.active_release(&service.spec.name).map(|release| release.id),
+        revert: service.revert,
+        in_force: in_force(snapshot, service),
         incident: service.incident,
         proven: service.proven.iter().map(|proven| proven.version.clone()).collect(),
         gateway: route.map(|route| route.gateway.clone()),
@@ -151,6 +153,14 @@ pub fn service(snapshot: &Snapshot, service: &Service) -> api::Service {
         error_share: traffic.as_ref().and_then(|traffic| traffic.error_share),
         p99_ms: traffic.as_ref().and_then(|traffic| traffic.p99_ms),
     }
+}
+
+/// Whether a service's gateway holds its newest routes; `None`: it has none, or no version runs yet.
+pub fn in_force(snapshot: &Snapshot, service: &Service) -> Option<bool> {
+    let route = service.spec.route.as_ref().filter(|_| service.stable.is_some())?;
+    let link = snapshot.evidence.gateways.get(&route.gateway);
+    let held = link.and_then(|link| link.epochs.get(&service.spec.name));
+    Some(held.is_some_and(|held| *held >= service.epoch))
 }
 
 /// How a service is. What is not known is never fine.

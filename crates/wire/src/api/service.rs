@@ -27,6 +27,12 @@ pub struct Service {
     pub stable: Option<Stable>,
     /// The release that is out or baking.
     pub release: Option<ReleaseId>,
+    /// The copy that will be stable once it is ready, by a rollback or a restart.
+    #[serde(default)]
+    pub revert: Option<InstanceId>,
+    /// Whether its gateway holds its newest routes; `None`: it has none, or no version runs yet.
+    #[serde(default)]
+    pub in_force: Option<bool>,
     /// The open incident.
     pub incident: Option<IncidentId>,
     /// Versions that are proven, oldest first.

@@ -1,0 +1,228 @@
+//! Waits until what was asked of a service is so for its users: heal scripts rely on the exit status.
+
+use std::time::Duration;
+
+use hmsops_model::{InstanceId, ReleaseId, Version};
+use hmsops_wire::api::{Entries, Phase, Release, Service};
+use serde_json::Value;
+
+use crate::client::{Client, encoded};
+use crate::failure::{Exit, Failure};
+use crate::print;
+
+/// A service starts within a minute or not at all; a heal as a whole has two.
+const SAFE_WITHIN: Duration = Duration::from_secs(90);
+
+/// So often is looked.
+const LOOK_EVERY: Duration = Duration::from_millis(200);
+
+/// What was asked of a service.
+#[derive(Debug)]
+pub(super) enum Wish {
+    /// What is out is taken back.
+    TakenBack(ReleaseId),
+    /// Another version is stable.
+    Version {
+        /// This one, when it was named.
+        wanted: Option<Version>,
+        /// What was stable.
+        before: Option<Version>,
+    },
+    /// Another copy than this is stable.
+    OtherCopy(Option<InstanceId>),
+}
+
+/// How far it is.
+#[derive(Debug, PartialEq, Eq)]
+enum Course {
+    /// It is so.
+    Safe,
+    /// What is waited for.
+    Waits(String),
+    /// It will not be so.
+    Failed(String),
+}
+
+/// Waits until it is so, and answers the service as it is then. A tower that is away meanwhile is waited for, too.
+pub(super) async fn until_safe(client: &Client, path: &str, wish: &Wish) -> Result<Service, Failure> {
+    let mut waits_for = "the tower".to_owned();
+    let mut starts = None;
+    let settled = async {
+        loop {
+            match look(client, path, wish).await {
+                Ok((service, Course::Safe)) => return Ok(service),
+                Ok((service, Course::Waits(what))) => {
+                    starts = service.revert.or(starts);
+                    waits_for = what;
+                }
+                Ok((service, Course::Failed(why))) => {
+                    let because = match service.revert.or(starts) {
+                        Some(copy) => because(client, &service, copy).await,
+                        None => String::new(),
+                    };
+                    return Err(Failure::new(Exit::Failed, format!("{why}{because}")));
+                }
+                Err(Failure::Said { exit: Exit::Unreachable, message, .. }) => waits_for = message,
+                Err(failure) => return Err(failure),
+            }
+            tokio::time::sleep(LOOK_EVERY).await;
+        }
+    };
+    match tokio::time::timeout(SAFE_WITHIN, settled).await {
+        Ok(settled) => settled,
+        Err(_) => {
+            let message = format!("not done within {} s: {waits_for}", SAFE_WITHIN.as_secs());
+            Err(Failure::new(Exit::Failed, message).hint("it goes on; `hmsops service show` says how it is"))
+        }
+    }
+}
+
+async fn look(client: &Client, path: &str, wish: &Wish) -> Result<(Service, Course), Failure> {
+    let release: Option<Release> = match wish {
+        Wish::TakenBack(id) => Some(client.get(&format!("/hms/v1/releases/{id}")).await?),
+        _ => None,
+    };
+    let service: Service = client.get(path).await?;
+    let course = course(&service, release.as_ref(), wish);
+    Ok((service, course))
+}
+
+fn course(service: &Service, release: Option<&Release>, wish: &Wish) -> Course {
+    let name = &service.name;
+    let stable = service.stable.as_ref();
+    let is_there = match wish {
+        Wish::TakenBack(id) => match release {
+            Some(release) if release.phase.is_active() => {
+                return Course::Waits(format!("{id} is still out"));
+            }
+            Some(release) if release.phase == Phase::Done => {
+                return Course::Failed(format!("{id} was promoted before it could be taken back"));
+            }
+            Some(release) if release.rolled_back_at.is_none() && !release.closed => {
+                return Course::Waits(format!("its gateway has not yet taken the traffic of {id} back"));
+            }
+            _ => stable.is_some(),
+        },
+        Wish::Version { wanted: Some(wanted), .. } => stable.is_some_and(|stable| stable.version == *wanted),
+        Wish::Version { wanted: None, before } => {
+            stable.is_some_and(|now| Some(&now.version) != before.as_ref())
+        }
+        Wish::OtherCopy(before) => stable.is_some_and(|now| Some(now.instance) != *before),
+    };
+    match (is_there, service.revert) {
+        (true, _) if service.in_force == Some(false) => {
+            Course::Waits(format!("the gateway of `{name}` does not hold its new route yet"))
+        }
+        (true, _) => Course::Safe,
+        (false, Some(copy)) => Course::Waits(format!("{copy} of `{name}` is not ready yet")),
+        (false, None) => Course::Failed(match stable {
+            Some(stable) => format!("`{name}` stays on {} ({})", stable.version, stable.instance),
+            None => format!("no version of `{name}` runs"),
+        }),
+    }
+}
+
+/// `: why a copy did not come up`, when the ledger can be read and says so.
+async fn because(client: &Client, service: &Service, copy: InstanceId) -> String {
+    let path = format!("/hms/v1/audit?limit=50&kind=instance&service={}", encoded(service.name.as_str()));
+    let entries = client.get::<Entries>(&path).await.map(|found| found.entries).unwrap_or_default();
+    let found = entries.iter().find_map(|entry| reason(&entry.data, &copy.to_string()));
+    found.map(|why| format!(": {copy} {}", print::plain(&why))).unwrap_or_default()
+}
+
+/// The `reason` (or `why`) beside an `id` in a line's data, which may lie one object deeper.
+fn reason(data: &Value, id: &str) -> Option<String> {
+    let object = data.as_object()?;
+    if object.get("id").and_then(Value::as_str) == Some(id) {
+        let text = object.get("reason").or_else(|| object.get("why")).and_then(Value::as_str);
+        return text.map(str::to_owned);
+    }
+    object.values().find_map(|inner| reason(inner, id))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn service(version: &str, instance: &str, revert: Option<&str>, in_force: Option<bool>) -> Service {
+        serde_json::from_value(serde_json::json!({
+            "name": "dmv-photo", "system": "dmv", "owner": null, "driver": "process", "state": "fine",
+            "stable": {"version": version, "instance": instance, "pid": 1, "upstreams": [], "healthy": true},
+            "release": null, "revert": revert, "in_force": in_force, "incident": null, "proven": [],
+            "gateway": "photo", "gateway_live": true, "requests_per_second": null, "error_share": null,
+            "p99_ms": null
+        }))
+        .unwrap()
+    }
+
+    fn release(phase: &str, rolled_back_at: Option<&str>) -> Release {
+        serde_json::from_value(serde_json::json!({
+            "id": "r-4", "service": "dmv-photo", "version": "1.4.0", "from": "1.3.9", "phase": phase,
+            "instance": null, "step": 0, "steps": [], "weight_bp": 0, "hold": null, "headline": "", "why": "",
+            "requested_at": "", "traffic_since": null, "verdict_at": null, "detector": null, "ended_at": null,
+            "rolled_back_at": rolled_back_at, "closed": false, "first_bad_at": null, "last_bad_at": null,
+            "bad_span_ms": null, "evidence": null, "needed": 1000,
+            "canary": {"requests": 0, "bad": 0, "bad_clients": 0},
+            "stable": {"requests": 0, "bad": 0, "bad_clients": 0},
+            "shielded": 0, "seen": 0, "probes": 0, "probes_failed": 0,
+            "by": {"actor": "admin", "source": "api"}, "digest": null, "denied": false
+        }))
+        .unwrap()
+    }
+
+    fn waits(course: Course) -> bool {
+        matches!(course, Course::Waits(_))
+    }
+
+    /// Safe is only said when the gateway has confirmed it.
+    #[test]
+    fn a_release_is_back_once_stable_has_all_traffic() {
+        let wish = Wish::TakenBack(ReleaseId(4));
+        let at = Some("2026-11-22T14:02:07.100Z");
+        let stable = service("1.3.9", "i-1", None, Some(true));
+        for phase in ["watching", "baking"] {
+            assert!(waits(course(&stable, Some(&release(phase, None)), &wish)), "{phase}");
+        }
+        assert!(waits(course(&stable, Some(&release("aborted", None)), &wish)));
+        assert_eq!(course(&stable, Some(&release("aborted", at)), &wish), Course::Safe);
+        assert_eq!(course(&stable, Some(&release("rolled-back", at)), &wish), Course::Safe);
+        let behind = service("1.3.9", "i-1", None, Some(false));
+        assert!(waits(course(&behind, Some(&release("aborted", at)), &wish)));
+        assert!(matches!(course(&stable, Some(&release("done", None)), &wish), Course::Failed(_)));
+    }
+
+    #[test]
+    fn a_version_is_back_once_it_is_stable_and_in_force() {
+        let version = |text: &str| Version::new(text).ok();
+        for wanted in [None, version("1.3.9")] {
+            let wish = Wish::Version { wanted, before: version("1.4.0") };
+            let now =
+                |version, revert, in_force| course(&service(version, "i-1", revert, in_force), None, &wish);
+            assert!(waits(now("1.4.0", Some("i-2"), Some(true))));
+            assert!(waits(now("1.3.9", None, Some(false))));
+            assert_eq!(now("1.3.9", None, Some(true)), Course::Safe);
+            assert_eq!(now("1.3.9", None, None), Course::Safe, "a service without a gateway");
+            assert_eq!(
+                now("1.4.0", None, Some(true)),
+                Course::Failed("`dmv-photo` stays on 1.4.0 (i-1)".into())
+            );
+        }
+    }
+
+    #[test]
+    fn a_restart_is_done_once_another_copy_is_stable() {
+        let wish = Wish::OtherCopy(Some(InstanceId(1)));
+        assert!(waits(course(&service("1.3.9", "i-1", Some("i-2"), Some(true)), None, &wish)));
+        assert_eq!(course(&service("1.3.9", "i-2", None, Some(true)), None, &wish), Course::Safe);
+        let failed = course(&service("1.3.9", "i-1", None, Some(true)), None, &wish);
+        assert_eq!(failed, Course::Failed("`dmv-photo` stays on 1.3.9 (i-1)".into()));
+    }
+
+    #[test]
+    fn the_reason_is_found_in_the_ledgers_line() {
+        let data =
+            serde_json::json!({"now": {"wall": 1}, "InstanceFailed": {"id": "i-2", "reason": "port taken"}});
+        assert_eq!(reason(&data, "i-2").as_deref(), Some("port taken"));
+        assert_eq!(reason(&data, "i-3"), None);
+    }
+}
