@@ -5,9 +5,12 @@ pub mod collect;
 pub mod door;
 pub mod engine;
 pub mod evaluate;
+pub mod families;
 pub mod hands;
 pub mod page;
+pub mod panel;
 pub mod public;
+pub mod query;
 pub mod repo;
 pub mod serve;
 

@@ -23,6 +23,7 @@ use crate::collect::{GatewayTraffic, Metrics, Scraper, listener, own};
 use crate::hands::{
     self, Queues, gateway::GatewaySite, healer::HealSite, postman::Channels, spill::LocalSpill,
 };
+use crate::query::Queries;
 use crate::{Engine, door, engine, evaluate, public, repo};
 
 /// Room for a hundred retreats, each some kilobytes.
@@ -115,8 +116,7 @@ pub async fn run(options: ServeOptions) -> Result<(), ServeError> {
     tokio::spawn(public::keep(engine.clone(), clock, parts.disk.clone()));
     let scraper = parts.collect(&engine, &auth, collector, listen, &data)?;
     tokio::spawn(scraper.follow(to_scrape));
-    let series = Arc::new(parts.metrics.store().clone());
-    tokio::spawn(evaluate::run(engine.clone(), clock, series));
+    tokio::spawn(evaluate::run(engine.clone(), clock, Arc::new(parts.metrics.store().clone())));
     let context = door::Context {
         engine: engine.clone(),
         auth,
@@ -125,6 +125,8 @@ pub async fn run(options: ServeOptions) -> Result<(), ServeError> {
         clock,
         metrics: parts.metrics.clone(),
         title: config.status_title.clone(),
+        queries: Queries::new(Arc::new(parts.metrics.store().clone())),
+        families: parts.metrics.families().clone(),
     };
     let router = door::router(context);
     serve_http(listener, router, reload, &engine).await?;

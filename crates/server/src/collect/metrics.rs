@@ -12,6 +12,7 @@ use tokio::sync::Semaphore;
 use tokio::time::MissedTickBehavior;
 
 use crate::clock::Clock;
+use crate::families::Families;
 
 /// The store's folder in the data folder.
 const FOLDER: &str = "metrics";
@@ -142,6 +143,8 @@ struct Inner {
     connections_refused: AtomicU64,
     /// Why the store takes nothing, as of the last look.
     failing: Mutex<Option<String>>,
+    /// What targets say of their metrics.
+    families: Arc<Families>,
 }
 
 impl Metrics {
@@ -174,12 +177,18 @@ impl Metrics {
             malformed: AtomicU64::new(0),
             connections_refused: AtomicU64::new(0),
             failing: Mutex::default(),
+            families: Arc::default(),
         })))
     }
 
     /// The store itself, for readers. Its calls block.
     pub fn store(&self) -> &Store {
         &self.0.store
+    }
+
+    /// What targets say of their metrics beside the values.
+    pub fn families(&self) -> &Arc<Families> {
+        &self.0.families
     }
 
     /// What the store counts; taken where it may block.

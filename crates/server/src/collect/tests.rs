@@ -76,6 +76,8 @@ impl Site {
             clock,
             metrics: metrics.clone(),
             title: None,
+            queries: crate::query::Queries::new(Arc::new(metrics.store().clone())),
+            families: metrics.families().clone(),
         };
         Self { metrics, engine, router: router(context), token, at, faults, disk, _dir: dir }
     }

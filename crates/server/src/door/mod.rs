@@ -8,6 +8,7 @@ mod audit;
 mod auth;
 mod authorize;
 mod body;
+mod dash;
 mod deploy;
 mod emit;
 pub mod folder;
@@ -18,6 +19,7 @@ mod openapi;
 mod pages;
 mod plan;
 mod problem;
+mod prometheus;
 mod release;
 mod remote_write;
 mod route;
@@ -46,6 +48,9 @@ pub use scope::Scope;
 
 use crate::Engine;
 use crate::clock::Clock;
+use crate::families::Families;
+use crate::panel::Feeds;
+use crate::query::Queries;
 use metrics::Meters;
 
 /// What doors and pages need.
@@ -65,6 +70,10 @@ pub struct Context {
     pub metrics: crate::collect::Metrics,
     /// The public status page's heading.
     pub title: Option<String>,
+    /// Metrics, for reading.
+    pub queries: Queries,
+    /// What is said of metrics beside their values.
+    pub families: Arc<Families>,
 }
 
 /// What all routes share: the [`Context`], and what the doors count.
@@ -74,6 +83,10 @@ pub struct Doors {
     pub(crate) meters: Arc<Meters>,
     /// Streams that may be open at a time.
     pub(crate) streams: Arc<Semaphore>,
+    /// Dashboards that somebody looks at.
+    pub(crate) feeds: Feeds,
+    /// A change of a dashboard reads it first: one at a time.
+    pub(crate) dashes: Arc<tokio::sync::Mutex<()>>,
     /// Drawn once a life, so that a stream's id of another life is recognised.
     pub(crate) life: Arc<str>,
 }
@@ -96,6 +109,8 @@ pub(crate) fn table() -> Routes {
     let routes = stream::routes(routes);
     let routes = emit::routes(routes);
     let routes = remote_write::routes(routes);
+    let routes = prometheus::routes(routes);
+    let routes = dash::routes(routes);
     let routes = pages::routes(routes);
     openapi::routes(routes)
 }
@@ -103,8 +118,11 @@ pub(crate) fn table() -> Routes {
 /// The whole HTTP side of the tower.
 pub fn router(context: Context) -> axum::Router {
     let life = context.auth.draw();
+    let feeds = Feeds::new(context.engine.clone(), context.queries.clone(), context.clock);
     let doors = Doors {
         context,
+        feeds,
+        dashes: Arc::default(),
         meters: Arc::default(),
         streams: Arc::new(Semaphore::new(stream::STREAMS_MAX)),
         life: life.get(..8).unwrap_or(&life).into(),

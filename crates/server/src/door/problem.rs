@@ -134,6 +134,11 @@ impl Failure {
         Self::new(StatusCode::INTERNAL_SERVER_ERROR, "internal", "a fault of ours", detail)
     }
 
+    /// What is wrong.
+    pub(crate) fn detail(&self) -> &str {
+        &self.detail
+    }
+
     /// With the likely remedy.
     #[must_use]
     pub fn hint(mut self, hint: impl Into<String>) -> Self {
@@ -151,11 +156,6 @@ impl Failure {
     /// Its status.
     pub(crate) const fn status(&self) -> StatusCode {
         self.status
-    }
-
-    /// What is wrong.
-    pub(crate) fn detail(&self) -> &str {
-        &self.detail
     }
 
     /// As it is sent; `instance` is the resource that was asked for.

@@ -15,6 +15,8 @@ use tokio::sync::mpsc;
 use tower::ServiceExt as _;
 
 use super::*;
+mod metrics;
+
 use crate::hands::{Queues, spill::LocalSpill};
 
 struct Site {
@@ -28,6 +30,11 @@ struct Site {
 
 impl Site {
     fn new(no_auth: bool) -> Self {
+        Self::over(no_auth, crate::query::Nothing)
+    }
+
+    /// With these metrics.
+    fn over(no_auth: bool, source: impl crate::query::Metrics + 'static) -> Self {
         let dir = tempfile::tempdir().unwrap();
         let data = dir.path().join("data");
         let disk: Arc<dyn Disk> = Arc::new(RealDisk::new(&data).unwrap());
@@ -51,7 +58,10 @@ impl Site {
         let metrics = crate::collect::Metrics::open(disk.clone(), &config, clock).unwrap();
         let auth = Arc::new(Auth::open(disk, no_auth).unwrap());
         let token = folder::admin_token(&data).unwrap();
-        let context = Context { engine, auth, ledger: reader, data, clock, metrics, title: None };
+        let queries = Queries::new(Arc::new(source));
+        let families = Arc::default();
+        let context =
+            Context { engine, auth, ledger: reader, data, clock, metrics, title: None, queries, families };
         Self { router: router(context.clone()), context, token, dir, _orders: orders }
     }
 
@@ -117,6 +127,7 @@ async fn without_a_token_only_the_open_doors_answer() {
             .replace("{id}", "r-1")
             .replace("{name}", "x")
             .replace("{file}", "x")
+            .replace("{title}", "x")
             .replace("{nonce}", "x");
         let response = site.send(bare(route.method.clone(), &path).body(Body::empty()).unwrap()).await;
         assert!(response.headers().contains_key("content-security-policy"), "{path}");
