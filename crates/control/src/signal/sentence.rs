@@ -117,7 +117,7 @@ pub fn needs(state: &State, evidence: &Evidence, now: Now) -> Vec<Need> {
     needs.extend(firing(state, evidence, now));
     if let Some(paused) = &state.signals.heals_paused {
         let text = format!(
-            "Nothing is healed since {} UTC: {} paused it, {}.",
+            "Nothing is healed since {} UTC; {} paused it: {}.",
             clock(paused.at.wall),
             paused.by.actor,
             paused.reason
@@ -322,7 +322,7 @@ mod tests {
             lines,
             [
                 "Take-Over Required: dmv-photo (t-1). photo_error_spike: rollback dmv-photo --to=prev exited with status 1.",
-                "Nothing is healed since 14:03:03 UTC: tower paused it, works.",
+                "Nothing is healed since 14:03:03 UTC; tower paused it: works.",
             ]
         );
     }
