@@ -11,7 +11,7 @@ export interface Alert {
   handling: string;
   since: string | null;
   fired_at: string | null;
-  value_text: string | null;
+  value_text: string;
   silenced_until: string | null;
   sentence: string;
 }

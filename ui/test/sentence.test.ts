@@ -50,6 +50,8 @@ test("an alert's age goes on while the tower has nothing new to say of it", () =
   assert.equal(said(aged(alert({}), now + 60_000)), "photo_error_spike fired 1 min 12 s ago: 0.42; rollback dmv-photo --to=prev runs");
   const plain = alert({ fired_at: null, sentence: "photo_slow is pending" });
   assert.equal(aged(plain, now), "photo_slow is pending");
+  const other = alert({ sentence: "photo_error_spike fired at 0.42, 1 s ago" });
+  assert.equal(aged(other, now), other.sentence);
 });
 
 test("no data and a failed query are unknown, never failing and never fine", () => {

@@ -37,7 +37,8 @@ const MADE: [&str; 2] = ["dist/live.js", "dist/live.css"];
 /// What it makes them of, besides the lock file.
 const SOURCES: [&str; 4] = ["src", "package.json", "tsconfig.json", "vite.config.ts"];
 
-fn run(args: &[String]) -> Result<(), Failure> {
+/// The chore with its options; `--test` is what gates a commit.
+pub(crate) fn run(args: &[String]) -> Result<(), Failure> {
     let flags = Flags::read(args, &["--test", "--force"], &[], 0)?;
     let ui = checkout::root().join("ui");
     let is_stale = flags.has("--force") || is_stale(&ui)?;

@@ -59,7 +59,7 @@ export function alertSign(alert: Alert): Sign {
 export function aged(alert: Alert, now: number): string {
   const fired = Date.parse(alert.fired_at ?? "");
   if (Number.isNaN(fired)) return alert.sentence;
-  return alert.sentence.replace(/\bfired (?:just now|[^:;,]{1,24}? ago)/, `fired ${span(now - fired)} ago`);
+  return alert.sentence.replace(/\bfired (?:just now|\d[^:;,]{0,24}? ago)/, `fired ${span(now - fired)} ago`);
 }
 
 function stopped(text: string): string {

@@ -28,7 +28,7 @@ pub struct Message {
     /// The same for every attempt, so that a receiver knows a repeated one: letters, digits, `-` and `_`, 1 to 128
     /// of them.
     pub key: String,
-    /// One line. What is none, or longer than 250 characters, is made into it.
+    /// One line; line breaks become spaces, and what is longer than 250 characters is cut.
     pub subject: String,
     /// The mail's body, plain text.
     pub text: String,

@@ -19,7 +19,7 @@ use tokio::time::{Instant, MissedTickBehavior};
 use crate::proc::{self, ProcessKey};
 use crate::process::folder::{self, Folder, Look, judge};
 use crate::process::{
-    LIVENESS_INTERVAL, ProcessError, SHIM_WAIT, Status, ask, blocking, cannot_start, stop, take_up,
+    LIVENESS_INTERVAL, ProcessError, SHIM_WAIT, Status, ask, blocking, cannot_start, stop, uptake,
 };
 use crate::record;
 use crate::shim::{Exit, Owner, Phase, Request, Spec, State};
@@ -203,7 +203,7 @@ impl HealDriver {
             let why = format!("its run folder `{path}` belongs to {}; remove it", known.owner);
             return Err(cannot_start(what, &why));
         }
-        if take_up::settle(folder, what, SHIM_WAIT).await?.is_some() {
+        if uptake::settle(folder, what, SHIM_WAIT).await?.is_some() {
             return Ok(());
         }
         let (spec, own, root) = (order.spec(), folder.clone(), self.root.clone());
@@ -217,8 +217,8 @@ impl HealDriver {
             spec.save(own.path()).map_err(ProcessError::from)
         };
         blocking(write).await?;
-        let shim = take_up::spawn_shim(&self.exe, folder, what)?;
-        match take_up::first_status(folder, what, shim).await? {
+        let shim = uptake::spawn_shim(&self.exe, folder, what)?;
+        match uptake::first_status(folder, what, shim).await? {
             Status::Absent | Status::Starting => Err(cannot_start(what, "its shim said nothing")),
             Status::Running { .. } | Status::Exited(_) | Status::Failed(_) => Ok(()),
         }

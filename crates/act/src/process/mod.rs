@@ -7,7 +7,7 @@ pub(crate) mod ask;
 pub(crate) mod folder;
 mod ports;
 pub(crate) mod stop;
-pub(crate) mod take_up;
+pub(crate) mod uptake;
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -193,7 +193,7 @@ impl ProcessDriver {
         let folder = self.folder(&spec.instance);
         let _turn = self.turn(&spec.instance).await;
         self.check_owner(&folder, &spec.instance).await?;
-        let known = take_up::settle(&folder, &named(&spec.instance), SHIM_WAIT).await?;
+        let known = uptake::settle(&folder, &named(&spec.instance), SHIM_WAIT).await?;
         if let Some(status) = known {
             return outcome(status, &spec.instance, true);
         }
@@ -205,8 +205,8 @@ impl ProcessDriver {
         let instance = spec.instance.clone();
         self.write_spec(&folder, spec).await?;
         let what = named(&instance);
-        let shim = take_up::spawn_shim(&self.exe, &folder, &what)?;
-        let status = take_up::first_status(&folder, &what, shim).await?;
+        let shim = uptake::spawn_shim(&self.exe, &folder, &what)?;
+        let status = uptake::first_status(&folder, &what, shim).await?;
         outcome(status, &instance, false)
     }
 
@@ -252,7 +252,7 @@ impl ProcessDriver {
 
     /// What is known of the instance now.
     pub async fn status(&self, instance: &Instance) -> Result<Status, ProcessError> {
-        take_up::status(&self.folder(instance)).await
+        uptake::status(&self.folder(instance)).await
     }
 
     /// Everything that was started under this root, for a tower that comes back.
@@ -269,7 +269,7 @@ impl ProcessDriver {
             };
             // A heal's folder is not an instance's; there is none under this root.
             let Some(instance) = spec.instance() else { continue };
-            match take_up::status(&folder).await {
+            match uptake::status(&folder).await {
                 Ok(status) => adopted.instances.push((instance.clone(), status)),
                 Err(error) => adopted.unreadable.push(error.to_string()),
             }
@@ -292,7 +292,7 @@ impl ProcessDriver {
                     _ = &mut shim => asked = false,
                     _ = look.tick() => {}
                 }
-                let known = take_up::status(&folder).await?;
+                let known = uptake::status(&folder).await?;
                 if known.is_final() {
                     return Ok(known);
                 }

@@ -8,7 +8,7 @@ use rustix::process::Signal;
 use tokio::time::Instant;
 
 use super::folder::Folder;
-use super::take_up::settle;
+use super::uptake::settle;
 use super::{ProcessError, SHIM_WAIT, Status, ask, blocking};
 use crate::proc::{self, ProcessKey};
 use crate::record;

@@ -1,4 +1,4 @@
-//! One shim stands behind each started service: it owns the service's output, exit status and process
+//! One shim stands behind each started service, or heal: it owns the service's output, exit status and process
 //! group, and outlives the tower, so that a service's pid does not change because the tower restarted.
 //!
 //! In its folder are `spec.json` (told), `state.json` (telling), `shim.sock` (asked), `shim.lock` (held as

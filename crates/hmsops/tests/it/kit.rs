@@ -159,6 +159,9 @@ impl Site {
         if !more.contains(&"--listen") {
             command.arg("--listen").arg(self.at.to_string());
         }
+        if !more.contains(&"--grpc-listen") {
+            command.args(["--grpc-listen", "127.0.0.1:0"]);
+        }
         command.args(more).stdin(Stdio::null());
         command
     }

@@ -17,13 +17,14 @@ async fn openapi() -> Json<Value> {
 
 /// Query parameters by path; each is a text and may be left out.
 const QUERIES: &[(&str, &[&str])] = &[
+    ("/hms/v1/dashes", &["limit", "cursor"]),
     ("/hms/v1/releases", &["service", "limit", "cursor"]),
     ("/hms/v1/releases/{id}", &["evidence"]),
     (
         "/hms/v1/audit",
         &["actor", "subject", "kind", "release", "service", "control", "from", "to", "limit", "cursor"],
     ),
-    ("/hms/v1/stream", &["release"]),
+    ("/hms/v1/stream", &["release", "topics", "dash"]),
     ("/hms/v1/rules", &["service", "limit", "cursor"]),
     ("/hms/v1/alerts", &["active", "service", "limit", "cursor"]),
     ("/hms/v1/silences", &["active", "limit", "cursor"]),
@@ -34,6 +35,8 @@ const QUERIES: &[(&str, &[&str])] = &[
 
 /// Bodies by path: their fields, the required ones first, and how many of them are required.
 const BODIES: &[(&str, &[&str], usize)] = &[
+    ("/hms/v1/dashes/{name}", &["panels"], 1),
+    ("/hms/v1/dashes/{name}/panels", &["title", "query", "panel"], 3),
     ("/hms/v1/apply", &["files", "dry_run"], 1),
     ("/hms/v1/deploy", &["name", "text", "image", "first", "dry_run"], 2),
     ("/hms/v1/services/{name}/adopt", &["version", "upstreams", "reason"], 2),
@@ -45,6 +48,7 @@ const BODIES: &[(&str, &[&str], usize)] = &[
     ("/hms/v1/releases/{id}/rollback", &["reason", "next"], 0),
     ("/hms/v1/releases/{id}/undeny", &["reason", "next"], 0),
     ("/hms/v1/login-links", &[], 0),
+    ("/hms/v1/metrics", &["source", "sequence", "metrics", "labels", "dropped"], 3),
     ("/hms/v1/services/{name}/restart", &["reason", "next"], 0),
     (
         "/hms/v1/rules",
@@ -132,8 +136,8 @@ fn operation(path: &str, access: Access, summary: &str, method: &Method) -> Valu
         "security": security,
         "responses": {good: {"description": "done"}, "default": failure},
     });
-    if let Some((_, fields, required)) = BODIES.iter().find(|(of, ..)| *of == path && *method == Method::POST)
-    {
+    let has_body = matches!(*method, Method::POST | Method::PUT);
+    if let Some((_, fields, required)) = BODIES.iter().find(|(of, ..)| *of == path && has_body) {
         let properties: Map<String, Value> =
             fields.iter().map(|field| ((*field).to_owned(), json!({}))).collect();
         let schema = json!({

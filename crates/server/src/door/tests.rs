@@ -15,6 +15,8 @@ use tokio::sync::mpsc;
 use tower::ServiceExt as _;
 
 use super::*;
+mod metrics;
+
 use crate::hands::{Queues, spill::LocalSpill};
 
 mod signal;
@@ -30,6 +32,11 @@ struct Site {
 
 impl Site {
     fn new(no_auth: bool) -> Self {
+        Self::over(no_auth, crate::query::Nothing)
+    }
+
+    /// With these metrics.
+    fn over(no_auth: bool, source: impl crate::query::Metrics + 'static) -> Self {
         let dir = tempfile::tempdir().unwrap();
         let data = dir.path().join("data");
         let disk: Arc<dyn Disk> = Arc::new(RealDisk::new(&data).unwrap());
@@ -49,9 +56,14 @@ impl Site {
             notices: mpsc::channel(1).0,
         };
         let engine = crate::engine::start(tower, clock, hands, acks).unwrap();
+        let config = hmsops_config::TowerConfig::default();
+        let metrics = crate::collect::Metrics::open(disk.clone(), &config, clock).unwrap();
         let auth = Arc::new(Auth::open(disk, no_auth).unwrap());
         let token = folder::admin_token(&data).unwrap();
-        let context = Context { engine, auth, ledger: reader, data, clock, title: None };
+        let queries = Queries::new(Arc::new(source));
+        let families = Arc::default();
+        let context =
+            Context { engine, auth, ledger: reader, data, clock, metrics, title: None, queries, families };
         Self { router: router(context.clone()), context, token, dir, _orders: orders }
     }
 
@@ -117,6 +129,7 @@ async fn without_a_token_only_the_open_doors_answer() {
             .replace("{id}", "r-1")
             .replace("{name}", "x")
             .replace("{file}", "x")
+            .replace("{title}", "x")
             .replace("{nonce}", "x");
         let response = site.send(bare(route.method.clone(), &path).body(Body::empty()).unwrap()).await;
         assert!(response.headers().contains_key("content-security-policy"), "{path}");
@@ -459,7 +472,8 @@ async fn the_document_names_every_door_for_programs_with_its_scope() {
         let operation = &document["paths"][route.path][route.method.as_str().to_lowercase()];
         let Access::Needs(scope) = route.access else { panic!("{} is open", route.path) };
         assert_eq!(operation["security"][0]["token"][0], scope.name(), "{}", route.path);
-        assert_eq!(operation.get("requestBody").is_some(), route.method == Method::POST, "{}", route.path);
+        let has_body = matches!(route.method, Method::POST | Method::PUT);
+        assert_eq!(operation.get("requestBody").is_some(), has_body, "{}", route.path);
         n += 1;
     }
     let page = include_str!("../../../../docs/reference/api.md");

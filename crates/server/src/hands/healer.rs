@@ -66,7 +66,8 @@ impl HealSite {
             ("HMSOPS_DATA".to_owned(), self.data.display().to_string()),
         ]);
         HealOrder {
-            id: heal.id.to_string(),
+            // Ids begin anew with a new ledger; folders of an old one must not be taken for these.
+            id: format!("{}-{}", heal.id, heal.intended_at.wall.0),
             name: heal.action.to_string(),
             argv,
             dir: self.data.clone(),

@@ -2,6 +2,7 @@
 
 pub mod gateway;
 pub mod healer;
+pub mod postman;
 pub mod prober;
 pub mod process;
 pub mod spill;

@@ -7,7 +7,7 @@ use hmsops_model::{AlertId, Millis};
 
 use super::Look;
 use super::alerts::{deeds, facts, heal_sign, readings, sentence, sign};
-use super::frame::Frame;
+use super::frame::{Follows, Frame};
 use super::html::{Element, el};
 use super::mark::{class, link, shape, ticket_path, tied, worded};
 use super::moment::{time, when};
@@ -21,7 +21,7 @@ pub fn alert(look: &Look<'_>, id: AlertId, entries: &[Entry]) -> Option<String> 
         path: format!("/alerts/{id}"),
         title: known.rule.to_string(),
         section: "/alerts",
-        moves: true,
+        follows: Follows::Everything,
     };
     let trail = el("p").class("trail").put(link("/alerts", "Alerts")).put(format!(" / {id}"));
     let words = el("span").class("plain").put(tied(&format!("{}.", sentence(look, known))));

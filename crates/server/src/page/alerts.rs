@@ -10,7 +10,7 @@ use hmsops_model::Millis;
 
 use super::Look;
 use super::deed::{Deed, button};
-use super::frame::Frame;
+use super::frame::{Follows, Frame};
 use super::html::{Element, el};
 use super::mark::{alert_path, link, linked, service_path, ticket_path, tied, worded};
 use super::moment::{time, when};
@@ -32,7 +32,7 @@ pub fn alerts(look: &Look<'_>) -> String {
         path: "/alerts".into(),
         title: "Alerts".into(),
         section: "/alerts",
-        moves: true,
+        follows: Follows::Everything,
     };
     let mut open: Vec<&Alert> = signals.alerts.values().filter(|alert| alert.is_open()).collect();
     open.sort_by_key(|alert| (order(look, alert), std::cmp::Reverse(alert.id)));

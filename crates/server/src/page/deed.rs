@@ -6,7 +6,7 @@ use hmsops_control::signal::notice::NoticeEnd;
 use hmsops_model::{AlertId, NoticeId, RuleName, SilenceId, TicketId};
 
 use super::Look;
-use super::frame::Frame;
+use super::frame::{Follows, Frame};
 use super::html::{Element, el};
 use super::mark::{alert_path, link, rule_path, ticket_path};
 
@@ -174,8 +174,13 @@ pub fn deed(look: &Look<'_>, deed: &Deed, refused: Option<&str>) -> Option<Strin
     }
     let title = deed.title(state);
     let (section, name) = deed.section();
-    let frame =
-        Frame { look: *look, path: deed.path(), title: title.clone(), section: "/alerts", moves: false };
+    let frame = Frame {
+        look: *look,
+        path: deed.path(),
+        title: title.clone(),
+        section: "/alerts",
+        follows: Follows::Nothing,
+    };
     let trail = el("p").class("trail").put(link(section, name));
     let submit = if deed.is_danger() { "button danger" } else { "button strong" };
     let form = el("form")

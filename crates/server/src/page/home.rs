@@ -8,7 +8,7 @@ use hmsops_model::{Latencies, Millis, UnixMillis};
 
 use super::Look;
 use super::chart::{Spark, WIDTH, spark};
-use super::frame::Frame;
+use super::frame::{Follows, Frame};
 use super::html::{Element, el};
 use super::mark::{class, link, linked, release_path, service_path, shape, worded};
 use super::moment::{time, when};
@@ -25,7 +25,13 @@ const NEEDS_MAX: usize = 12;
 /// The tower's home.
 pub fn home(look: &Look<'_>) -> String {
     let outlook = look.outlook();
-    let frame = Frame { look: *look, path: "/".into(), title: "Tower".into(), section: "/", moves: true };
+    let frame = Frame {
+        look: *look,
+        path: "/".into(),
+        title: "Tower".into(),
+        section: "/",
+        follows: Follows::Everything,
+    };
     let signs = outlook.services();
     let headline = el("h1").put(linked(outlook.headline()));
     if signs.is_empty() {

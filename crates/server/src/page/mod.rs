@@ -1,8 +1,10 @@
-//! The pages: HTML without any script, made from a [`Snapshot`] by pure functions. Each opens with a sentence;
-//! charts and tables under it are the evidence. The sentences come from `hmsops_control`.
+//! The pages: HTML made from a [`Snapshot`] by pure functions. Each opens with a sentence; charts and tables under it
+//! are the evidence. The sentences come from `hmsops_control`.
 //!
 //! A page under a policy of `default-src 'none'; style-src 'self'; img-src 'self' data:; form-action 'self'`
-//! works whole: no inline style, no script; charts are inline SVG. Doors serve [`asset`] under `/assets/`.
+//! works whole: no inline style, no inline script; charts are inline SVG. Where the live parts were built, pages that
+//! move name their script; they are whole without it, and the public status page never has one. Doors serve
+//! [`asset`] under `/assets/`.
 
 mod action;
 mod alert;
@@ -10,6 +12,7 @@ mod alerts;
 mod audit;
 mod badge;
 mod chart;
+mod dash;
 mod deed;
 mod failure;
 mod feed;
@@ -45,6 +48,7 @@ pub use alert::alert;
 pub use alerts::alerts;
 pub use audit::{AuditPage, audit};
 pub use badge::badge_svg;
+pub use dash::{dash, dashes};
 pub use deed::{Deed, deed};
 pub use failure::failure;
 pub use feed::{status_atom, status_json};
@@ -55,7 +59,7 @@ pub use release::release;
 pub use releases::releases;
 pub use service::service;
 pub use status::{status, status_static};
-pub use style::asset;
+pub use style::{asset, tag};
 pub use tickets::{ticket, tickets};
 
 /// What a page is drawn from.

@@ -8,7 +8,7 @@ use hmsops_model::{Millis, UnixMillis};
 use super::Look;
 use super::alerts::{others, table};
 use super::deed::{Deed, button};
-use super::frame::Frame;
+use super::frame::{Follows, Frame};
 use super::html::{Element, el};
 use super::mark::{alert_path, link, release_path, ticket_path, tied, worded};
 use super::moment::{time, when};
@@ -23,7 +23,7 @@ pub fn notices(look: &Look<'_>) -> String {
         path: "/notices".into(),
         title: "Notices".into(),
         section: "/alerts",
-        moves: true,
+        follows: Follows::Everything,
     };
     let mut all: Vec<&Notice> = look.view.state.signals.notices.values().collect();
     all.sort_by_key(|notice| (rank(notice), std::cmp::Reverse(notice.id)));

@@ -48,8 +48,10 @@ fn pages(scene: &Scene, look: &Look<'_>) -> Vec<(String, String)> {
         }
     }
     for service_name in look.view.state.services.keys().take(2) {
-        pages.push((format!("service-{service_name}"), service(look, service_name).unwrap()));
+        pages.push((format!("service-{service_name}"), service(look, service_name, &[]).unwrap()));
     }
+    pages.push(("dash-csac".to_owned(), dash(look, "csac", &[])));
+    pages.push(("dashes".to_owned(), dashes(look)));
     pages
 }
 
@@ -161,6 +163,10 @@ fn every_page_obeys_the_policy_and_can_be_read_aloud() {
         let view = scene.snapshot();
         for (page_name, page) in pages(&scene, &look(&view, 100)) {
             let at = format!("{scene_name} {page_name}");
+            // The live parts, where they are built, are the one script, and it is a file of ours.
+            let own =
+                style::LIVE_PATHS.as_ref().map(|(js, _)| format!("<script defer src=\"{js}\"></script>"));
+            let page = own.map_or(page.clone(), |own| page.replacen(&own, "", 1));
             for forbidden in
                 ["<script", "<style", " style=", " onclick=", "javascript:", "http://", "NaN", "inf"]
             {

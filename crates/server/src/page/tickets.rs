@@ -8,7 +8,7 @@ use hmsops_model::TicketId;
 use super::Look;
 use super::alerts::{ended, fact, others, table};
 use super::deed::{Deed, button};
-use super::frame::Frame;
+use super::frame::{Follows, Frame};
 use super::html::{Element, el};
 use super::mark::{alert_path, class, link, service_path, shape, ticket_path, worded};
 use super::moment::{time, when};
@@ -24,7 +24,7 @@ pub fn tickets(look: &Look<'_>) -> String {
         path: "/tickets".into(),
         title: "Tickets".into(),
         section: "/alerts",
-        moves: true,
+        follows: Follows::Everything,
     };
     let mut all: Vec<&Ticket> = look.view.state.signals.tickets.values().collect();
     all.sort_by_key(|ticket| (ticket.closed.is_some(), std::cmp::Reverse(ticket.id)));
@@ -79,7 +79,7 @@ pub fn ticket(look: &Look<'_>, id: TicketId, entries: &[Entry]) -> Option<String
         path: ticket_path(id),
         title: format!("{id}: {}", known.title),
         section: "/alerts",
-        moves: known.closed.is_none(),
+        follows: if known.closed.is_none() { Follows::Everything } else { Follows::Nothing },
     };
     let trail = el("p")
         .class("trail")

@@ -1,0 +1,144 @@
+//! Delivers notices to their receivers, and tells the tower what became of each.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
+use std::sync::{Arc, Mutex};
+
+use hmsops_act::channel::mail::{Mail, MailSettings, MailTls};
+use hmsops_act::channel::webhook::{Webhook, WebhookSettings};
+use hmsops_act::channel::{ChannelError, Message, Secret};
+use hmsops_config::tower::{self, NotifyConfig, SecretRef};
+use hmsops_control::signal::notice::Notice;
+use hmsops_control::{Event, NoticeReport};
+use hmsops_model::{Millis, NoticeId};
+use tokio::sync::{Semaphore, mpsc};
+
+use crate::Engine;
+use crate::clock::Clock;
+
+/// Notices under way at a time: a receiver that hangs must not hold up the others.
+const SENDING_MAX: usize = 64;
+
+/// The ways out that the settings name.
+#[derive(Debug, Default)]
+pub struct Channels {
+    /// For receivers with an `@`.
+    pub mail: Option<Mail>,
+    /// By name.
+    pub webhooks: BTreeMap<String, Webhook>,
+}
+
+/// Delivers what comes, each notice by a task of its own, until the tower stops.
+pub async fn run(engine: Engine, clock: Clock, channels: Channels, mut notices: mpsc::Receiver<Notice>) {
+    let channels = Arc::new(channels);
+    let busy: Arc<Mutex<BTreeSet<NoticeId>>> = Arc::default();
+    let sending = Arc::new(Semaphore::new(SENDING_MAX));
+    while let Some(notice) = notices.recv().await {
+        // Effects come again until they are true; tasks must not.
+        if !busy.lock().is_ok_and(|mut busy| busy.insert(notice.id)) {
+            continue;
+        }
+        let (engine, channels, busy, sending) =
+            (engine.clone(), channels.clone(), busy.clone(), sending.clone());
+        tokio::spawn(async move {
+            let Ok(_place) = sending.acquire().await else { return };
+            let report = match channels.send(&notice, clock).await {
+                Ok(receipt) => NoticeReport::Delivered { receipt },
+                Err(error) => NoticeReport::Failed {
+                    why: error.why,
+                    is_final: error.is_final,
+                    retry_after: error.retry_after.map(|after| Millis(after.as_millis() as u64)),
+                },
+            };
+            // A tower that stops before it has written this down delivers once more: at least once.
+            let _stopped = engine.submit(Event::Notice { id: notice.id, report }).await;
+            if let Ok(mut busy) = busy.lock() {
+                busy.remove(&notice.id);
+            }
+        });
+    }
+}
+
+impl Channels {
+    /// As the settings say; `base` is the folder that paths start at. An error names the setting.
+    pub fn open(config: &NotifyConfig, base: &Path) -> Result<Self, String> {
+        let mail = config.mail.as_ref().map(|mail| open_mail(mail, base)).transpose()?;
+        let open = |(name, webhook): (&String, &tower::WebhookConfig)| {
+            Ok((name.clone(), open_webhook(name, webhook, base)?))
+        };
+        let webhooks = config.webhooks.iter().map(open).collect::<Result<_, String>>()?;
+        Ok(Self { mail, webhooks })
+    }
+
+    async fn send(&self, notice: &Notice, clock: Clock) -> Result<String, ChannelError> {
+        let message = message(notice);
+        let missing = |why: String| ChannelError { why, is_final: true, retry_after: None };
+        if notice.receiver.contains('@') {
+            let mail = self.mail.as_ref();
+            let mail = mail.ok_or_else(|| {
+                missing("mail is not configured: `notify: {mail: …}` in hmsops.yaml".into())
+            })?;
+            return mail.send(&notice.receiver, &message).await;
+        }
+        let webhook = self.webhooks.get(&notice.receiver);
+        let webhook = webhook.ok_or_else(|| {
+            missing(format!("`{}` is neither a mail address nor a webhook in hmsops.yaml", notice.receiver))
+        })?;
+        webhook.send(&message, clock.now().wall).await
+    }
+}
+
+fn open_mail(config: &tower::MailConfig, base: &Path) -> Result<Mail, String> {
+    let settings = MailSettings {
+        server: config.server.clone(),
+        tls: match config.tls {
+            tower::MailTls::Required => MailTls::Required,
+            tower::MailTls::Implicit => MailTls::Implicit,
+            tower::MailTls::None => MailTls::None,
+        },
+        from: config.from.clone(),
+        user: config.user.clone(),
+        password: config.password.as_ref().map(|from| secret(from, base)).transpose()?,
+        ca_file: config.ca.as_ref().map(|file| base.join(file)),
+    };
+    Mail::new(&settings).map_err(|error| format!("`notify: mail`: {}", error.why))
+}
+
+fn open_webhook(name: &str, config: &tower::WebhookConfig, base: &Path) -> Result<Webhook, String> {
+    let secrets = config.secrets.iter().map(|from| secret(from, base)).collect::<Result<_, String>>()?;
+    let ca_file = config.ca.as_ref().map(|file| base.join(file));
+    let settings = WebhookSettings { url: config.url.clone(), secrets, ca_file };
+    Webhook::new(&settings).map_err(|error| format!("`notify: webhooks: {name}`: {}", error.why))
+}
+
+/// The secret itself, which is never part of a configuration.
+fn secret(from: &SecretRef, base: &Path) -> Result<Secret, String> {
+    match from {
+        SecretRef::File(file) => {
+            let path = base.join(file);
+            let text = std::fs::read_to_string(&path)
+                .map_err(|error| format!("cannot read the secret in `{}`: {error}", path.display()))?;
+            Ok(Secret::new(text.trim_end_matches(['\n', '\r'])))
+        }
+        SecretRef::Env(name) => std::env::var(name)
+            .map(Secret::new)
+            .map_err(|_| format!("there is no variable `{name}` for a secret")),
+    }
+}
+
+fn message(notice: &Notice) -> Message {
+    let json = serde_json::json!({
+        "id": notice.id,
+        "about": notice.about.words(),
+        "occasion": notice.occasion,
+        "subject": notice.subject,
+        "text": notice.text,
+    });
+    Message {
+        key: format!("{}-{}", notice.id, notice.intended_at.wall.0),
+        subject: notice.subject.clone(),
+        text: notice.text.clone(),
+        json,
+        at: notice.intended_at.wall,
+    }
+}

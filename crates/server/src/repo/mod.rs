@@ -1,0 +1,125 @@
+//! Watches the folders that teams keep in git, and hands in what they declare.
+
+mod file;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use hmsops_control::{Event, Who};
+use hmsops_model::scrape::ScrapeSpec;
+use tokio::sync::{mpsc, watch};
+use tokio::time::MissedTickBehavior;
+
+use crate::Engine;
+
+pub use file::SERVICES_FILE;
+use file::{Declared, Kind, Texts};
+
+/// Between two looks at the files.
+const LOOK_EVERY: Duration = Duration::from_secs(1);
+
+/// Looks in a row that must miss a file before what it declared retires.
+const MISSING_LOOKS: u32 = 10;
+
+/// How many looks in a row have missed a file.
+type Missing = BTreeMap<String, u32>;
+
+/// What is to be scraped, by file.
+pub type Scrapes = BTreeMap<PathBuf, Vec<ScrapeSpec>>;
+
+/// Reads the repos now and whenever their files change, or `reload` says so, until the tower stops. A file with
+/// a mistake changes nothing. What is to be scraped goes to `scrapes`.
+pub async fn watch(
+    engine: Engine,
+    repos: Vec<PathBuf>,
+    scrapes: watch::Sender<Scrapes>,
+    mut reload: mpsc::Receiver<()>,
+) {
+    let (mut in_force, mut last, mut missing) = (Texts::new(), Texts::new(), Missing::new());
+    let mut look = tokio::time::interval(LOOK_EVERY);
+    look.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let mut first = true;
+    loop {
+        let forced = tokio::select! {
+            _ = look.tick() => std::mem::take(&mut first),
+            asked = reload.recv() => match asked { Some(()) => true, None => return },
+        };
+        let folders = repos.clone();
+        let Ok(texts) = tokio::task::spawn_blocking(move || file::read(&folders)).await else { continue };
+        for (path, text) in &texts {
+            // A file that is being written is read when it stands still.
+            let settled = forced || last.get(path) == Some(text);
+            if settled
+                && (forced || in_force.get(path) != Some(text))
+                && declare(&engine, &scrapes, path, text).await
+            {
+                in_force.insert(path.clone(), text.clone());
+            }
+        }
+        retire(&engine, &repos, &texts, &mut missing).await;
+        let is_gone = |path: &PathBuf| !texts.contains_key(path);
+        if scrapes.borrow().keys().any(is_gone) {
+            scrapes.send_modify(|known| known.retain(|path, _| !is_gone(path)));
+        }
+        in_force.retain(|path, _| texts.contains_key(path));
+        last = texts;
+    }
+}
+
+/// Hands a file in. `false`: it has to be tried again.
+async fn declare(
+    engine: &Engine,
+    scrapes: &watch::Sender<Scrapes>,
+    path: &Path,
+    (kind, text): &(Kind, Result<String, String>),
+) -> bool {
+    match file::parse(path, *kind, text) {
+        None => true,
+        Some(Declared::Scrape(specs)) => {
+            scrapes.send_modify(|known| {
+                known.insert(path.to_owned(), specs);
+            });
+            true
+        }
+        Some(Declared::Event(event)) => {
+            engine.submit(event).await.is_ok_and(|handled| handled.ledger_failed.is_none())
+        }
+    }
+}
+
+/// Retires what files declared that are no longer there, and have not been for a while: editors and `git checkout`
+/// make files vanish for a moment, and a folder that is not there (not mounted) says nothing of its files.
+async fn retire(engine: &Engine, repos: &[PathBuf], texts: &Texts, missing: &mut Missing) {
+    if repos.is_empty() {
+        return; // started without a repo: that says nothing of the files
+    }
+    let snapshot = engine.snapshot();
+    let files: BTreeSet<String> = texts.keys().map(|file| file.display().to_string()).collect();
+    let signals = &snapshot.state.signals;
+    let services = snapshot.state.services.values().filter(|known| !known.retired);
+    let owners = services.map(|known| &known.declared_by);
+    let owners = owners.chain(signals.rules.values().map(|rule| &rule.by));
+    let owners = owners.chain(signals.policies.values().map(|policy| &policy.by));
+    let gone = owners.filter(|by| by.source == "repo" && !files.contains(&by.actor));
+    let authors: BTreeSet<String> = gone.map(|by| by.actor.clone()).collect();
+    missing.retain(|file, _| authors.contains(file));
+    for actor in authors {
+        let repo_is_there = repos.iter().any(|repo| Path::new(&actor).starts_with(repo) && repo.is_dir());
+        let looks = missing.entry(actor.clone()).or_insert(0);
+        *looks += 1;
+        if !repo_is_there || *looks < MISSING_LOOKS {
+            continue;
+        }
+        let by = Who { actor, source: "repo".into() };
+        // One of them is what it declared; the others change nothing.
+        let nothing = [
+            Event::Declared { specs: Vec::new(), whole: true, by: by.clone() },
+            Event::Rules { rules: Vec::new(), by: by.clone() },
+            Event::Policies { policies: Vec::new(), by },
+        ];
+        for event in nothing {
+            let _stopped = engine.tell(event).await;
+        }
+    }
+}
