@@ -52,12 +52,13 @@ pub fn alert(state: &State, evidence: &Evidence, now: Now, alert: &Alert) -> Str
     }
     let known = state.signals.rules.get(rule);
     let value = value_words(state, evidence, alert);
-    let mut parts = vec![if let Some(at) = alert.fired_at {
+    let first = if let Some(at) = alert.fired_at {
         format!("{rule} fired {}: {value}", ago(now, at))
     } else {
         let of = known.map_or_else(String::new, |known| format!(" of {}", known.spec.hold));
         format!("{rule} holds for {}{of}: {value}", whole_secs(now.steady.since(alert.since.steady)))
-    }];
+    };
+    let mut parts = vec![first];
     parts.extend(known.and_then(|known| blind(evidence, known)));
     parts.extend(handling(state, alert, known));
     if let Some(acked) = &alert.acked {
