@@ -4,10 +4,14 @@
 
 #[path = "it/bad_input.rs"]
 mod bad_input;
+#[path = "it/emitter.rs"]
+mod emitter;
 #[path = "it/external.rs"]
 mod external;
 #[path = "it/http.rs"]
 mod http;
+#[path = "it/inputs.rs"]
+mod inputs;
 #[path = "it/kills.rs"]
 mod kills;
 #[path = "it/kit.rs"]
@@ -18,6 +22,8 @@ mod lines;
 mod load;
 #[path = "it/nginx.rs"]
 mod nginx;
+#[path = "it/signals.rs"]
+mod signals;
 #[path = "it/steps.rs"]
 mod steps;
 #[path = "it/taken_back.rs"]

@@ -3,6 +3,8 @@
 use std::collections::BTreeMap;
 use std::sync::{PoisonError, RwLock};
 
+use hmsops_wire::exposition;
+
 /// Metrics that are remembered: ten times what a large program exposes.
 const METRICS_MAX: usize = 20_000;
 
@@ -29,6 +31,14 @@ pub struct Family {
 pub struct Families(RwLock<BTreeMap<String, Vec<Family>>>);
 
 impl Families {
+    /// Remembers what a page says of its metrics.
+    pub fn note_all(&self, families: &[exposition::Family]) {
+        for said in families {
+            let (help, unit) = (said.help.clone().unwrap_or_default(), said.unit.clone().unwrap_or_default());
+            self.note(&said.name, Family { kind: said.kind.name().into(), help, unit });
+        }
+    }
+
     /// Remembers what was said of a metric, unless there is no room for more.
     pub fn note(&self, metric: &str, mut family: Family) {
         let cut = family.help.floor_char_boundary(HELP_BYTES_MAX);

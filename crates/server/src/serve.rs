@@ -97,10 +97,12 @@ pub async fn run(options: ServeOptions) -> Result<(), ServeError> {
     let listener = bind(listen, "--listen").await?;
     let collector = options.grpc_listen.unwrap_or(SocketAddr::from(([127, 0, 0, 1], 4317)));
     let collector = bind(collector, "--grpc-listen").await?;
-    let listen = listener.local_addr().map_err(|error| ServeError::Machine("read our own address", error))?;
+    let read = |error| ServeError::Machine("read our own address", error);
+    let listen = listener.local_addr().map_err(read)?;
+    let endpoint = hands::process::endpoint(collector.local_addr().map_err(read)?);
     let data = absolute(&options.data)?;
     let parts = open(&data, &config)?;
-    let (engine, clock) = (parts.start(&config, &data, listen, &options)?, parts.clock);
+    let (engine, clock) = (parts.start(&config, &data, (listen, endpoint), &options)?, parts.clock);
     let auth = door::Auth::open(parts.disk.clone(), options.no_auth)
         .map_err(|error| ServeError::Data(data.clone(), error.to_string()))?;
     let auth = Arc::new(auth);
@@ -116,7 +118,8 @@ pub async fn run(options: ServeOptions) -> Result<(), ServeError> {
     tokio::spawn(public::keep(engine.clone(), clock, parts.disk.clone()));
     let scraper = parts.collect(&engine, &auth, collector, listen, &data)?;
     tokio::spawn(scraper.follow(to_scrape));
-    tokio::spawn(evaluate::run(engine.clone(), clock, Arc::new(parts.metrics.store().clone())));
+    let series = Arc::new(parts.metrics.store().clone());
+    tokio::spawn(evaluate::run(engine.clone(), clock, series));
     let context = door::Context {
         engine: engine.clone(),
         auth,
@@ -194,7 +197,7 @@ impl Parts {
         &self,
         config: &TowerConfig,
         data: &Path,
-        listen: SocketAddr,
+        (listen, endpoint): (SocketAddr, Option<String>),
         options: &ServeOptions,
     ) -> Result<Engine, ServeError> {
         let tower = self.tower.lock().ok().and_then(|mut tower| tower.take());
@@ -241,7 +244,7 @@ impl Parts {
             }
         });
         let driver = Arc::new(ProcessDriver::new(data.join("run"), options.exe.clone()));
-        tokio::spawn(hands::process::run(engine.clone(), driver, effects));
+        tokio::spawn(hands::process::run(engine.clone(), driver, effects, endpoint));
         let healer = Arc::new(HealDriver::new(data.join("heal"), options.exe.clone()));
         let (exe, data, server) = (options.exe.clone(), data.to_owned(), format!("http://{listen}"));
         let site = HealSite { exe, data, server };

@@ -3,18 +3,22 @@
 //!
 //! To add a route: a file per resource, a line in `table` (or in the pages' own list), nothing else.
 
+mod alert;
 mod apply;
 mod audit;
 mod auth;
 mod authorize;
 mod body;
+mod cursor;
 mod dash;
 mod deploy;
 mod emit;
 pub mod folder;
+mod heal;
 mod health;
 mod login;
 mod metrics;
+mod notice;
 mod openapi;
 mod pages;
 mod plan;
@@ -23,11 +27,15 @@ mod prometheus;
 mod release;
 mod remote_write;
 mod route;
+mod rule;
 mod scope;
 mod service;
 mod shell;
 pub mod show;
+mod show_signal;
+mod signal_pages;
 mod stream;
+mod ticket;
 mod token;
 
 use std::path::PathBuf;
@@ -105,6 +113,11 @@ pub(crate) fn table() -> Routes {
     let routes = release::routes(routes);
     let routes = apply::routes(routes);
     let routes = deploy::routes(routes);
+    let routes = rule::routes(routes);
+    let routes = alert::routes(routes);
+    let routes = heal::routes(routes);
+    let routes = ticket::routes(routes);
+    let routes = notice::routes(routes);
     let routes = audit::routes(routes);
     let routes = stream::routes(routes);
     let routes = emit::routes(routes);
@@ -112,6 +125,7 @@ pub(crate) fn table() -> Routes {
     let routes = prometheus::routes(routes);
     let routes = dash::routes(routes);
     let routes = pages::routes(routes);
+    let routes = signal_pages::routes(routes);
     openapi::routes(routes)
 }
 

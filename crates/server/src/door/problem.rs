@@ -108,6 +108,28 @@ impl Failure {
         Self { hint, mistakes, ..failure }
     }
 
+    /// 400: fields of what was sent are wrong, all of them: each mistake names its field, where files have a name.
+    pub fn fields(wrong: &[hmsops_config::Mistake]) -> Self {
+        let one = |found: &hmsops_config::Mistake| Mistake {
+            file: found.field.clone(),
+            severity: "error".to_owned(),
+            line: found.line,
+            column: found.column,
+            message: found.message.clone(),
+            hint: Some(found.hint.clone()).filter(|hint| !hint.is_empty()),
+        };
+        let mistakes: Vec<Mistake> = wrong.iter().map(one).collect();
+        let detail = match mistakes.as_slice() {
+            [] => "a field is wrong".to_owned(),
+            [first, rest @ ..] => {
+                let said = format!("`{}`, column {}: {}", first.file, first.column, first.message);
+                if rest.is_empty() { said } else { format!("{} mistakes; the first: {said}", mistakes.len()) }
+            }
+        };
+        let hint = mistakes.first().and_then(|first| first.hint.clone());
+        Self { hint, mistakes, ..Self::argument(detail) }
+    }
+
     /// 503: it can't be done at the moment.
     pub fn unavailable(detail: impl Into<String>) -> Self {
         Self::new(StatusCode::SERVICE_UNAVAILABLE, "unavailable", "not possible at the moment", detail)

@@ -19,7 +19,7 @@ use tokio::sync::broadcast;
 use tokio::sync::broadcast::error::RecvError;
 
 use super::body::Params;
-use super::{Doors, Failure, Routes, Scope, show};
+use super::{Doors, Failure, Routes, Scope, show, show_signal};
 
 /// Streams that may be open at a time.
 pub(crate) const STREAMS_MAX: usize = 64;
@@ -112,6 +112,7 @@ async fn stream(
 struct Sent {
     services: BTreeMap<ServiceName, String>,
     releases: BTreeMap<ReleaseId, String>,
+    alerts: String,
     generation: Option<u64>,
 }
 
@@ -240,8 +241,24 @@ impl Sent {
                 }
             }
         }
+        if only.is_none() {
+            changed.alerts = self.alerts(snapshot);
+        }
         let known: BTreeSet<ReleaseId> = snapshot.state.releases.keys().copied().collect();
         self.releases.retain(|id, _| known.contains(id));
         changed
+    }
+
+    /// The alerts that go on, when they are others than those sent last. The words alone, which hold an age, are no
+    /// news.
+    fn alerts(&mut self, snapshot: &Snapshot) -> Option<Vec<api::Alert>> {
+        let shown = show_signal::active_alerts(snapshot);
+        let mut lasting = shown.clone();
+        lasting.iter_mut().for_each(|alert| alert.sentence.clear());
+        let text = serde_json::to_string(&lasting).unwrap_or_default();
+        // The first message has them even if there is none: who comes back may remember some.
+        let is_news = self.alerts != text;
+        self.alerts = text;
+        is_news.then_some(shown)
     }
 }

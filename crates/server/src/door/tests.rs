@@ -19,6 +19,8 @@ mod metrics;
 
 use crate::hands::{Queues, spill::LocalSpill};
 
+mod signal;
+
 struct Site {
     router: axum::Router,
     context: Context,
@@ -443,6 +445,7 @@ async fn the_stream_tells_all_and_then_what_changes() {
     let first = event(&mut body).await;
     assert!(first.0.contains("event: state\nid: "), "{}", first.0);
     assert_eq!(first.1["services"][0]["name"], "legacy-forms");
+    assert_eq!(first.1["alerts"], json!([]), "all that are active, and that is none");
     let (status, _) = site.post("/hms/v1/deploy", json!({"name": "c.yaml", "text": CANARY})).await;
     assert_eq!(status, 201);
     let next = event(&mut body).await.1;
@@ -470,7 +473,8 @@ async fn the_document_names_every_door_for_programs_with_its_scope() {
         let operation = &document["paths"][route.path][route.method.as_str().to_lowercase()];
         let Access::Needs(scope) = route.access else { panic!("{} is open", route.path) };
         assert_eq!(operation["security"][0]["token"][0], scope.name(), "{}", route.path);
-        assert_eq!(operation.get("requestBody").is_some(), route.method == Method::POST, "{}", route.path);
+        let has_body = matches!(route.method, Method::POST | Method::PUT);
+        assert_eq!(operation.get("requestBody").is_some(), has_body, "{}", route.path);
         n += 1;
     }
     let page = include_str!("../../../../docs/reference/api.md");

@@ -16,7 +16,6 @@ use super::page::{Had, Stamp, gone};
 use super::{Board, TargetHealth};
 use crate::collect::metrics::Sample;
 use crate::collect::{Door, Metrics};
-use crate::families::Family;
 
 /// Samples of a page whose job sets no limit; some hundred bytes each while it is read.
 const SAMPLES_MAX: usize = 300_000;
@@ -180,17 +179,10 @@ impl Scrape {
     async fn read(&self, page: Page, time: i64) -> Result<Read, String> {
         let _place = READ.acquire().await;
         let (samples_max, stamp, known) = (self.plan.samples_max, self.stamp.clone(), self.had.clone());
-        let metrics = self.metrics.clone();
+        let families = self.metrics.families().clone();
         let read = tokio::task::spawn_blocking(move || {
             let parsed = exposition::parse(&page.bytes, page.format, samples_max)?;
-            for family in &parsed.families {
-                let (kind, help, unit) = (
-                    family.kind.name().into(),
-                    family.help.clone().unwrap_or_default(),
-                    family.unit.clone().unwrap_or_default(),
-                );
-                metrics.families().note(&family.name, Family { kind, help, unit });
-            }
+            families.note_all(&parsed.families);
             let (samples, added) = had(&known).turn(&stamp, time, &parsed);
             Ok(Read { samples, scraped: parsed.samples.len(), added })
         });

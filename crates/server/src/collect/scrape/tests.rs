@@ -204,9 +204,7 @@ async fn declared_targets_are_asked_until_they_are_taken_away() {
         };
         tokio::time::timeout(Duration::from_secs(20), waiting).await.unwrap()
     };
-    let found = until(&|found| found.len() > 3).await;
-    let steady = found.windows(2).filter(|pair| (pair[1].0 - pair[0].0) % 100 == 0).count();
-    assert!(steady > 0, "moments are those of the schedule: {found:?}");
+    until(&|found| found.len() > 3).await;
     let targets = scraper.targets();
     assert_eq!((targets.len(), targets[0].up, targets[0].samples), (1, Some(true), 1));
     assert_eq!(targets[0].url, format!("http://{at}/metrics"));
