@@ -20,7 +20,10 @@ after   first-request | first-login | N ms | N requests
         first probes, as real ones do. A user is whoever asks for anything but the health path and does not
         call itself `hmsops-probe`.
 
-Python 3.9, standard library only.
+With `$METRICS_PORT` it counts failed log-ins there as `auth_fail_total`, in the text that Prometheus reads: with
+the chapter's `metrics.py` where prometheus_client is installed, with a few lines of its own where it is not.
+
+Python 3.9; the standard library is enough.
 """
 
 import argparse
@@ -33,6 +36,9 @@ import threading
 import time
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from urllib.parse import parse_qs
+
+# The folder's digest is pinned: nothing is written into it.
+sys.dont_write_bytecode = True
 
 FAULTS = (
     "none",
@@ -171,6 +177,8 @@ class Handler(BaseHTTPRequestHandler):
         if path == HEALTH_PATH:
             self.health()
         elif number and fault.is_on() and self.is_broken(path, number):
+            if self.command == "POST" and path == "/login":
+                self.server.record_login(False)
             self.send(500, "text/plain; charset=utf-8", b"something went wrong\n")
         else:
             self.page(path, body)
@@ -210,6 +218,7 @@ class Handler(BaseHTTPRequestHandler):
         if user is None:
             self.send(400, "text/plain; charset=utf-8", b"a log-in needs a `user`\n")
         else:
+            self.server.record_login(True)
             self.send(200, "application/json", json.dumps({"welcome": user}).encode())
 
     def send(self, status, kind, body):
@@ -240,6 +249,56 @@ def read_user(kind, body):
     return user if isinstance(user, str) and user else None
 
 
+class Exporter:
+    """Counts failed log-ins and shows them, as the chapter's `metrics.py` does, where prometheus_client is missing."""
+
+    def __init__(self):
+        self._lock = threading.Lock()
+        self._failed = 0
+
+    def record_login(self, ok):
+        if not ok:
+            with self._lock:
+                self._failed += 1
+
+    def text(self):
+        return (
+            "# HELP auth_fail_total Failed log-ins\n# TYPE auth_fail_total counter\nauth_fail_total %d\n" % self._failed
+        ).encode()
+
+    def start(self, port):
+        class Page(BaseHTTPRequestHandler):
+            def do_GET(page):
+                body = self.text()
+                page.send_response(200)
+                page.send_header("Content-Type", "text/plain; version=0.0.4; charset=utf-8")
+                page.send_header("Content-Length", str(len(body)))
+                page.end_headers()
+                page.wfile.write(body)
+
+            def log_request(page, code="-", size="-"):
+                pass
+
+        server = ThreadingHTTPServer(("127.0.0.1", port), Page)
+        server.daemon_threads = True
+        threading.Thread(target=server.serve_forever, name="metrics", daemon=True).start()
+
+
+def start_exporter(port):
+    """What counts log-ins from now on; shown on that port of this machine, or nowhere without one."""
+    try:
+        import metrics
+        from prometheus_client import start_http_server
+    except ImportError:
+        exporter = Exporter()
+        if port:
+            exporter.start(port)
+        return exporter.record_login
+    if port:
+        start_http_server(port, addr="127.0.0.1")
+    return metrics.record_login
+
+
 class Portal(ThreadingHTTPServer):
     """The listening socket and what all connections share."""
 
@@ -247,7 +306,8 @@ class Portal(ThreadingHTTPServer):
     block_on_close = False
     request_queue_size = 1024
 
-    def __init__(self, address, build):
+    def __init__(self, address, build, record_login):
+        self.record_login = record_login
         self.fault = Fault(build)
         self.db = Database(self.fault)
         self.cache = Cache()
@@ -291,8 +351,13 @@ def main():
         sys.exit("portal: this build exits at once")
     # Many short turns of the interpreter lock: a slow answer must not hold up the probe's.
     sys.setswitchinterval(0.002)
+    port = os.environ.get("METRICS_PORT", "")
     try:
-        portal = Portal(("127.0.0.1", options.port), build)
+        record_login = start_exporter(int(port) if port.isdigit() else None)
+    except OSError as error:
+        sys.exit("portal: cannot show metrics on 127.0.0.1:%s: %s" % (port, error.strerror))
+    try:
+        portal = Portal(("127.0.0.1", options.port), build, record_login)
     except OSError as error:
         sys.exit("portal: cannot listen on 127.0.0.1:%d: %s" % (options.port, error.strerror))
     print("portal %s listens on 127.0.0.1:%d" % (build.version, portal.server_address[1]), flush=True)

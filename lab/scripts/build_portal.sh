@@ -38,6 +38,7 @@ rm -rf -- "$fresh"
 mkdir -p -- "$fresh"
 trap 'rm -rf -- "$fresh"' EXIT
 cp -- "$lab/portal/portal.py" "$fresh/portal"
+cp -- "$lab/portal/metrics.py" "$fresh/metrics.py"
 chmod 755 -- "$fresh/portal"
 printf '{"version": "%s", "build": %s, "fault": "%s", "after": "%s"}\n' \
     "$tag" "$build" "$fault" "$after" >"$fresh/build.json"

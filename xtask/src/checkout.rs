@@ -38,6 +38,9 @@ pub(crate) fn metadata() -> Result<Json, Failure> {
         .map_err(|error| Failure::new(format!("cannot read what `cargo metadata` printed: {error}")))
 }
 
+/// The Python that packages of the system belong to; another may stand before it on `PATH`.
+pub(crate) const SYSTEM_PYTHON: &str = "/usr/bin/python3";
+
 /// Whether a command is on `PATH` (or in the folder where Debian keeps daemons).
 pub(crate) fn has_command(name: &str) -> bool {
     let path = std::env::var_os("PATH").unwrap_or_default();

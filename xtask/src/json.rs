@@ -78,6 +78,20 @@ impl Json {
     }
 }
 
+/// A text as JSON writes it.
+pub(crate) fn quoted(text: &str) -> String {
+    let mut quoted = String::from('"');
+    for c in text.chars() {
+        match c {
+            '"' | '\\' => quoted.extend(['\\', c]),
+            // Written in full: no path of ours has one, and so none needs a short form.
+            c if c < ' ' => quoted.extend(format!("\\u{:04x}", c as u32).chars()),
+            c => quoted.push(c),
+        }
+    }
+    quoted + "\""
+}
+
 struct Reader<'a> {
     bytes: &'a [u8],
     text: &'a str,

@@ -3,6 +3,7 @@
 mod check;
 mod ground;
 mod kills;
+mod photo;
 mod processes;
 mod release;
 mod running;
@@ -29,21 +30,26 @@ pub(crate) const CHORE: Chore = Chore {
     help: "\
 usage: cargo xtask lab [down] [OPTION…]
 
-Builds hmsops, starts tower, gateway, portal 1.7.3 and 200 requests a second, and prints a one-time login link.
+Builds hmsops, starts tower, gateways, portal 1.7.3, the photo service dmv-photo 1.4.0 (its version before is
+1.3.9) and users of both, and prints a one-time login link.
 Ctrl-C, or `cargo xtask lab down` from elsewhere, stops everything it started.
 
   --check         the whole story without a person: start, push a bad build, wait for the rollback, verify, stop;
                   exits 0 only if all of it happened
+  --story STORY   portal (default), or photo: uploads of photos fail, an alert fires, rolls back and ends healed
   --fault FAULT   what is wrong with the bad build: login (default), dead, hang, probe, errors, five-percent
   --runs N        push so many bad builds, one after the other, and print a table (1)
   --kills N       instead of bad builds: kill the tower so often during the rollout of a good one
-  --rate N        requests a second (200)
+  --rate N        requests a second to the portal (200)
+  --photo-rate N  photos a second (2)
   --seed N        of the traffic (1)
-  --port-base N   tower on N, gateway on N + 1 (3000 and 8080; with --check: any free ones)
+  --port-base N   tower on N, gateways on N + 1 and N + 2, what services emit to N + 3 (3000, 8080, 8081, 4317;
+                  with --check: any free ones)
   --state DIR     where the lab keeps its files (lab/.state; with --check: a folder of its own below it)
   --keep          go on with the data of the last lab there; with --check: do not remove the folder afterwards
   --program FILE  an hmsops that is built already
   --release       build with optimisation
+  --no-ui         do not build the live parts of the pages (they need Node.js)
 
 example: cargo xtask lab --check --fault dead --runs 10
 ",
@@ -76,18 +82,19 @@ fn up(settings: &Settings) -> Result<(), Failure> {
     let stop = Stop::new(&settings.state);
     let mut lab = Lab::start(settings, &stop)?;
     println!("{}", lab.welcome());
-    let mut before = lab.tally();
+    let mut before = (lab.tally(), lab.photos());
     while !stop.wait(Duration::from_secs(5)) {
         for line in lab.news() {
             println!("tower  {line}");
         }
         lab.keep_tower()?;
-        let now = lab.tally();
-        println!("users  5 s: {}", now.line_since(&before));
+        let now = (lab.tally(), lab.photos());
+        println!("users  5 s: {}", now.0.line_since(&before.0));
+        println!("photos 5 s: {}", now.1.line_since(&before.1));
         before = now;
     }
-    let (tally, stopped) = lab.stop()?;
-    println!("\nstopped {stopped}\n\ntraffic:\n{tally}");
+    let stopped = lab.stop()?;
+    println!("\nstopped {}\n\ntraffic:\n{}\nphotos:\n{}", stopped.processes, stopped.tally, stopped.photos);
     Ok(())
 }
 

@@ -20,6 +20,8 @@ use tally::{Outcome, Tally};
 
 /// A stack large enough for one request at a time.
 const STACK_BYTES: usize = 128 * 1024;
+/// Length of what stands for a photo.
+const PHOTO_BYTES: usize = 2048;
 /// How long the dispatcher sleeps at most before it looks whether it is to stop.
 const STOP_CHECK: Duration = Duration::from_millis(50);
 
@@ -28,6 +30,8 @@ const STOP_CHECK: Duration = Duration::from_millis(50);
 pub(crate) struct Plan {
     /// The server.
     pub(crate) server: SocketAddr,
+    /// What users ask for.
+    pub(crate) mix: Mix,
     /// Requests a second, above zero.
     pub(crate) rate: f64,
     /// How they are spread.
@@ -47,12 +51,35 @@ impl Plan {
     pub(crate) fn new(server: SocketAddr, rate: f64, seed: u64) -> Self {
         Self {
             server,
+            mix: Mix::Portal,
             rate,
             pacing: Pacing::Poisson,
             clients: 2000,
             seed,
             timeout: Duration::from_secs(10),
             workers_max: 1000,
+        }
+    }
+}
+
+/// Whose users they are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Mix {
+    /// The portal's: pages, ideas and log-ins.
+    Portal,
+    /// Of the photo service: each hands in one photo.
+    Photo,
+}
+
+impl Mix {
+    fn draw(self, random: &mut Random) -> Kind {
+        match self {
+            Self::Portal => match random.below(10) {
+                0..7 => Kind::Front,
+                7..9 => Kind::Ideas,
+                _ => Kind::Login,
+            },
+            Self::Photo => Kind::Upload,
         }
     }
 }
@@ -66,16 +93,21 @@ enum Kind {
     Ideas,
     /// `POST /login`, one in ten; not idempotent.
     Login,
+    /// `POST /api/photo/upload`; not idempotent.
+    Upload,
 }
 
 impl Kind {
-    fn draw(random: &mut Random) -> Self {
-        match random.below(10) {
-            0..7 => Self::Front,
-            7..9 => Self::Ideas,
-            _ => Self::Login,
-        }
+    fn is_idempotent(self) -> bool {
+        matches!(self, Self::Front | Self::Ideas)
     }
+}
+
+/// What stands for a photo: the first bytes of a JPEG, and enough others not to be a line of text.
+fn photo(client: u32) -> Vec<u8> {
+    let mut bytes = vec![0xff, 0xd8, 0xff, 0xe0];
+    bytes.resize(PHOTO_BYTES, client as u8);
+    bytes
 }
 
 /// One request of one user.
@@ -92,19 +124,22 @@ impl Request {
             Kind::Front => ("GET", "/"),
             Kind::Ideas => ("GET", "/ideas"),
             Kind::Login => ("POST", "/login"),
+            Kind::Upload => ("POST", "/api/photo/upload"),
         };
         let client = self.client;
         let head = format!(
             "{method} {path} HTTP/1.1\r\nHost: {server}\r\nUser-Agent: hmsops-load\r\nCookie: session=client-{client}\r\n"
         );
-        if self.kind == Kind::Login {
-            let body = format!("user=client-{client}");
-            let length = body.len();
-            format!("{head}Content-Type: application/x-www-form-urlencoded\r\nContent-Length: {length}\r\n\r\n{body}")
-                .into_bytes()
-        } else {
-            (head + "\r\n").into_bytes()
-        }
+        let (kind, body) = match self.kind {
+            Kind::Front | Kind::Ideas => return (head + "\r\n").into_bytes(),
+            Kind::Login => {
+                ("application/x-www-form-urlencoded", format!("user=client-{client}").into_bytes())
+            }
+            Kind::Upload => ("image/jpeg", photo(client)),
+        };
+        let length = body.len();
+        let head = format!("{head}Content-Type: {kind}\r\nContent-Length: {length}\r\n\r\n");
+        [head.into_bytes(), body].concat()
     }
 }
 
@@ -199,7 +234,7 @@ fn dispatch(shared: &Arc<Shared>) -> Vec<JoinHandle<()>> {
         if !wait_until(due, shared) {
             break;
         }
-        let request = Request { kind: Kind::draw(&mut random), client: random.below(plan.clients), due };
+        let request = Request { kind: plan.mix.draw(&mut random), client: random.below(plan.clients), due };
         let idle = shared.idle().workers.pop();
         let is_sent = if let Some(worker) = idle {
             // Its place is taken by nobody else: a worker on the stack waits with an empty channel.
@@ -250,7 +285,7 @@ fn work(shared: &Shared, first: Job, jobs: &Receiver<Job>) {
         let result = perform(&shared.plan, request, &mut connection);
         let now = Instant::now();
         shared.tally().count(Outcome {
-            is_idempotent: request.kind != Kind::Login,
+            is_idempotent: request.kind.is_idempotent(),
             latency: now.saturating_duration_since(request.due),
             at: now.saturating_duration_since(shared.started),
             result,

@@ -8,7 +8,7 @@ use crate::checkout;
 use crate::chore::Chore;
 use crate::failure::{Failure, Trying as _};
 use crate::flags::Flags;
-use crate::{lab, sim, tidy};
+use crate::{lab, sim, tidy, ui};
 
 /// The chore.
 pub(crate) const CHORE: Chore = Chore {
@@ -17,8 +17,8 @@ pub(crate) const CHORE: Chore = Chore {
     help: "\
 usage: cargo xtask test [--long] [--only STAGE] [--no-install]
 
-Installs what the tests need where it can (nginx, shellcheck, python3 through apt-get), then runs each stage
-and names it with its time. A stage that fails does not keep later ones from running. Exits 1 when one failed.
+Installs what the tests need where it can (nginx, prometheus, shellcheck, python3, Node.js and a few more through
+apt-get), then runs each stage and names it with its time. A stage that fails does not keep later ones from running. Exits 1 when one failed.
 
   --long         adds the large simulation and ten lab runs of each fault
   --only STAGE   one stage alone, by the name it prints
@@ -47,11 +47,14 @@ const STAGES: &[Stage] = &[
     Stage { name: "fmt", run: || done(checkout::run(checkout::cargo().args(["fmt", "--all", "--check"]))) },
     Stage { name: "shell", run: shell },
     Stage { name: "python", run: python },
+    Stage { name: "sdk", run: sdk },
+    Stage { name: "ui", run: || done(ui::test()) },
     Stage { name: "clippy", run: clippy },
     Stage { name: "tests", run: tests },
     Stage { name: "docs", run: docs },
     Stage { name: "sim", run: || done(sim::simulate(&words("--rough 500 --rollouts 500 --seed 1"))) },
     Stage { name: "lab", run: || done(lab::check(&words("--check"))) },
+    Stage { name: "lab-photo", run: || done(lab::check(&words("--check --story photo"))) },
     Stage { name: "kills", run: || done(lab::check(&words("--check --kills 20"))) },
 ];
 
@@ -153,7 +156,12 @@ fn docs() -> Result<Verdict, Failure> {
 }
 
 fn shell() -> Result<Verdict, Failure> {
-    let scripts = [".ci/run", "lab/scripts/build_portal.sh", "lab/scripts/push_bad_build.sh"];
+    let scripts = [
+        ".ci/run",
+        "lab/scripts/build_photo.sh",
+        "lab/scripts/build_portal.sh",
+        "lab/scripts/push_bad_build.sh",
+    ];
     for script in scripts {
         checkout::run(Command::new("sh").args(["-n", script]).current_dir(checkout::root()))?;
     }
@@ -168,7 +176,17 @@ fn python() -> Result<Verdict, Failure> {
         return Err(Failure::new("python3 is not installed, which the lab's portal needs")
             .hint("apt-get install python3"));
     }
-    let args = words("-B -W error -m unittest discover --quiet --start-directory lab/portal");
+    for folder in ["lab/portal", "lab/photo"] {
+        let args = words("-B -W error -m unittest discover --quiet --start-directory");
+        let mut command = Command::new("python3");
+        checkout::run(command.args(args).arg(folder).current_dir(checkout::root()))?;
+    }
+    Ok(Verdict::Passed)
+}
+
+/// The SDK's own tests, which need no tower.
+fn sdk() -> Result<Verdict, Failure> {
+    let args = words("-B -m unittest discover --quiet --start-directory sdk/python/tests");
     done(checkout::run(Command::new("python3").args(args).current_dir(checkout::root())))
 }
 
@@ -186,8 +204,15 @@ fn install() {
         ("python3", &["python3"][..]),
         ("nginx", &["nginx-light", "nginx"]),
         ("shellcheck", &["shellcheck"]),
+        ("curl", &["curl"]),
+        ("node", &["nodejs"]),
+        ("npm", &["npm"]),
+        ("prometheus", &["prometheus"]),
+        ("prometheus-node-exporter", &["prometheus-node-exporter"]),
+        ("python3: aiosmtpd", &["python3-aiosmtpd"]),
+        ("python3: prometheus_client", &["python3-prometheus-client"]),
     ];
-    let missing = wanted.iter().filter(|(command, _)| !checkout::has_command(command));
+    let missing = wanted.iter().filter(|(what, _)| !is_there(what));
     let mut is_listed = false;
     for (command, packages) in missing {
         eprintln!("── `{command}` is missing, trying to install it");
@@ -203,6 +228,14 @@ fn install() {
         }
     }
     add_components();
+}
+
+/// Whether a command, or with `python3: ` before it a module of the system's Python, is there.
+fn is_there(what: &str) -> bool {
+    let Some(module) = what.strip_prefix("python3: ") else { return checkout::has_command(what) };
+    let mut python = Command::new(checkout::SYSTEM_PYTHON);
+    python.args(["-c", &format!("import {module}")]).stdin(Stdio::null()).stderr(Stdio::null());
+    python.status().is_ok_and(|status| status.success())
 }
 
 /// Tries twice: an installation that was interrupted before is repaired in between.

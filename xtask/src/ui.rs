@@ -40,20 +40,34 @@ const SOURCES: [&str; 4] = ["src", "package.json", "tsconfig.json", "vite.config
 /// The chore with its options; `--test` is what gates a commit.
 pub(crate) fn run(args: &[String]) -> Result<(), Failure> {
     let flags = Flags::read(args, &["--test", "--force"], &[], 0)?;
+    make(flags.has("--test"), flags.has("--force"))
+}
+
+/// Builds what is not up to date.
+pub(crate) fn build() -> Result<(), Failure> {
+    make(false, false)
+}
+
+/// Checks types, runs the tests and builds.
+pub(crate) fn test() -> Result<(), Failure> {
+    make(true, true)
+}
+
+fn make(is_tested: bool, is_forced: bool) -> Result<(), Failure> {
     let ui = checkout::root().join("ui");
-    let is_stale = flags.has("--force") || is_stale(&ui)?;
-    if !is_stale && !flags.has("--test") {
+    let is_stale = is_forced || is_stale(&ui)?;
+    if !is_stale && !is_tested {
         eprintln!("ui: nothing has changed since {} were built", MADE.join(" and "));
         return Ok(());
     }
     has_node()?;
     let began = Instant::now();
-    if flags.has("--force") || !is_installed(&ui)? {
+    if is_forced || !is_installed(&ui)? {
         step(&ui, "installing what it is built with", &["ci", "--no-audit", "--no-fund"], began).map_err(
             |failure| failure.hint("the npm registry must be reachable; the lock file must fit package.json"),
         )?;
     }
-    if flags.has("--test") {
+    if is_tested {
         step(&ui, "checking types", &["run", "--silent", "check"], began)?;
         step(&ui, "running its tests", &["test", "--silent"], began)?;
     }

@@ -2,13 +2,13 @@
 //! from state and evidence by rules, most urgent first, with numbers; names are [`Piece`]s that a page can link.
 
 use hmsops_model::limits::GUARD_ERRORS;
-use hmsops_model::{ArmTick, Millis, Now, ReleaseId, ServiceName, UnixMillis};
+use hmsops_model::{AlertId, ArmTick, Millis, NoticeId, Now, ReleaseId, ServiceName, TicketId, UnixMillis};
 
 use crate::evidence::Watch;
 use crate::sentence::{self, grouped};
 use crate::state::release::{Phase, Release};
 use crate::state::service::Service;
-use crate::{Evidence, State};
+use crate::{Evidence, State, signal};
 
 /// Figures of a service are of so long a time.
 pub const FIGURES: Millis = Millis::from_secs(10);
@@ -62,12 +62,22 @@ pub enum Piece {
     Service(ServiceName),
     /// A release, by these words: `csac-portal 1.8.0`.
     Release(ReleaseId, String),
+    /// An alert, by these words.
+    Alert(AlertId, String),
+    /// A ticket, by these words.
+    Ticket(TicketId, String),
+    /// A notice, by these words.
+    Notice(NoticeId, String),
 }
 
 /// A sentence without its links.
 pub fn plain(pieces: &[Piece]) -> String {
     let words = pieces.iter().map(|piece| match piece {
-        Piece::Text(text) | Piece::Release(_, text) => text.as_str(),
+        Piece::Text(text)
+        | Piece::Release(_, text)
+        | Piece::Alert(_, text)
+        | Piece::Ticket(_, text)
+        | Piece::Notice(_, text) => text.as_str(),
         Piece::Service(name) => name.as_str(),
     });
     words.collect()
@@ -305,9 +315,15 @@ impl<'a> Outlook<'a> {
             let name = Piece::Service(sign.service.spec.name.clone());
             need(Some(Sign::Failing), vec![name, Piece::Text(format!(": {}.", sign.why))]);
         }
-        for release in self.held() {
-            need(Some(Sign::UnderWatch), release_line(release));
-        }
+        let signals = signal::sentence::needs(self.state, self.evidence, self.now);
+        let (urgent, rest): (Vec<Need>, Vec<Need>) =
+            signals.into_iter().partition(|need| need.sign == Some(Sign::Failing));
+        needs.extend(urgent);
+        needs.extend(
+            self.held().map(|release| Need { sign: Some(Sign::UnderWatch), text: release_line(release) }),
+        );
+        needs.extend(rest);
+        let mut need = |sign, text| needs.push(Need { sign, text });
         for (id, denial) in self.state.denied.iter().rev() {
             let name = Piece::Release(*id, format!("{} {}", denial.service, denial.version));
             let text = Piece::Text(" may not be deployed until someone lifts its denial.".into());
@@ -344,12 +360,13 @@ impl<'a> Outlook<'a> {
             return vec![Piece::Text("The ledger takes nothing, so nothing advances.".into())];
         }
         if signs.is_empty() {
-            return vec![Piece::Text("Nothing runs here yet.".into())];
+            return self.called().unwrap_or_else(|| vec![Piece::Text("Nothing runs here yet.".into())]);
         }
         let of = |sign: Sign| signs.iter().filter(move |known| known.sign == sign).collect::<Vec<_>>();
         let silent: Vec<_> =
             of(Sign::Unknown).into_iter().filter(|known| known.service.stable.is_some()).collect();
         self.failing_line(&of(Sign::Failing), signs.len())
+            .or_else(|| self.called())
             .or_else(|| self.held().next().map(release_line))
             .or_else(|| self.silence(&silent))
             .or_else(|| unknown_line(&silent, signs.len()))
@@ -360,6 +377,13 @@ impl<'a> Outlook<'a> {
                 [one] => vec![Piece::Service(one.service.spec.name.clone()), Piece::Text(" is fine.".into())],
                 all => vec![Piece::Text(format!("All {} services are fine.", all.len()))],
             })
+    }
+
+    /// The most urgent of what rules and heals call a person for.
+    fn called(&self) -> Option<Vec<Piece>> {
+        let needs = signal::sentence::needs(self.state, self.evidence, self.now);
+        let first = needs.into_iter().next().filter(|need| need.sign == Some(Sign::Failing))?;
+        Some(first.text)
     }
 
     /// A silent gateway explains why nothing is known of several services.

@@ -4,10 +4,14 @@
 
 #[path = "it/bad_input.rs"]
 mod bad_input;
+#[path = "it/emitter.rs"]
+mod emitter;
 #[path = "it/external.rs"]
 mod external;
 #[path = "it/http.rs"]
 mod http;
+#[path = "it/inputs.rs"]
+mod inputs;
 #[path = "it/kills.rs"]
 mod kills;
 #[path = "it/kit.rs"]
@@ -18,6 +22,8 @@ mod lines;
 mod load;
 #[path = "it/nginx.rs"]
 mod nginx;
+#[path = "it/signals.rs"]
+mod signals;
 #[path = "it/steps.rs"]
 mod steps;
 #[path = "it/taken_back.rs"]
@@ -70,8 +76,8 @@ impl Desk {
     /// With a tower of its own, on a port that was free.
     fn with_tower() -> Self {
         let mut desk = Self::new();
-        let mut tower =
-            desk.command(&["serve", "--listen", "127.0.0.1:0"]).stderr(Stdio::piped()).spawn().unwrap();
+        let any = ["serve", "--listen", "127.0.0.1:0", "--grpc-listen", "127.0.0.1:0"];
+        let mut tower = desk.command(&any).stderr(Stdio::piped()).spawn().unwrap();
         let mut lines = BufReader::new(tower.stderr.take().unwrap()).lines();
         let greeting = lines.by_ref().map(Result::unwrap).find(|line| line.starts_with("hmsops tower"));
         let port: u16 = greeting.unwrap().trim_end_matches('/').rsplit(':').next().unwrap().parse().unwrap();

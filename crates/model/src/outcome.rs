@@ -149,6 +149,11 @@ impl TryFrom<BTreeMap<String, u64>> for Latencies {
 }
 
 impl Latencies {
+    /// Buckets with anything in them, ascending, with how many there are in each.
+    pub fn buckets(&self) -> impl Iterator<Item = (u8, u64)> {
+        self.0.iter().map(|(bucket, n)| (*bucket, *n))
+    }
+
     /// Counts one answer that took so many microseconds.
     pub fn observe(&mut self, micros: u64) {
         let tenths = (micros as f64 / 100.0).max(1.0);

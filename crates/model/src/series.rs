@@ -1,6 +1,7 @@
 //! Where queries find series: the trait at which the query engine and a store meet.
 
 use std::fmt;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use crate::labels::{Labels, Matcher};
@@ -183,6 +184,8 @@ pub enum SourceError {
         /// How much is allowed.
         limit: u64,
     },
+    /// Together with the other queries under way it would hold more than all may.
+    Busy,
     /// Who asked is gone, or has called it off.
     Cancelled,
     /// A matcher cannot be run, or reading failed: says what and why.
@@ -195,6 +198,7 @@ impl fmt::Display for SourceError {
             Self::OverBudget { what, limit } => {
                 write!(f, "the query reads more than {limit} {what}; narrow its matchers or its time")
             }
+            Self::Busy => f.write_str("the queries under way hold all the memory that queries may"),
             Self::Cancelled => f.write_str("the query was cancelled"),
             Self::Failed(why) => f.write_str(why),
         }
@@ -212,6 +216,8 @@ pub struct Budget {
     samples: AtomicU64,
     bytes: AtomicU64,
     is_cancelled: AtomicBool,
+    /// What all queries together may hold; this one's share goes back when it ends.
+    shared: Option<Arc<Budget>>,
 }
 
 impl Budget {
@@ -223,30 +229,47 @@ impl Budget {
             samples: AtomicU64::new(0),
             bytes: AtomicU64::new(0),
             is_cancelled: AtomicBool::new(false),
+            shared: None,
         }
     }
 
-    /// Takes so much, or refuses when it is more than is left or the query was called off.
+    /// The same out of a budget that several queries share.
+    #[must_use]
+    pub fn within(mut self, shared: Arc<Self>) -> Self {
+        self.shared = Some(shared);
+        self
+    }
+
+    /// Takes so much, or refuses (and takes nothing) when it is more than is left or the query was called off.
     pub fn charge(&self, samples: u64, bytes: u64) -> Result<(), SourceError> {
         if self.is_cancelled.load(Ordering::Relaxed) {
             return Err(SourceError::Cancelled);
         }
         let add =
             |total: &AtomicU64, more: u64| total.fetch_add(more, Ordering::Relaxed).saturating_add(more);
-        let (samples, bytes) = (add(&self.samples, samples), add(&self.bytes, bytes));
-        if samples > self.samples_max {
-            return Err(SourceError::OverBudget { what: "samples", limit: self.samples_max });
+        let (held_samples, held_bytes) = (add(&self.samples, samples), add(&self.bytes, bytes));
+        let taken = if held_samples > self.samples_max {
+            Err(SourceError::OverBudget { what: "samples", limit: self.samples_max })
+        } else if held_bytes > self.bytes_max {
+            Err(SourceError::OverBudget { what: "bytes", limit: self.bytes_max })
+        } else {
+            let shared = self.shared.as_ref().map_or(Ok(()), |shared| shared.charge(samples, bytes));
+            shared.map_err(|_| SourceError::Busy)
+        };
+        if taken.is_err() {
+            self.samples.fetch_sub(samples, Ordering::Relaxed);
+            self.bytes.fetch_sub(bytes, Ordering::Relaxed);
         }
-        if bytes > self.bytes_max {
-            return Err(SourceError::OverBudget { what: "bytes", limit: self.bytes_max });
-        }
-        Ok(())
+        taken
     }
 
     /// Gives back what is no longer held.
     pub fn release(&self, samples: u64, bytes: u64) {
         self.samples.fetch_sub(samples, Ordering::Relaxed);
         self.bytes.fetch_sub(bytes, Ordering::Relaxed);
+        if let Some(shared) = &self.shared {
+            shared.release(samples, bytes);
+        }
     }
 
     /// Calls the query off: its next charge is refused.
@@ -262,6 +285,14 @@ impl Budget {
     /// Bytes held now.
     pub fn bytes(&self) -> u64 {
         self.bytes.load(Ordering::Relaxed)
+    }
+}
+
+impl Drop for Budget {
+    fn drop(&mut self) {
+        if let Some(shared) = &self.shared {
+            shared.release(self.samples(), self.bytes());
+        }
     }
 }
 
@@ -287,9 +318,20 @@ mod tests {
         let budget = Budget::new(10, 1000);
         assert_eq!(budget.charge(10, 10), Ok(()));
         assert_eq!(budget.charge(1, 0), Err(SourceError::OverBudget { what: "samples", limit: 10 }));
-        budget.release(11, 0);
+        budget.release(1, 0);
         assert_eq!(budget.charge(1, 0), Ok(()));
         budget.cancel();
         assert_eq!(budget.charge(0, 0), Err(SourceError::Cancelled));
+    }
+
+    #[test]
+    fn queries_share_a_budget_and_give_their_part_back() {
+        let all = Arc::new(Budget::new(10, 1000));
+        let one = Budget::new(8, 1000).within(all.clone());
+        let two = Budget::new(8, 1000).within(all.clone());
+        assert_eq!((one.charge(6, 1), two.charge(5, 1)), (Ok(()), Err(SourceError::Busy)));
+        assert_eq!(one.charge(3, 0), Err(SourceError::OverBudget { what: "samples", limit: 8 }));
+        drop((one, two));
+        assert_eq!((all.samples(), all.bytes()), (0, 0));
     }
 }

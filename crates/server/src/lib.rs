@@ -1,12 +1,16 @@
 //! tokio, HTTP, auth, and the wiring of `tower` to the real world. Decides nothing.
 
 pub mod clock;
+pub mod collect;
 pub mod door;
 pub mod engine;
 pub mod evaluate;
+pub mod families;
 pub mod hands;
 pub mod page;
+pub mod panel;
 pub mod public;
+pub mod query;
 pub mod repo;
 pub mod serve;
 

@@ -19,10 +19,12 @@ use hmsops_tower::Tower;
 use tokio::sync::{broadcast, mpsc, watch};
 
 use crate::clock::Clock;
+use crate::collect::{GatewayTraffic, Metrics, Scraper, listener, own};
 use crate::hands::{
     self, Queues, gateway::GatewaySite, healer::HealSite, postman::Channels, spill::LocalSpill,
 };
-use crate::{Engine, door, engine, public, repo};
+use crate::query::Queries;
+use crate::{Engine, door, engine, evaluate, public, repo};
 
 /// Room for a hundred retreats, each some kilobytes.
 const SPILL_BYTES: usize = 1 << 20;
@@ -42,6 +44,8 @@ pub struct ServeOptions {
     pub data: PathBuf,
     /// Where the tower listens; 127.0.0.1:3000 by default.
     pub listen: Option<SocketAddr>,
+    /// Where metrics come in, over gRPC and plain HTTP; 127.0.0.1:4317 by default.
+    pub grpc_listen: Option<SocketAddr>,
     /// Folders that are watched for declarations.
     pub repo: Vec<PathBuf>,
     /// Whether everyone on this machine has all rights.
@@ -90,17 +94,21 @@ impl ServeError {
 pub async fn run(options: ServeOptions) -> Result<(), ServeError> {
     let config = read_config(options.config.as_deref())?;
     let listen = options.listen.unwrap_or(SocketAddr::from(([127, 0, 0, 1], 3000)));
-    let listener = bind(listen).await?;
-    let listen = listener.local_addr().map_err(|error| ServeError::Machine("read our own address", error))?;
+    let listener = bind(listen, "--listen").await?;
+    let collector = options.grpc_listen.unwrap_or(SocketAddr::from(([127, 0, 0, 1], 4317)));
+    let collector = bind(collector, "--grpc-listen").await?;
+    let read = |error| ServeError::Machine("read our own address", error);
+    let listen = listener.local_addr().map_err(read)?;
+    let endpoint = hands::process::endpoint(collector.local_addr().map_err(read)?);
     let data = absolute(&options.data)?;
-    let parts = open(&data)?;
-    let (engine, clock) = (parts.start(&config, &data, listen, &options)?, parts.clock);
+    let parts = open(&data, &config)?;
+    let (engine, clock) = (parts.start(&config, &data, (listen, endpoint), &options)?, parts.clock);
     let auth = door::Auth::open(parts.disk.clone(), options.no_auth)
         .map_err(|error| ServeError::Data(data.clone(), error.to_string()))?;
     let auth = Arc::new(auth);
     let (reload, reloads) = mpsc::channel(1);
     let repos = repos(&config, &options, data.as_path());
-    let (scrapes, _to_scrape) = watch::channel(repo::Scrapes::new());
+    let (scrapes, to_scrape) = watch::channel(repo::Scrapes::new());
     tokio::spawn(repo::watch(engine.clone(), repos, scrapes, reloads));
     let modes = HealModes {
         rollback: config.heal.rollback == HealMode::Auto,
@@ -108,14 +116,20 @@ pub async fn run(options: ServeOptions) -> Result<(), ServeError> {
     };
     let _stopping = engine.tell(Event::HealModes(modes)).await;
     tokio::spawn(public::keep(engine.clone(), clock, parts.disk.clone()));
-    greet(listen, &data, &auth, clock);
+    let scraper = parts.collect(&engine, &auth, collector, listen, &data)?;
+    tokio::spawn(scraper.follow(to_scrape));
+    let series = Arc::new(parts.metrics.store().clone());
+    tokio::spawn(evaluate::run(engine.clone(), clock, series));
     let context = door::Context {
         engine: engine.clone(),
         auth,
         ledger: parts.reader.clone(),
         data: data.clone(),
         clock,
+        metrics: parts.metrics.clone(),
         title: config.status_title.clone(),
+        queries: Queries::new(Arc::new(parts.metrics.store().clone())),
+        families: parts.metrics.families().clone(),
     };
     let router = door::router(context);
     serve_http(listener, router, reload, &engine).await?;
@@ -130,9 +144,11 @@ struct Parts {
     clock: Clock,
     reader: LedgerReader,
     tower: std::sync::Mutex<Option<Tower>>,
+    metrics: Metrics,
+    traffic: GatewayTraffic,
 }
 
-fn open(data: &Path) -> Result<Parts, ServeError> {
+fn open(data: &Path, config: &TowerConfig) -> Result<Parts, ServeError> {
     let unusable = |error: String| ServeError::Data(data.to_owned(), error);
     let disk: Arc<dyn Disk> = Arc::new(RealDisk::new(data).map_err(|error| unusable(error.chain()))?);
     let (ledger, recovered) =
@@ -152,16 +168,36 @@ fn open(data: &Path) -> Result<Parts, ServeError> {
         let known = tower.state().services.len();
         tracing::info!("tower: recovered {known} services from {size} ledger entries");
     }
-    Ok(Parts { disk, clock, reader, tower: std::sync::Mutex::new(Some(tower)) })
+    let metrics = Metrics::open(disk.clone(), config, clock).map_err(|error| unusable(error.chain()))?;
+    let (tower, traffic) = (std::sync::Mutex::new(Some(tower)), GatewayTraffic::default());
+    Ok(Parts { disk, clock, reader, tower, metrics, traffic })
 }
 
 impl Parts {
+    /// Starts everything by which metrics come in, and greets.
+    fn collect(
+        &self,
+        engine: &Engine,
+        auth: &Arc<door::Auth>,
+        collector: tokio::net::TcpListener,
+        listen: SocketAddr,
+        data: &Path,
+    ) -> Result<Scraper, ServeError> {
+        let at =
+            collector.local_addr().map_err(|error| ServeError::Machine("read our own address", error))?;
+        tokio::spawn(self.metrics.clone().keep());
+        tokio::spawn(listener::run(collector, self.metrics.clone(), auth.clone(), engine.clone()));
+        tokio::spawn(own::keep(self.metrics.clone(), engine.clone(), self.traffic.clone()));
+        greet(listen, at, data, auth, self.clock);
+        Ok(Scraper::start(self.metrics.clone(), engine.clone()))
+    }
+
     /// Starts the tower's thread and its hands.
     fn start(
         &self,
         config: &TowerConfig,
         data: &Path,
-        listen: SocketAddr,
+        (listen, endpoint): (SocketAddr, Option<String>),
         options: &ServeOptions,
     ) -> Result<Engine, ServeError> {
         let tower = self.tower.lock().ok().and_then(|mut tower| tower.take());
@@ -177,7 +213,14 @@ impl Parts {
             let socket = data.join(format!("gateway-{name}.sock"));
             let (dir, exe) = (data.to_owned(), options.exe.clone());
             sites.push((
-                GatewaySite { name: name.clone(), listen: gateway.listen, socket, dir, exe },
+                GatewaySite {
+                    name: name.clone(),
+                    listen: gateway.listen,
+                    socket,
+                    dir,
+                    exe,
+                    traffic: self.traffic.clone(),
+                },
                 waiting,
             ));
         }
@@ -201,7 +244,7 @@ impl Parts {
             }
         });
         let driver = Arc::new(ProcessDriver::new(data.join("run"), options.exe.clone()));
-        tokio::spawn(hands::process::run(engine.clone(), driver, effects));
+        tokio::spawn(hands::process::run(engine.clone(), driver, effects, endpoint));
         let healer = Arc::new(HealDriver::new(data.join("heal"), options.exe.clone()));
         let (exe, data, server) = (options.exe.clone(), data.to_owned(), format!("http://{listen}"));
         let site = HealSite { exe, data, server };
@@ -234,7 +277,7 @@ fn read_config(file: Option<&Path>) -> Result<TowerConfig, ServeError> {
     })
 }
 
-async fn bind(listen: SocketAddr) -> Result<tokio::net::TcpListener, ServeError> {
+async fn bind(listen: SocketAddr, flag: &str) -> Result<tokio::net::TcpListener, ServeError> {
     if !listen.ip().is_loopback() {
         return Err(ServeError::Listen {
             message: format!(
@@ -249,7 +292,7 @@ async fn bind(listen: SocketAddr) -> Result<tokio::net::TcpListener, ServeError>
             (std::io::ErrorKind::AddrInUse, Some(holder)) => format!("{listen} is taken by {holder}"),
             (_, _) => format!("cannot listen on {listen}: {error}"),
         };
-        ServeError::Listen { message, hint: "`--listen 127.0.0.1:PORT` takes another".into() }
+        ServeError::Listen { message, hint: format!("`{flag} 127.0.0.1:PORT` takes another") }
     })
 }
 
@@ -267,13 +310,14 @@ fn repos(config: &TowerConfig, options: &ServeOptions, here: &Path) -> Vec<PathB
     options.repo.iter().cloned().chain(dirs).collect()
 }
 
-fn greet(listen: SocketAddr, data: &Path, auth: &door::Auth, clock: Clock) {
+fn greet(listen: SocketAddr, collector: SocketAddr, data: &Path, auth: &door::Auth, clock: Clock) {
     let port = listen.port();
     let link = auth.login_link(clock.now());
     eprintln!("hmsops tower   http://localhost:{port}/");
     eprintln!("log in once    http://localhost:{port}{link}");
     eprintln!("admin token    {}", data.join("admin.token").display());
     eprintln!("status page    http://localhost:{port}/status");
+    eprintln!("metrics in     {collector}");
 }
 
 async fn serve_http(

@@ -71,6 +71,9 @@ pub struct Appended {
     pub refused: Refused,
 }
 
+/// Refused samples of which it is said what is wrong with them: the rest has the same few reasons.
+pub const REFUSALS_SHOWN_MAX: usize = 100;
+
 /// Samples that were refused, by reason.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Refused {
@@ -86,6 +89,8 @@ pub struct Refused {
     pub bad_labels: usize,
     /// What is wrong with the first of them, for the answer.
     pub first: Option<String>,
+    /// Places in the batch, from 0, with what is wrong there; at most [`REFUSALS_SHOWN_MAX`].
+    pub places: Vec<(usize, String)>,
 }
 
 impl Refused {
@@ -94,7 +99,7 @@ impl Refused {
         self.over_budget + self.too_old + self.too_new + self.conflicting + self.bad_labels
     }
 
-    pub(crate) fn add(&mut self, refusal: Refusal) {
+    pub(crate) fn add(&mut self, place: usize, refusal: Refusal) {
         let (counter, text) = match refusal {
             Refusal::OverBudget(text) => (&mut self.over_budget, text),
             Refusal::TooOld(text) => (&mut self.too_old, text),
@@ -103,7 +108,10 @@ impl Refused {
             Refusal::BadLabels(text) => (&mut self.bad_labels, text),
         };
         *counter += 1;
-        self.first.get_or_insert(text);
+        self.first.get_or_insert_with(|| text.clone());
+        if self.places.len() < REFUSALS_SHOWN_MAX {
+            self.places.push((place, text));
+        }
     }
 }
 

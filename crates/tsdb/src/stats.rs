@@ -18,7 +18,7 @@ pub struct Stats {
     pub duplicates: u64,
     /// Batches that were stored before, since the start.
     pub repeats: u64,
-    /// Samples refused since the start, by reason. `first` is not set.
+    /// Samples refused since the start, by reason. `first` and `places` are not set.
     pub refused: Refused,
     /// Bytes written to the write-ahead log since the last checkpoint.
     pub wal_bytes: u64,
@@ -87,6 +87,7 @@ impl Counters {
             conflicting: read(&self.conflicting),
             bad_labels: read(&self.bad_labels),
             first: None,
+            places: Vec::new(),
         }
     }
 }

@@ -151,7 +151,7 @@ impl Inner {
 
     fn store(&self, wal: &GroupLog, now: UnixMillis, batch: &Batch<'_>) -> Result<Appended, StoreError> {
         let (mut appended, mut accepted) = (Appended::default(), Vec::with_capacity(batch.rows.len()));
-        for row in &batch.rows {
+        for (place, row) in batch.rows.iter().enumerate() {
             match self.accept(now, row) {
                 Ok((Verdict::Store, sample)) => {
                     appended.stored += 1;
@@ -163,7 +163,7 @@ impl Inner {
                         accepted.push(sample);
                     }
                 }
-                Err(refusal) => appended.refused.add(refusal),
+                Err(refusal) => appended.refused.add(place, refusal),
             }
         }
         // A batch of duplicates is remembered as a stored one, though nothing of it is written but its number.

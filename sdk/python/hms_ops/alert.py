@@ -54,7 +54,7 @@ class Alert:
     def __init__(self, name: str, reading: Optional[str], warnings: Tuple[str, ...], changed: bool) -> None:
         self.name = name
         self.reading = reading
-        """How its expression is read: `share`, `per-second`; `None` when there is only one way."""
+        """How its expression is read: `share`, `per-second`, or `undecided` before any value has been seen."""
         self.warnings = warnings
         self.changed = changed
         """Whether the tower had no such rule before, or another one of that name."""
@@ -108,9 +108,12 @@ class Alert:
 
 def _tell(alert: Alert, readings: List[str]) -> None:
     lines = [f"alert `{alert.name}` {'is in force' if alert.changed else 'is unchanged'}"]
+    # A tower that has not seen a value yet decides when it has.
+    is_decided = any(reading.split(":")[0] == alert.reading for reading in readings)
     for reading in readings:
-        is_chosen = alert.reading is not None and reading.split(":")[0] == alert.reading
-        lines.append(f"  {'read as ' if is_chosen else 'not as  '}{reading}" if alert.reading else f"  {reading}")
+        is_chosen = reading.split(":")[0] == alert.reading
+        word = "may be " if not is_decided else "read as" if is_chosen else "not as "
+        lines.append(f"  {word} {reading}")
     lines.extend(f"warning: {warning}" for warning in alert.warnings)
     try:
         print("\n".join(lines), file=sys.stderr, flush=True)

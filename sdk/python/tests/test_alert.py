@@ -52,6 +52,13 @@ class Creating(unittest.TestCase):
         lines = ["alert `photo_error_spike` is in force", f"  read as {share}", f"  not as  {per_second}"]
         self.assertEqual(err.splitlines(), lines)
 
+    def test_a_rule_over_a_metric_that_has_no_value_yet_is_not_read_yet(self):
+        answer = dict(RULE, reading="undecided")
+        with Tower(rule_answer=(200, answer)) as double, mock.patch("sys.stderr") as stderr:
+            self.create(double.port)
+        said = "".join(call.args[0] for call in stderr.write.call_args_list).splitlines()
+        self.assertEqual(said[1:], [f"  may be  {reading}" for reading in RULE["readings"]])
+
     def test_all_that_can_be_said_of_a_rule_is_sent(self):
         answer = {"name": "a", "reading": None, "readings": [], "warnings": ["nobody knows `x`"], "changed": False}
         with Tower(rule_answer=(201, answer)) as double, mock.patch("sys.stderr") as stderr:

@@ -3,11 +3,11 @@
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
-use super::kills;
 use super::release::{Cli, TakenBack};
-use super::running::{Lab, STABLE, stopped};
-use super::settings::{Limit, Settings, Story};
+use super::running::{Lab, STABLE, Stopped, stopped};
+use super::settings::{Limit, Settings, Story, Teller};
 use super::stop::{Stop, Waited};
+use super::{kills, photo};
 use crate::checkout;
 use crate::failure::{Failure, Trying as _};
 use crate::http;
@@ -39,9 +39,10 @@ struct Run {
 /// Tells the story; a failure says what did not happen.
 pub(crate) fn run(settings: &Settings, story: &Story) -> Result<(), Failure> {
     let stop = Stop::new(&settings.state);
-    let outcome = match story.kills {
-        Some(kills) => kills::tell(settings, kills, &stop),
-        None => tell(settings, story, &stop),
+    let outcome = match (story.service, story.kills) {
+        (Teller::Photo, _) => photo::tell(settings, &stop),
+        (Teller::Portal, Some(kills)) => kills::tell(settings, kills, &stop),
+        (Teller::Portal, None) => tell(settings, story, &stop),
     };
     if outcome.is_ok() && !settings.is_kept {
         std::fs::remove_dir_all(&settings.state).trying(format!("remove `{}`", settings.state.display()))?;
@@ -74,9 +75,12 @@ fn tell(settings: &Settings, story: &Story, stop: &Stop) -> Result<(), Failure> 
     let seen: f64 = runs.iter().map(|run| run.release.seen).sum();
     verify_pages(&lab, settings, seen > 0.0)?;
     say(&format!("audit: {}", cli.verify_ledger()?));
-    let (tally, ended) = lab.stop()?;
-    say(&format!("stopped {ended}"));
+    let Stopped { tally, photos, processes } = lab.stop()?;
+    say(&format!("stopped {processes}"));
     verify_traffic(&tally, &stable)?;
+    if photos.failed() > 0 || photos.ok == 0 {
+        return Err(Failure::new(format!("users of another service were hit:\n{photos}")));
+    }
     verify_limit(story, &runs)?;
     println!("idempotent requests failed: 0 of {}; log-ins failed: {}", tally.sent, tally.other.count);
     println!("lab --check: all of it happened");
@@ -238,6 +242,6 @@ fn verify_limit(story: &Story, runs: &[Run]) -> Result<(), Failure> {
     }
 }
 
-fn say(what: &str) {
+pub(super) fn say(what: &str) {
     eprintln!("     {what}");
 }

@@ -2,10 +2,12 @@
 //!
 //! ```text
 //! STATE/images/csac-portal/TAG   builds of the portal
-//! STATE/repo                     what the tower watches: dev/cd/…
+//! STATE/images/dmv-photo/TAG     builds of the photo service
+//! STATE/repo                     what the tower watches: dev/cd/…, ops/policies/…
 //! STATE/data                     the tower's own
 //! STATE/hmsops.yaml  tower.log   its settings and what it says
-//! STATE/env                      shell exports: PATH HMSOPS_SERVER HMSOPS_TOKEN HMSOPS_LAB_STATE
+//! STATE/lab.json                 where everything is, for `hmsops lab env`
+//! STATE/env                      shell exports: PATH HMSOPS_SERVER HMSOPS_TOKEN HMSOPS_ENDPOINT HMSOPS_LAB_STATE
 //! STATE/pid  stop                the lab's process; made to end it
 //! ```
 
@@ -17,11 +19,16 @@ use std::process::Command;
 
 use super::settings::Settings;
 use super::text_of;
-use crate::checkout;
 use crate::failure::{Failure, Trying as _};
+use crate::{checkout, json};
 
-/// The version that is good, and the one before it.
+/// The version of the portal that is good, and the one before it.
 const GOOD_TAGS: [&str; 2] = ["1.7.2", "1.7.3"];
+/// The version of the photo service that is proven, and yesterday's with its fault: it works until uploads fail.
+const PHOTO_TAGS: [(&str, &str); 2] = [("1.3.9", "none"), ("1.4.0", "leak")];
+/// Files of the lab that its repository takes as they are.
+const FILES: [&str; 4] =
+    ["dev/cd/canary.yaml", "dev/cd/canary-25.yaml", "dev/cd/photo.yaml", "ops/policies/rollback.yaml"];
 
 /// Makes the folder ready for a tower; what an earlier lab left there goes, unless it is to be kept.
 pub(crate) fn lay_out(settings: &Settings) -> Result<(), Failure> {
@@ -37,28 +44,45 @@ pub(crate) fn lay_out(settings: &Settings) -> Result<(), Failure> {
         }
     }
     make_folder(&state.join("repo/dev/cd"))?;
+    make_folder(&state.join("repo/ops/policies"))?;
     make_folder(&state.join("data"))?;
     write(&state.join("pid"), &std::process::id().to_string())?;
     write(&state.join("tower.log"), "")?;
     let lab = checkout::root().join("lab");
-    for file in ["dev/cd/canary.yaml", "dev/cd/canary-25.yaml"] {
+    for file in FILES {
         copy(&lab.join(file), &state.join("repo").join(file), &[])?;
     }
-    let images = text_of(&state.join("images/csac-portal"));
+    let (portal, photo) = (state.join("images/csac-portal"), state.join("images/dmv-photo"));
     copy(
         &lab.join("dev/cd/services.yaml"),
         &state.join("repo/dev/cd/services.yaml"),
-        &[("/srv/csac-portal", &images)],
+        &[("/srv/csac-portal", &text_of(&portal)), ("/srv/dmv-photo", &text_of(&photo))],
     )?;
-    let gateway = settings.gateway.to_string();
-    copy(&lab.join("hmsops.yaml"), &state.join("hmsops.yaml"), &[("127.0.0.1:8080", &gateway)])?;
-    for tag in GOOD_TAGS {
-        let folder = state.join("images/csac-portal").join(tag);
+    let gateways = [settings.gateway.to_string(), settings.photo_gateway.to_string()];
+    let replaced = [("127.0.0.1:8080", gateways[0].as_str()), ("127.0.0.1:8081", gateways[1].as_str())];
+    copy(&lab.join("hmsops.yaml"), &state.join("hmsops.yaml"), &replaced)?;
+    let portals = GOOD_TAGS.map(|tag| ("scripts/build_portal.sh", tag, "none", portal.join(tag)));
+    let photos = PHOTO_TAGS.map(|(tag, fault)| ("scripts/build_photo.sh", tag, fault, photo.join(tag)));
+    for (script, tag, fault, folder) in portals.into_iter().chain(photos) {
         if !folder.exists() {
-            checkout::run(Command::new(lab.join("scripts/build_portal.sh")).arg(tag).arg(folder))?;
+            checkout::run(Command::new(lab.join(script)).arg(tag).arg(folder).arg(fault))?;
         }
     }
     Ok(())
+}
+
+/// Writes the file that `hmsops lab env` reads: where tower and gateways are, and the lab's folders.
+pub(crate) fn write_json(settings: &Settings) -> Result<(), Failure> {
+    let members = [
+        ("server", format!("http://{}", settings.tower)),
+        ("endpoint", settings.grpc.to_string()),
+        ("gateway", format!("http://{}", settings.gateway)),
+        ("photo_gateway", format!("http://{}", settings.photo_gateway)),
+        ("data", text_of(&settings.state.join("data"))),
+        ("repo", text_of(&settings.state.join("repo"))),
+    ];
+    let members = members.map(|(name, value)| format!("  \"{name}\": {}", json::quoted(&value)));
+    write(&settings.state.join("lab.json"), &format!("{{\n{}\n}}\n", members.join(",\n")))
 }
 
 /// Writes the file that a shell reads to know the lab; it holds the admin token and is the owner's alone.
@@ -70,12 +94,14 @@ pub(crate) fn write_env(settings: &Settings, program: &Path, token: &str) -> Res
          export PATH={}:\"$PATH\"\n\
          export HMSOPS_SERVER={}\n\
          export HMSOPS_TOKEN={}\n\
+         export HMSOPS_ENDPOINT={}\n\
          export HMSOPS_LAB_STATE={}\n\
          # The files of the chapter are found from the lab's repository:\n\
          # cd {}\n",
         quoted(&folder),
         quoted(&format!("http://{}", settings.tower)),
         quoted(token),
+        quoted(&settings.grpc.to_string()),
         quoted(&state),
         quoted(&format!("{state}/repo")),
     );
@@ -96,7 +122,7 @@ pub(crate) fn owner(state: &Path) -> Option<u32> {
 
 /// Says that no process runs the lab any more.
 pub(crate) fn disown(state: &Path) {
-    for name in ["pid", "env", "stop"] {
+    for name in ["pid", "env", "lab.json", "stop"] {
         let _ = std::fs::remove_file(state.join(name));
     }
 }
@@ -158,8 +184,15 @@ mod tests {
         let images = text_of(&folder.0.join("images/csac-portal"));
         assert!(read("repo/dev/cd/services.yaml").contains(&format!("{{dir: \"{images}/{{tag}}\"}}")));
         assert!(read("hmsops.yaml").contains("\"127.0.0.1:4001\""));
+        let photos = text_of(&folder.0.join("images/dmv-photo"));
+        assert!(read("repo/dev/cd/services.yaml").contains(&format!("{{dir: \"{photos}/{{tag}}\"}}")));
+        assert!(read("hmsops.yaml").contains("\"127.0.0.1:4002\""));
         for tag in GOOD_TAGS {
             assert!(read(&format!("images/csac-portal/{tag}/build.json")).contains("\"fault\": \"none\""));
+        }
+        for (tag, fault) in PHOTO_TAGS {
+            let build = read(&format!("images/dmv-photo/{tag}/build.json"));
+            assert!(build.contains(&format!("\"fault\": \"{fault}\"")), "{build}");
         }
     }
 
@@ -182,6 +215,43 @@ mod tests {
             "",
         ];
         assert_eq!(text, lines.join("\n"));
+    }
+
+    /// What people read in the chapters is what they find here.
+    #[test]
+    fn the_other_files_of_the_chapters_are_theirs_byte_for_byte() {
+        let policy = "# file: ops/policies/rollback.yaml\ndetect:\n  metric: auth_fail_rate\n  when:  > 5 % for 2 min\n\
+                      action: rollback\nnotify: oncall@csac.gov\n";
+        let exporter = "# file: portal/metrics.py\nfrom prometheus_client import Counter, start_http_server\n\n\
+                        auth_fail = Counter(\"auth_fail_total\", \"Failed log-ins\")\ndef record_login(ok: bool):\n    \
+                        if not ok:\n        auth_fail.inc()\n\nif __name__ == \"__main__\":\n    \
+                        start_http_server(9100)   # /metrics\n";
+        let upload = "# dmv_photo.py  (excerpt)\nfrom hms_ops import Metric\n\ndef upload_photo(blob):\n    \
+                      ok = _save(blob)          # pretend work\n    Metric.emit(\"photo.upload.ok\", 1 if ok else 0)\n    \
+                      return ok\n";
+        let rule = "# heal_rule.py   (≤ 20 lines)\nfrom hms_ops import Alert, Heal\n\nAlert.create(\n    \
+                    name    = \"photo_error_spike\",\n    expr    = \"rate(photo.upload.ok[1m]) < 0.7\",\n    \
+                    for_sec = 60,\n    on_fire = Heal(script=\"rollback dmv-photo --to=prev\")\n)\n";
+        for (file, text) in [
+            ("ops/policies/rollback.yaml", policy),
+            ("portal/metrics.py", exporter),
+            ("dmv_photo.py", upload),
+            ("heal_rule.py", rule),
+        ] {
+            let found = std::fs::read_to_string(checkout::root().join("lab").join(file)).unwrap();
+            assert_eq!(found, text, "{file}");
+        }
+    }
+
+    /// A program reads where everything is, also below a folder with a strange name.
+    #[test]
+    fn the_json_file_says_where_everything_is() {
+        let (folder, settings) = laid_out("a \"quoted\" one");
+        write_json(&settings).unwrap();
+        let text = std::fs::read_to_string(folder.0.join("lab.json")).unwrap();
+        let lab = json::Json::parse(&text).unwrap();
+        assert_eq!(lab.text_at("photo_gateway"), "http://127.0.0.1:4002");
+        assert_eq!(lab.text_at("data"), text_of(&folder.0.join("data")));
     }
 
     #[test]

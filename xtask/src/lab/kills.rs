@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use super::processes;
 use super::release::Cli;
-use super::running::{Lab, STABLE, stopped};
+use super::running::{Lab, STABLE, Stopped, stopped};
 use super::settings::Settings;
 use super::stop::{Stop, Waited};
 use crate::checkout;
@@ -65,8 +65,8 @@ pub(super) fn tell(settings: &Settings, kills: u32, stop: &Stop) -> Result<(), F
         }
     }
     eprintln!("     audit: {}", cli.verify_ledger()?);
-    let (tally, ended) = lab.stop()?;
-    eprintln!("     stopped {ended}");
+    let Stopped { tally, processes, .. } = lab.stop()?;
+    eprintln!("     stopped {processes}");
     verify(&begun, &tally)?;
     println!(
         "tower killed {kills} times: 0 of {} requests failed, both versions kept their process, ready again within {:.2} s",

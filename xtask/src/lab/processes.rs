@@ -20,7 +20,7 @@ pub(crate) struct Processes(Vec<Process>);
 #[derive(Debug, Clone, PartialEq, Eq)]
 struct Process {
     pid: u32,
-    /// `tower`, `gateway`, `shim`, `portal`, else its program.
+    /// `tower`, `gateway`, `shim`, `portal`, `photo`, else its program.
     role: String,
 }
 
@@ -102,6 +102,7 @@ fn role(pid: u32) -> Option<String> {
         Some("serve") if is_hmsops => "tower".into(),
         Some(verb) if is_hmsops => verb.to_owned(),
         Some(script) if script.ends_with("portal") => "portal".into(),
+        Some(script) if script.ends_with("photo") => "photo".into(),
         _ => program.rsplit('/').next().unwrap_or(program).to_owned(),
     })
 }

@@ -56,7 +56,18 @@ impl Cli {
         self.prepare(&mut command).args(args).output().trying(format!("run `hmsops {}`", args.join(" ")))
     }
 
-    fn ask_json(&self, args: &[&str]) -> Result<Json, Failure> {
+    /// What a command that must succeed prints.
+    pub(super) fn say(&self, args: &[&str]) -> Result<String, Failure> {
+        let output = self.ask(args)?;
+        if output.status.success() {
+            return Ok(String::from_utf8_lossy(&output.stdout).trim_end().to_owned());
+        }
+        let (line, said) = (args.join(" "), String::from_utf8_lossy(&output.stderr));
+        Err(Failure::new(format!("`hmsops {line}` failed ({}): {}", output.status, said.trim())))
+    }
+
+    /// What a command that must succeed prints, as JSON.
+    pub(super) fn ask_json(&self, args: &[&str]) -> Result<Json, Failure> {
         let output = self.ask(args)?;
         let line = args.join(" ");
         if !output.status.success() {

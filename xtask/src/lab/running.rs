@@ -1,21 +1,28 @@
 //! A lab that runs: built, started, under load, and stopped whatever happens.
 
+use std::net::{SocketAddr, TcpListener};
 use std::path::PathBuf;
+use std::process::{Command, Stdio};
 use std::time::Duration;
 
-use super::ground;
 use super::processes::Processes;
-use super::settings::Settings;
+use super::release::Cli;
+use super::settings::{Program, Settings};
 use super::stop::{Stop, Waited};
 use super::tower::{Log, Tower};
+use super::{ground, text_of};
 use crate::checkout;
 use crate::failure::{Failure, Trying as _};
 use crate::http;
 use crate::load::tally::Tally;
-use crate::load::{Load, Plan};
+use crate::load::{Load, Mix, Plan};
 
 /// What the portal calls itself while it serves; its pid follows.
 pub(crate) const STABLE: &str = "csac-portal/1.7.3 ";
+/// What yesterday's photo service calls itself.
+pub(crate) const PHOTO: &str = "dmv-photo/1.4.0 ";
+/// What the one before it calls itself.
+pub(crate) const PHOTO_BEFORE: &str = "dmv-photo/1.3.9 ";
 /// How long tower, gateway and portal may take to be there.
 const START_TIMEOUT: Duration = Duration::from_secs(30);
 /// A tower that ends sooner than this after its start will not do better next time.
@@ -29,6 +36,7 @@ pub(crate) struct Lab {
     tower: Tower,
     log: Log,
     load: Option<Load>,
+    photos: Option<Load>,
     /// Every line the tower has said.
     pub(crate) lines: Vec<String>,
     /// How many of them `news` has handed out.
@@ -39,37 +47,59 @@ pub(crate) struct Lab {
 impl Lab {
     /// Builds, lays out and starts everything; says what it is doing.
     pub(crate) fn start(settings: &Settings, stop: &Stop) -> Result<Self, Failure> {
-        for (name, address) in [("tower", settings.tower), ("gateway", settings.gateway)] {
-            std::net::TcpListener::bind(address).map_err(|error| {
-                Failure::new(format!("the {name}'s address {address} cannot be used: {error}"))
-                    .hint("cargo xtask lab --port-base N puts the tower on N and the gateway on N + 1")
-            })?;
-        }
-        if settings.program.is_none() {
-            eprintln!("1/5  building hmsops (the first time takes some minutes)");
+        has_free_ports(settings)?;
+        if matches!(settings.program, Program::Built { .. }) {
+            eprintln!("1/6  building hmsops (the first time takes some minutes)");
         }
         let program = build(settings)?;
-        eprintln!("2/5  laying out `{}`", settings.state.display());
+        eprintln!("2/6  laying out `{}`", settings.state.display());
         ground::lay_out(settings)?;
-        eprintln!("3/5  starting the tower on {}", settings.tower);
+        eprintln!("3/6  starting the tower on {}", settings.tower);
         let mut lab = Self {
             settings: settings.clone(),
             tower: Tower::start(settings, &program)?,
             program,
             log: Log::new(&settings.state),
             load: None,
+            photos: None,
             lines: Vec::new(),
             told: 0,
             is_stopped: false,
         };
         lab.wait_until_ready(stop)?;
-        eprintln!("4/5  waiting for portal 1.7.3 behind the gateway on {}", settings.gateway);
-        lab.wait_until_served(stop)?;
+        eprintln!("4/6  waiting for portal 1.7.3 behind the gateway on {}", settings.gateway);
+        lab.wait_until_served(settings.gateway, "/", &[STABLE], stop)?;
         let token = lab.token()?;
         ground::write_env(settings, &lab.program, &token)?;
-        eprintln!("5/5  starting traffic: {} requests a second from 2000 users", settings.rate);
+        ground::write_json(settings)?;
+        eprintln!("5/6  releasing dmv-photo 1.4.0 behind the gateway on {}", settings.photo_gateway);
+        lab.release_photo(stop)?;
+        eprintln!(
+            "6/6  starting traffic: {} requests and {} photos a second from 2000 users",
+            settings.rate, settings.photo_rate
+        );
         lab.load = Some(Load::start(Plan::new(settings.gateway, settings.rate, settings.seed))?);
+        let mut photos = Plan::new(settings.photo_gateway, settings.photo_rate, settings.seed);
+        photos.mix = Mix::Photo;
+        lab.photos = Some(Load::start(photos)?);
         Ok(lab)
+    }
+
+    /// Makes yesterday's release of the photo service, so that there is a proven version to go back to.
+    fn release_photo(&self, stop: &Stop) -> Result<(), Failure> {
+        let gateway = self.settings.photo_gateway;
+        let health = "/api/v1/health";
+        self.wait_until_served(gateway, health, &[PHOTO_BEFORE, PHOTO], stop)?;
+        // A lab that goes on with its data has made it already.
+        if served_by(gateway, health).is_ok_and(|server| server.starts_with(PHOTO)) {
+            return Ok(());
+        }
+        let cli = Cli::new(self, self.settings.tower)?;
+        let file = text_of(&self.settings.state.join("repo/dev/cd/photo.yaml"));
+        let mut deploy = Command::new(&self.program);
+        deploy.args(["deploy", "-f", &file, "--wait"]).stdout(Stdio::null()).stderr(Stdio::null());
+        checkout::run(cli.prepare(&mut deploy)).map_err(|failure| self.failure(failure.to_string()))?;
+        self.wait_until_served(gateway, health, &[PHOTO], stop)
     }
 
     /// The tower's process.
@@ -102,20 +132,26 @@ impl Lab {
         }
     }
 
-    fn wait_until_served(&self, stop: &Stop) -> Result<(), Failure> {
+    fn wait_until_served(
+        &self,
+        gateway: SocketAddr,
+        path: &str,
+        wanted: &[&str],
+        stop: &Stop,
+    ) -> Result<(), Failure> {
         let mut last = String::from("nothing");
-        let waited = stop.wait_for(START_TIMEOUT, || {
-            match http::get(self.settings.gateway, "/", None, Duration::from_secs(1)) {
-                Ok(answer) if answer.status == 200 && is_stable(answer.header("x-served-by")) => return true,
-                Ok(answer) => last = format!("status {}", answer.status),
-                Err(broken) => broken.as_str().clone_into(&mut last),
+        let waited = stop.wait_for(START_TIMEOUT, || match served_by(gateway, path) {
+            Ok(server) if wanted.iter().any(|wanted| server.starts_with(wanted)) => true,
+            Ok(other) | Err(other) => {
+                last = other;
+                false
             }
-            false
         });
         match waited {
             Waited::Held => Ok(()),
             Waited::TimedOut => Err(self.failure(format!(
-                "portal 1.7.3 was not served through the gateway in 30 s; last seen: {last}"
+                "{}was not served through the gateway in 30 s; last seen: {last}",
+                wanted.first().copied().unwrap_or_default()
             ))),
             Waited::Stopped => Err(stopped()),
         }
@@ -138,6 +174,11 @@ impl Lab {
         self.load.as_ref().map(Load::tally).unwrap_or_default()
     }
 
+    /// What has come of the photos so far.
+    pub(crate) fn photos(&self) -> Tally {
+        self.photos.as_ref().map(Load::tally).unwrap_or_default()
+    }
+
     /// Reads on in the tower's log.
     pub(crate) fn read_log(&mut self) {
         self.lines.extend(self.log.fresh_lines());
@@ -147,7 +188,7 @@ impl Lab {
     pub(crate) fn news(&mut self) -> Vec<String> {
         self.read_log();
         let fresh = &self.lines[self.told..];
-        let words = ["release", "rollback", "canary", "WARN", "ERROR"];
+        let words = ["release", "rollback", "canary", "alert", "heal", "WARN", "ERROR"];
         let news =
             fresh.iter().filter(|line| words.iter().any(|word| line.contains(word))).cloned().collect();
         self.told = self.lines.len();
@@ -180,18 +221,38 @@ impl Lab {
         } else {
             format!(". '{state}/env'")
         };
+        let link = link.map_or_else(
+            || format!("http://localhost:{}/ (its link is in the log)", tower.port()),
+            str::to_owned,
+        );
+        let (root, pid) = (checkout::root(), self.tower.pid());
         format!(
-            "\nThe lab runs. Log in once with\n    {}\n\nIn another shell, from {}:\n    {shell}\n    lab/scripts/push_bad_build.sh      \
-             push a bad build, and see it taken back\n    hmsops release list                what was released\n    hmsops audit verify                \
-             is the ledger whole?\n    kill -9 {}                     the tower; users notice nothing\n\nStatus page  http://{tower}/status\n\
-             Portal       http://{}/\nTower's log  {state}/tower.log\nCtrl-C stops everything.\n",
-            link.map_or_else(
-                || format!("http://localhost:{}/ (its link is in the log)", tower.port()),
-                str::to_owned
-            ),
-            checkout::root().display(),
-            self.tower.pid(),
+            r#"
+The lab runs. Log in once with
+    {link}
+
+In another shell, from {}:
+    {shell}
+    lab/scripts/push_bad_build.sh      push a bad build of the portal, and see it taken back
+    hmsops release list                what was released
+    hmsops audit verify                is the ledger whole?
+    kill -9 {pid:<27}the tower; users notice nothing
+
+Photos, as in the chapter of the operations center:
+    hmsops dash add --query "sum(rate(photo.upload.ok[5m]))" --title "Photo Uploads / sec" --panel line
+    PYTHONPATH=sdk/python python3 lab/heal_rule.py
+    for i in {{1..30}}; do curl -X POST http://{photo}/api/photo/fail; done
+    hmsops alert list --active         a minute later: photo_error_spike, fired, heal-running
+
+Status page  http://{tower}/status
+Portal       http://{}/
+Photos       http://{photo}/api/photo/upload
+Tower's log  {state}/tower.log
+Ctrl-C stops everything.
+"#,
+            root.display(),
             self.settings.gateway,
+            photo = self.settings.photo_gateway,
         )
     }
 
@@ -201,13 +262,14 @@ impl Lab {
     }
 
     /// Stops traffic, tower, gateway, shims and services; says what was sent and what was stopped.
-    pub(crate) fn stop(mut self) -> Result<(Tally, String), Failure> {
+    pub(crate) fn stop(mut self) -> Result<Stopped, Failure> {
         self.end()
     }
 
-    fn end(&mut self) -> Result<(Tally, String), Failure> {
+    fn end(&mut self) -> Result<Stopped, Failure> {
         self.is_stopped = true;
         let tally = self.load.take().map(Load::stop).unwrap_or_default();
+        let photos = self.photos.take().map(Load::stop).unwrap_or_default();
         let tower = self.tower.stop()?;
         let rest = Processes::of(&self.settings.state).end(Duration::from_secs(12))?;
         ground::disown(&self.settings.state);
@@ -215,7 +277,7 @@ impl Lab {
         if !left.is_empty() {
             return Err(Failure::new(format!("still running after the lab was stopped: {left}")));
         }
-        Ok((tally, format!("{tower}, {rest}")))
+        Ok(Stopped { tally, photos, processes: format!("{tower}, {rest}") })
     }
 }
 
@@ -229,9 +291,43 @@ impl Drop for Lab {
     }
 }
 
-/// Whether an answer came from the good version.
-pub(crate) fn is_stable(served_by: Option<&str>) -> bool {
-    served_by.is_some_and(|server| server.starts_with(STABLE))
+/// What came of a lab that was stopped.
+#[derive(Debug)]
+pub(crate) struct Stopped {
+    /// Of the portal's traffic.
+    pub(crate) tally: Tally,
+    /// Of the photos.
+    pub(crate) photos: Tally,
+    /// What was stopped.
+    pub(crate) processes: String,
+}
+
+/// Who answers with 200 behind a gateway, or what comes instead.
+pub(super) fn served_by(gateway: SocketAddr, path: &str) -> Result<String, String> {
+    match http::get(gateway, path, None, Duration::from_secs(1)) {
+        Ok(answer) if answer.status == 200 => {
+            Ok(answer.header("x-served-by").unwrap_or("a server without a name").to_owned())
+        }
+        Ok(answer) => Err(format!("status {}", answer.status)),
+        Err(broken) => Err(broken.as_str().to_owned()),
+    }
+}
+
+/// Whether everything that is to listen can.
+fn has_free_ports(settings: &Settings) -> Result<(), Failure> {
+    let addresses = [
+        ("tower", settings.tower),
+        ("portal's gateway", settings.gateway),
+        ("photo service's gateway", settings.photo_gateway),
+        ("collector", settings.grpc),
+    ];
+    for (name, address) in addresses {
+        TcpListener::bind(address).map_err(|error| {
+            Failure::new(format!("the {name}'s address {address} cannot be used: {error}"))
+                .hint("cargo xtask lab --port-base N takes the ports N to N + 3")
+        })?;
+    }
+    Ok(())
 }
 
 /// The failure of a lab that was asked to end before its story did.
@@ -241,16 +337,20 @@ pub(crate) fn stopped() -> Failure {
 
 /// Builds the program and says where it is.
 fn build(settings: &Settings) -> Result<PathBuf, Failure> {
-    if let Some(program) = &settings.program {
-        return Ok(program.clone());
+    let (is_optimised, has_ui) = match &settings.program {
+        Program::At(program) => return Ok(program.clone()),
+        Program::Built { is_optimised, has_ui } => (*is_optimised, *has_ui),
+    };
+    if has_ui && let Err(failure) = crate::ui::build() {
+        eprintln!("     the pages stay without their live parts:\n{failure}");
     }
     let mut command = checkout::cargo();
     command.args(["build", "--package", "hmsops", "--locked"]);
-    if settings.is_release_build {
+    if is_optimised {
         command.arg("--release");
     }
     checkout::run(&mut command)?;
     let metadata = checkout::metadata()?;
-    let folder = if settings.is_release_build { "release" } else { "debug" };
+    let folder = if is_optimised { "release" } else { "debug" };
     Ok(PathBuf::from(metadata.text_at("target_directory")).join(folder).join("hmsops"))
 }

@@ -31,6 +31,17 @@ pub(crate) struct Story {
     pub(crate) runs: u32,
     /// How often the tower is killed while a good build goes out, instead; `None`: bad builds it is.
     pub(crate) kills: Option<u32>,
+    /// Whose story it is.
+    pub(crate) service: Teller,
+}
+
+/// Whose story is told.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Teller {
+    /// A bad build of the portal is pushed and taken back.
+    Portal,
+    /// Uploads of photos begin to fail: an alert fires, and heals.
+    Photo,
 }
 
 /// How soon a bad build must be off.
@@ -63,6 +74,20 @@ const FAULTS: [Fault; 6] = [
     Fault { name: "five-percent", file: "dev/cd/canary-25.yaml", limit: Limit::Each(20.0) },
 ];
 
+/// Which hmsops a lab runs.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) enum Program {
+    /// One that is built already.
+    At(PathBuf),
+    /// The one of this checkout.
+    Built {
+        /// Whether it is built with optimisation.
+        is_optimised: bool,
+        /// Whether the live parts of its pages are built, too.
+        has_ui: bool,
+    },
+}
+
 /// A lab's settings, complete.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct Settings {
@@ -72,29 +97,46 @@ pub(crate) struct Settings {
     pub(crate) state: PathBuf,
     /// The tower's address.
     pub(crate) tower: SocketAddr,
-    /// The gateway's address.
+    /// The portal's gateway.
     pub(crate) gateway: SocketAddr,
-    /// Requests a second.
+    /// The photo service's gateway.
+    pub(crate) photo_gateway: SocketAddr,
+    /// Where the tower takes what services emit.
+    pub(crate) grpc: SocketAddr,
+    /// Requests a second to the portal.
     pub(crate) rate: f64,
+    /// Photos a second.
+    pub(crate) photo_rate: f64,
     /// Of the traffic.
     pub(crate) seed: u64,
     /// Whether data of an earlier lab, or of this check, stays.
     pub(crate) is_kept: bool,
-    /// Whether hmsops is built with optimisation.
-    pub(crate) is_release_build: bool,
-    /// A program that is built already.
-    pub(crate) program: Option<PathBuf>,
+    /// Which hmsops it is.
+    pub(crate) program: Program,
     /// Whether we are the inner process, see `stop`.
     pub(crate) is_inside: bool,
 }
 
+/// Options without a value.
+const SWITCHES: [&str; 5] = ["--check", "--keep", "--release", "--inside", "--no-ui"];
+/// Options with one.
+const OPTIONS: [&str; 10] = [
+    "--fault",
+    "--runs",
+    "--kills",
+    "--story",
+    "--rate",
+    "--photo-rate",
+    "--seed",
+    "--port-base",
+    "--state",
+    "--program",
+];
+
 impl Settings {
     /// From the chore's arguments.
     pub(crate) fn read(args: &[String]) -> Result<Self, Failure> {
-        let switches = ["--check", "--keep", "--release", "--inside"];
-        let options =
-            ["--fault", "--runs", "--kills", "--rate", "--seed", "--port-base", "--state", "--program"];
-        let flags = Flags::read(args, &switches, &options, 1)?;
+        let flags = Flags::read(args, &SWITCHES, &OPTIONS, 1)?;
         let task = task(&flags)?;
         let is_check = matches!(task, Task::Check(_));
         let default_state = if is_check { format!("check-{}", std::process::id()) } else { String::new() };
@@ -109,11 +151,11 @@ impl Settings {
             ))
             .hint(format!("--state DIR with a path of at most {STATE_BYTES_MAX} bytes")));
         }
-        let port_base: u16 = flags.number("--port-base", 0, 1..=65_534)?;
-        let (tower, gateway) = match port_base {
+        let port_base: u16 = flags.number("--port-base", 0, 1..=65_532)?;
+        let [tower, gateway, photo_gateway, grpc] = match port_base {
             0 if is_check => free_ports()?,
-            0 => (3000, 8080),
-            base => (base, base + 1),
+            0 => [3000, 8080, 8081, 4317],
+            base => [base, base + 1, base + 2, base + 3],
         };
         let at = |port: u16| SocketAddr::from((Ipv4Addr::LOCALHOST, port));
         Ok(Self {
@@ -121,11 +163,18 @@ impl Settings {
             state,
             tower: at(tower),
             gateway: at(gateway),
+            photo_gateway: at(photo_gateway),
+            grpc: at(grpc),
             rate: flags.number("--rate", 200.0, 0.1..=20_000.0)?,
+            photo_rate: flags.number("--photo-rate", 2.0, 0.1..=1000.0)?,
             seed: flags.number("--seed", 1, 0..=u64::MAX)?,
             is_kept: flags.has("--keep"),
-            is_release_build: flags.has("--release"),
-            program: flags.text("--program").map(|program| absolute("--program", program)).transpose()?,
+            program: match flags.text("--program") {
+                Some(program) => Program::At(absolute("--program", program)?),
+                None => {
+                    Program::Built { is_optimised: flags.has("--release"), has_ui: !flags.has("--no-ui") }
+                }
+            },
             is_inside: flags.has("--inside"),
         })
     }
@@ -147,8 +196,19 @@ fn task(flags: &Flags) -> Result<Task, Failure> {
     })?;
     let runs = flags.number("--runs", 1, 1..=1000)?;
     let kills = flags.has("--kills").then(|| flags.number("--kills", 20, 1..=1000)).transpose()?;
+    let service = match flags.text("--story") {
+        None | Some("portal") => Teller::Portal,
+        Some("photo") if flags.has("--fault") || flags.has("--runs") || flags.has("--kills") => {
+            return Err(Failure::usage("`--story photo` has no --fault, --runs or --kills")
+                .hint("those are of the portal's story"));
+        }
+        Some("photo") => Teller::Photo,
+        Some(other) => {
+            return Err(Failure::usage(format!("unknown story `{other}`")).hint("stories are portal, photo"));
+        }
+    };
     let task = match flags.words.first().map(String::as_str) {
-        None if flags.has("--check") => Task::Check(Story { fault, runs, kills }),
+        None if flags.has("--check") => Task::Check(Story { fault, runs, kills, service }),
         None => Task::Up,
         Some("down") => Task::Down,
         Some(word) => {
@@ -157,7 +217,7 @@ fn task(flags: &Flags) -> Result<Task, Failure> {
             );
         }
     };
-    for option in ["--fault", "--runs", "--kills"] {
+    for option in ["--fault", "--runs", "--kills", "--story"] {
         if flags.has(option) && !matches!(task, Task::Check(_)) {
             return Err(Failure::usage(format!("`{option}` goes with --check"))
                 .hint("in a running lab: lab/scripts/push_bad_build.sh --fault FAULT"));
@@ -166,12 +226,17 @@ fn task(flags: &Flags) -> Result<Task, Failure> {
     Ok(task)
 }
 
-/// Two ports that nobody listens on at this moment.
-fn free_ports() -> Result<(u16, u16), Failure> {
-    let bind = || TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).trying("find a free port");
-    let (first, second) = (bind()?, bind()?);
-    let port = |listener: &TcpListener| listener.local_addr().map(|address| address.port());
-    Ok((port(&first).trying("read a port")?, port(&second).trying("read a port")?))
+/// Ports that nobody listens on at this moment.
+fn free_ports() -> Result<[u16; 4], Failure> {
+    // All are held until the last is found, so that none is offered twice.
+    let mut held = Vec::new();
+    let mut ports = [0; 4];
+    for port in &mut ports {
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).trying("find a free port")?;
+        *port = listener.local_addr().trying("read a port")?.port();
+        held.push(listener);
+    }
+    Ok(ports)
 }
 
 #[cfg(test)]
@@ -191,6 +256,7 @@ mod tests {
         assert_eq!(settings.state, checkout::root().join("lab/.state"));
         let settings = read("--port-base 4000 --state lab-of-mine").unwrap();
         assert_eq!((settings.tower.port(), settings.gateway.port()), (4000, 4001));
+        assert_eq!((settings.photo_gateway.port(), settings.grpc.port()), (4002, 4003));
         assert!(settings.state.is_absolute() && settings.state.ends_with("lab-of-mine"));
     }
 
@@ -200,7 +266,9 @@ mod tests {
         assert_ne!(one.tower, one.gateway);
         assert!(one.state.to_string_lossy().contains("check-"));
         let Task::Check(story) = other.task else { panic!("{other:?}") };
-        assert_eq!((story.fault.name, story.runs), ("dead", 10));
+        assert_eq!((story.fault.name, story.runs, story.service), ("dead", 10, Teller::Portal));
+        let Task::Check(story) = read("--check --story photo").unwrap().task else { panic!() };
+        assert_eq!(story.service, Teller::Photo);
     }
 
     #[test]
@@ -208,12 +276,13 @@ mod tests {
         for (line, message) in [
             ("--check --fault ded", "error: unknown fault `ded`\nhint: did you mean `dead`?"),
             ("up", "error: unexpected argument `up`\nhint: cargo xtask lab, or lab down"),
-            ("--port-base 70000", "error: `--port-base 70000` is not a number from 1 to 65534"),
+            ("--port-base 70000", "error: `--port-base 70000` is not a number from 1 to 65532"),
             ("--rate 0", "error: `--rate 0` is not a number from 0.1 to 20000"),
             ("--rate NaN", "error: `--rate NaN` is not a number from 0.1 to 20000"),
         ] {
             assert_eq!(read(line).unwrap_err(), message);
         }
+        assert!(read("--check --story photo --runs 2").unwrap_err().contains("has no --fault"));
         assert!(read("--runs 3").unwrap_err().starts_with("error: `--runs` goes with --check"));
         assert!(read(&format!("--state {}", "a/".repeat(60))).unwrap_err().contains("too long a path"));
     }

@@ -39,6 +39,8 @@ impl Tower {
             .arg(settings.state.join("repo"))
             .arg("--listen")
             .arg(settings.tower.to_string())
+            .arg("--grpc-listen")
+            .arg(settings.grpc.to_string())
             .env(MARK, text_of(&settings.state))
             .env("NO_COLOR", "1")
             .stdin(Stdio::null())

@@ -27,7 +27,7 @@ const EDGES: [(&str, &[&str]); 17] = [
         "server",
         &[
             "tower", "control", "tsdb", "logs", "ledger", "disk", "act", "proxy", "pipeline", "report",
-            "wire", "config",
+            "wire", "config", "promql",
         ],
     ),
     ("sim", &["tower", "control", "ledger", "disk", "proxy"]),

@@ -12,7 +12,7 @@ use crate::state::release::{Phase, Release};
 use crate::transition::{Detector, Transition};
 
 /// A value as people and the ledger read it: at most six significant digits.
-pub(crate) fn value_text(value: f64) -> String {
+pub fn value_text(value: f64) -> String {
     if value.is_nan() || value.is_infinite() || value == 0.0 {
         return value.to_string();
     }

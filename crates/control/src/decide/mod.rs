@@ -13,6 +13,8 @@ mod service;
 mod steer;
 mod watch;
 
+pub use alert::value_text;
+
 use hmsops_model::release::HealthCheck;
 use hmsops_model::{InstanceId, Millis, Now, ReleaseId, ServiceName};
 

@@ -4,6 +4,7 @@ pub mod alert;
 mod apply;
 pub mod heal;
 pub mod notice;
+pub mod sentence;
 pub mod silence;
 pub mod ticket;
 pub mod transition;

@@ -9,7 +9,7 @@ use tracing_subscriber::EnvFilter;
 
 use super::machine;
 use crate::failure::{Exit, Failure};
-use crate::{paint, print, session};
+use crate::{paint, session};
 
 /// Run the tower: state, doors, pages. It may be stopped at any moment and no user of a service notices
 #[derive(clap::Args)]
@@ -24,7 +24,7 @@ pub(super) struct Args {
     /// Where pages and API listen [default: 127.0.0.1:3000]
     #[arg(long, value_name = "ADDR")]
     listen: Option<SocketAddr>,
-    /// Where gRPC will listen; that door is not built yet
+    /// Where metrics come in, over gRPC and plain HTTP [default: 127.0.0.1:4317]
     #[arg(long, value_name = "ADDR")]
     grpc_listen: Option<SocketAddr>,
     /// A folder with a team's files, watched; can be given more than once
@@ -37,14 +37,12 @@ pub(super) struct Args {
 
 pub(super) fn run(args: Args) -> Result<(), Failure> {
     logging();
-    if let Some(address) = args.grpc_listen {
-        print::talk(&format!("the gRPC door is not built yet; nothing listens on {address}"));
-    }
     let exe = std::env::current_exe().map_err(|error| machine("find our own program", &error))?;
     let options = ServeOptions {
         config: args.config,
         data: args.data.unwrap_or_else(session::data_folder),
         listen: args.listen,
+        grpc_listen: args.grpc_listen,
         repo: args.repo,
         no_auth: args.no_auth,
         exe,

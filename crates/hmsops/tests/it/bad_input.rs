@@ -25,6 +25,18 @@ fn a_taken_port_names_its_holder_and_the_flag() {
 }
 
 #[test]
+fn a_taken_collectors_port_names_its_holder_and_the_flag() {
+    let site = Site::lay_out(SHOP);
+    let holder = TcpListener::bind("127.0.0.1:0").unwrap();
+    let at = holder.local_addr().unwrap().to_string();
+    let said: Said = site.serve(&["--grpc-listen", &at]).output().unwrap().into();
+    let us = std::process::id();
+    refused(&said, 1, &format!("error: {at} is taken by pid {us} ("), "`--grpc-listen 127.0.0.1:PORT`");
+    let said: Said = site.serve(&["--grpc-listen", "0.0.0.0:4317"]).output().unwrap().into();
+    refused(&said, 1, "error: `0.0.0.0:4317` is beyond loopback", "hint: ");
+}
+
+#[test]
 fn a_taken_gateway_port_is_said_and_taken_once_it_is_free() {
     let mut site = Site::lay_out(SHOP);
     site.build("1.0", Build::GOOD);

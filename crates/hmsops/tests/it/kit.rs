@@ -31,6 +31,13 @@ pub(crate) const SHOP: &str = "services:
     stable: \"1.0\"
 ";
 
+/// For tests that need no service: one that runs elsewhere.
+pub(crate) const SHOPLESS: &str = "services:
+  elsewhere:
+    driver: external
+    upstreams: {\"1.0\": [\"127.0.0.1:1\"]}
+";
+
 /// How a command ended and what it said.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Said {
@@ -61,6 +68,8 @@ pub(crate) struct Site {
     pub(crate) at: SocketAddr,
     /// Where users ask.
     pub(crate) gateway: SocketAddr,
+    /// Where what services emit is taken.
+    pub(crate) collector: SocketAddr,
     tower: Option<Child>,
     by_hand: Vec<Child>,
     _slot: File,
@@ -73,10 +82,9 @@ impl Site {
         let slot = slot();
         // Sockets have short paths.
         let dir = tempfile::Builder::new().prefix("hms").tempdir().unwrap();
-        let (at, gateway) = (free_port(), free_port());
-        let site = Self { dir, at, gateway, tower: None, by_hand: Vec::new(), _slot: slot };
-        let config = format!("gateways: {{public: {{listen: \"{gateway}\"}}}}\n");
-        nginx::put(&site.path("hmsops.yaml"), &config);
+        let (at, gateway, collector) = (free_port(), free_port(), free_port());
+        let site = Self { dir, at, gateway, collector, tower: None, by_hand: Vec::new(), _slot: slot };
+        site.configure("");
         site.declare(services);
         fs::create_dir_all(site.path("work")).unwrap();
         site
@@ -93,6 +101,19 @@ impl Site {
 
     pub(crate) fn path(&self, name: &str) -> PathBuf {
         self.dir.path().join(name)
+    }
+
+    /// Writes `hmsops.yaml`: the gateway, and more.
+    pub(crate) fn configure(&self, more: &str) {
+        let gateway = self.gateway;
+        let config = format!("gateways: {{public: {{listen: \"{gateway}\"}}}}\n{more}");
+        nginx::put(&self.path("hmsops.yaml"), &config);
+    }
+
+    /// Starts a program beside the tower, which ends with the site.
+    pub(crate) fn keep(&mut self, command: &mut Command) {
+        command.current_dir(self.dir.path()).stdin(Stdio::null()).stdout(Stdio::null());
+        self.by_hand.push(command.spawn().unwrap());
     }
 
     /// Writes `services.yaml`.
@@ -159,6 +180,9 @@ impl Site {
         if !more.contains(&"--listen") {
             command.arg("--listen").arg(self.at.to_string());
         }
+        if !more.contains(&"--grpc-listen") {
+            command.arg("--grpc-listen").arg(self.collector.to_string());
+        }
         command.args(more).stdin(Stdio::null());
         command
     }
@@ -206,10 +230,14 @@ impl Site {
         command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap()
     }
 
+    /// The admin's token, once the tower has been started.
+    pub(crate) fn token(&self) -> String {
+        fs::read_to_string(self.path("data/admin.token")).unwrap_or_default().trim().to_owned()
+    }
+
     /// What the API says of a resource; `None` while no tower answers.
     pub(crate) fn api(&self, path: &str) -> Option<Value> {
-        let token = fs::read_to_string(self.path("data/admin.token")).ok()?;
-        let answer = http::get(self.at, path, &[format!("authorization: Bearer {}", token.trim())]).ok()?;
+        let answer = http::get(self.at, path, &[format!("authorization: Bearer {}", self.token())]).ok()?;
         serde_json::from_str(&answer.body).ok()
     }
 

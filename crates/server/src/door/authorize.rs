@@ -5,7 +5,7 @@ use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use hmsops_control::Who;
 use http::header::{AUTHORIZATION, COOKIE, HOST, ORIGIN};
-use http::{HeaderMap, Method};
+use http::{HeaderMap, HeaderValue, Method};
 
 use super::auth::Auth;
 use super::{Access, Doors, Failure, token};
@@ -47,17 +47,7 @@ pub(crate) fn identify(
 ) -> Result<Who, Failure> {
     let who = |actor: &str, source: &str| Who { actor: actor.into(), source: source.into() };
     if let Some(given) = headers.get(AUTHORIZATION) {
-        let given = given.to_str().ok().and_then(|text| text.strip_prefix("Bearer ")).map(str::trim);
-        return match given {
-            Some(text) if auth.is_admin(text) => Ok(who("admin", "api")),
-            Some(text) if !token::is_well_formed(text) => {
-                Err(Failure::unauthenticated("the token is mistyped or cut off")
-                    .hint("a token looks like hms_admin_… and is copied whole"))
-            }
-            Some(_) => Err(Failure::unauthenticated("the token is not known here")
-                .hint("the admin token is in the file admin.token of the tower's data folder")),
-            None => Err(Failure::unauthenticated("the header `Authorization` is not `Bearer TOKEN`")),
-        };
+        return check_token(auth, given).map(|()| who("admin", "api"));
     }
     let changes = !matches!(*method, Method::GET | Method::HEAD);
     if let Some(session) = cookie(headers, COOKIE_NAME)
@@ -77,6 +67,34 @@ pub(crate) fn identify(
     }
     Err(Failure::unauthenticated(super::problem::NOTHING_BROUGHT)
         .hint("programs send `Authorization: Bearer TOKEN`; browsers log in by a one-time link"))
+}
+
+fn check_token(auth: &Auth, given: &HeaderValue) -> Result<(), Failure> {
+    let given = given.to_str().ok().and_then(|text| text.strip_prefix("Bearer ")).map(str::trim);
+    match given {
+        Some(text) if auth.is_admin(text) => Ok(()),
+        Some(text) if !token::is_well_formed(text) => {
+            Err(Failure::unauthenticated("the token is mistyped or cut off")
+                .hint("a token looks like hms_admin_… and is copied whole"))
+        }
+        Some(_) => Err(Failure::unauthenticated("the token is not known here")
+            .hint("the admin token is in the file admin.token of the tower's data folder")),
+        None => Err(Failure::unauthenticated("the header `Authorization` is not `Bearer TOKEN`")),
+    }
+}
+
+/// Whether a request to the collector's port, which only this machine reaches, may bring metrics: a program
+/// without a token may, one with a wrong token may not, and no page in a browser may. `authority` is the host
+/// that HTTP/2 names instead of a header.
+pub(crate) fn may_emit(auth: &Auth, authority: Option<&str>, headers: &HeaderMap) -> Result<(), Failure> {
+    if let Some(given) = headers.get(AUTHORIZATION) {
+        return check_token(auth, given);
+    }
+    let is_local = is_local_host(headers) && authority.is_none_or(is_local_name);
+    if !is_local || !from_own_page(headers, true) {
+        return Err(Failure::forbidden("the request comes from a page of somebody else's"));
+    }
+    Ok(())
 }
 
 /// The value of a cookie.
@@ -104,7 +122,11 @@ fn from_own_page(headers: &HeaderMap, otherwise: bool) -> bool {
 /// Whether the request names this machine by a name that nobody else can give an address of ours (DNS
 /// rebinding): an address, or `localhost`.
 fn is_local_host(headers: &HeaderMap) -> bool {
-    let Some(host) = headers.get(HOST).and_then(|host| host.to_str().ok()) else { return true };
+    headers.get(HOST).and_then(|host| host.to_str().ok()).is_none_or(is_local_name)
+}
+
+/// The same for a name with or without a port.
+fn is_local_name(host: &str) -> bool {
     let name = match host.rsplit_once(':') {
         Some((name, port)) if port.bytes().all(|b| b.is_ascii_digit()) => name,
         _ => host,

@@ -101,6 +101,15 @@ pub(crate) fn reason(text: &str) -> Result<String, Failure> {
     Ok(if text.is_empty() { "no reason given".into() } else { text.into() })
 }
 
+/// A reason where one has to be given.
+pub(crate) fn needed_reason(text: &str) -> Result<String, Failure> {
+    if text.trim().is_empty() {
+        return Err(Failure::argument("a reason is needed: it goes into the ledger")
+            .hint("say why in one line: `reason`"));
+    }
+    reason(text)
+}
+
 /// The answer to a change: JSON for programs, the next page for forms.
 pub(crate) fn changed<T: Serialize>(is_form: bool, next: Option<&str>, answer: &T) -> Response {
     if !is_form {

@@ -25,6 +25,8 @@ async fn ready(State(context): State<Context>) -> Result<&'static str, Failure> 
 }
 
 async fn measured(State(doors): State<Doors>) -> Response {
-    let text = metrics::exposition(&doors.context.engine.snapshot(), &doors.meters);
+    let context = &doors.context;
+    let stats = context.metrics.stats().await;
+    let text = metrics::exposition(&context.engine.snapshot(), &doors.meters, &context.metrics, &stats);
     ([(CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], text).into_response()
 }

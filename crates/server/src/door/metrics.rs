@@ -5,9 +5,12 @@ use std::fmt::Write as _;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use hmsops_tower::Snapshot;
+use hmsops_tsdb::Stats;
 use http::StatusCode;
 
 use super::show;
+use crate::collect::metrics::Meter;
+use crate::collect::{Door, Metrics};
 
 /// What the doors count.
 #[derive(Debug, Default)]
@@ -33,8 +36,36 @@ impl Meters {
 }
 
 /// Everything that is measured.
-pub(crate) fn exposition(snapshot: &Snapshot, meters: &Meters) -> String {
+pub(crate) fn exposition(snapshot: &Snapshot, meters: &Meters, metrics: &Metrics, stats: &Stats) -> String {
+    let mut text = own_exposition(snapshot, metrics, stats);
+    text.push_str(&answers(meters));
+    text
+}
+
+/// One of what a door counts.
+type Count = fn(&Meter) -> &AtomicU64;
+
+/// What the doors counted.
+fn answers(meters: &Meters) -> String {
     let mut text = Exposition(String::new());
+    let classes = ["1xx", "2xx", "3xx", "4xx", "5xx"];
+    let answers = classes.into_iter().zip(meters.answers.iter().map(|count| count.load(Ordering::Relaxed)));
+    text.family("hmsops_http_answers_total", "counter", "Answers of the doors.", labelled("status", answers));
+    let refused = meters.refused.load(Ordering::Relaxed);
+    let help = "Requests without the right to be made.";
+    text.family("hmsops_http_refused_total", "counter", help, [(String::new(), refused)]);
+    text.0
+}
+
+/// What the tower writes down about itself.
+pub(crate) fn own_exposition(snapshot: &Snapshot, metrics: &Metrics, stats: &Stats) -> String {
+    let mut text = Exposition(String::new());
+    tower(&mut text, snapshot);
+    store(&mut text, metrics, stats);
+    text.0
+}
+
+fn tower(text: &mut Exposition, snapshot: &Snapshot) {
     let version = env!("CARGO_PKG_VERSION");
     text.family(
         "hmsops_build_info",
@@ -71,17 +102,58 @@ pub(crate) fn exposition(snapshot: &Snapshot, meters: &Meters) -> String {
     let live =
         gateways.map(|name| (name.as_str(), u64::from(snapshot.evidence.gateway_live(snapshot.now, name))));
     text.family("hmsops_gateway_live", "gauge", "1 while a gateway is heard.", labelled("gateway", live));
-    let classes = ["1xx", "2xx", "3xx", "4xx", "5xx"];
-    let answers = classes.into_iter().zip(meters.answers.iter().map(|count| count.load(Ordering::Relaxed)));
-    text.family("hmsops_http_answers_total", "counter", "Answers of the doors.", labelled("status", answers));
-    let refused = meters.refused.load(Ordering::Relaxed);
+}
+
+fn store(text: &mut Exposition, metrics: &Metrics, stats: &Stats) {
+    let one = |value: u64| [(String::new(), value)];
+    text.family("hmsops_series", "gauge", "Series of the metric store.", one(stats.series as u64));
+    let help = "Series at most; above it new ones are refused.";
+    text.family("hmsops_series_max", "gauge", help, one(stats.series_max as u64));
+    let help = "Samples stored.";
+    text.family("hmsops_samples_appended_total", "counter", help, one(stats.samples_appended));
+    let help = "Samples that were stored before.";
+    text.family("hmsops_samples_duplicate_total", "counter", help, one(stats.duplicates));
+    let help = "Batches that were stored before.";
+    text.family("hmsops_batches_repeated_total", "counter", help, one(stats.repeats));
+    let refused = &stats.refused;
+    let reasons = [
+        ("over_budget", refused.over_budget as u64),
+        ("too_old", refused.too_old as u64),
+        ("too_new", refused.too_new as u64),
+        ("conflicting", refused.conflicting as u64),
+        ("bad_labels", refused.bad_labels as u64),
+        ("malformed", metrics.malformed()),
+    ];
+    text.family("hmsops_samples_refused_total", "counter", "Samples refused.", labelled("reason", reasons));
+    let families: [(&str, &str, Count); 5] = [
+        ("hmsops_door_batches_total", "Batches taken, by door.", |meter| &meter.batches),
+        ("hmsops_door_samples_total", "Samples stored, by door.", |meter| &meter.samples),
+        ("hmsops_door_samples_refused_total", "Samples refused, by door.", |meter| &meter.refused),
+        ("hmsops_door_rejected_total", "Batches refused as a whole, by door.", |meter| &meter.rejected),
+        ("hmsops_door_unavailable_total", "Batches sent away for the moment, by door.", |meter| {
+            &meter.unavailable
+        }),
+    ];
+    for (name, help, count) in families {
+        let doors = Door::ALL.map(|door| (door.name(), count(metrics.meter(door)).load(Ordering::Relaxed)));
+        text.family(name, "counter", help, labelled("door", doors));
+    }
+    let help = "Connections to the collector's port that were not taken.";
     text.family(
-        "hmsops_http_refused_total",
+        "hmsops_collector_connections_refused_total",
         "counter",
-        "Requests without the right to be made.",
-        one(refused),
+        help,
+        one(metrics.connections_refused()),
     );
-    text.0
+    let failing = u64::from(stats.latched.is_some() || metrics.failing().is_some());
+    text.family("hmsops_metrics_failing", "gauge", "1 while the metric store takes nothing.", one(failing));
+    let help = "1 while no checkpoint of the metric store can be made.";
+    let no_checkpoint = u64::from(stats.checkpoint_error.is_some());
+    text.family("hmsops_metrics_checkpoint_failing", "gauge", help, one(no_checkpoint));
+    let help = "Bytes of the metric store's log since the last checkpoint.";
+    text.family("hmsops_metrics_log_bytes", "gauge", help, one(stats.wal_bytes));
+    let help = "Bytes of the metric store's files of chunks.";
+    text.family("hmsops_metrics_chunk_bytes", "gauge", help, one(stats.chunk_bytes));
 }
 
 fn labelled<'a>(label: &'a str, values: impl IntoIterator<Item = (&'a str, u64)>) -> Vec<(String, u64)> {

@@ -3,27 +3,39 @@
 //!
 //! To add a route: a file per resource, a line in `table` (or in the pages' own list), nothing else.
 
+mod alert;
 mod apply;
 mod audit;
 mod auth;
 mod authorize;
 mod body;
+mod cursor;
+mod dash;
 mod deploy;
+mod emit;
 pub mod folder;
+mod heal;
 mod health;
 mod login;
 mod metrics;
+mod notice;
 mod openapi;
 mod pages;
 mod plan;
 mod problem;
+mod prometheus;
 mod release;
+mod remote_write;
 mod route;
+mod rule;
 mod scope;
 mod service;
 mod shell;
 pub mod show;
+mod show_signal;
+mod signal_pages;
 mod stream;
+mod ticket;
 mod token;
 
 use std::path::PathBuf;
@@ -36,12 +48,17 @@ use hmsops_tower::Snapshot;
 use tokio::sync::Semaphore;
 
 pub use auth::{Auth, AuthError};
+pub(crate) use authorize::may_emit;
+pub(crate) use metrics::own_exposition;
 pub use problem::Failure;
 pub use route::{Access, Routes};
 pub use scope::Scope;
 
 use crate::Engine;
 use crate::clock::Clock;
+use crate::families::Families;
+use crate::panel::Feeds;
+use crate::query::Queries;
 use metrics::Meters;
 
 /// What doors and pages need.
@@ -57,8 +74,14 @@ pub struct Context {
     pub data: PathBuf,
     /// The clock.
     pub clock: Clock,
+    /// The metric store.
+    pub metrics: crate::collect::Metrics,
     /// The public status page's heading.
     pub title: Option<String>,
+    /// Metrics, for reading.
+    pub queries: Queries,
+    /// What is said of metrics beside their values.
+    pub families: Arc<Families>,
 }
 
 /// What all routes share: the [`Context`], and what the doors count.
@@ -68,6 +91,10 @@ pub struct Doors {
     pub(crate) meters: Arc<Meters>,
     /// Streams that may be open at a time.
     pub(crate) streams: Arc<Semaphore>,
+    /// Dashboards that somebody looks at.
+    pub(crate) feeds: Feeds,
+    /// A change of a dashboard reads it first: one at a time.
+    pub(crate) dashes: Arc<tokio::sync::Mutex<()>>,
     /// Drawn once a life, so that a stream's id of another life is recognised.
     pub(crate) life: Arc<str>,
 }
@@ -86,17 +113,30 @@ pub(crate) fn table() -> Routes {
     let routes = release::routes(routes);
     let routes = apply::routes(routes);
     let routes = deploy::routes(routes);
+    let routes = rule::routes(routes);
+    let routes = alert::routes(routes);
+    let routes = heal::routes(routes);
+    let routes = ticket::routes(routes);
+    let routes = notice::routes(routes);
     let routes = audit::routes(routes);
     let routes = stream::routes(routes);
+    let routes = emit::routes(routes);
+    let routes = remote_write::routes(routes);
+    let routes = prometheus::routes(routes);
+    let routes = dash::routes(routes);
     let routes = pages::routes(routes);
+    let routes = signal_pages::routes(routes);
     openapi::routes(routes)
 }
 
 /// The whole HTTP side of the tower.
 pub fn router(context: Context) -> axum::Router {
     let life = context.auth.draw();
+    let feeds = Feeds::new(context.engine.clone(), context.queries.clone(), context.clock);
     let doors = Doors {
         context,
+        feeds,
+        dashes: Arc::default(),
         meters: Arc::default(),
         streams: Arc::new(Semaphore::new(stream::STREAMS_MAX)),
         life: life.get(..8).unwrap_or(&life).into(),

@@ -16,18 +16,27 @@ async fn openapi() -> Json<Value> {
 }
 
 /// Query parameters by path; each is a text and may be left out.
-const QUERIES: [(&str, &[&str]); 4] = [
+const QUERIES: &[(&str, &[&str])] = &[
+    ("/hms/v1/dashes", &["limit", "cursor"]),
     ("/hms/v1/releases", &["service", "limit", "cursor"]),
     ("/hms/v1/releases/{id}", &["evidence"]),
     (
         "/hms/v1/audit",
         &["actor", "subject", "kind", "release", "service", "control", "from", "to", "limit", "cursor"],
     ),
-    ("/hms/v1/stream", &["release"]),
+    ("/hms/v1/stream", &["release", "topics", "dash"]),
+    ("/hms/v1/rules", &["service", "limit", "cursor"]),
+    ("/hms/v1/alerts", &["active", "service", "limit", "cursor"]),
+    ("/hms/v1/silences", &["active", "limit", "cursor"]),
+    ("/hms/v1/heals", &["service", "rule", "limit", "cursor"]),
+    ("/hms/v1/tickets", &["open", "limit", "cursor"]),
+    ("/hms/v1/notices", &["dead", "pending", "limit", "cursor"]),
 ];
 
 /// Bodies by path: their fields, the required ones first, and how many of them are required.
-const BODIES: [(&str, &[&str], usize); 11] = [
+const BODIES: &[(&str, &[&str], usize)] = &[
+    ("/hms/v1/dashes/{name}", &["panels"], 1),
+    ("/hms/v1/dashes/{name}/panels", &["title", "query", "panel"], 3),
     ("/hms/v1/apply", &["files", "dry_run"], 1),
     ("/hms/v1/deploy", &["name", "text", "image", "first", "dry_run"], 2),
     ("/hms/v1/services/{name}/adopt", &["version", "upstreams", "reason"], 2),
@@ -39,6 +48,34 @@ const BODIES: [(&str, &[&str], usize); 11] = [
     ("/hms/v1/releases/{id}/rollback", &["reason", "next"], 0),
     ("/hms/v1/releases/{id}/undeny", &["reason", "next"], 0),
     ("/hms/v1/login-links", &[], 0),
+    ("/hms/v1/metrics", &["source", "sequence", "metrics", "labels", "dropped"], 3),
+    ("/hms/v1/services/{name}/restart", &["reason", "next"], 0),
+    (
+        "/hms/v1/rules",
+        &[
+            "name",
+            "expr",
+            "for_seconds",
+            "on_fire",
+            "notify",
+            "labels",
+            "annotations",
+            "runbook",
+            "reading",
+            "service",
+            "on_nodata",
+            "interval_seconds",
+        ],
+        2,
+    ),
+    ("/hms/v1/alerts/{id}/ack", &["reason", "next"], 1),
+    ("/hms/v1/silences", &["rule", "for_ms", "reason", "keep_heal"], 3),
+    ("/hms/v1/heals", &["rule", "reason", "dry_run"], 2),
+    ("/hms/v1/heals/pause", &["reason", "next"], 1),
+    ("/hms/v1/heals/resume", &["reason", "next"], 1),
+    ("/hms/v1/tickets/{id}/close", &["reason", "next"], 1),
+    ("/hms/v1/notices/{id}/retry", &["reason", "next"], 0),
+    ("/hms/v1/notices/test", &["receiver"], 1),
 ];
 
 /// The document of these routes.
@@ -48,10 +85,10 @@ pub(crate) fn document(routes: &Routes) -> Value {
     let is_for_programs =
         |path: &str| ["/hms/", "/-/", "/metrics"].iter().any(|start| path.starts_with(start));
     for route in routes.all().iter().filter(|route| is_for_programs(route.path)) {
-        let method = if route.method == Method::POST { "post" } else { "get" };
+        let method = route.method.as_str().to_ascii_lowercase();
         let item = paths.entry(route.path).or_insert_with(|| json!({}));
         if let Some(item) = item.as_object_mut() {
-            item.insert(method.into(), operation(route.path, route.access, route.summary, &route.method));
+            item.insert(method, operation(route.path, route.access, route.summary, &route.method));
         }
     }
     json!({
@@ -81,6 +118,9 @@ fn operation(path: &str, access: Access, summary: &str, method: &Method) -> Valu
         let queries = QUERIES.iter().find(|(of, _)| *of == path).map_or(&[][..], |(_, names)| names);
         parameters.extend(queries.iter().map(|name| json!({"name": name, "in": "query", "schema": text})));
     }
+    if *method == Method::DELETE {
+        parameters.push(json!({"name": "reason", "in": "query", "schema": text}));
+    }
     let good = if matches!(path, "/hms/v1/deploy" | "/hms/v1/login-links") { "201" } else { "200" };
     let failure = json!({
         "description": "why it was not carried out",
@@ -96,8 +136,8 @@ fn operation(path: &str, access: Access, summary: &str, method: &Method) -> Valu
         "security": security,
         "responses": {good: {"description": "done"}, "default": failure},
     });
-    if let Some((_, fields, required)) = BODIES.iter().find(|(of, ..)| *of == path && *method == Method::POST)
-    {
+    let has_body = matches!(*method, Method::POST | Method::PUT);
+    if let Some((_, fields, required)) = BODIES.iter().find(|(of, ..)| *of == path && has_body) {
         let properties: Map<String, Value> =
             fields.iter().map(|field| ((*field).to_owned(), json!({}))).collect();
         let schema = json!({

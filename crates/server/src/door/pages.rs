@@ -5,15 +5,16 @@ use axum::extract::{Path, State};
 use axum::response::{IntoResponse, Redirect, Response};
 use hmsops_control::{Command, Event, Who};
 use hmsops_ledger::{Entry, Order};
-use hmsops_model::{ReleaseId, ServiceName};
-use http::StatusCode;
-use http::header::{CACHE_CONTROL, CONTENT_TYPE};
+use hmsops_model::{DashName, ReleaseId, ServiceName};
+use http::header::{CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE, ETAG, IF_NONE_MATCH};
+use http::{HeaderMap, HeaderValue, StatusCode};
 use serde::Deserialize;
 
 use super::body::{Body, Params, reason};
 use super::service::accepted;
 use super::{Access, Context, Failure, Routes, Scope};
 use crate::page::{self, Look, Verb};
+use crate::panel;
 
 /// Entries of the ledger that a release's page looks through for its own.
 const ENTRIES_MAX: usize = 5000;
@@ -36,7 +37,8 @@ pub(crate) fn routes(routes: Routes) -> Routes {
         .get("/releases/{id}/resume", Scope::STATE_READ, "The form for it", form_resume)
         .get("/releases/{id}/abort", Scope::STATE_READ, "The form for it", form_abort)
         .get("/releases/{id}/undeny", Scope::STATE_READ, "The form for it", form_undeny)
-        .get("/dash/{name}", Scope::STATE_READ, "One service, as a page", service)
+        .get("/dash", Scope::STATE_READ, "Dashboards, as a page", dashes)
+        .get("/dash/{name}", Scope::STATE_READ, "A dashboard, a service or a system, as a page", dash)
         .get("/audit", Scope::AUDIT_READ, "The ledger, as a page", audit)
         .get("/login", Access::Open, "How to log in", login)
         .get("/assets/{file}", Access::Open, "Style sheets", asset)
@@ -46,13 +48,14 @@ pub(crate) fn routes(routes: Routes) -> Routes {
         .get("/status/badge/{file}", Access::Open, "A service's state as an SVG badge", badge)
 }
 
+/// Whether a page shall not renew itself.
 #[derive(Deserialize)]
-struct Still {
-    still: Option<String>,
+pub(crate) struct Still {
+    pub(crate) still: Option<String>,
 }
 
 /// Draws a page from the present state.
-fn draw(
+pub(crate) fn draw(
     context: &Context,
     still: &Still,
     page: impl FnOnce(&Look<'_>) -> Option<String>,
@@ -62,8 +65,20 @@ fn draw(
     page(&look).map(html).ok_or_else(|| Failure::not_found("there is no such page"))
 }
 
+/// The policy of pages that name a script: ours runs, and may ask this very tower.
+const SCRIPTED: HeaderValue = HeaderValue::from_static(
+    "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; img-src 'self' data:; \
+     form-action 'self'; base-uri 'none'; frame-ancestors 'none'",
+);
+
 fn html(text: String) -> Response {
-    ([(CONTENT_TYPE, "text/html; charset=utf-8")], text).into_response()
+    // What others wrote is escaped, so that this can only be a page's own.
+    let has_script = text.contains("<script");
+    let mut response = ([(CONTENT_TYPE, "text/html; charset=utf-8")], text).into_response();
+    if has_script {
+        response.headers_mut().insert(CONTENT_SECURITY_POLICY, SCRIPTED);
+    }
+    response
 }
 
 async fn home(State(context): State<Context>, Params(still): Params<Still>) -> Result<Response, Failure> {
@@ -74,13 +89,34 @@ async fn releases(State(context): State<Context>, Params(still): Params<Still>) 
     draw(&context, &still, |look| Some(page::releases(look)))
 }
 
-async fn service(
+async fn dashes(State(context): State<Context>, Params(still): Params<Still>) -> Result<Response, Failure> {
+    draw(&context, &still, |look| Some(page::dashes(look)))
+}
+
+/// A service keeps its page and gains the panels of the dashboard of its name. A name that is nothing yet gets a page
+/// on which panels appear when somebody adds them.
+async fn dash(
     State(context): State<Context>,
     Path(name): Path<String>,
     Params(still): Params<Still>,
 ) -> Result<Response, Failure> {
-    let name = ServiceName::new(name)?;
-    draw(&context, &still, |look| page::service(look, &name))
+    let dash = DashName::new(name.clone())?;
+    let snapshot = context.engine.snapshot();
+    let state = &snapshot.state;
+    let known = state.signals.dashes.get(&dash);
+    let specs = known.map(|dash| dash.spec.panels.as_slice()).unwrap_or_default();
+    let panels = panel::latest(&context.queries, specs, context.clock.now().wall.0).await;
+    if let Some(service) =
+        ServiceName::new(name.clone()).ok().filter(|name| state.services.contains_key(name))
+    {
+        return draw(&context, &still, |look| page::service(look, &service, &panels));
+    }
+    let is_there = known.is_some() || state.services.values().any(|service| service.spec.system == name);
+    let mut response = draw(&context, &still, |look| Some(page::dash(look, &name, &panels)))?;
+    if !is_there {
+        *response.status_mut() = StatusCode::NOT_FOUND;
+    }
+    Ok(response)
 }
 
 async fn release(
@@ -198,12 +234,20 @@ async fn login() -> Response {
     html(page::login(None))
 }
 
-async fn asset(Path(file): Path<String>) -> Result<Response, Failure> {
+async fn asset(Path(file): Path<String>, headers: HeaderMap) -> Result<Response, Failure> {
     let (kind, bytes) = page::asset(&format!("/assets/{file}"))
         .ok_or_else(|| Failure::not_found("there is no such asset"))?;
-    // Its name changes with its content.
-    Ok(([(CONTENT_TYPE, kind), (CACHE_CONTROL, "public, max-age=31536000, immutable")], bytes)
-        .into_response())
+    let tag = page::tag(bytes);
+    let is_known = headers.get(IF_NONE_MATCH).is_some_and(|known| known.as_bytes() == tag.as_bytes());
+    // Its address changes with its content.
+    let about = [
+        (CONTENT_TYPE, kind.to_owned()),
+        (CACHE_CONTROL, "public, max-age=31536000, immutable".to_owned()),
+        (ETAG, tag),
+    ];
+    let status = if is_known { StatusCode::NOT_MODIFIED } else { StatusCode::OK };
+    let bytes = if is_known { &[] } else { bytes };
+    Ok((status, about, bytes).into_response())
 }
 
 async fn status(State(context): State<Context>, Params(still): Params<Still>) -> Result<Response, Failure> {

@@ -5,9 +5,11 @@ use hmsops_config::{Diagnostic, Report};
 use hmsops_control::{Refusal, RefusalKind};
 use hmsops_model::ids::IdError;
 use hmsops_wire::api::{MEDIA_TYPE, Mistake, Problem};
-use http::header::{CONTENT_TYPE, WWW_AUTHENTICATE};
+use http::header::{CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE};
 use http::{HeaderValue, StatusCode};
 
+use crate::collect::emit::EmitError;
+use crate::collect::{AppendError, BodyError};
 use crate::engine::Stopping;
 
 /// What is said to whoever brings neither a token nor a session.
@@ -22,11 +24,21 @@ pub struct Failure {
     detail: String,
     hint: Option<String>,
     mistakes: Vec<Mistake>,
+    /// In seconds.
+    retry_after: Option<u32>,
 }
 
 impl Failure {
     fn new(status: StatusCode, kind: &'static str, title: &'static str, detail: impl Into<String>) -> Self {
-        Self { status, kind, title, detail: detail.into(), hint: None, mistakes: Vec::new() }
+        Self {
+            status,
+            kind,
+            title,
+            detail: detail.into(),
+            hint: None,
+            mistakes: Vec::new(),
+            retry_after: None,
+        }
     }
 
     /// 401: it isn't known who asks.
@@ -64,6 +76,16 @@ impl Failure {
         Self::new(StatusCode::PAYLOAD_TOO_LARGE, "too-large", "too large", detail)
     }
 
+    /// 415: in a form that is not read here.
+    pub fn unsupported(detail: impl Into<String>) -> Self {
+        Self::new(
+            StatusCode::UNSUPPORTED_MEDIA_TYPE,
+            "unsupported-media-type",
+            "not read in this form",
+            detail,
+        )
+    }
+
     /// 422: files with mistakes, all of them.
     pub fn files(reports: &[Report]) -> Self {
         let mistakes = mistakes(reports);
@@ -86,6 +108,28 @@ impl Failure {
         Self { hint, mistakes, ..failure }
     }
 
+    /// 400: fields of what was sent are wrong, all of them: each mistake names its field, where files have a name.
+    pub fn fields(wrong: &[hmsops_config::Mistake]) -> Self {
+        let one = |found: &hmsops_config::Mistake| Mistake {
+            file: found.field.clone(),
+            severity: "error".to_owned(),
+            line: found.line,
+            column: found.column,
+            message: found.message.clone(),
+            hint: Some(found.hint.clone()).filter(|hint| !hint.is_empty()),
+        };
+        let mistakes: Vec<Mistake> = wrong.iter().map(one).collect();
+        let detail = match mistakes.as_slice() {
+            [] => "a field is wrong".to_owned(),
+            [first, rest @ ..] => {
+                let said = format!("`{}`, column {}: {}", first.file, first.column, first.message);
+                if rest.is_empty() { said } else { format!("{} mistakes; the first: {said}", mistakes.len()) }
+            }
+        };
+        let hint = mistakes.first().and_then(|first| first.hint.clone());
+        Self { hint, mistakes, ..Self::argument(detail) }
+    }
+
     /// 503: it can't be done at the moment.
     pub fn unavailable(detail: impl Into<String>) -> Self {
         Self::new(StatusCode::SERVICE_UNAVAILABLE, "unavailable", "not possible at the moment", detail)
@@ -95,6 +139,11 @@ impl Failure {
     pub fn ledger(why: &str) -> Self {
         Self::unavailable(format!("nothing was done, because it could not be written to the ledger: {why}"))
             .hint("see to the disk of the data folder; retreats of bad releases go on all the same")
+    }
+
+    /// 408: the request did not come in time.
+    pub fn request_timeout(detail: impl Into<String>) -> Self {
+        Self::new(StatusCode::REQUEST_TIMEOUT, "request-timeout", "the request took too long", detail)
     }
 
     /// 504: it took too long.
@@ -107,11 +156,28 @@ impl Failure {
         Self::new(StatusCode::INTERNAL_SERVER_ERROR, "internal", "a fault of ours", detail)
     }
 
+    /// What is wrong.
+    pub(crate) fn detail(&self) -> &str {
+        &self.detail
+    }
+
     /// With the likely remedy.
     #[must_use]
     pub fn hint(mut self, hint: impl Into<String>) -> Self {
         self.hint = Some(hint.into());
         self
+    }
+
+    /// With when to ask again, in seconds.
+    #[must_use]
+    pub fn retry_after(mut self, seconds: u32) -> Self {
+        self.retry_after = Some(seconds);
+        self
+    }
+
+    /// Its status.
+    pub(crate) const fn status(&self) -> StatusCode {
+        self.status
     }
 
     /// As it is sent; `instance` is the resource that was asked for.
@@ -152,6 +218,9 @@ impl Failure {
         if self.status == StatusCode::UNAUTHORIZED {
             headers.insert(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer realm=\"hmsops\""));
         }
+        if let Some(seconds) = self.retry_after {
+            headers.insert(RETRY_AFTER, HeaderValue::from(seconds));
+        }
         response
     }
 }
@@ -178,6 +247,33 @@ impl From<Refusal> for Failure {
 impl From<Stopping> for Failure {
     fn from(stopping: Stopping) -> Self {
         Self::unavailable(stopping.to_string()).hint("ask again in a moment")
+    }
+}
+
+impl From<BodyError> for Failure {
+    fn from(error: BodyError) -> Self {
+        let detail = error.to_string();
+        match error {
+            BodyError::TooLarge(_) => Self::too_large(detail),
+            BodyError::Slow => Self::request_timeout(detail),
+            BodyError::Broken => Self::argument(detail),
+            BodyError::Busy => Self::unavailable(detail).retry_after(1),
+        }
+    }
+}
+
+impl From<EmitError> for Failure {
+    fn from(error: EmitError) -> Self {
+        let detail = error.to_string();
+        match &error {
+            error if error.is_too_large() => Self::too_large(detail),
+            error if !error.is_temporary() => Self::argument(detail),
+            EmitError::Append(AppendError::Store(_)) => {
+                Self::unavailable(detail).hint("see to the disk of the data folder").retry_after(5)
+            }
+            EmitError::Append(AppendError::Ended) => Self::internal(detail),
+            _ => Self::unavailable(detail).retry_after(1),
+        }
     }
 }
 

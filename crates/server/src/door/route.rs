@@ -2,7 +2,7 @@
 
 use axum::Router;
 use axum::handler::Handler;
-use axum::routing::{MethodRouter, get, post};
+use axum::routing::{MethodRouter, delete, get, post, put};
 use http::Method;
 
 use super::authorize::{Gate, authorize};
@@ -72,6 +72,38 @@ impl Routes {
         T: 'static,
     {
         self.with(Method::POST, path, access.into(), summary, post(handler))
+    }
+
+    /// A route that puts something in the place of what there is.
+    #[must_use]
+    pub fn put<H, T>(
+        self,
+        path: &'static str,
+        access: impl Into<Access>,
+        summary: &'static str,
+        handler: H,
+    ) -> Self
+    where
+        H: Handler<T, Doors>,
+        T: 'static,
+    {
+        self.with(Method::PUT, path, access.into(), summary, put(handler))
+    }
+
+    /// A route that removes something.
+    #[must_use]
+    pub fn delete<H, T>(
+        self,
+        path: &'static str,
+        access: impl Into<Access>,
+        summary: &'static str,
+        handler: H,
+    ) -> Self
+    where
+        H: Handler<T, Doors>,
+        T: 'static,
+    {
+        self.with(Method::DELETE, path, access.into(), summary, delete(handler))
     }
 
     /// All routes.

@@ -36,6 +36,12 @@ pub(crate) fn routes(routes: Routes) -> Routes {
             "Put a service back on an earlier version",
             rollback,
         )
+        .post(
+            "/hms/v1/services/{name}/restart",
+            Scope::DEPLOY_ROLLBACK,
+            "Start a service's stable version anew; the new copy takes over once it is ready",
+            restart,
+        )
 }
 
 async fn list(State(context): State<Context>) -> Json<api::Services> {
@@ -85,12 +91,34 @@ async fn rollback(
     let reason = reason(&value.reason)?;
     let command = Command::Rollback { service: service.clone(), to };
     carry_out(&context, command, by, reason).await?;
+    settled(&context, is_form, value.next.as_deref(), &service).await
+}
+
+async fn restart(
+    State(context): State<Context>,
+    Extension(by): Extension<Who>,
+    Path(name): Path<String>,
+    Body { value, is_form }: Body<api::Reason>,
+) -> Result<Response, Failure> {
+    let service = ServiceName::new(name)?;
+    let reason = reason(&value.reason)?;
+    carry_out(&context, Command::Restart { service: service.clone() }, by, reason).await?;
+    settled(&context, is_form, value.next.as_deref(), &service).await
+}
+
+/// The answer once another copy has taken over and gateways know, or that takes too long.
+async fn settled(
+    context: &Context,
+    is_form: bool,
+    next: Option<&str>,
+    service: &ServiceName,
+) -> Result<Response, Failure> {
     let settled = |snapshot: &Arc<Snapshot>| {
-        snapshot.state.services.get(&service).is_none_or(|known| known.revert.is_none())
+        snapshot.state.services.get(service).is_none_or(|known| known.revert.is_none())
     };
     wait_until(&context.engine, IN_FORCE_WITHIN, settled).await;
-    in_force(&context, std::slice::from_ref(&service)).await;
-    Ok(changed(is_form, value.next.as_deref(), &one(&context.engine.snapshot(), &service)?))
+    in_force(context, std::slice::from_ref(service)).await;
+    Ok(changed(is_form, next, &one(&context.engine.snapshot(), service)?))
 }
 
 /// Hands a person's command in and waits until it is durable and applied.

@@ -247,6 +247,6 @@ const fn detector(detector: Detector) -> &'static str {
     }
 }
 
-fn by(who: &Who) -> api::By {
+pub(crate) fn by(who: &Who) -> api::By {
     api::By { actor: who.actor.clone(), source: who.source.clone() }
 }

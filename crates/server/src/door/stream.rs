@@ -8,16 +8,18 @@ use axum::body::Body;
 use axum::extract::State;
 use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
-use hmsops_model::{ReleaseId, ServiceName};
+use hmsops_model::{DashName, ReleaseId, ServiceName};
 use hmsops_tower::Snapshot;
 use hmsops_wire::api;
 use http::HeaderMap;
 use http::header::{CACHE_CONTROL, CONTENT_TYPE};
 use http_body_util::channel::{Channel, Sender};
 use serde::Deserialize;
+use tokio::sync::broadcast;
+use tokio::sync::broadcast::error::RecvError;
 
 use super::body::Params;
-use super::{Doors, Failure, Routes, Scope, show};
+use super::{Doors, Failure, Routes, Scope, show, show_signal};
 
 /// Streams that may be open at a time.
 pub(crate) const STREAMS_MAX: usize = 64;
@@ -35,7 +37,7 @@ pub(crate) fn routes(routes: Routes) -> Routes {
     routes.get(
         "/hms/v1/stream",
         Scope::STATE_READ,
-        "Server-sent events: services and releases that change",
+        "Server-sent events: services, releases and alerts that change, and the points of a dashboard",
         stream,
     )
 }
@@ -44,6 +46,43 @@ pub(crate) fn routes(routes: Routes) -> Routes {
 #[serde(deny_unknown_fields)]
 struct StreamParams {
     release: Option<String>,
+    dash: Option<String>,
+    /// `state`, `dash:NAME`, with commas between; without it `state`.
+    topics: Option<String>,
+}
+
+/// What a reader wants to be told.
+struct Topics {
+    state: bool,
+    only: Option<ReleaseId>,
+    dash: Option<DashName>,
+}
+
+impl Topics {
+    fn read(params: StreamParams) -> Result<Self, Failure> {
+        let only = params.release.map(|id| id.parse::<ReleaseId>()).transpose()?;
+        let mut topics = Self { state: params.topics.is_none(), only, dash: None };
+        let named =
+            params.topics.iter().flat_map(|topics| topics.split(',')).filter(|topic| !topic.is_empty());
+        let named: Vec<String> = named.map(str::to_owned).collect();
+        for topic in named.into_iter().chain(params.dash.map(|name| format!("dash:{name}"))) {
+            match topic.strip_prefix("dash:") {
+                Some(name) => {
+                    let name = DashName::new(name)?;
+                    if topics.dash.as_ref().is_some_and(|known| *known != name) {
+                        return Err(Failure::argument("a stream has the points of one dashboard"));
+                    }
+                    topics.dash = Some(name);
+                }
+                None if topic == "state" => topics.state = true,
+                None => {
+                    return Err(Failure::argument(format!("`{topic:.80}` is no topic of the stream"))
+                        .hint("`state` and `dash:NAME`, with a comma between"));
+                }
+            }
+        }
+        Ok(topics)
+    }
 }
 
 async fn stream(
@@ -51,7 +90,7 @@ async fn stream(
     headers: HeaderMap,
     Params(params): Params<StreamParams>,
 ) -> Result<Response, Failure> {
-    let only = params.release.map(|id| id.parse::<ReleaseId>()).transpose()?;
+    let topics = Topics::read(params)?;
     let place = doors.streams.clone().try_acquire_owned().map_err(|_| {
         Failure::unavailable(format!("{STREAMS_MAX} streams are open, which is all there may be"))
     })?;
@@ -61,7 +100,7 @@ async fn stream(
     let (sender, body) = Channel::<Bytes, Infallible>::new(WAITING_MAX);
     tokio::spawn(async move {
         let _place = place;
-        let mut stream = Stream { doors, sender, only, seen, sent: Sent::default() };
+        let mut stream = Stream { doors, sender, topics, seen, sent: Sent::default() };
         stream.run().await;
     });
     let headers = [(CONTENT_TYPE, "text/event-stream"), (CACHE_CONTROL, "no-store")];
@@ -73,13 +112,14 @@ async fn stream(
 struct Sent {
     services: BTreeMap<ServiceName, String>,
     releases: BTreeMap<ReleaseId, String>,
+    alerts: String,
     generation: Option<u64>,
 }
 
 struct Stream {
     doors: Doors,
     sender: Sender<Bytes>,
-    only: Option<ReleaseId>,
+    topics: Topics,
     /// The generation that the reader saw before it came back.
     seen: Option<u64>,
     sent: Sent,
@@ -92,40 +132,80 @@ impl Stream {
         let mut changes = engine.changes();
         let snapshot = changes.borrow_and_update().clone();
         // Who saw this very state is told only of what comes after it.
-        let tell = self.seen != Some(snapshot.generation);
-        let changed = self.sent.update(&snapshot, self.only);
+        let tell = self.topics.state && self.seen != Some(snapshot.generation);
+        let changed = self.sent.update(&snapshot, self.topics.only);
         if tell && !self.send(&changed).await {
             return;
         }
+        let mut points = match self.topics.dash.clone() {
+            Some(name) => match self.open(&name).await {
+                Some(points) => Some(points),
+                None => return,
+            },
+            None => None,
+        };
+        let mut heartbeat = tokio::time::interval(HEARTBEAT);
         loop {
-            let changed = tokio::select! {
-                changed = tokio::time::timeout(HEARTBEAT, changes.changed()) => changed,
-                () = engine.leaves() => return,
-            };
-            match changed {
-                Err(_) => {
-                    if self.sender.send_data(Bytes::from_static(b": here\n\n")).await.is_err() {
-                        return;
-                    }
-                }
-                Ok(Err(_)) => return,
-                Ok(Ok(())) => {
+            let goes_on = tokio::select! {
+                changed = changes.changed(), if self.topics.state => {
                     let snapshot = changes.borrow_and_update().clone();
-                    let changed = self.sent.update(&snapshot, self.only);
-                    let is_news = !changed.services.is_empty() || !changed.releases.is_empty();
-                    if is_news && !self.send(&changed).await {
-                        return;
-                    }
-                    tokio::time::sleep(PAUSE).await;
+                    changed.is_ok() && self.tell(&snapshot).await
                 }
+                news = next(&mut points) => self.pass(news, &mut points).await,
+                _ = heartbeat.tick() => self.sender.send_data(Bytes::from_static(b": here\n\n")).await.is_ok(),
+                () = engine.leaves() => false,
+            };
+            if !goes_on {
+                return;
             }
         }
+    }
+
+    /// Begins with all points of the last minutes. `None`: the reader is gone.
+    async fn open(&mut self, name: &DashName) -> Option<broadcast::Receiver<Bytes>> {
+        let points = self.doors.feeds.follow(name);
+        let whole = self.doors.feeds.whole(name).await;
+        self.sender.send_data(whole).await.is_ok().then_some(points)
+    }
+
+    /// Hands news of a dashboard on; whoever missed some is told all anew.
+    async fn pass(
+        &mut self,
+        news: Result<Bytes, RecvError>,
+        points: &mut Option<broadcast::Receiver<Bytes>>,
+    ) -> bool {
+        if let Ok(news) = news {
+            return self.sender.send_data(news).await.is_ok();
+        }
+        let Some(name) = self.topics.dash.clone() else { return false };
+        *points = self.open(&name).await;
+        points.is_some()
+    }
+
+    /// Tells what has changed, if anything has.
+    async fn tell(&mut self, snapshot: &Snapshot) -> bool {
+        let changed = self.sent.update(snapshot, self.topics.only);
+        let is_news =
+            !changed.services.is_empty() || !changed.releases.is_empty() || changed.alerts.is_some();
+        if is_news && !self.send(&changed).await {
+            return false;
+        }
+        tokio::time::sleep(PAUSE).await;
+        true
     }
 
     async fn send(&mut self, changed: &api::Changed) -> bool {
         let data = serde_json::to_string(changed).unwrap_or_default();
         let text = format!("event: state\nid: {}-{}\ndata: {data}\n\n", self.doors.life, changed.generation);
         self.sender.send_data(Bytes::from(text)).await.is_ok()
+    }
+}
+
+/// The next news of a dashboard; never, when none is followed.
+async fn next(points: &mut Option<broadcast::Receiver<Bytes>>) -> Result<Bytes, RecvError> {
+    match points {
+        Some(points) => points.recv().await,
+        None => std::future::pending().await,
     }
 }
 
@@ -161,8 +241,26 @@ impl Sent {
                 }
             }
         }
+        if only.is_none() {
+            changed.alerts = self.alerts(snapshot);
+        }
         let known: BTreeSet<ReleaseId> = snapshot.state.releases.keys().copied().collect();
         self.releases.retain(|id, _| known.contains(id));
         changed
+    }
+
+    /// The alerts that go on, when they are others than those sent last. The words alone, which hold an age, are no
+    /// news.
+    fn alerts(&mut self, snapshot: &Snapshot) -> Option<Vec<api::Alert>> {
+        let shown = show_signal::active_alerts(snapshot);
+        let mut lasting = shown.clone();
+        for alert in &mut lasting {
+            alert.sentence.clear();
+        }
+        let text = serde_json::to_string(&lasting).unwrap_or_default();
+        // The first message has them even if there is none: who comes back may remember some.
+        let is_news = self.alerts != text;
+        self.alerts = text;
+        is_news.then_some(shown)
     }
 }

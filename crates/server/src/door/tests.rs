@@ -15,7 +15,11 @@ use tokio::sync::mpsc;
 use tower::ServiceExt as _;
 
 use super::*;
+mod metrics;
+
 use crate::hands::{Queues, spill::LocalSpill};
+
+mod signal;
 
 struct Site {
     router: axum::Router,
@@ -28,6 +32,11 @@ struct Site {
 
 impl Site {
     fn new(no_auth: bool) -> Self {
+        Self::over(no_auth, crate::query::Nothing)
+    }
+
+    /// With these metrics.
+    fn over(no_auth: bool, source: impl crate::query::Metrics + 'static) -> Self {
         let dir = tempfile::tempdir().unwrap();
         let data = dir.path().join("data");
         let disk: Arc<dyn Disk> = Arc::new(RealDisk::new(&data).unwrap());
@@ -47,9 +56,14 @@ impl Site {
             notices: mpsc::channel(1).0,
         };
         let engine = crate::engine::start(tower, clock, hands, acks).unwrap();
+        let config = hmsops_config::TowerConfig::default();
+        let metrics = crate::collect::Metrics::open(disk.clone(), &config, clock).unwrap();
         let auth = Arc::new(Auth::open(disk, no_auth).unwrap());
         let token = folder::admin_token(&data).unwrap();
-        let context = Context { engine, auth, ledger: reader, data, clock, title: None };
+        let queries = Queries::new(Arc::new(source));
+        let families = Arc::default();
+        let context =
+            Context { engine, auth, ledger: reader, data, clock, metrics, title: None, queries, families };
         Self { router: router(context.clone()), context, token, dir, _orders: orders }
     }
 
@@ -115,6 +129,7 @@ async fn without_a_token_only_the_open_doors_answer() {
             .replace("{id}", "r-1")
             .replace("{name}", "x")
             .replace("{file}", "x")
+            .replace("{title}", "x")
             .replace("{nonce}", "x");
         let response = site.send(bare(route.method.clone(), &path).body(Body::empty()).unwrap()).await;
         assert!(response.headers().contains_key("content-security-policy"), "{path}");
@@ -430,6 +445,7 @@ async fn the_stream_tells_all_and_then_what_changes() {
     let first = event(&mut body).await;
     assert!(first.0.contains("event: state\nid: "), "{}", first.0);
     assert_eq!(first.1["services"][0]["name"], "legacy-forms");
+    assert_eq!(first.1["alerts"], json!([]), "all that are active, and that is none");
     let (status, _) = site.post("/hms/v1/deploy", json!({"name": "c.yaml", "text": CANARY})).await;
     assert_eq!(status, 201);
     let next = event(&mut body).await.1;
@@ -457,7 +473,8 @@ async fn the_document_names_every_door_for_programs_with_its_scope() {
         let operation = &document["paths"][route.path][route.method.as_str().to_lowercase()];
         let Access::Needs(scope) = route.access else { panic!("{} is open", route.path) };
         assert_eq!(operation["security"][0]["token"][0], scope.name(), "{}", route.path);
-        assert_eq!(operation.get("requestBody").is_some(), route.method == Method::POST, "{}", route.path);
+        let has_body = matches!(route.method, Method::POST | Method::PUT);
+        assert_eq!(operation.get("requestBody").is_some(), has_body, "{}", route.path);
         n += 1;
     }
     let page = include_str!("../../../../docs/reference/api.md");

@@ -15,6 +15,7 @@ use tokio::time::MissedTickBehavior;
 
 use crate::Engine;
 use crate::clock::Clock;
+use crate::collect::GatewayTraffic;
 
 /// Between two attempts to reach a gateway.
 const RETRY: Duration = Duration::from_millis(50);
@@ -41,6 +42,8 @@ pub struct GatewaySite {
     pub dir: PathBuf,
     /// Our own binary.
     pub exe: PathBuf,
+    /// Where its ticks are added up.
+    pub traffic: GatewayTraffic,
 }
 
 /// Why a connection ended.
@@ -216,7 +219,10 @@ async fn hear(engine: &Engine, site: &GatewaySite, reader: &mut Reader, bytes: &
     while let Some(message) = reader.next_message::<FromGateway>().map_err(std::io::Error::other)? {
         let stopped = || std::io::Error::other("the tower is stopping");
         let event = match message {
-            FromGateway::Tick(tick) => Event::Tick(Box::new(tick)),
+            FromGateway::Tick(tick) => {
+                site.traffic.add(&site.name, &engine.snapshot().state, &tick);
+                Event::Tick(Box::new(tick))
+            }
             other => match report(other) {
                 Some(report) => Event::Gateway { gateway: site.name.clone(), report },
                 None => continue,

@@ -1,6 +1,7 @@
 //! Starts and stops instances, and tells the tower what becomes of them.
 
 use std::collections::BTreeSet;
+use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -14,6 +15,9 @@ use hmsops_model::service::{Driver, ServiceSpec};
 use tokio::sync::mpsc;
 
 use crate::Engine;
+
+/// Where the SDK emits to on this machine when nothing says otherwise.
+const SDK_PORT: u16 = 4317;
 
 /// Between two attempts to learn how an instance is.
 const ASK_AGAIN: Duration = Duration::from_secs(1);
@@ -35,16 +39,33 @@ impl Busy {
     }
 }
 
-/// Carries out what comes, each instance by a task of its own, until the tower stops.
-pub async fn run(engine: Engine, driver: Arc<ProcessDriver>, mut effects: mpsc::Receiver<Effect>) {
+/// What instances are told of where to emit, `HMSOPS_ENDPOINT`: nothing when it is where the SDK looks by itself.
+pub fn endpoint(collector: SocketAddr) -> Option<String> {
+    let ip = match collector.ip() {
+        ip if ip.is_unspecified() => Ipv4Addr::LOCALHOST.into(),
+        ip => ip,
+    };
+    let reached = SocketAddr::new(ip, collector.port());
+    (reached != SocketAddr::from((Ipv4Addr::LOCALHOST, SDK_PORT))).then(|| reached.to_string())
+}
+
+/// Carries out what comes, each instance by a task of its own, until the tower stops. `endpoint`: as the function
+/// of that name says.
+pub async fn run(
+    engine: Engine,
+    driver: Arc<ProcessDriver>,
+    mut effects: mpsc::Receiver<Effect>,
+    endpoint: Option<String>,
+) {
     let busy = Busy::default();
     while let Some(effect) = effects.recv().await {
         let (engine, driver, busy) = (engine.clone(), driver.clone(), busy.clone());
         match effect {
             Effect::Start { instance, spec } if busy.begin(instance.id, false) => {
+                let endpoint = endpoint.clone();
                 tokio::spawn(async move {
                     let id = instance.id;
-                    start(&engine, &driver, instance, &spec).await;
+                    start(&engine, &driver, instance, &spec, endpoint).await;
                     busy.end(id, false);
                 });
             }
@@ -64,7 +85,13 @@ async fn report(engine: &Engine, instance: &Instance, report: InstanceReport) {
     let _stopped = engine.tell(Event::Instance { id: instance.id, report }).await;
 }
 
-async fn start(engine: &Engine, driver: &ProcessDriver, instance: Instance, spec: &ServiceSpec) {
+async fn start(
+    engine: &Engine,
+    driver: &ProcessDriver,
+    instance: Instance,
+    spec: &ServiceSpec,
+    endpoint: Option<String>,
+) {
     let Driver::Process { image_dir, run, ports, env } = &spec.driver else { return };
     let dir = PathBuf::from(image_dir.replace("{tag}", instance.version.as_str()));
     // A process that runs already is adopted whatever its folder holds by now.
@@ -90,12 +117,17 @@ async fn start(engine: &Engine, driver: &ProcessDriver, instance: Instance, spec
             return report(engine, &instance, InstanceReport::Failed { reason }).await;
         }
     }
+    let mut env = env.clone();
+    if let Some(endpoint) = endpoint {
+        // What the service says of it itself stays.
+        env.entry("HMSOPS_ENDPOINT".into()).or_insert(endpoint);
+    }
     let wanted = StartSpec {
         instance: instance.clone(),
         image_dir: dir,
         run: run.clone(),
         ports: ports.clone(),
-        env: env.clone(),
+        env,
         stop_grace: STOP_GRACE,
     };
     match driver.start(wanted).await {
@@ -142,5 +174,24 @@ async fn stop(engine: &Engine, driver: &ProcessDriver, instance: &Instance) {
             }
         }
         Err(error) => tracing::error!("instances: {error}"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::endpoint;
+
+    #[test]
+    fn instances_are_told_of_an_endpoint_they_would_not_find() {
+        for (collector, told) in [
+            ("127.0.0.1:4317", None),
+            ("0.0.0.0:4317", None),
+            ("127.0.0.1:4318", Some("127.0.0.1:4318")),
+            ("0.0.0.0:4318", Some("127.0.0.1:4318")),
+            ("[::]:4318", Some("127.0.0.1:4318")),
+            ("[::1]:4317", Some("[::1]:4317")),
+        ] {
+            assert_eq!(endpoint(collector.parse().unwrap()).as_deref(), told, "{collector}");
+        }
     }
 }

@@ -8,7 +8,7 @@ use hmsops_control::{State, sentence};
 use hmsops_model::ReleaseId;
 
 use super::Look;
-use super::frame::Frame;
+use super::frame::{Follows, Frame};
 use super::html::{Element, el};
 use super::mark::{link, release_path};
 
@@ -147,7 +147,7 @@ pub fn action(look: &Look<'_>, id: ReleaseId, verb: Verb, refused: Option<&str>)
         path: path(id, verb),
         title: format!("{}: {name}", verb.words()),
         section: "/releases",
-        moves: false,
+        follows: Follows::Nothing,
     };
     let trail = el("p")
         .class("trail")

@@ -4,7 +4,7 @@ use hmsops_control::sentence::grouped;
 use hmsops_ledger::Entry;
 
 use super::Look;
-use super::frame::Frame;
+use super::frame::{Follows, Frame};
 use super::html::el;
 use super::mark::link;
 use super::steps;
@@ -27,7 +27,7 @@ pub fn audit(look: &Look<'_>, page: AuditPage<'_>) -> String {
         path: "/audit".into(),
         title: "Audit".into(),
         section: "/audit",
-        moves: page.newest,
+        follows: if page.newest { Follows::Everything } else { Follows::Nothing },
     };
     let count = look.view.ledger_size;
     let headline = match (&look.view.ledger_failed, count) {

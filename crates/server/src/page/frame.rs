@@ -7,7 +7,7 @@ use super::Look;
 use super::html::{Element, Render, el};
 use super::mark::link;
 use super::moment::{long_day, time};
-use super::style::CSS_PATH;
+use super::style::{CSS_PATH, LIVE_PATHS};
 use hmsops_control::headline::clock;
 
 /// Seconds between two renewals while a release is out.
@@ -17,8 +17,14 @@ const REFRESH_ACTIVE: u32 = 2;
 const REFRESH_QUIET: u32 = 10;
 
 /// The pages in the navigation.
-const NAV: [(&str, &str); 4] =
-    [("/", "Tower"), ("/releases", "Releases"), ("/audit", "Audit"), ("/status", "Status page")];
+const NAV: &[(&str, &str)] = &[
+    ("/", "Tower"),
+    ("/releases", "Releases"),
+    ("/alerts", "Alerts"),
+    ("/dash", "Dashboards"),
+    ("/audit", "Audit"),
+    ("/status", "Status page"),
+];
 
 /// A page of the tower: its path, its title, and what stands in it. Renewed while `moves` allows it.
 pub(super) struct Frame<'a> {
@@ -29,8 +35,21 @@ pub(super) struct Frame<'a> {
     pub(super) title: String,
     /// Which navigation entry it belongs to.
     pub(super) section: &'static str,
-    /// Whether it shows something that moves; a page with a form does not, or it would lose what is typed.
-    pub(super) moves: bool,
+    /// How it follows what it shows.
+    pub(super) follows: Follows,
+}
+
+/// How a page follows what it shows: with the live parts by what they are told, else by being renewed now and then.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Follows {
+    /// Not at all: a page with a form would lose what is typed.
+    Nothing,
+    /// Whatever changes.
+    Everything,
+    /// What changes about a release (by its id) or a service (by its name).
+    One(String),
+    /// The time alone: what moves in it is drawn by the live parts.
+    Time,
 }
 
 /// The document around a head and a body.
@@ -59,15 +78,32 @@ impl Frame<'_> {
     /// The whole document.
     pub(super) fn wrap(self, content: impl Render) -> String {
         let every = if self.look.is_active() { REFRESH_ACTIVE } else { REFRESH_QUIET };
-        let renew = (self.moves && self.look.live).then(|| refresh(every));
+        let moves = self.follows != Follows::Nothing && self.look.live;
+        let live = LIVE_PATHS.as_ref().filter(|_| moves);
+        let renew = moves.then(|| refresh(every)).map(|renew| match live {
+            // Whoever runs the script is told what changes; a page that is loaded anew would lose its place.
+            Some(_) => el("noscript").put(renew),
+            None => renew,
+        });
+        let live_parts = live.map(|(js, css)| {
+            let sheet = el("link").attr("rel", "stylesheet").attr("href", css);
+            (sheet, el("script").flag("defer").attr("src", js))
+        });
         let stale = self.look.age() > STALE_AFTER;
-        let main = el("main").attr("id", "main").class(if stale { "stale" } else { "fresh" }).put(content);
+        let main = el("main").attr("id", "main").class(if stale { "stale" } else { "fresh" });
+        let main = match (live, &self.follows) {
+            (None, _) | (_, Follows::Nothing) => main,
+            (_, Follows::Everything) => main.attr("data-live", "state"),
+            (_, Follows::One(about)) => main.attr("data-live", "state").attr("data-about", about),
+            (_, Follows::Time) => main.attr("data-live", "clock"),
+        };
+        let main = main.put(content);
         let body = el("body")
             .put(el("a").class("skip").attr("href", "#main").put("To the content"))
             .put(self.header(every))
             .put(main)
             .put(self.footer());
-        document(&format!("{} · hmsops", self.title), (sheet(), renew), body)
+        document(&format!("{} · hmsops", self.title), (sheet(), (live_parts, renew)), body)
     }
 
     fn header(&self, every: u32) -> Element {
@@ -77,7 +113,7 @@ impl Frame<'_> {
         });
         let now = self.look.now;
         let words = format!("{} UTC", clock(now));
-        let switch = match (self.moves, self.look.live) {
+        let switch = match (self.follows != Follows::Nothing, self.look.live) {
             (false, _) => None,
             (true, true) => Some(
                 link(&format!("{}?still", self.path), "hold still")

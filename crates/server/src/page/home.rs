@@ -8,7 +8,7 @@ use hmsops_model::{Latencies, Millis, UnixMillis};
 
 use super::Look;
 use super::chart::{Spark, WIDTH, spark};
-use super::frame::Frame;
+use super::frame::{Follows, Frame};
 use super::html::{Element, el};
 use super::mark::{class, link, linked, release_path, service_path, shape, worded};
 use super::moment::{time, when};
@@ -25,11 +25,17 @@ const NEEDS_MAX: usize = 12;
 /// The tower's home.
 pub fn home(look: &Look<'_>) -> String {
     let outlook = look.outlook();
-    let frame = Frame { look: *look, path: "/".into(), title: "Tower".into(), section: "/", moves: true };
+    let frame = Frame {
+        look: *look,
+        path: "/".into(),
+        title: "Tower".into(),
+        section: "/",
+        follows: Follows::Everything,
+    };
     let signs = outlook.services();
     let headline = el("h1").put(linked(outlook.headline()));
     if signs.is_empty() {
-        return frame.wrap((headline, first_steps()));
+        return frame.wrap((headline, (needs(&outlook.needs()), first_steps())));
     }
     let rest = Some(outlook.rest()).filter(|rest| {
         signs.len() > 1
@@ -76,7 +82,7 @@ fn needs(needs: &[Need]) -> Option<Element> {
     let list =
         needs.iter().take(NEEDS_MAX).fold(el("ul").class("needs card"), |list, need| list.put(item(need)));
     let more = needs.len().saturating_sub(NEEDS_MAX);
-    let more = (more > 0).then(|| el("li").put(link("/releases", &format!("and {more} more"))));
+    let more = (more > 0).then(|| el("li").put(link("/alerts", &format!("and {more} more"))));
     Some(el("section").put(el("h2").put("Needs a person")).put(list.put(more)))
 }
 

@@ -1,7 +1,9 @@
 //! The marks: shape and word carry a state, colour only repeats it.
 
+use std::fmt::Write as _;
+
 use hmsops_control::headline::{Piece, Sign};
-use hmsops_model::{ReleaseId, ServiceName};
+use hmsops_model::{AlertId, NoticeId, ReleaseId, RuleName, ServiceName, TicketId};
 
 use super::html::{Element, el};
 
@@ -45,6 +47,35 @@ pub(super) fn service_path(name: &ServiceName) -> String {
     format!("/dash/{name}")
 }
 
+/// Where an alert's page is.
+pub(super) fn alert_path(id: AlertId) -> String {
+    format!("/alerts/{id}")
+}
+
+/// Where a ticket's page is.
+pub(super) fn ticket_path(id: TicketId) -> String {
+    format!("/tickets/{id}")
+}
+
+/// Where a notice stands.
+pub(super) fn notice_path(id: NoticeId) -> String {
+    format!("/notices#{id}")
+}
+
+/// Where a rule stands, and before what can be done with it. Its name may hold anything but `/`.
+pub(super) fn rule_path(name: &RuleName) -> String {
+    let mut path = "/rules/".to_owned();
+    for byte in name.as_str().bytes() {
+        match byte {
+            b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'_' | b'.' => path.push(byte.into()),
+            _ => {
+                let _ = write!(path, "%{byte:02X}");
+            }
+        }
+    }
+    path
+}
+
 /// A link.
 pub(super) fn link(path: &str, words: &str) -> Element {
     el("a").attr("href", path).put(words)
@@ -56,6 +87,9 @@ pub(super) fn linked(pieces: Vec<Piece>) -> Element {
         Piece::Text(text) => sentence.put(tied(&text)),
         Piece::Service(name) => sentence.put(link(&service_path(&name), name.as_str())),
         Piece::Release(id, words) => sentence.put(link(&release_path(id), &words)),
+        Piece::Alert(id, words) => sentence.put(link(&alert_path(id), &words)),
+        Piece::Ticket(id, words) => sentence.put(link(&ticket_path(id), &words)),
+        Piece::Notice(id, words) => sentence.put(link(&notice_path(id), &words)),
     })
 }
 

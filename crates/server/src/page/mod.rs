@@ -1,13 +1,19 @@
-//! The pages: HTML without any script, made from a [`Snapshot`] by pure functions. Each opens with a sentence;
-//! charts and tables under it are the evidence. The sentences come from `hmsops_control`.
+//! The pages: HTML made from a [`Snapshot`] by pure functions. Each opens with a sentence; charts and tables under it
+//! are the evidence. The sentences come from `hmsops_control`.
 //!
 //! A page under a policy of `default-src 'none'; style-src 'self'; img-src 'self' data:; form-action 'self'`
-//! works whole: no inline style, no script; charts are inline SVG. Doors serve [`asset`] under `/assets/`.
+//! works whole: no inline style, no inline script; charts are inline SVG. Where the live parts were built, pages that
+//! move name their script; they are whole without it, and the public status page never has one. Doors serve
+//! [`asset`] under `/assets/`.
 
 mod action;
+mod alert;
+mod alerts;
 mod audit;
 mod badge;
 mod chart;
+mod dash;
+mod deed;
 mod failure;
 mod feed;
 mod frame;
@@ -17,33 +23,44 @@ mod html;
 mod login;
 mod mark;
 mod moment;
+mod notices;
 mod release;
 mod releases;
 #[cfg(test)]
 mod scene;
+#[cfg(test)]
+mod scene_signals;
 mod service;
 mod status;
 mod steps;
 mod style;
 #[cfg(test)]
 mod tests;
+mod tickets;
 
 use hmsops_control::headline::Outlook;
+use hmsops_control::signal::alert::Alert;
 use hmsops_model::{Millis, UnixMillis};
 use hmsops_tower::Snapshot;
 
 pub use action::{Verb, action};
+pub use alert::alert;
+pub use alerts::alerts;
 pub use audit::{AuditPage, audit};
 pub use badge::badge_svg;
+pub use dash::{dash, dashes};
+pub use deed::{Deed, deed};
 pub use failure::failure;
 pub use feed::{status_atom, status_json};
 pub use home::home;
 pub use login::login;
+pub use notices::notices;
 pub use release::release;
 pub use releases::releases;
 pub use service::service;
 pub use status::{status, status_static};
-pub use style::asset;
+pub use style::{asset, tag};
+pub use tickets::{ticket, tickets};
 
 /// What a page is drawn from.
 #[derive(Debug, Clone, Copy)]
@@ -74,8 +91,10 @@ impl<'a> Look<'a> {
         }
     }
 
-    /// Whether a release can still change by itself.
+    /// Whether a release or an alert can still change by itself.
     pub(super) fn is_active(&self) -> bool {
-        self.view.state.releases.values().any(|release| release.phase.is_active() || !release.closed)
+        let state = &self.view.state;
+        state.releases.values().any(|release| release.phase.is_active() || !release.closed)
+            || state.signals.alerts.values().any(Alert::is_open)
     }
 }

@@ -10,7 +10,7 @@ use hmsops_model::{ArmTick, Millis, ReleaseId, UnixMillis, Weight};
 use super::Look;
 use super::action::offered;
 use super::chart::Chart;
-use super::frame::Frame;
+use super::frame::{Follows, Frame};
 use super::home::{millis, share};
 use super::html::{Element, el};
 use super::mark::{class, link, release_path, service_path, shape, tied};
@@ -42,7 +42,7 @@ pub fn release(look: &Look<'_>, id: ReleaseId, entries: &[Entry]) -> Option<Stri
         path: release_path(id),
         title: format!("{} {version}", known.spec.service),
         section: "/releases",
-        moves: true,
+        follows: Follows::One(id.to_string()),
     };
     let trail = el("p")
         .class("trail")

@@ -6,7 +6,7 @@ use hmsops_control::state::release::Release;
 use hmsops_model::ServiceName;
 
 use super::Look;
-use super::frame::Frame;
+use super::frame::{Follows, Frame};
 use super::html::{Element, el};
 use super::mark::{link, linked, release_path, service_path, worded};
 use super::moment::{time, when};
@@ -22,7 +22,7 @@ pub fn releases(look: &Look<'_>) -> String {
         path: "/releases".into(),
         title: "Releases".into(),
         section: "/releases",
-        moves: true,
+        follows: Follows::Everything,
     };
     let all = look.view.state.releases.values();
     let out: Vec<&Release> = all.clone().filter(|release| release.phase.is_active()).collect();

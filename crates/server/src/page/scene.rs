@@ -45,7 +45,7 @@ pub(super) fn percent(n: u16) -> Weight {
     Weight::from_bp(n * 100).unwrap()
 }
 
-fn admin() -> Who {
+pub(super) fn admin() -> Who {
     Who { actor: "admin".into(), source: "api".into() }
 }
 
@@ -492,5 +492,8 @@ pub(super) fn scenes() -> Vec<(&'static str, Scene)> {
     );
     many.ledger_failed = Some("could not write `ledger`: no space left on device".into());
     scenes.push(("many", many));
+    let mut signals = calm();
+    super::scene_signals::tell(&mut signals);
+    scenes.push(("signals", signals));
     scenes
 }

@@ -6,17 +6,18 @@ use hmsops_control::state::service::{InstancePhase, InstanceState, Service};
 use hmsops_model::service::Driver;
 use hmsops_model::{Latencies, ServiceName};
 
-use super::Look;
 use super::chart::spark;
-use super::frame::Frame;
+use super::frame::{Follows, Frame};
 use super::home::{millis, rate, seconds, share, versions};
 use super::html::{Element, el};
-use super::mark::{class, linked, shape};
+use super::mark::{class, link, linked, shape};
 use super::moment::{time, when};
 use super::releases;
+use super::{Look, dash};
+use crate::panel::Latest;
 
-/// A service's page; `None`: no such service is declared.
-pub fn service(look: &Look<'_>, name: &ServiceName) -> Option<String> {
+/// A service's page, with the panels of the dashboard of its name; `None`: no such service is declared.
+pub fn service(look: &Look<'_>, name: &ServiceName, panels: &[Latest]) -> Option<String> {
     let known = look.view.state.services.get(name)?;
     let outlook = look.outlook();
     let sign = outlook.service(known);
@@ -25,7 +26,7 @@ pub fn service(look: &Look<'_>, name: &ServiceName) -> Option<String> {
         path: format!("/dash/{name}"),
         title: name.to_string(),
         section: "/",
-        moves: true,
+        follows: Follows::One(name.to_string()),
     };
     let words = if known.retired {
         " is no longer declared.".into()
@@ -45,7 +46,7 @@ pub fn service(look: &Look<'_>, name: &ServiceName) -> Option<String> {
         .class("two")
         .put(el("div").put(traffic).put(instances(look, known)))
         .put(declared(look, known));
-    Some(frame.wrap((headline, (two, releases))))
+    Some(frame.wrap((headline, ((two, dash::panels(name, panels)), releases))))
 }
 
 fn figures(look: &Look<'_>, sign: &ServiceSign<'_>) -> Element {
@@ -141,8 +142,8 @@ fn instance(look: &Look<'_>, service: &Service, known: &InstanceState) -> Elemen
 fn declared(look: &Look<'_>, service: &Service) -> Element {
     let spec = &service.spec;
     let mut pairs: Vec<(Element, Element)> = Vec::new();
+    pairs.push((el("dt").put("system"), el("dd").put(link(&format!("/dash/{}", spec.system), &spec.system))));
     let mut pair = |name: &str, value: String| pairs.push((el("dt").put(name), el("dd").put(value)));
-    pair("system", spec.system.clone());
     pair("owner", spec.owner.clone().unwrap_or_else(|| "nobody is told".into()));
     match &spec.driver {
         Driver::Process { image_dir, run, .. } => {

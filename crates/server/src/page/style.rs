@@ -1,4 +1,5 @@
-//! The one style sheet, by its content's hash in its address, so that browsers may keep it for ever.
+//! The style sheet, and the live parts where they are built; each by its content's hash in its address, so that
+//! browsers may keep it for ever.
 
 use std::fmt::Write;
 use std::sync::LazyLock;
@@ -9,19 +10,38 @@ use sha2::{Digest, Sha256};
 pub(super) const CSS: &str = include_str!("assets/tower.css");
 
 /// Its address, with the content's hash: `/assets/tower.css?v=3f2a91c04d77`.
-pub(super) static CSS_PATH: LazyLock<String> = LazyLock::new(|| {
-    let mut path = "/assets/tower.css?v=".to_owned();
-    for byte in Sha256::digest(CSS).iter().take(6) {
-        let _ = write!(path, "{byte:02x}");
-    }
-    path
-});
+pub(super) static CSS_PATH: LazyLock<String> = LazyLock::new(|| address("tower.css", CSS.as_bytes()));
+
+/// The script and the style sheet of the live parts, if they were built before the tower was.
+const LIVE: Option<(&[u8], &[u8])> = include!(concat!(env!("OUT_DIR"), "/live.rs"));
+
+/// The addresses of the live parts' script and style sheet.
+pub(super) static LIVE_PATHS: LazyLock<Option<(String, String)>> =
+    LazyLock::new(|| LIVE.map(|(js, css)| (address("live.js", js), address("live.css", css))));
+
+fn address(name: &str, content: &[u8]) -> String {
+    format!("/assets/{name}?v={}", hash(content))
+}
+
+/// By which a browser asks whether an asset is still the same (RFC 9110, § 8.8.3).
+pub fn tag(content: &[u8]) -> String {
+    format!("\"{}\"", hash(content))
+}
+
+fn hash(content: &[u8]) -> String {
+    Sha256::digest(content).iter().take(6).fold(String::new(), |mut text, byte| {
+        let _ = write!(text, "{byte:02x}");
+        text
+    })
+}
 
 /// What is served under `/assets/`: the content type and the bytes of a file, named alone or by its whole path
 /// without the query. It may be cached for ever, because pages name it with its hash.
 pub fn asset(path: &str) -> Option<(&'static str, &'static [u8])> {
     match path.strip_prefix("/assets/").unwrap_or(path) {
         "tower.css" => Some(("text/css; charset=utf-8", CSS.as_bytes())),
+        "live.js" => LIVE.map(|(js, _)| ("text/javascript; charset=utf-8", js)),
+        "live.css" => LIVE.map(|(_, css)| ("text/css; charset=utf-8", css)),
         _ => None,
     }
 }

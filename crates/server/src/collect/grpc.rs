@@ -1,0 +1,120 @@
+//! `hmsops.v1.Collector/Emit` over gRPC: frames and statuses by tonic, messages by `hmsops_wire::collector`.
+
+use std::future::Future;
+use std::pin::Pin;
+
+use bytes::{Buf as _, Bytes};
+use hmsops_wire::collector::{EmitResponse, REQUEST_BYTES_MAX};
+use http_body_util::Full;
+use prost::Message as _;
+use tonic::codec::{Codec, DecodeBuf, Decoder, EncodeBuf, Encoder};
+use tonic::server::{Grpc, UnaryService};
+use tonic::{Code, Status};
+
+use super::emit::{self, EmitError, Form};
+use super::{AppendError, BodyError, Door, Metrics};
+use crate::door::Failure;
+
+/// The path of the one method.
+pub(super) const EMIT: &str = "/hmsops.v1.Collector/Emit";
+
+/// A frame is its flag of compression, its length, and the message.
+pub(super) const FRAME_BYTES_MAX: usize = REQUEST_BYTES_MAX + 5;
+
+/// Answers a call whose body has come whole.
+pub(super) async fn emit(
+    metrics: Metrics,
+    request: http::Request<Full<Bytes>>,
+) -> http::Response<axum::body::Body> {
+    let mut grpc = Grpc::new(Messages).max_decoding_message_size(REQUEST_BYTES_MAX);
+    let response = grpc.unary(Emit(metrics), request).await;
+    response.map(axum::body::Body::new)
+}
+
+/// Answers a call with nothing but a status.
+pub(super) fn refuse(status: Status) -> http::Response<axum::body::Body> {
+    status.into_http()
+}
+
+/// The status of a caller who may not.
+pub(super) fn status_of_failure(failure: &Failure) -> Status {
+    let code = match failure.status().as_u16() {
+        401 => Code::Unauthenticated,
+        _ => Code::PermissionDenied,
+    };
+    Status::new(code, failure.detail())
+}
+
+/// The status of a body that did not come.
+pub(super) fn status_of_body(error: BodyError) -> Status {
+    let code = match error {
+        BodyError::TooLarge(_) => Code::ResourceExhausted,
+        BodyError::Slow => Code::DeadlineExceeded,
+        BodyError::Broken => Code::InvalidArgument,
+        BodyError::Busy => Code::Unavailable,
+    };
+    Status::new(code, error.to_string())
+}
+
+fn status_of(error: &EmitError) -> Status {
+    let code = match error {
+        error if error.is_too_large() => Code::ResourceExhausted,
+        error if !error.is_temporary() => Code::InvalidArgument,
+        EmitError::Append(AppendError::Ended) => Code::Internal,
+        _ => Code::Unavailable,
+    };
+    Status::new(code, error.to_string())
+}
+
+/// Takes a message as its bytes: it is decoded where it is stored, and counted before it is decoded.
+#[derive(Debug, Clone, Copy)]
+struct Messages;
+
+impl Codec for Messages {
+    type Encode = EmitResponse;
+    type Decode = Bytes;
+    type Encoder = Self;
+    type Decoder = Self;
+
+    fn encoder(&mut self) -> Self {
+        Self
+    }
+
+    fn decoder(&mut self) -> Self {
+        Self
+    }
+}
+
+impl Encoder for Messages {
+    type Item = EmitResponse;
+    type Error = Status;
+
+    fn encode(&mut self, item: EmitResponse, to: &mut EncodeBuf<'_>) -> Result<(), Status> {
+        item.encode(to).map_err(|error| Status::internal(error.to_string()))
+    }
+}
+
+impl Decoder for Messages {
+    type Item = Bytes;
+    type Error = Status;
+
+    fn decode(&mut self, from: &mut DecodeBuf<'_>) -> Result<Option<Bytes>, Status> {
+        Ok(Some(from.copy_to_bytes(from.remaining())))
+    }
+}
+
+/// The method.
+struct Emit(Metrics);
+
+impl UnaryService<Bytes> for Emit {
+    type Response = EmitResponse;
+    type Future = Pin<Box<dyn Future<Output = Result<tonic::Response<EmitResponse>, Status>> + Send>>;
+
+    fn call(&mut self, request: tonic::Request<Bytes>) -> Self::Future {
+        let metrics = self.0.clone();
+        Box::pin(async move {
+            let answer = emit::take(&metrics, Door::Grpc, Form::Protobuf, request.into_inner()).await;
+            answer.map(tonic::Response::new).map_err(|error| status_of(&error))
+        })
+    }
+}

@@ -1,0 +1,243 @@
+//! The collector's port: gRPC over HTTP/2 and plain HTTP/1.1 on one listener, for programs on this machine.
+//!
+//! Two paths answer and nothing else. Who brings no token may emit, who brings a wrong one may not. Connections,
+//! streams, heads, bodies and silence are bounded.
+
+use std::convert::Infallible;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+
+use axum::body::Body;
+use hmsops_wire::collector::{REQUEST_BYTES_MAX, json};
+use http::header::{CONTENT_TYPE, HeaderValue};
+use http::{Method, Request, Response, StatusCode};
+use http_body_util::Full;
+use hyper::body::Incoming;
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use hyper_util::server::conn::auto::Builder;
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::Semaphore;
+use tokio::time::{Instant, Sleep};
+
+use super::emit::{self, Form};
+use super::{Door, Metrics, grpc, read};
+use crate::Engine;
+use crate::door::{Auth, Failure, may_emit};
+
+/// Programs on one machine; each keeps one connection.
+const CONNECTIONS_MAX: usize = 1024;
+
+/// Calls at a time on one connection: a client sends one batch after the other.
+const STREAMS_MAX: u32 = 32;
+
+/// A head that has not come whole by then does not come. Also how long a connection may be idle over HTTP/1.1:
+/// a program that emits at all flushes once a second.
+const HEAD_WITHIN: Duration = Duration::from_mins(1);
+
+/// A connection on which nothing was heard for so long is given up.
+const SILENCE_MAX: Duration = Duration::from_secs(90);
+
+/// Asks whether an HTTP/2 client still lives, so that an idle one is not taken for a dead one.
+const PING_EVERY: Duration = Duration::from_secs(30);
+
+/// Headers of a request are some hundred bytes.
+const HEAD_BYTES_MAX: usize = 16 << 10;
+
+/// What a client may send ahead on one connection: bounds what idle readers hold to 256 MB.
+const WINDOW_BYTES: u32 = 256 << 10;
+
+/// Answers under way get so long when the tower stops.
+const DRAIN: Duration = Duration::from_secs(5);
+
+/// The path of plain HTTP.
+const EMIT: &str = "/v1/emit";
+
+/// Serves the collector's port until the tower stops.
+pub async fn run(listener: TcpListener, metrics: Metrics, auth: Arc<Auth>, engine: Engine) {
+    let places = Arc::new(Semaphore::new(CONNECTIONS_MAX));
+    loop {
+        let accepted = tokio::select! {
+            accepted = listener.accept() => accepted,
+            () = engine.leaves() => return,
+        };
+        let stream = match accepted {
+            Ok((stream, _peer)) => stream,
+            Err(error) => {
+                // Descriptors are short, or the client was gone at once: others can still be served.
+                tracing::warn!("metrics in: cannot accept a connection: {error}");
+                tokio::time::sleep(Duration::from_millis(100)).await;
+                continue;
+            }
+        };
+        let Ok(place) = places.clone().try_acquire_owned() else {
+            metrics.count_refused_connection();
+            continue;
+        };
+        let (metrics, auth, engine) = (metrics.clone(), auth.clone(), engine.clone());
+        tokio::spawn(async move {
+            serve(stream, metrics, auth, &engine).await;
+            drop(place);
+        });
+    }
+}
+
+/// Serves one connection to its end.
+async fn serve(stream: TcpStream, metrics: Metrics, auth: Arc<Auth>, engine: &Engine) {
+    // Answers are small, and the client waits for them.
+    let _ = stream.set_nodelay(true);
+    let service = service_fn(move |request| {
+        let (metrics, auth) = (metrics.clone(), auth.clone());
+        async move { Ok::<_, Infallible>(answer(request, metrics, &auth).await) }
+    });
+    let mut builder = Builder::new(TokioExecutor::new());
+    builder.http1().timer(TokioTimer::new()).header_read_timeout(HEAD_WITHIN).max_buf_size(HEAD_BYTES_MAX);
+    builder
+        .http2()
+        .timer(TokioTimer::new())
+        .max_concurrent_streams(STREAMS_MAX)
+        .initial_stream_window_size(WINDOW_BYTES)
+        .initial_connection_window_size(WINDOW_BYTES)
+        .max_header_list_size(HEAD_BYTES_MAX as u32)
+        .keep_alive_interval(PING_EVERY)
+        .keep_alive_timeout(PING_EVERY);
+    let connection = builder.serve_connection(TokioIo::new(Heard::new(stream)), service);
+    tokio::pin!(connection);
+    let ended = tokio::select! {
+        ended = connection.as_mut() => ended,
+        () = engine.leaves() => {
+            connection.as_mut().graceful_shutdown();
+            tokio::time::timeout(DRAIN, connection).await.unwrap_or(Ok(()))
+        }
+    };
+    if let Err(error) = ended {
+        tracing::debug!("metrics in: a connection broke off: {error}");
+    }
+}
+
+/// Answers one request.
+async fn answer(request: Request<Incoming>, metrics: Metrics, auth: &Auth) -> Response<Body> {
+    let (parts, body) = request.into_parts();
+    let media = parts.headers.get(CONTENT_TYPE).and_then(|media| media.to_str().ok()).unwrap_or_default();
+    let is_grpc = media.starts_with("application/grpc");
+    let door = if is_grpc { Door::Grpc } else { Door::Emit };
+    let path = parts.uri.path();
+    let allowed = may_emit(auth, parts.uri.authority().map(http::uri::Authority::as_str), &parts.headers);
+    let wrong = match allowed {
+        Err(failure) => Some(failure),
+        Ok(()) if path != if is_grpc { grpc::EMIT } else { EMIT } => {
+            Some(Failure::not_found("there is nothing at this address of the collector's port").hint(
+                "metrics go to POST /v1/emit, or to hmsops.v1.Collector/Emit by gRPC; all else is on --listen",
+            ))
+        }
+        Ok(()) if parts.method != Method::POST => {
+            Some(Failure::method(format!("{} is not possible here", parts.method)))
+        }
+        Ok(()) if !is_grpc => check_media(media).err(),
+        Ok(()) => None,
+    };
+    if let Some(failure) = wrong {
+        metrics.count_rejected(door);
+        return match (is_grpc, failure.status()) {
+            (false, _) => failure.json(path),
+            (true, StatusCode::NOT_FOUND | StatusCode::METHOD_NOT_ALLOWED) => {
+                grpc::refuse(tonic::Status::unimplemented(failure.detail()))
+            }
+            (true, _) => grpc::refuse(grpc::status_of_failure(&failure)),
+        };
+    }
+    let limit = if is_grpc { grpc::FRAME_BYTES_MAX } else { REQUEST_BYTES_MAX };
+    let whole = match read(body, limit, metrics.bodies()).await {
+        Ok(whole) => whole,
+        Err(error) => {
+            metrics.count_rejected(door);
+            return if is_grpc {
+                grpc::refuse(grpc::status_of_body(error))
+            } else {
+                Failure::from(error).json(path)
+            };
+        }
+    };
+    if is_grpc {
+        let request = Request::from_parts(parts, Full::new(whole.bytes.clone()));
+        return grpc::emit(metrics, request).await;
+    }
+    match emit::take(&metrics, door, Form::Json, whole.bytes.clone()).await {
+        Ok(answer) => {
+            let mut response = Response::new(Body::from(json::encode_response(&answer)));
+            response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+            response
+        }
+        Err(error) => Failure::from(error).json(path),
+    }
+}
+
+/// A page in a browser can send text and forms without asking first, but no JSON.
+pub(crate) fn check_media(media: &str) -> Result<(), Failure> {
+    let media = media.split(';').next().unwrap_or_default().trim();
+    if media.eq_ignore_ascii_case("application/json") {
+        return Ok(());
+    }
+    let failure = Failure::unsupported(format!("the body is `{media:.80}`"));
+    Err(failure.hint("send JSON and say so: `Content-Type: application/json`"))
+}
+
+/// A connection that ends itself when nothing was heard for [`SILENCE_MAX`].
+struct Heard {
+    stream: TcpStream,
+    deadline: Pin<Box<Sleep>>,
+}
+
+impl Heard {
+    fn new(stream: TcpStream) -> Self {
+        Self { stream, deadline: Box::pin(tokio::time::sleep(SILENCE_MAX)) }
+    }
+}
+
+impl AsyncRead for Heard {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        into: &mut ReadBuf<'_>,
+    ) -> Poll<std::io::Result<()>> {
+        if let Poll::Ready(read) = Pin::new(&mut self.stream).poll_read(context, into) {
+            self.deadline.as_mut().reset(Instant::now() + SILENCE_MAX);
+            return Poll::Ready(read);
+        }
+        ready!(self.deadline.as_mut().poll(context));
+        Poll::Ready(Err(std::io::ErrorKind::TimedOut.into()))
+    }
+}
+
+impl AsyncWrite for Heard {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        from: &[u8],
+    ) -> Poll<std::io::Result<usize>> {
+        Pin::new(&mut self.stream).poll_write(context, from)
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<std::io::Result<()>> {
+        Pin::new(&mut self.stream).poll_flush(context)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<std::io::Result<()>> {
+        Pin::new(&mut self.stream).poll_shutdown(context)
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        from: &[std::io::IoSlice<'_>],
+    ) -> Poll<std::io::Result<usize>> {
+        Pin::new(&mut self.stream).poll_write_vectored(context, from)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.stream.is_write_vectored()
+    }
+}
