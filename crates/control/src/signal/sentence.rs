@@ -265,7 +265,7 @@ mod tests {
         let by = Who::tower();
         let change =
             Signal::HealIntended { heal: HealId(1), rule: rule(), alert: Some(AlertId(1)), action, by };
-        tell(state, 60, change);
+        tell(state, 60, &change);
     }
 
     #[test]
