@@ -22,7 +22,8 @@ impl View<'_> {
     pub(super) fn review_heals(self) -> Vec<Transition> {
         let judged = self.state.signals.heals.values().filter_map(|heal| self.judge(heal));
         let due = self.state.signals.alerts.values().filter_map(|alert| self.heal_due(alert));
-        judged.chain(due).next().unwrap_or_default()
+        let relapsed = self.state.signals.alerts.values().filter_map(|alert| self.relapsed(alert));
+        judged.chain(due).chain(relapsed).next().unwrap_or_default()
     }
 
     fn heal_due(self, alert: &Alert) -> Option<Vec<Transition>> {
@@ -45,6 +46,20 @@ impl View<'_> {
             return Some(vec![self.ticket(service, Some(alert.id), None, &text)]);
         }
         Some(vec![self.heal(rule, Some(alert.id), action, &Who::tower())])
+    }
+
+    /// A heal that seemed to help, and an alert that fires on all the same: a person takes over.
+    fn relapsed(self, alert: &Alert) -> Option<Vec<Transition>> {
+        let Handling::Healed { heal: id } = alert.handling else { return None };
+        let heal = self.state.signals.heals.get(&id)?;
+        let seen = self.evidence.seen.rules.get(&alert.rule)?;
+        let since = self.now.steady.since(heal.ended_at?.steady);
+        let holds = seen.values.contains_key(&alert.labels);
+        if !alert.is_firing() || !holds || since < HEAL_CHECK_LIMIT {
+            return None;
+        }
+        let text = format!("{}: {} seemed to help ({}), but it still fires", alert.rule, heal.action, id);
+        Some(vec![self.ticket(heal.action.service(), Some(alert.id), Some(id), &text)])
     }
 
     /// Why an action is left to a person, if it is.
