@@ -42,7 +42,7 @@ impl View<'_> {
         }
         if let Some(why) = self.cannot_heal(rule, action) {
             let text = format!("{}: {action} was not run: {why}", alert.rule);
-            return Some(vec![self.ticket(service, Some(alert.id), None, text)]);
+            return Some(vec![self.ticket(service, Some(alert.id), None, &text)]);
         }
         Some(vec![self.heal(rule, Some(alert.id), action, &Who::tower())])
     }
@@ -107,7 +107,7 @@ impl View<'_> {
         let printed =
             if output.is_empty() { "it printed nothing".into() } else { format!("it printed:\n{output}") };
         let text = format!("{}: {} {why}; {printed}", heal.rule, heal.action);
-        [judged.into(), self.ticket(service, heal.alert, Some(heal.id), text)]
+        [judged.into(), self.ticket(service, heal.alert, Some(heal.id), &text)]
     }
 
     fn ticket(
@@ -115,11 +115,11 @@ impl View<'_> {
         service: &ServiceName,
         alert: Option<AlertId>,
         heal: Option<HealId>,
-        text: String,
+        text: &str,
     ) -> Transition {
         let ticket = TicketId(self.state.signals.last.ticket + 1);
         let title = format!("{TAKE_OVER}: {service}");
-        let (service, text) = (service.clone(), clip(&text));
+        let (service, text) = (service.clone(), clip(text));
         Signal::TicketOpened { ticket, service, alert, heal, title, text }.into()
     }
 
