@@ -12,13 +12,17 @@ fn main() {
     let ui = here.join("../../ui");
     let built: Vec<PathBuf> = FILES.iter().map(|name| ui.join("dist").join(name)).collect();
     let text = if built.iter().all(|file| file.is_file()) {
-        built.iter().for_each(|file| watch(file));
+        for file in &built {
+            watch(file);
+        }
         let [js, css] = [&built[0], &built[1]].map(|file| file.display().to_string());
         format!("Some((include_bytes!({js:?}), include_bytes!({css:?})))\n")
     } else {
         // A file that is not there would have the crate built anew each time; its folder tells when it comes.
         let nearest = [ui.join("dist"), ui, here];
-        nearest.iter().find(|folder| folder.is_dir()).into_iter().for_each(|folder| watch(folder));
+        if let Some(folder) = nearest.iter().find(|folder| folder.is_dir()) {
+            watch(folder);
+        }
         "None\n".to_owned()
     };
     std::fs::write(out.join("live.rs"), text).expect("the folder of this build takes a file");

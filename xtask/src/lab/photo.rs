@@ -17,6 +17,8 @@ use crate::json::Json;
 const RULE: &str = "photo_error_spike";
 /// The panel of the chapter.
 const PANEL: &str = "sum(rate(photo.upload.ok[5m]))";
+/// Photos a second, of two that come, when a window of five minutes has seen the first ten seconds of them.
+const PHOTOS_MIN: f64 = 0.05;
 /// From the first upload until it is seen in an answer.
 const SEEN: Duration = Duration::from_secs(30);
 /// From the first failed upload: the rule's window turns within one minute and has to hold for another.
@@ -32,8 +34,8 @@ const LOOP: &str = "for i in {1..30}; do curl -X POST /api/photo/fail; done";
 pub(super) fn tell(settings: &Settings, stop: &Stop) -> Result<(), Failure> {
     let lab = Lab::start(settings, stop)?;
     let cli = Cli::new(&lab, settings.tower)?;
-    create_rule(settings, &cli)?;
     add_panel(&lab, &cli, stop)?;
+    create_rule(settings, &cli)?;
     let began = Instant::now();
     fail_uploads(settings, &cli)?;
     let fired = wait_for_fire(&lab, &cli, stop, began)?;
@@ -71,7 +73,7 @@ fn create_rule(settings: &Settings, cli: &Cli) -> Result<(), Failure> {
 fn add_panel(lab: &Lab, cli: &Cli, stop: &Stop) -> Result<(), Failure> {
     let mut last = String::from("nothing");
     let waited = stop.wait_for(SEEN, || match value(cli, PANEL) {
-        Ok(Some(value)) if value > 0.0 => {
+        Ok(Some(value)) if value >= PHOTOS_MIN => {
             last = format!("{value:.2}");
             true
         }
@@ -84,7 +86,7 @@ fn add_panel(lab: &Lab, cli: &Cli, stop: &Stop) -> Result<(), Failure> {
             false
         }
     });
-    hold(lab, waited, || format!("`{PANEL}` is not above 0 within 30 s; last seen: {last}"))?;
+    hold(lab, waited, || format!("`{PANEL}` is not at least {PHOTOS_MIN} within 30 s; last seen: {last}"))?;
     say(&format!("photos a second: {last}"));
     let url =
         cli.say(&["dash", "add", "--query", PANEL, "--title", "Photo Uploads / sec", "--panel", "line"])?;

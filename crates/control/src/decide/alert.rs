@@ -91,12 +91,11 @@ impl<'a> View<'a> {
         let mut transitions = Vec::new();
         let mut number = self.state.signals.last.alert;
         for (labels, value) in &held {
-            match self.state.signals.open_alert(&rule.spec.name, labels) {
-                Some(alert) => transitions.extend(self.fire_if_due(rule, alert, value_text(*value))),
-                None => {
-                    number += 1;
-                    transitions.extend(self.begin(rule, AlertId(number), labels, value_text(*value)));
-                }
+            if let Some(alert) = self.state.signals.open_alert(&rule.spec.name, labels) {
+                transitions.extend(self.fire_if_due(rule, alert, value_text(*value)));
+            } else {
+                number += 1;
+                transitions.extend(begin(rule, AlertId(number), labels, value_text(*value)));
             }
         }
         let open = self.state.signals.open_alerts(&rule.spec.name);
@@ -116,27 +115,12 @@ impl<'a> View<'a> {
             Ok => open.into_iter().filter_map(|alert| self.end_unless_kept(rule, alert)).collect(),
             Alert if open.is_empty() => {
                 let id = AlertId(self.state.signals.last.alert + 1);
-                self.begin(rule, id, &labels_of(&rule.spec, &Labels::empty()), "no data".into())
+                begin(rule, id, &labels_of(&rule.spec, &Labels::empty()), "no data".into())
             }
             Alert => {
                 open.iter().filter_map(|alert| self.fire_if_due(rule, alert, alert.value.clone())).collect()
             }
         }
-    }
-
-    fn begin(self, rule: &Rule, alert: AlertId, labels: &Labels, value: String) -> Vec<Transition> {
-        let (name, service) = (rule.spec.name.clone(), service_of(&rule.spec, labels));
-        let pending = Signal::AlertPending {
-            alert,
-            rule: name.clone(),
-            service: service.clone(),
-            labels: labels.clone(),
-            release: None,
-            value: value.clone(),
-        };
-        let fires = rule.spec.hold == Millis::ZERO;
-        let fired = fires.then_some(Signal::AlertFired { alert, rule: name, service, value });
-        [pending].into_iter().chain(fired).map(Transition::from).collect()
     }
 
     fn fire_if_due(self, rule: &Rule, alert: &Alert, value: String) -> Option<Transition> {
@@ -208,8 +192,8 @@ impl<'a> View<'a> {
 
     /// A policy's alert outlives its release's end only as far as its lines.
     pub(super) fn review_policy_alerts(self) -> Vec<Transition> {
-        let open = self.state.signals.alerts.values().filter(|alert| alert.is_open());
-        open.filter_map(|alert| {
+        let mut open = self.state.signals.alerts.values().filter(|alert| alert.is_open());
+        open.find_map(|alert| {
             let release = self.state.releases.get(&alert.release?);
             if release.is_some_and(|release| release.phase == Phase::Watching) {
                 return None;
@@ -221,7 +205,6 @@ impl<'a> View<'a> {
                 end(alert, if by_policy { "its release was taken back" } else { "its release has ended" });
             Some(fired.into_iter().chain([ended]).collect::<Vec<_>>())
         })
-        .next()
         .unwrap_or_default()
     }
 
@@ -248,6 +231,21 @@ fn policy_words(policy: &Policy, canary: Option<f64>, stable: Option<f64>) -> St
     let spec = &policy.spec;
     let (canary, stable, hold) = (text(canary), text(stable), spec.hold);
     format!("{} was {canary} for {hold}, on stable {stable}", spec.metric)
+}
+
+fn begin(rule: &Rule, alert: AlertId, labels: &Labels, value: String) -> Vec<Transition> {
+    let (name, service) = (rule.spec.name.clone(), service_of(&rule.spec, labels));
+    let pending = Signal::AlertPending {
+        alert,
+        rule: name.clone(),
+        service: service.clone(),
+        labels: labels.clone(),
+        release: None,
+        value: value.clone(),
+    };
+    let fires = rule.spec.hold == Millis::ZERO;
+    let fired = fires.then_some(Signal::AlertFired { alert, rule: name, service, value });
+    [pending].into_iter().chain(fired).map(Transition::from).collect()
 }
 
 fn fire(alert: &Alert, value: String) -> Transition {

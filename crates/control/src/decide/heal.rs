@@ -22,7 +22,8 @@ impl View<'_> {
     pub(super) fn review_heals(self) -> Vec<Transition> {
         let judged = self.state.signals.heals.values().filter_map(|heal| self.judge(heal));
         let due = self.state.signals.alerts.values().filter_map(|alert| self.heal_due(alert));
-        judged.chain(due).next().unwrap_or_default()
+        let relapsed = self.state.signals.alerts.values().filter_map(|alert| self.relapsed(alert));
+        judged.chain(due).chain(relapsed).next().unwrap_or_default()
     }
 
     fn heal_due(self, alert: &Alert) -> Option<Vec<Transition>> {
@@ -42,9 +43,23 @@ impl View<'_> {
         }
         if let Some(why) = self.cannot_heal(rule, action) {
             let text = format!("{}: {action} was not run: {why}", alert.rule);
-            return Some(vec![self.ticket(service, Some(alert.id), None, text)]);
+            return Some(vec![self.ticket(service, Some(alert.id), None, &text)]);
         }
         Some(vec![self.heal(rule, Some(alert.id), action, &Who::tower())])
+    }
+
+    /// A heal that seemed to help, and an alert that fires on all the same: a person takes over.
+    fn relapsed(self, alert: &Alert) -> Option<Vec<Transition>> {
+        let Handling::Healed { heal: id } = alert.handling else { return None };
+        let heal = self.state.signals.heals.get(&id)?;
+        let seen = self.evidence.seen.rules.get(&alert.rule)?;
+        let since = self.now.steady.since(heal.ended_at?.steady);
+        let holds = seen.values.contains_key(&alert.labels);
+        if !alert.is_firing() || !holds || since < HEAL_CHECK_LIMIT {
+            return None;
+        }
+        let text = format!("{}: {} seemed to help ({}), but it still fires", alert.rule, heal.action, id);
+        Some(vec![self.ticket(heal.action.service(), Some(alert.id), Some(id), &text)])
     }
 
     /// Why an action is left to a person, if it is.
@@ -107,7 +122,7 @@ impl View<'_> {
         let printed =
             if output.is_empty() { "it printed nothing".into() } else { format!("it printed:\n{output}") };
         let text = format!("{}: {} {why}; {printed}", heal.rule, heal.action);
-        [judged.into(), self.ticket(service, heal.alert, Some(heal.id), text)]
+        [judged.into(), self.ticket(service, heal.alert, Some(heal.id), &text)]
     }
 
     fn ticket(
@@ -115,11 +130,11 @@ impl View<'_> {
         service: &ServiceName,
         alert: Option<AlertId>,
         heal: Option<HealId>,
-        text: String,
+        text: &str,
     ) -> Transition {
         let ticket = TicketId(self.state.signals.last.ticket + 1);
         let title = format!("{TAKE_OVER}: {service}");
-        let (service, text) = (service.clone(), clip(&text));
+        let (service, text) = (service.clone(), clip(text));
         Signal::TicketOpened { ticket, service, alert, heal, title, text }.into()
     }
 

@@ -38,15 +38,7 @@ impl View<'_> {
         let off = self.state.releases.values().filter(|release| release.phase.is_off() && !release.closed);
         let releases = off.flat_map(|release| self.release_notices(release));
         let drafts = alerts.chain(tickets).chain(releases).take(ROUND_MAX);
-        drafts
-            .zip(signals.last.notice + 1..)
-            .map(|(draft, number)| self.notice(NoticeId(number), draft))
-            .collect()
-    }
-
-    fn notice(self, notice: NoticeId, draft: Draft) -> Transition {
-        let Draft { receiver, about, occasion, subject, text } = draft;
-        Signal::NoticeIntended { notice, receiver, about, occasion, subject, text, by: Who::tower() }.into()
+        drafts.zip(signals.last.notice + 1..).map(|(draft, number)| notice(NoticeId(number), draft)).collect()
     }
 
     fn alert_notices(self, alert: &Alert) -> Vec<Draft> {
@@ -147,6 +139,11 @@ impl View<'_> {
         };
         vec![change.into()]
     }
+}
+
+fn notice(notice: NoticeId, draft: Draft) -> Transition {
+    let Draft { receiver, about, occasion, subject, text } = draft;
+    Signal::NoticeIntended { notice, receiver, about, occasion, subject, text, by: Who::tower() }.into()
 }
 
 /// The start of a line, at most so many bytes.

@@ -216,3 +216,17 @@ fn lines_of_alerts_come_back_as_they_went_in() {
         assert_eq!(&serde_json::from_str::<hmsops_control::Transition>(&text).unwrap(), line, "{text}");
     }
 }
+
+#[test]
+fn a_heal_that_only_seemed_to_help_ends_with_a_person() {
+    let mut story = watched(rule());
+    hold_for(&mut story, 65, &holds());
+    ran(&mut story, true);
+    // Nothing is seen for a while, and its probes pass: it counts as healed. Then the failures are back.
+    hold_for(&mut story, 60, &Outcome::NoData);
+    assert_eq!(words(&story), ["fired, healed"]);
+    hold_for(&mut story, 240, &holds());
+    assert_eq!(words(&story), ["fired, healed"], "it gets as long as any other heal");
+    hold_for(&mut story, 120, &holds());
+    assert_eq!(words(&story), ["fired, take-over"]);
+}

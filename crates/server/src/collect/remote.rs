@@ -1,5 +1,7 @@
 //! A remote write request: unpacked, read and stored off the threads that serve.
 
+use std::time::Duration;
+
 use bytes::Bytes;
 use hmsops_model::{UnixMillis, Value};
 use hmsops_tsdb::{Appended, Batch, Key, Row, Store};
@@ -11,6 +13,9 @@ use super::{AppendError, Door, Metrics};
 
 /// Requests unpacked at a time: each may take a hundred megabytes when it is read.
 static UNPACKED: Semaphore = Semaphore::const_new(4);
+
+/// A request that has found no place among them by then is sent away; senders wait 30 s for an answer.
+const PLACE_WAIT: Duration = Duration::from_secs(10);
 
 /// What became of a request.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -50,7 +55,7 @@ impl Written {
 /// Stores a snappy-packed request of version 1.0.
 pub async fn write(metrics: &Metrics, body: Bytes) -> Result<Written, EmitError> {
     let door = Door::RemoteWrite;
-    let Ok(_place) = UNPACKED.try_acquire() else {
+    let Ok(Ok(_place)) = tokio::time::timeout(PLACE_WAIT, UNPACKED.acquire()).await else {
         let busy = AppendError::Busy;
         metrics.count(door, &Err(busy.clone()));
         return Err(busy.into());

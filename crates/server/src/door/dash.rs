@@ -246,7 +246,8 @@ fn selectors(expr: &Expr, found: &mut Vec<Vec<Matcher>>) {
             aggregate.param.iter().chain([&aggregate.expr]).for_each(|expr| selectors(expr, found));
         }
         Kind::Binary(binary) => {
-            [&binary.left, &binary.right].into_iter().for_each(|side| selectors(side, found))
+            selectors(&binary.left, found);
+            selectors(&binary.right, found);
         }
         Kind::Unary { expr, .. } | Kind::Paren(expr) => selectors(expr, found),
         Kind::Number { .. } | Kind::Text(_) => {}

@@ -86,11 +86,6 @@ impl Failure {
         )
     }
 
-    /// 429: too much at once.
-    pub fn busy(detail: impl Into<String>) -> Self {
-        Self::new(StatusCode::TOO_MANY_REQUESTS, "busy", "too much at once", detail)
-    }
-
     /// 422: files with mistakes, all of them.
     pub fn files(reports: &[Report]) -> Self {
         let mistakes = mistakes(reports);

@@ -1,16 +1,16 @@
 //! `/api/v1/write`: Prometheus' remote write 1.0.
 //!
-//! Statuses are those that senders act on: 5xx and 429 are sent again, every other refusal is not. A request of
-//! which a part was refused is answered with 400 after the rest was stored.
+//! Statuses are those that senders act on: 5xx is sent again, every other refusal is not, by default not even 429
+//! (`retry_on_http_429` of Prometheus), which is why a busy tower answers 503. A request of which a part was refused
+//! is answered with 400 after the rest was stored.
 
 use axum::extract::{Request, State};
 use http::header::{CONTENT_ENCODING, CONTENT_TYPE};
 use http::{HeaderMap, StatusCode};
 
 use super::{Context, Failure, Routes, Scope};
-use crate::collect::emit::EmitError;
 use crate::collect::remote::write;
-use crate::collect::{AppendError, Door, read};
+use crate::collect::{Door, read};
 
 /// The longest body as it comes, packed: what senders pack into this never reaches the unpacked limit first.
 const BODY_BYTES_MAX: usize = 16 << 20;
@@ -28,10 +28,7 @@ async fn remote_write(State(context): State<Context>, request: Request) -> Resul
     check(request.headers()).map_err(rejected)?;
     let body = read(request.into_body(), BODY_BYTES_MAX, metrics.bodies()).await;
     let body = body.map_err(|error| rejected(error.into()))?;
-    let written = write(metrics, body.bytes.clone()).await.map_err(|error| match error {
-        EmitError::Append(AppendError::Busy) => Failure::busy(error.to_string()).retry_after(1),
-        error => error.into(),
-    })?;
+    let written = write(metrics, body.bytes.clone()).await?;
     match written.trouble() {
         None => Ok(StatusCode::NO_CONTENT),
         Some(trouble) => Err(Failure::argument(trouble)),

@@ -254,7 +254,9 @@ impl Sent {
     fn alerts(&mut self, snapshot: &Snapshot) -> Option<Vec<api::Alert>> {
         let shown = show_signal::active_alerts(snapshot);
         let mut lasting = shown.clone();
-        lasting.iter_mut().for_each(|alert| alert.sentence.clear());
+        for alert in &mut lasting {
+            alert.sentence.clear();
+        }
         let text = serde_json::to_string(&lasting).unwrap_or_default();
         // The first message has them even if there is none: who comes back may remember some.
         let is_news = self.alerts != text;

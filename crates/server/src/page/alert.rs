@@ -66,7 +66,8 @@ pub(super) fn heal(look: &Look<'_>, heal: &Heal) -> Element {
     let head = el("header")
         .put(el("h3").put(el("code").put(heal.action.to_string())))
         .put(worded(heal_sign(heal), heal.phase.words()));
-    let why = [heal.exit.as_deref(), heal.why.as_deref()].into_iter().flatten().collect::<Vec<_>>();
+    let mut why = [heal.exit.as_deref(), heal.why.as_deref()].into_iter().flatten().collect::<Vec<_>>();
+    why.dedup();
     let mut line = el("p").class("s").put(format!("{} began ", heal.id)).put(time(at, &when(at, look.now)));
     for why in why {
         line = line.put("; ").put(tied(why));

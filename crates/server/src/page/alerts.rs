@@ -4,6 +4,7 @@ use hmsops_control::headline::{Piece, Sign};
 use hmsops_control::sentence::grouped;
 use hmsops_control::signal::alert::{Alert, Handling, rule_words};
 use hmsops_control::signal::heal::{Heal, HealPhase};
+use hmsops_control::signal::notice::{Notice, NoticeEnd};
 use hmsops_control::signal::{Rule, RuleHealth, sentence as said};
 use hmsops_model::Millis;
 
@@ -98,9 +99,14 @@ pub(super) fn others(look: &Look<'_>) -> Element {
     let signals = &look.view.state.signals;
     let tickets = signals.tickets.values().filter(|ticket| ticket.closed.is_none()).count();
     let waiting = signals.waiting_notices().count();
+    let dead = |notice: &&Notice| matches!(notice.ended, Some(NoticeEnd::Dead { .. }));
+    let dead = match signals.notices.values().filter(dead).count() {
+        0 => String::new(),
+        n => format!(", {} given up", grouped(n as u64)),
+    };
     let entry = |path: &str, words: String| link(path, &words).class("tall");
     let tickets = entry("/tickets", format!("Tickets: {} open", grouped(tickets as u64)));
-    let notices = entry("/notices", format!("Notices: {} waiting", grouped(waiting as u64)));
+    let notices = entry("/notices", format!("Notices: {} waiting{dead}", grouped(waiting as u64)));
     el("p").class("others").put(tickets).put(notices)
 }
 
@@ -148,7 +154,9 @@ pub(super) fn fact(value: impl super::html::Render, words: &str) -> Element {
 
 fn item(look: &Look<'_>, alert: &Alert) -> Element {
     let name = link(&alert_path(alert.id), alert.rule.as_str());
-    let head = el("header").put(el("h3").put(name)).put(worded(sign(alert), &alert.words()));
+    let silenced = alert.is_open() && look.view.state.signals.is_silenced(alert);
+    let state = if silenced { format!("{}; silenced", alert.words()) } else { alert.words() };
+    let head = el("header").put(el("h3").put(name)).put(worded(sign(alert), &state));
     let line = el("p").put(tied(&format!("{}.", upper(rest(look, alert).trim_start()))));
     el("li")
         .class(format!("card {}", super::mark::class(sign(alert))))
@@ -165,7 +173,7 @@ pub(super) fn upper(text: &str) -> String {
     chars.next().map_or_else(String::new, |first| first.to_uppercase().chain(chars).collect())
 }
 
-/// Value, since when, whose, what heals and who has it.
+/// Value, since when, whose, and who has it.
 pub(super) fn facts(look: &Look<'_>, alert: &Alert) -> Element {
     let state = &look.view.state;
     let at = alert.fired_at.unwrap_or(alert.since).wall;
@@ -179,8 +187,6 @@ pub(super) fn facts(look: &Look<'_>, alert: &Alert) -> Element {
     if let Some(service) = &alert.service {
         list = list.put(fact(link(&service_path(service), service.as_str()), "service"));
     }
-    let heal = alert.heal().and_then(|id| state.signals.heals.get(&id));
-    list = list.put(heal.map(|heal| fact(format!("{}: {}", heal.action, heal.phase.words()), "heal")));
     if let Handling::TakeOver { ticket } = alert.handling {
         list = list.put(fact(link(&ticket_path(ticket), &ticket.to_string()), "ticket"));
     }
@@ -292,7 +298,7 @@ fn rule_row(look: &Look<'_>, rule: &Rule) -> Element {
         .put(el("th").attr("scope", "row").put(spec.name.as_str()))
         .put(el("td").class("nowrap").put(rule_sign(rule, firing)))
         .put(expr.put(readings(look, rule)).put(why))
-        .put(el("td").attr("data-label", "heals by").put(heal))
+        .put(el("td").class("nowrap").attr("data-label", "heals by").put(heal))
         .put(el("td").class("nowrap").attr("data-label", "evaluated").put(evaluated))
         .put(el("td").put(button(look, &deed)))
 }

@@ -28,15 +28,18 @@ pub fn notices(look: &Look<'_>) -> String {
     let mut all: Vec<&Notice> = look.view.state.signals.notices.values().collect();
     all.sort_by_key(|notice| (rank(notice), std::cmp::Reverse(notice.id)));
     let count = |wanted: u8| all.iter().filter(|notice| rank(notice) == wanted).count();
+    let waiting = match count(1) {
+        0 => "none waits".to_owned(),
+        1 => "1 waits".to_owned(),
+        n => format!("{} wait", grouped(n as u64)),
+    };
     let headline = match (count(0), count(1), all.len()) {
         (_, _, 0) => "Nobody was told anything yet.".to_owned(),
         (0, 0, _) => "Everybody was told: no notice waits.".to_owned(),
         (0, 1, _) => "1 notice waits to be delivered.".to_owned(),
         (0, n, _) => format!("{} notices wait to be delivered.", grouped(n as u64)),
-        (1, n, _) => format!("1 notice was given up, {} wait.", grouped(n as u64)),
-        (dead, n, _) => {
-            format!("{} notices were given up, {} wait.", grouped(dead as u64), grouped(n as u64))
-        }
+        (1, _, _) => format!("1 notice was given up, {waiting}."),
+        (dead, _, _) => format!("{} notices were given up, {waiting}.", grouped(dead as u64)),
     };
     let empty = all.is_empty().then(|| {
         el("div")

@@ -462,7 +462,7 @@ fn notices_that_were_given_up_come_first() {
     let view = scene.snapshot();
     let page = notices(&look(&view, 100));
     let said = words(&page);
-    assert!(said.contains("1 notice was given up, 1 wait"), "{said}");
+    assert!(said.contains("1 notice was given up, 1 waits."), "{said}");
     let at = |text: &str| page.find(text).unwrap();
     assert!(at("given up</span>") < at("waiting</span>") && at("waiting</span>") < at("delivered</span>"));
     assert!(page.contains("/notices/n-2/retry") && !page.contains("/notices/n-1/retry"));

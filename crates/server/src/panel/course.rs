@@ -181,7 +181,10 @@ mod tests {
         Series { labels: Labels::new([("job", job)]), samples: Samples::from_floats(times, values) }
     }
 
-    fn points(told: &PanelPoints) -> Vec<(String, Vec<(i64, Option<f64>)>)> {
+    /// Name and points.
+    type Shown = (String, Vec<(i64, Option<f64>)>);
+
+    fn points(told: &PanelPoints) -> Vec<Shown> {
         told.series.iter().map(|series| (series.name.clone(), series.points.clone())).collect()
     }
 

@@ -326,3 +326,21 @@ async fn a_body_that_stalls_holds_no_place() {
     }
     assert_eq!(emit(&site, &batch(1, vec![metric("a", site.now(), 1.0)])).await.status, 200);
 }
+
+/// Nobody is sent away because all flush in the same moment.
+#[tokio::test]
+async fn what_many_programs_send_at_once_is_stored() {
+    let site = Arc::new(Site::new().await);
+    let (mut sends, now) = (tokio::task::JoinSet::new(), site.now());
+    for n in 0..300 {
+        let site = site.clone();
+        sends.spawn(async move {
+            let mut sent = batch(1, vec![metric("a", now, 1.0)]);
+            sent.source = format!("run-{n}");
+            sent.labels[0].value = format!("service-{n}");
+            emit(&site, &sent).await.status
+        });
+    }
+    assert!(sends.join_all().await.iter().all(|status| *status == 200));
+    assert_eq!(site.series("a").len(), 300);
+}

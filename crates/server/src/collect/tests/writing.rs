@@ -160,3 +160,19 @@ async fn a_failing_store_is_503_so_that_the_sender_keeps_what_it_has() {
     assert_eq!(answer.status, 503);
     assert!(answer.headers.contains_key("retry-after"));
 }
+
+/// A sender has up to fifty requests under way, and drops what is answered with anything but 5xx.
+#[tokio::test]
+async fn requests_at_once_wait_for_each_other() {
+    let site = Arc::new(Site::new().await);
+    let (mut sends, now) = (tokio::task::JoinSet::new(), site.now());
+    for n in 0..50 {
+        let site = site.clone();
+        sends.spawn(async move {
+            let name = format!("a{n}");
+            write(&site, vec![one(&[("__name__", name.as_bytes())], &[(now, 1.0)])]).await.status
+        });
+    }
+    assert!(sends.join_all().await.iter().all(|status| *status == 204));
+    assert_eq!(site.metrics.stats().await.series, 50);
+}
