@@ -1,6 +1,7 @@
 //! Programs that send metrics and never give up: what is not acknowledged is sent again exactly as it was.
 
 use std::collections::BTreeMap;
+use std::io::ErrorKind;
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
@@ -32,6 +33,7 @@ pub(crate) type Emitted = BTreeMap<usize, u64>;
 pub(crate) struct Sender {
     ends: Arc<AtomicBool>,
     taken: Arc<AtomicUsize>,
+    broken: Arc<AtomicUsize>,
     thread: Option<JoinHandle<()>>,
 }
 
@@ -47,7 +49,7 @@ impl Sender {
             let send = || http::post(at, "/api/v1/write", &fields, &body);
             let times = if number.is_multiple_of(REPEATED_EACH) { 2 } else { 1 };
             for _ in 0..times {
-                until_taken(send, |answer| answer.status == 204);
+                line.until_taken(send, |answer| answer.status == 204);
             }
             let mut book = book.lock().unwrap();
             for (series, value) in batch {
@@ -74,17 +76,18 @@ impl Sender {
             };
             let times = if number.is_multiple_of(REPEATED_EACH) { 2 } else { 1 };
             for _ in 0..times {
-                until_taken(send, is_taken);
+                line.until_taken(send, is_taken);
             }
             *book.lock().unwrap().entry(source).or_default() += count;
         })
     }
 
     fn start(mut batch: impl FnMut(&mut Line, u64) + Send + 'static) -> Self {
-        let (ends, taken) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicUsize::new(0)));
-        let (ended, count) = (ends.clone(), taken.clone());
+        let ends = Arc::new(AtomicBool::new(false));
+        let (taken, broken): (Arc<AtomicUsize>, Arc<AtomicUsize>) = Default::default();
+        let (ended, count, lost) = (ends.clone(), taken.clone(), broken.clone());
         let thread = std::thread::spawn(move || {
-            let mut line = Line { last: 0 };
+            let mut line = Line { last: 0, broken: lost };
             for number in 0.. {
                 if ended.load(Ordering::SeqCst) {
                     return;
@@ -95,7 +98,7 @@ impl Sender {
                 kit::pause();
             }
         });
-        Self { ends, taken, thread: Some(thread) }
+        Self { ends, taken, broken, thread: Some(thread) }
     }
 
     /// Batches acknowledged so far. A sender that was refused has said so and fails its test.
@@ -104,10 +107,12 @@ impl Sender {
         self.taken.load(Ordering::SeqCst)
     }
 
-    /// Ends it once its last batch is acknowledged.
-    pub(crate) fn stop(mut self) {
+    /// Ends it once its last batch is acknowledged. Answers how many requests the tower had begun to take when it was
+    /// killed.
+    pub(crate) fn stop(mut self) -> usize {
         self.ends.store(true, Ordering::SeqCst);
         self.thread.take().unwrap().join().unwrap();
+        self.broken.load(Ordering::SeqCst)
     }
 }
 
@@ -121,6 +126,8 @@ impl Drop for Sender {
 struct Line {
     /// The last moment that was used.
     last: i64,
+    /// Requests that broke off.
+    broken: Arc<AtomicUsize>,
 }
 
 impl Line {
@@ -129,20 +136,23 @@ impl Line {
         self.last = wall_ms().max(self.last + 1);
         self.last
     }
-}
 
-/// Sends again until it is taken. A tower that is away, starting or busy is asked again; one that says no has found
-/// something wrong with what nothing is wrong with.
-fn until_taken(send: impl Fn() -> std::io::Result<Answer>, is_taken: impl Fn(&Answer) -> bool) {
-    let deadline = kit::now() + Duration::from_mins(2);
-    loop {
-        match send() {
-            Ok(answer) if is_taken(&answer) => return,
-            Ok(answer) => assert!(answer.status >= 500 || answer.status == 429, "refused: {answer:?}"),
-            Err(_) => {}
+    /// Sends again until it is taken. A tower that is away, starting or busy is asked again; one that says no has
+    /// found something wrong with what nothing is wrong with.
+    fn until_taken(&self, send: impl Fn() -> std::io::Result<Answer>, is_taken: impl Fn(&Answer) -> bool) {
+        let deadline = kit::now() + Duration::from_mins(2);
+        loop {
+            match send() {
+                Ok(answer) if is_taken(&answer) => return,
+                Ok(answer) => assert!(answer.status >= 500 || answer.status == 429, "refused: {answer:?}"),
+                Err(error) if error.kind() == ErrorKind::ConnectionRefused => {}
+                Err(_) => {
+                    self.broken.fetch_add(1, Ordering::SeqCst);
+                }
+            }
+            assert!(kit::now() < deadline, "a batch was not taken within two minutes");
+            kit::pause();
         }
-        assert!(kit::now() < deadline, "a batch was not taken within two minutes");
-        kit::pause();
     }
 }
 

@@ -110,8 +110,8 @@ fn kills_lose_nothing_and_repeat_nothing() {
     ground.lives.push((ready, i64::MAX));
     ground.settle();
     let Ground { site, pager, target, writer, emitter, lives, holds } = ground;
-    writer.stop();
-    emitter.stop();
+    let broken = (writer.stop(), emitter.stop());
+    println!("{broken:?} requests of writer and emitter broke off");
 
     check_written(&site, &written.lock().unwrap());
     check_emitted(&site, &emitted.lock().unwrap());
