@@ -52,11 +52,9 @@ fn send(
     stream.set_read_timeout(Some(limit))?;
     stream.set_write_timeout(Some(limit))?;
     stream.set_nodelay(true)?;
-    let mut fields: String = fields.iter().flat_map(|field| [field, "\r\n"]).collect();
-    if let Some(body) = body {
-        fields += &format!("content-length: {}\r\n", body.len());
-    }
-    let head = format!("{method} {path} HTTP/1.1\r\nhost: {at}\r\nconnection: close\r\n{fields}\r\n");
+    let fields: String = fields.iter().flat_map(|field| [field, "\r\n"]).collect();
+    let length = body.map_or_else(String::new, |body| format!("content-length: {}\r\n", body.len()));
+    let head = format!("{method} {path} HTTP/1.1\r\nhost: {at}\r\nconnection: close\r\n{length}{fields}\r\n");
     stream.write_all(&[head.as_bytes(), body.unwrap_or_default()].concat())?;
     Ok(stream)
 }
