@@ -22,8 +22,14 @@ mod lines;
 mod load;
 #[path = "it/nginx.rs"]
 mod nginx;
+#[path = "it/receiver.rs"]
+mod receiver;
+#[path = "it/sender.rs"]
+mod sender;
 #[path = "it/signals.rs"]
 mod signals;
+#[path = "it/signals_kills.rs"]
+mod signals_kills;
 #[path = "it/steps.rs"]
 mod steps;
 #[path = "it/taken_back.rs"]

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use hmsops_model::{InstanceId, ReleaseId, Version};
 use hmsops_wire::api::{Entries, Phase, Release, Service};
+use serde::Serialize;
 use serde_json::Value;
 
 use crate::client::{Client, encoded};
@@ -12,6 +13,9 @@ use crate::print;
 
 /// A service starts within a minute or not at all; a heal as a whole has two.
 const SAFE_WITHIN: Duration = Duration::from_secs(90);
+
+/// Tells a verb that it heals, and for which heal: `h-7`.
+const HEAL_VARIABLE: &str = "HMSOPS_HEAL";
 
 /// So often is looked.
 const LOOK_EVERY: Duration = Duration::from_millis(200);
@@ -32,6 +36,14 @@ pub(super) enum Wish {
     OtherCopy(Option<InstanceId>),
 }
 
+/// What a tower says of a service.
+struct Seen {
+    service: Service,
+    /// The one that is to be taken back.
+    release: Option<Release>,
+    course: Course,
+}
+
 /// How far it is.
 #[derive(Debug, PartialEq, Eq)]
 enum Course {
@@ -43,15 +55,70 @@ enum Course {
     Failed(String),
 }
 
+/// Who heals outlives its tower: it may have been killed since it asked for the heal, and comes back. A person is told
+/// at once that it is away.
+fn is_patient() -> bool {
+    std::env::var_os(HEAL_VARIABLE).is_some()
+}
+
+/// The service as it is before anything is asked of it.
+pub(super) async fn before(client: &Client, path: &str) -> Result<Service, Failure> {
+    if is_patient() { patiently(async || client.get(path).await).await } else { client.get(path).await }
+}
+
+/// Asks for what the wish says, once: when a tower went away over it and is back, its state tells whether it knows.
+pub(super) async fn ask(
+    client: &Client,
+    path: &str,
+    verb: &str,
+    body: &impl Serialize,
+    wish: &Wish,
+) -> Result<(), Failure> {
+    let to = format!("{path}/{verb}");
+    loop {
+        let asked = client.post::<Value>(&to, body).await;
+        match asked {
+            Ok(_) => return Ok(()),
+            Err(Failure::Said { exit: Exit::Unreachable, .. }) if is_patient() => {}
+            Err(failure) => return Err(failure),
+        }
+        if is_taken(&patiently(async || look(client, path, wish).await).await?) {
+            return Ok(());
+        }
+    }
+}
+
+/// Tries again while the tower is away.
+async fn patiently<T>(mut work: impl AsyncFnMut() -> Result<T, Failure>) -> Result<T, Failure> {
+    let back = async {
+        loop {
+            match work().await {
+                Err(Failure::Said { exit: Exit::Unreachable, .. }) => tokio::time::sleep(LOOK_EVERY).await,
+                done => return done,
+            }
+        }
+    };
+    match tokio::time::timeout(SAFE_WITHIN, back).await {
+        Ok(done) => done,
+        Err(_) => work().await,
+    }
+}
+
+/// Whether what was asked for is under way or done.
+fn is_taken(seen: &Seen) -> bool {
+    let is_out = seen.release.as_ref().is_some_and(|release| release.phase.is_active());
+    !is_out && !matches!(seen.course, Course::Failed(_))
+}
+
 /// Waits until it is so, and answers the service as it is then. A tower that is away meanwhile is waited for, too.
 pub(super) async fn until_safe(client: &Client, path: &str, wish: &Wish) -> Result<Service, Failure> {
     let mut waits_for = "the tower".to_owned();
     let settled = async {
         loop {
             match look(client, path, wish).await {
-                Ok((service, Course::Safe)) => return Ok(service),
-                Ok((_, Course::Waits(what))) => waits_for = what,
-                Ok((service, Course::Failed(why))) => {
+                Ok(Seen { service, course: Course::Safe, .. }) => return Ok(service),
+                Ok(Seen { course: Course::Waits(what), .. }) => waits_for = what,
+                Ok(Seen { service, course: Course::Failed(why), .. }) => {
                     let because = because(client, &service).await.unwrap_or_default();
                     return Err(Failure::new(Exit::Failed, format!("{why}{because}")));
                 }
@@ -68,14 +135,14 @@ pub(super) async fn until_safe(client: &Client, path: &str, wish: &Wish) -> Resu
     Err(Failure::new(Exit::Failed, message).hint("it goes on; `hmsops service show` says how it is"))
 }
 
-async fn look(client: &Client, path: &str, wish: &Wish) -> Result<(Service, Course), Failure> {
+async fn look(client: &Client, path: &str, wish: &Wish) -> Result<Seen, Failure> {
     let release: Option<Release> = match wish {
         Wish::TakenBack(id) => Some(client.get(&format!("/hms/v1/releases/{id}")).await?),
         _ => None,
     };
     let service: Service = client.get(path).await?;
     let course = course(&service, release.as_ref(), wish);
-    Ok((service, course))
+    Ok(Seen { service, release, course })
 }
 
 fn course(service: &Service, release: Option<&Release>, wish: &Wish) -> Course {

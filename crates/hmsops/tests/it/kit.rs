@@ -450,6 +450,6 @@ pub(crate) fn now() -> Instant {
 }
 
 /// Between two looks at what has a deadline: other processes tell nobody here of what they do.
-fn pause() {
+pub(crate) fn pause() {
     std::thread::park_timeout(LOOK);
 }
