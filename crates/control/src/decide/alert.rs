@@ -17,6 +17,9 @@ use crate::transition::{Detector, HoldReason, Transition};
 /// Between two lines about a rule's error when only its words change.
 const ERROR_EVERY: Millis = Millis::from_mins(1);
 
+/// Labels of one alert, in bytes: with every character escaped they still fit a ledger line.
+const LABELS_BYTES_MAX: usize = 8 << 10;
+
 /// The label that tells a service's own policy from everyone's of the same metric.
 const POLICY_LABEL: &str = "policy";
 
@@ -78,10 +81,15 @@ impl<'a> View<'a> {
 
     /// What an evaluation changes.
     pub(super) fn evaluated(self, evaluation: &Evaluation) -> Vec<Transition> {
-        let Some(rule) = self.state.signals.rules.get(&evaluation.rule) else { return Vec::new() };
+        let rule = self.state.signals.rules.get(&evaluation.rule);
+        let Some(rule) = rule.filter(|rule| rule.spec.expr == evaluation.expr) else { return Vec::new() };
         let (health, mut transitions) = match &evaluation.outcome {
             Outcome::Holds(held) if held.len() > ALERTS_MAX => {
                 let why = format!("it holds for {} series; a rule may have {ALERTS_MAX} alerts", held.len());
+                (RuleHealth::Error { why }, Vec::new())
+            }
+            Outcome::Holds(held) if held.iter().any(|(labels, _)| is_too_long(&rule.spec, labels)) => {
+                let why = format!("it holds for a series with more than {LABELS_BYTES_MAX} bytes of labels");
                 (RuleHealth::Error { why }, Vec::new())
             }
             Outcome::Holds(held) => (RuleHealth::Known, self.held(rule, held)),
@@ -265,6 +273,11 @@ impl<'a> View<'a> {
         })
         .collect()
     }
+}
+
+fn is_too_long(rule: &RuleSpec, series: &Labels) -> bool {
+    let labels = labels_of(rule, series);
+    labels.iter().map(|(name, value)| name.len() + value.len()).sum::<usize>() > LABELS_BYTES_MAX
 }
 
 fn is_alert_of(spec: &PolicySpec, alert: &Alert) -> bool {

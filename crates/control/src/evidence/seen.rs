@@ -75,7 +75,8 @@ impl Seen {
     }
 
     fn observe_rule(&mut self, state: &State, now: Now, evaluation: &Evaluation) {
-        let Some(rule) = state.signals.rules.get(&evaluation.rule) else { return };
+        let rule = state.signals.rules.get(&evaluation.rule);
+        let Some(rule) = rule.filter(|rule| rule.spec.expr == evaluation.expr) else { return };
         let seen = self.rules.entry(evaluation.rule.clone()).or_insert_with(|| RuleSeen {
             at: now,
             reading: None,

@@ -38,8 +38,8 @@ fn watched(rule: RuleSpec) -> Story {
 }
 
 fn evaluate(story: &mut Story, outcome: Outcome) {
-    let rule = RuleName::new(RULE).unwrap();
-    story.event(Event::Evaluated(Box::new(Evaluation { rule, outcome, reading: None }))).unwrap();
+    let (rule, expr) = (RuleName::new(RULE).unwrap(), rule().expr);
+    story.event(Event::Evaluated(Box::new(Evaluation { rule, expr, outcome, reading: None }))).unwrap();
 }
 
 fn holds() -> Outcome {
@@ -368,4 +368,21 @@ fn a_heal_that_has_ended_is_never_sent_again() {
     assert!(!again.iter().any(|effect| matches!(effect, hmsops_control::Effect::Heal { .. })));
     story.event(Event::Wake).unwrap();
     assert_eq!(words(&story), ["fired, take-over"]);
+}
+
+#[test]
+fn what_was_evaluated_before_a_rule_was_changed_says_nothing_of_it() {
+    let mut story = watched(RuleSpec { expr: "photo.upload.ok < 0".into(), hold: Millis::ZERO, ..rule() });
+    evaluate(&mut story, holds());
+    assert!(story.state.signals.alerts.is_empty() && story.heals.is_empty());
+}
+
+#[test]
+fn an_alert_whose_labels_fit_no_line_is_an_error_of_its_rule() {
+    let mut story = watched(RuleSpec { hold: Millis::ZERO, ..rule() });
+    let labels = Labels::new((0..20).map(|n| (format!("l{n}"), "x".repeat(4000))));
+    evaluate(&mut story, Outcome::Holds(vec![(labels, 1.0)]));
+    assert!(story.state.signals.alerts.is_empty());
+    let health = &story.state.signals.rules.values().next().unwrap().health;
+    assert!(matches!(health, hmsops_control::signal::RuleHealth::Error { .. }), "{health:?}");
 }

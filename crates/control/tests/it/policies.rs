@@ -91,7 +91,8 @@ fn an_alert_rule_of_a_policy_s_name_does_not_end_its_alert() {
     for _ in 0..70 {
         judge(&mut story, METRIC, Some(0.5));
         let (rule, outcome) = (RuleName::new(METRIC).unwrap(), Outcome::Holds(Vec::new()));
-        story.event(Event::Evaluated(Box::new(Evaluation { rule, outcome, reading: None }))).unwrap();
+        let expr = "auth_fail_rate > 0.9".into();
+        story.event(Event::Evaluated(Box::new(Evaluation { rule, expr, outcome, reading: None }))).unwrap();
         story.pass(Millis::from_secs(2));
     }
     assert_eq!(detector(&story), Some(Detector::Policy));
