@@ -65,13 +65,24 @@ async fn declare(
     let readings = hmsops_config::readings(&spec.expr);
     let name = spec.name.clone();
     let warnings = warnings(&context.engine.snapshot(), &spec);
+    let now = reading_now(&context, &spec).await;
     let command = Command::DeclareRule { rule: Box::new(spec), readings: readings.clone() };
     let handled = carry_out(&context, command, by, "declared".to_owned()).await?;
     let snapshot = context.engine.snapshot();
     let rule = snapshot.state.signals.rules.get(&name);
     let reading = rule.and_then(|rule| show_signal::reading(&snapshot, rule, &readings));
+    let reading =
+        reading.map(|known| if known == show_signal::UNDECIDED { now.unwrap_or(known) } else { known });
     let changed = !handled.transitions.is_empty();
     Ok(Json(api::RuleDeclared { name: name.to_string(), changed, reading, readings, warnings }))
+}
+
+/// How a rule would be read if it were evaluated now; `None`: that will be seen.
+async fn reading_now(context: &Context, spec: &RuleSpec) -> Option<String> {
+    let (store, spec) = (context.metrics.store().clone(), spec.clone());
+    let at = context.clock.now().wall.0;
+    let read = tokio::task::spawn_blocking(move || crate::evaluate::reading(&store, &spec, at));
+    read.await.ok().flatten()
 }
 
 /// A rule as somebody sent it.

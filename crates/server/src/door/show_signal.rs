@@ -18,7 +18,7 @@ use super::cursor::Place;
 use super::show::by;
 
 /// The reading of a rule that has two and was not evaluated yet.
-const UNDECIDED: &str = "undecided";
+pub(crate) const UNDECIDED: &str = "undecided";
 
 /// What stands for a value that is not known.
 const NO_VALUE: &str = "unknown";

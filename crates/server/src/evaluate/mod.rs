@@ -13,7 +13,7 @@ use std::time::Duration;
 use hmsops_control::event::Judgement;
 use hmsops_control::state::release::Phase;
 use hmsops_control::{Event, State};
-use hmsops_model::{Budget, Millis, SeriesSource};
+use hmsops_model::{Budget, Millis, RuleSpec, SeriesSource};
 use tokio::sync::Semaphore;
 use tokio::time::MissedTickBehavior;
 
@@ -63,6 +63,12 @@ pub async fn run(engine: Engine, clock: Clock, source: Source) {
             () = evaluator.engine.leaves() => return,
         }
     }
+}
+
+/// How a rule's expression is read at a moment in Unix milliseconds, when there are two ways; `None` while nothing is
+/// in its window. Blocks while it reads.
+pub(crate) fn reading(source: &dyn SeriesSource, spec: &RuleSpec, at: i64) -> Option<String> {
+    rule::evaluate(source, spec, at).reading
 }
 
 fn budget() -> Budget {
