@@ -17,7 +17,7 @@ const PROBED_FOR: Millis = Millis::from_secs(30);
 /// The longest text of a ticket, in bytes, well below a ledger line.
 const TEXT_BYTES_MAX: usize = 8 << 10;
 
-impl View<'_> {
+impl<'a> View<'a> {
     /// The next heal that is due, if one is.
     pub(super) fn review_heals(self) -> Vec<Transition> {
         let judged = self.state.signals.heals.values().filter_map(|heal| self.judge(heal));
@@ -28,7 +28,12 @@ impl View<'_> {
     fn heal_due(self, alert: &Alert) -> Option<Vec<Transition>> {
         let signals = &self.state.signals;
         let is_held = alert.acked.is_some() || signals.heals_paused.is_some();
-        if !alert.is_firing() || alert.handling != Handling::Open || alert.release.is_some() || is_held {
+        let is_open = match alert.handling {
+            Handling::Open => true,
+            Handling::Healed { heal } => self.is_back(alert, heal),
+            _ => false,
+        };
+        if !alert.is_firing() || !is_open || alert.release.is_some() || is_held {
             return None;
         }
         let rule = signals.rules.get(&alert.rule)?;
@@ -46,6 +51,15 @@ impl View<'_> {
             return Some(vec![self.ticket(service, Some(alert.id), None, text)]);
         }
         Some(vec![self.heal(rule, Some(alert.id), action, &Who::tower())])
+    }
+
+    /// Whether an alert that a heal has ended without its metric, by probes alone, is seen to hold again.
+    fn is_back(self, alert: &Alert, heal: HealId) -> bool {
+        let ended_at = self.state.signals.heals.get(&heal).and_then(|heal| heal.ended_at);
+        let seen = self.evidence.seen.rules.get(&alert.rule);
+        seen.is_some_and(|seen| {
+            seen.values.contains_key(&alert.labels) && ended_at.is_none_or(|at| seen.at.steady > at.steady)
+        })
     }
 
     /// Why an action is left to a person, if it is.
@@ -139,15 +153,15 @@ impl View<'_> {
             let (heal, service) = (heal.id, heal.action.service().clone());
             Transition::from(Signal::HealJudged { heal, service, healed, why })
         };
-        let alert = heal.alert.and_then(|id| self.state.signals.alerts.get(&id));
-        let Some(alert) = alert.filter(|alert| alert.is_open()) else {
+        let waiting = self.waits_for(heal, ran_until.steady);
+        let Some(first) = waiting.first() else {
             let why = match heal.alert {
                 Some(_) => format!("{} ended {since} after it", heal.rule),
                 None => "it did what it was asked to".into(),
             };
             return Some(vec![judged(true, why)]);
         };
-        if self.is_blind(alert)
+        if waiting.iter().all(|alert| self.is_blind(alert))
             && since >= PROBED_FOR
             && self.probes_pass(heal.action.service(), ran_until.steady)
         {
@@ -157,8 +171,26 @@ impl View<'_> {
             )]);
         }
         (since >= HEAL_CHECK_LIMIT).then(|| {
-            self.failed(heal, &format!("{} still fires {since} after it", heal.rule), &heal.output).into()
+            self.failed(heal, &format!("{} still fires {since} after it", first.rule), &heal.output).into()
         })
+    }
+
+    /// The alerts that a heal has to end: its own, and every other that the same action would have been run for. Were
+    /// those left out, a rollback that has helped would be followed by one to a still older version.
+    fn waits_for(self, heal: &Heal, ran_until: Millis) -> Vec<&'a Alert> {
+        let signals = &self.state.signals;
+        let Some(own) = heal.alert else { return Vec::new() };
+        let asks = |alert: &&Alert| {
+            let rule = signals.rules.get(&alert.rule);
+            let action = rule.and_then(|rule| rule.spec.heal.as_ref());
+            alert.is_firing()
+                && alert.release.is_none()
+                && alert.handling == Handling::Open
+                && alert.fired_at.is_some_and(|at| at.steady <= ran_until)
+                && action.is_some_and(|action| action.service() == heal.action.service())
+                && !signals.is_heal_silenced(alert)
+        };
+        signals.alerts.values().filter(|alert| alert.is_open() && alert.id == own || asks(alert)).collect()
     }
 
     fn is_blind(self, alert: &Alert) -> bool {
