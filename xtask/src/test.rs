@@ -20,7 +20,7 @@ usage: cargo xtask test [--long] [--only STAGE] [--no-install]
 Installs what the tests need where it can (nginx, prometheus, shellcheck, python3, Node.js and a few more through
 apt-get), then runs each stage and names it with its time. A stage that fails does not keep later ones from running. Exits 1 when one failed.
 
-  --long         adds the large simulation and ten lab runs of each fault
+  --long         adds the large simulation, ten lab runs of each fault, and fifty kills while metrics come in
   --only STAGE   one stage alone, by the name it prints
   --no-install   uses what is there
 
@@ -64,6 +64,7 @@ const LONG_STAGES: &[Stage] = &[
         run: || done(sim::simulate(&words("--rough 2000 --rollouts 2000 --seed 100000"))),
     },
     Stage { name: "lab-long", run: lab_long },
+    Stage { name: "signals-kills", run: signals_kills },
 ];
 
 fn run(args: &[String]) -> Result<(), Failure> {
@@ -105,7 +106,7 @@ fn run(args: &[String]) -> Result<(), Failure> {
             }
         };
         eprintln!("── {}: {word} after {:.1} s", stage.name, at.elapsed().as_secs_f64());
-        lines.push(format!("{:<10}{:>8.1} s  {word}", stage.name, at.elapsed().as_secs_f64()));
+        lines.push(format!("{:<14}{:>8.1} s  {word}", stage.name, at.elapsed().as_secs_f64()));
     }
     println!("\n{}", lines.join("\n"));
     let skipped = lines.iter().filter(|line| line.contains("  skipped")).count();
@@ -196,6 +197,12 @@ fn lab_long() -> Result<Verdict, Failure> {
         lab::check(&words(&format!("--check --runs 10 --fault {fault}")))?;
     }
     Ok(Verdict::Passed)
+}
+
+/// Fifty kills while metrics come in, alerts wait and people are told; `tests` has five of them.
+fn signals_kills() -> Result<Verdict, Failure> {
+    let args = words("test --package hmsops --locked --test it -- --nocapture signals_kills::");
+    done(checkout::run(checkout::cargo().args(args).env("HMSOPS_LONG", "1")))
 }
 
 /// Installs what is missing, where this machine lets us; whatever stays missing is said by the stage that needs it.

@@ -30,10 +30,10 @@ pub(crate) fn under(text: &str, line: usize, column: usize) -> Option<String> {
 /// A failure about a text, with the place shown that its message or its mistakes mean.
 pub(crate) fn show(failure: Failure, text: &str) -> Failure {
     let Failure::Said { exit, mut message, hint, mut mistakes } = failure else { return failure };
-    if mistakes.is_empty() {
-        if let Some(picture) = place(&message).and_then(|(line, column)| under(text, line, column)) {
-            message = format!("{message}\n{picture}");
-        }
+    if mistakes.is_empty()
+        && let Some(picture) = place(&message).and_then(|(line, column)| under(text, line, column))
+    {
+        message = format!("{message}\n{picture}");
     }
     for mistake in &mut mistakes {
         if let Some(picture) = under(text, mistake.line as usize, mistake.column as usize) {

@@ -22,8 +22,14 @@ mod lines;
 mod load;
 #[path = "it/nginx.rs"]
 mod nginx;
+#[path = "it/receiver.rs"]
+mod receiver;
+#[path = "it/sender.rs"]
+mod sender;
 #[path = "it/signals.rs"]
 mod signals;
+#[path = "it/signals_kills.rs"]
+mod signals_kills;
 #[path = "it/steps.rs"]
 mod steps;
 #[path = "it/taken_back.rs"]
@@ -193,10 +199,12 @@ fn what_goes_wrong_has_its_exit_code_and_a_hint() {
 fn the_lab_is_found_from_below_its_checkout() {
     let desk = Desk::new();
     std::fs::create_dir_all(desk.dir.path().join("lab/.state/repo")).unwrap();
-    put(&desk.dir.path().join("lab/.state/env"), "export HMSOPS_SERVER=x\n");
+    let lab = r#"{"server":"http://x:1","gateway":"http://x:2","photo_gateway":"http://x:3","data":"d","repo":"r"}"#;
+    put(&desk.dir.path().join("lab/.state/lab.json"), lab);
     let output =
         desk.command(&["lab", "env"]).current_dir(desk.dir.path().join("lab/.state/repo")).output().unwrap();
-    assert_eq!(String::from_utf8(output.stdout).unwrap(), "export HMSOPS_SERVER=x\n");
+    let out = String::from_utf8(output.stdout).unwrap();
+    assert!(out.contains("export HMSOPS_SERVER='http://x:1'\n"), "{out}");
 }
 
 #[test]

@@ -122,12 +122,11 @@ impl<'a> View<'a> {
         let mut transitions = Vec::new();
         let mut number = self.state.signals.last.alert;
         for (labels, value) in &values {
-            match open.get(labels) {
-                Some(alert) => transitions.extend(self.fire_if_due(rule, alert, value_text(*value))),
-                None => {
-                    number += 1;
-                    transitions.extend(self.begin(rule, AlertId(number), labels, value_text(*value)));
-                }
+            if let Some(alert) = open.get(labels) {
+                transitions.extend(self.fire_if_due(rule, alert, value_text(*value)));
+            } else {
+                number += 1;
+                transitions.extend(begin(rule, AlertId(number), labels, value_text(*value)));
             }
         }
         let over = open.values().filter(|alert| !values.contains_key(&alert.labels));
@@ -146,27 +145,12 @@ impl<'a> View<'a> {
             Ok => open.into_iter().filter_map(|alert| self.end_unless_kept(rule, alert)).collect(),
             Alert if open.is_empty() => {
                 let id = AlertId(self.state.signals.last.alert + 1);
-                self.begin(rule, id, &labels_of(&rule.spec, &Labels::empty()), "no data".into())
+                begin(rule, id, &labels_of(&rule.spec, &Labels::empty()), "no data".into())
             }
             Alert => {
                 open.iter().filter_map(|alert| self.fire_if_due(rule, alert, alert.value.clone())).collect()
             }
         }
-    }
-
-    fn begin(self, rule: &Rule, alert: AlertId, labels: &Labels, value: String) -> Vec<Transition> {
-        let (name, service) = (rule.spec.name.clone(), service_of(&rule.spec, labels));
-        let pending = Signal::AlertPending {
-            alert,
-            rule: name.clone(),
-            service: service.clone(),
-            labels: labels.clone(),
-            release: None,
-            value: value.clone(),
-        };
-        let fires = rule.spec.hold == Millis::ZERO;
-        let fired = fires.then_some(Signal::AlertFired { alert, rule: name, service, value });
-        [pending].into_iter().chain(fired).map(Transition::from).collect()
     }
 
     fn fire_if_due(self, rule: &Rule, alert: &Alert, value: String) -> Option<Transition> {
@@ -208,7 +192,7 @@ impl<'a> View<'a> {
             }
             (Some(alert), true) if alert.fired_at.is_none() => {
                 let held = self.now.steady.since(alert.since.steady) >= policy.spec.hold;
-                if held { self.policy_fires(policy, release, alert, value) } else { Vec::new() }
+                if held { policy_fires(policy, release, alert, value) } else { Vec::new() }
             }
             // What is not known of the canary is no recovery.
             (Some(alert), false) if judgement.canary.is_some() => {
@@ -216,28 +200,6 @@ impl<'a> View<'a> {
             }
             _ => Vec::new(),
         }
-    }
-
-    /// A policy's alert fires; one that holds its release holds it then, and not again after a person has
-    /// resumed it.
-    fn policy_fires(
-        self,
-        policy: &Policy,
-        release: &Release,
-        alert: &Alert,
-        value: String,
-    ) -> Vec<Transition> {
-        let mut transitions = vec![fire(alert, value)];
-        if policy.spec.action == PolicyAction::Hold && release.hold.is_none() {
-            transitions.push(Transition::ReleaseHeld {
-                release: release.id,
-                service: release.spec.service.clone(),
-                why: HoldReason::Policy { metric: policy.spec.metric.clone() },
-                by: Who::tower(),
-                reason: String::new(),
-            });
-        }
-        transitions
     }
 
     /// Each policy has its own alert, also where a service's and everyone's are about the same metric.
@@ -283,8 +245,8 @@ impl<'a> View<'a> {
 
     /// A policy's alert outlives its release's end only as far as its lines.
     pub(super) fn review_policy_alerts(self) -> Vec<Transition> {
-        let open = self.state.signals.alerts.values().filter(|alert| alert.is_open());
-        open.filter_map(|alert| {
+        let mut open = self.state.signals.alerts.values().filter(|alert| alert.is_open());
+        open.find_map(|alert| {
             let release = self.state.releases.get(&alert.release?);
             let watched = release.filter(|release| release.phase == Phase::Watching);
             if let Some(watched) = watched {
@@ -298,7 +260,6 @@ impl<'a> View<'a> {
                 end(alert, if by_policy { "its release was taken back" } else { "its release has ended" });
             Some(fired.into_iter().chain([ended]).collect::<Vec<_>>())
         })
-        .next()
         .unwrap_or_default()
     }
 
@@ -330,6 +291,37 @@ fn policy_words(policy: &Policy, canary: Option<f64>, stable: Option<f64>) -> St
     let spec = &policy.spec;
     let (canary, stable, hold) = (text(canary), text(stable), spec.hold);
     format!("{} was {canary} for {hold}, on stable {stable}", spec.metric)
+}
+
+fn begin(rule: &Rule, alert: AlertId, labels: &Labels, value: String) -> Vec<Transition> {
+    let (name, service) = (rule.spec.name.clone(), service_of(&rule.spec, labels));
+    let pending = Signal::AlertPending {
+        alert,
+        rule: name.clone(),
+        service: service.clone(),
+        labels: labels.clone(),
+        release: None,
+        value: value.clone(),
+    };
+    let fires = rule.spec.hold == Millis::ZERO;
+    let fired = fires.then_some(Signal::AlertFired { alert, rule: name, service, value });
+    [pending].into_iter().chain(fired).map(Transition::from).collect()
+}
+
+/// A policy's alert fires; one that holds its release holds it then, and not again after a person has
+/// resumed it.
+fn policy_fires(policy: &Policy, release: &Release, alert: &Alert, value: String) -> Vec<Transition> {
+    let mut transitions = vec![fire(alert, value)];
+    if policy.spec.action == PolicyAction::Hold && release.hold.is_none() {
+        transitions.push(Transition::ReleaseHeld {
+            release: release.id,
+            service: release.spec.service.clone(),
+            why: HoldReason::Policy { metric: policy.spec.metric.clone() },
+            by: Who::tower(),
+            reason: String::new(),
+        });
+    }
+    transitions
 }
 
 fn fire(alert: &Alert, value: String) -> Transition {

@@ -2,7 +2,7 @@
 
 use hmsops_model::instance::Instance;
 use hmsops_model::service::Driver;
-use hmsops_model::{ReleaseId, ServiceName, Version};
+use hmsops_model::{Millis, ReleaseId, ServiceName, Version};
 
 use super::View;
 use super::deploy::intend;
@@ -10,7 +10,11 @@ use crate::event::{Command, Refusal, Who};
 use crate::release::take_back;
 use crate::state::release::{Phase, Release};
 use crate::state::service::{Proven, Service};
-use crate::transition::{Detector, HoldReason, Role, Transition};
+use crate::transition::{Detector, HoldReason, Role, Transition, Verdict};
+
+/// A rollback that is asked for so shortly after a detector's means the same one: about what a rule of a minute
+/// takes to see that it has helped.
+const TAKEN_BACK_JUST_NOW: Millis = Millis::from_mins(2);
 
 impl<'a> View<'a> {
     pub(super) fn command(
@@ -100,6 +104,9 @@ impl<'a> View<'a> {
             return Err(Refusal::conflict(format!("{} is out", release.id))
                 .hint(format!("`hmsops release abort {} --reason …` first", release.id)));
         }
+        if to.is_none() && self.just_taken_back(name) {
+            return Ok(Vec::new());
+        }
         let target = self.revert_target(service, to)?;
         let mut transitions = Vec::new();
         if let Some(pending) = service.revert {
@@ -128,6 +135,17 @@ impl<'a> View<'a> {
             reason: reason.to_owned(),
         });
         Ok(transitions)
+    }
+
+    /// Whether what `prev` speaks of has happened a moment ago: a heal must not go back once more because a detector
+    /// was faster.
+    fn just_taken_back(self, name: &ServiceName) -> bool {
+        let newest = self.state.releases.values().rev().find(|release| release.spec.service == *name);
+        newest.is_some_and(|release| {
+            let ended = release.ended_at.map_or(Millis::ZERO, |at| at.steady);
+            let by_person = release.verdict.as_ref().is_some_and(Verdict::by_person);
+            release.phase.is_off() && !by_person && self.now.steady.since(ended) < TAKEN_BACK_JUST_NOW
+        })
     }
 
     fn revert_target<'s>(self, service: &'s Service, to: Option<&Version>) -> Result<&'s Proven, Refusal> {

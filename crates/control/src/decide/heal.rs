@@ -22,18 +22,14 @@ impl<'a> View<'a> {
     pub(super) fn review_heals(self) -> Vec<Transition> {
         let judged = self.state.signals.heals.values().filter_map(|heal| self.judge(heal));
         let due = self.state.signals.alerts.values().filter_map(|alert| self.heal_due(alert));
-        judged.chain(due).next().unwrap_or_default()
+        let relapsed = self.state.signals.alerts.values().filter_map(|alert| self.relapsed(alert));
+        judged.chain(due).chain(relapsed).next().unwrap_or_default()
     }
 
     fn heal_due(self, alert: &Alert) -> Option<Vec<Transition>> {
         let signals = &self.state.signals;
         let is_held = alert.acked.is_some() || signals.heals_paused.is_some();
-        let is_open = match alert.handling {
-            Handling::Open => true,
-            Handling::Healed { heal } => self.is_back(alert, heal),
-            _ => false,
-        };
-        if !alert.is_firing() || !is_open || alert.release.is_some() || is_held {
+        if !alert.is_firing() || alert.handling != Handling::Open || alert.release.is_some() || is_held {
             return None;
         }
         let rule = signals.rules.get(&alert.rule)?;
@@ -48,18 +44,23 @@ impl<'a> View<'a> {
         }
         if let Some(why) = self.cannot_heal(rule, action) {
             let text = format!("{}: {action} was not run: {why}", alert.rule);
-            return Some(vec![self.ticket(service, Some(alert.id), None, text)]);
+            return Some(vec![self.ticket(service, Some(alert.id), None, &text)]);
         }
         Some(vec![self.heal(rule, Some(alert.id), action, &Who::tower())])
     }
 
-    /// Whether an alert that a heal has ended without its metric, by probes alone, is seen to hold again.
-    fn is_back(self, alert: &Alert, heal: HealId) -> bool {
-        let ended_at = self.state.signals.heals.get(&heal).and_then(|heal| heal.ended_at);
-        let seen = self.evidence.seen.rules.get(&alert.rule);
-        seen.is_some_and(|seen| {
-            seen.values.contains_key(&alert.labels) && ended_at.is_none_or(|at| seen.at.steady > at.steady)
-        })
+    /// A heal that seemed to help, and an alert that fires on all the same: a person takes over.
+    fn relapsed(self, alert: &Alert) -> Option<Vec<Transition>> {
+        let Handling::Healed { heal: id } = alert.handling else { return None };
+        let heal = self.state.signals.heals.get(&id)?;
+        let seen = self.evidence.seen.rules.get(&alert.rule)?;
+        let since = self.now.steady.since(heal.ended_at?.steady);
+        let holds = seen.values.contains_key(&alert.labels);
+        if !alert.is_firing() || !holds || since < HEAL_CHECK_LIMIT {
+            return None;
+        }
+        let text = format!("{}: {} seemed to help ({}), but it still fires", alert.rule, heal.action, id);
+        Some(vec![self.ticket(heal.action.service(), Some(alert.id), Some(id), &text)])
     }
 
     /// Why an action is left to a person, if it is.
@@ -122,7 +123,7 @@ impl<'a> View<'a> {
         let printed =
             if output.is_empty() { "it printed nothing".into() } else { format!("it printed:\n{output}") };
         let text = format!("{}: {} {why}; {printed}", heal.rule, heal.action);
-        [judged.into(), self.ticket(service, heal.alert, Some(heal.id), text)]
+        [judged.into(), self.ticket(service, heal.alert, Some(heal.id), &text)]
     }
 
     fn ticket(
@@ -130,11 +131,11 @@ impl<'a> View<'a> {
         service: &ServiceName,
         alert: Option<AlertId>,
         heal: Option<HealId>,
-        text: String,
+        text: &str,
     ) -> Transition {
         let ticket = TicketId(self.state.signals.last.ticket + 1);
         let title = format!("{TAKE_OVER}: {service}");
-        let (service, text) = (service.clone(), clip(&text));
+        let (service, text) = (service.clone(), clip(text));
         Signal::TicketOpened { ticket, service, alert, heal, title, text }.into()
     }
 
@@ -185,6 +186,7 @@ impl<'a> View<'a> {
             let action = rule.and_then(|rule| rule.spec.heal.as_ref());
             alert.is_firing()
                 && alert.release.is_none()
+                && alert.acked.is_none()
                 && alert.handling == Handling::Open
                 && alert.fired_at.is_some_and(|at| at.steady <= ran_until)
                 && action.is_some_and(|action| action.service() == heal.action.service())

@@ -54,16 +54,7 @@ impl View<'_> {
         let off = off.filter(|release| !release.closed || (release.told.is_empty() && lately(release)));
         let releases = off.flat_map(|release| self.release_notices(release));
         let drafts = alerts.chain(tickets).chain(releases).take(ROUND_MAX);
-        drafts
-            .zip(signals.last.notice + 1..)
-            .map(|(draft, number)| self.notice(NoticeId(number), draft))
-            .collect()
-    }
-
-    fn notice(self, notice: NoticeId, draft: Draft) -> Transition {
-        let Draft { receiver, about, occasion, subject, text } = draft;
-        let (subject, text) = (clip(&subject, WHY_BYTES_MAX), clip(&text, TEXT_BYTES_MAX));
-        Signal::NoticeIntended { notice, receiver, about, occasion, subject, text, by: Who::tower() }.into()
+        drafts.zip(signals.last.notice + 1..).map(|(draft, number)| notice(NoticeId(number), draft)).collect()
     }
 
     fn alert_notices(self, alert: &Alert) -> Vec<Draft> {
@@ -191,6 +182,12 @@ impl View<'_> {
         };
         vec![change.into()]
     }
+}
+
+fn notice(notice: NoticeId, draft: Draft) -> Transition {
+    let Draft { receiver, about, occasion, subject, text } = draft;
+    let (subject, text) = (clip(&subject, WHY_BYTES_MAX), clip(&text, TEXT_BYTES_MAX));
+    Signal::NoticeIntended { notice, receiver, about, occasion, subject, text, by: Who::tower() }.into()
 }
 
 /// The start of a line, at most so many bytes.

@@ -28,14 +28,14 @@ impl<'a> View<'a> {
             Command::DeclareRule { rule, readings } => return self.declare_rule(rule, readings, by),
             Command::RemoveRule { rule } => {
                 let rule = self.known_rule(rule)?;
-                self.not_owned(&rule.by, by, "rule", rule.spec.name.as_str())?;
+                not_owned(&rule.by, by, "rule", rule.spec.name.as_str())?;
                 return Ok(self.retire_rule(rule, by, &reason));
             }
             Command::Ack { alert } => self.ack(*alert, by, reason)?,
             Command::Silence { rule, span, keep_heal } => {
                 self.silence(rule, *span, *keep_heal, by, reason)?
             }
-            Command::Unsilence { silence } => self.unsilence(*silence, by, reason)?,
+            Command::Unsilence { silence } => self.unsilence(*silence, by, &reason)?,
             Command::Heal { rule } => return self.heal_by_person(self.known_rule(rule)?, by),
             Command::PauseHeals if self.state.signals.heals_paused.is_some() => return Ok(Vec::new()),
             Command::PauseHeals => Signal::HealsPaused { by: by.clone(), reason },
@@ -74,15 +74,6 @@ impl<'a> View<'a> {
         })
     }
 
-    /// One owner per object: what a file declares, only the file changes.
-    fn not_owned(self, owner: &Who, by: &Who, what: &str, name: &str) -> Result<(), Refusal> {
-        if owner.source == "repo" && owner != by {
-            return Err(Refusal::conflict(format!("{what} `{name}` is declared in `{}`", owner.actor))
-                .hint("change it there"));
-        }
-        Ok(())
-    }
-
     fn declare_rule(
         self,
         spec: &RuleSpec,
@@ -91,7 +82,7 @@ impl<'a> View<'a> {
     ) -> Result<Vec<Transition>, Refusal> {
         let known = self.state.signals.rules.get(&spec.name);
         if let Some(known) = known {
-            self.not_owned(&known.by, by, "rule", spec.name.as_str())?;
+            not_owned(&known.by, by, "rule", spec.name.as_str())?;
             if known.spec == *spec {
                 return Ok(Vec::new());
             }
@@ -131,7 +122,7 @@ impl<'a> View<'a> {
         Ok(Signal::SilenceBegun { silence, rule: rule.clone(), span, keep_heal, by: by.clone(), reason })
     }
 
-    fn unsilence(self, id: SilenceId, by: &Who, reason: String) -> Result<Signal, Refusal> {
+    fn unsilence(self, id: SilenceId, by: &Who, reason: &str) -> Result<Signal, Refusal> {
         let silence = self.state.signals.silences.get(&id);
         let silence = silence.ok_or_else(|| Refusal::not_found(format!("there is no silence {id}")))?;
         if let Some((_, why)) = &silence.ended {
@@ -206,4 +197,13 @@ impl<'a> View<'a> {
         transitions.push(Transition::RevertIntended { service: service_name, id, by, reason });
         Ok(transitions)
     }
+}
+
+/// One owner per object: what a file declares, only the file changes.
+fn not_owned(owner: &Who, by: &Who, what: &str, name: &str) -> Result<(), Refusal> {
+    if owner.source == "repo" && owner != by {
+        return Err(Refusal::conflict(format!("{what} `{name}` is declared in `{}`", owner.actor))
+            .hint("change it there"));
+    }
+    Ok(())
 }

@@ -52,13 +52,13 @@ pub fn alert(state: &State, evidence: &Evidence, now: Now, alert: &Alert) -> Str
     }
     let known = state.signals.rules.get(rule);
     let value = value_words(state, evidence, alert);
-    let mut parts = vec![match alert.fired_at {
-        Some(at) => format!("{rule} fired {}: {value}", ago(now, at)),
-        None => {
-            let of = known.map_or_else(String::new, |known| format!(" of {}", known.spec.hold));
-            format!("{rule} holds for {}{of}: {value}", whole_secs(now.steady.since(alert.since.steady)))
-        }
-    }];
+    let first = if let Some(at) = alert.fired_at {
+        format!("{rule} fired {}: {value}", ago(now, at))
+    } else {
+        let of = known.map_or_else(String::new, |known| format!(" of {}", known.spec.hold));
+        format!("{rule} holds for {}{of}: {value}", whole_secs(now.steady.since(alert.since.steady)))
+    };
+    let mut parts = vec![first];
     parts.extend(known.and_then(|known| blind(evidence, known)));
     parts.extend(handling(state, alert, known));
     if let Some(acked) = &alert.acked {
@@ -222,8 +222,8 @@ mod tests {
         Now { wall: UnixMillis(begin + secs as i64 * 1000), steady: Millis::from_secs(1000 + secs) }
     }
 
-    fn tell(state: &mut State, secs: u64, change: Signal) {
-        state.signals.apply(at(secs), &change);
+    fn tell(state: &mut State, secs: u64, change: &Signal) {
+        state.signals.apply(at(secs), change);
     }
 
     fn rule() -> RuleName {
@@ -246,8 +246,8 @@ mod tests {
             release: None,
             value: value.clone(),
         };
-        tell(&mut state, 0, pending);
-        tell(&mut state, 60, Signal::AlertFired { alert, rule: rule(), service, value });
+        tell(&mut state, 0, &pending);
+        tell(&mut state, 60, &Signal::AlertFired { alert, rule: rule(), service, value });
         state
     }
 
@@ -265,7 +265,7 @@ mod tests {
         let by = Who::tower();
         let change =
             Signal::HealIntended { heal: HealId(1), rule: rule(), alert: Some(AlertId(1)), action, by };
-        tell(state, 60, change);
+        tell(state, 60, &change);
     }
 
     #[test]
@@ -286,14 +286,14 @@ mod tests {
             by: Who::tower(),
             reason: "planned upgrade".into(),
         };
-        tell(&mut state, 73, silence);
+        tell(&mut state, 73, &silence);
         assert!(said(&state, 74).ends_with(
             "; silenced until 16:03:13; its heal is held too (--keep-heal); release detectors stay on"
         ));
         assert_eq!(needed(&state, 74), [], "who is silenced calls nobody");
         let why = "its expression no longer holds".to_owned();
         let ended = Signal::AlertEnded { alert: AlertId(1), rule: rule(), service: None, fired: true, why };
-        tell(&mut state, 80, ended);
+        tell(&mut state, 80, &ended);
         assert_eq!(said(&state, 99), "photo_error_spike is over after 20 s: its expression no longer holds");
     }
 
@@ -314,9 +314,9 @@ mod tests {
             text: "photo_error_spike: rollback dmv-photo --to=prev exited with status 1; it printed:\nno"
                 .into(),
         };
-        tell(&mut state, 62, ticket);
+        tell(&mut state, 62, &ticket);
         let paused = Signal::HealsPaused { by: Who::tower(), reason: "works".into() };
-        tell(&mut state, 63, paused);
+        tell(&mut state, 63, &paused);
         let lines: Vec<String> = needed(&state, 64).into_iter().map(|(_, line)| line).collect();
         assert_eq!(
             lines,
@@ -339,9 +339,9 @@ mod tests {
             text: "a test".into(),
             by: Who::tower(),
         };
-        tell(&mut state, 0, notice);
+        tell(&mut state, 0, &notice);
         let (receiver, why) = ("pager".to_owned(), "answered 410 Gone".to_owned());
-        tell(&mut state, 1, Signal::NoticeDead { notice: NoticeId(1), receiver, why });
+        tell(&mut state, 1, &Signal::NoticeDead { notice: NoticeId(1), receiver, why });
         assert_eq!(needed(&state, 2)[0].1, "pager could not be told (a test): answered 410 Gone.");
         assert_eq!(needed(&state, 2 + 86_400), []);
     }

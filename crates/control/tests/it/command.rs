@@ -117,6 +117,25 @@ fn a_denied_version_is_not_what_a_rollback_goes_back_to() {
     assert_eq!(story.state.denied.len(), 1);
     let refusal = story.rollback(Some("1.8.0")).unwrap_err();
     assert!(refusal.message.contains("is denied"), "{refusal}");
+    story.pass(Millis::from_mins(3));
     let refusal = story.rollback(None).unwrap_err();
     assert!(refusal.message.contains("no earlier proven version"), "{refusal}");
+}
+
+/// A detector was faster than the heal that asks for the same: it must not go back twice.
+#[test]
+fn a_rollback_to_prev_right_after_a_detectors_changes_nothing() {
+    let mut story = Story::proven("1.8.0");
+    story.pass(Millis::from_mins(40));
+    story.deploy("1.9.0").unwrap();
+    story.pass(Millis::from_secs(10));
+    story.end(story.release(2).instance);
+    assert!(story.release(2).phase.is_off());
+    story.rollback(None).unwrap();
+    story.pass(Millis::from_secs(30));
+    assert_eq!(story.stable(), "1.8.0");
+    story.pass(Millis::from_mins(5));
+    story.rollback(None).unwrap();
+    story.pass(Millis::from_secs(30));
+    assert_eq!(story.stable(), "1.7.3", "later it means the version before");
 }

@@ -188,13 +188,8 @@ async fn list(client: &Client, active: bool, limit: usize, json: bool) -> Result
 
 async fn show(client: &Client, name: &str, json: bool) -> Result<(), Failure> {
     if let Ok(id) = name.parse::<AlertId>() {
-        let found = pages::read::<Alert>(client, "/hms/v1/alerts", &[], usize::MAX).await?;
-        let id = id.to_string();
-        let alert = found.items.iter().find(|alert| alert.id.as_ref() == Some(&id)).ok_or_else(|| {
-            Failure::new(Exit::NotFound, format!("there is no alert {id}"))
-                .hint("`hmsops alert list` shows those that are remembered")
-        })?;
-        return if json { print::json(alert) } else { print::data(&alert_page(alert)) };
+        let alert: Alert = client.get(&format!("/hms/v1/alerts/{id}")).await?;
+        return if json { print::json(&alert) } else { print::data(&alert_page(&alert)) };
     }
     let rule: Rule = client.get(&rule_path(name)).await?;
     if json { print::json(&rule) } else { print::data(&rule_page(&rule)) }

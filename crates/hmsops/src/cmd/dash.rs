@@ -180,15 +180,15 @@ fn table(dashes: &[Dash]) -> String {
 }
 
 fn page(client: &Client, dash: &Dash) -> String {
-    let mut head = format!("{}  {}\n", print::plain(&dash.name), address(client, &dash.url));
-    if !dash.services.is_empty() {
-        head.push_str(&format!("services  {}\n", print::plain(&dash.services.join(", "))));
-    }
+    let services = match dash.services.as_slice() {
+        [] => String::new(),
+        services => format!("services  {}\n", print::plain(&services.join(", "))),
+    };
     let mut table = Table::new(["TITLE", "PANEL", "QUERY"]);
     for panel in &dash.panels {
         table.row([panel.title.clone(), panel.panel.clone(), panel.query.clone()]);
     }
-    format!("{head}\n{}", table.text())
+    format!("{}  {}\n{services}\n{}", print::plain(&dash.name), address(client, &dash.url), table.text())
 }
 
 #[cfg(test)]

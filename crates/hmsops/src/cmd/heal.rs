@@ -71,7 +71,7 @@ enum Verb {
         #[arg(long, required = true)]
         all: bool,
         /// Why, for the ledger
-        #[arg(long, default_value = "")]
+        #[arg(long, default_value = "the pause is over")]
         reason: String,
     },
 }

@@ -1,7 +1,6 @@
 //! `hmsops restart`: a service is started anew. A verb that heals.
 
-use hmsops_wire::api::{Reason, Service};
-use serde_json::Value;
+use hmsops_wire::api::Reason;
 
 use super::settle::{self, Wish};
 use crate::client::{Client, encoded};
@@ -25,10 +24,10 @@ pub(super) struct Args {
 
 pub(super) async fn run(client: &Client, args: &Args) -> Result<(), Failure> {
     let path = format!("/hms/v1/services/{}", encoded(&args.service));
-    let before: Service = client.get(&path).await?;
+    let before = settle::before(client, &path).await?;
     let body = Reason { reason: args.reason.clone(), next: None };
-    let _asked: Value = client.post(&format!("{path}/restart"), &body).await?;
     let wish = Wish::OtherCopy(before.stable.map(|stable| stable.instance));
+    settle::ask(client, &path, "restart", &body, &wish).await?;
     let service = settle::until_safe(client, &path, &wish).await?;
     if args.json {
         return print::json(&service);

@@ -1,7 +1,7 @@
 //! `hmsops rollback`: a service goes back. The verb that heal scripts use.
 
 use hmsops_model::Version;
-use hmsops_wire::api::{Revert, Service};
+use hmsops_wire::api::Revert;
 
 use super::settle::{self, Wish};
 use crate::client::{Client, encoded};
@@ -28,17 +28,17 @@ pub(super) struct Args {
 
 pub(super) async fn run(client: &Client, args: &Args) -> Result<(), Failure> {
     let path = format!("/hms/v1/services/{}", encoded(&args.service));
-    let before: Service = client.get(&path).await?;
+    let before = settle::before(client, &path).await?;
     let body = Revert { to: args.to.clone(), reason: args.reason.clone(), next: None };
-    let _asked: Service = client.post(&format!("{path}/rollback"), &body).await?;
     let wish = match before.release {
         Some(release) => Wish::TakenBack(release),
         None => Wish::Version {
-            // One that is no version was refused.
+            // One that is no version will be refused.
             wanted: (args.to != "prev").then(|| Version::new(args.to.as_str()).ok()).flatten(),
             before: before.stable.map(|stable| stable.version),
         },
     };
+    settle::ask(client, &path, "rollback", &body, &wish).await?;
     let service = settle::until_safe(client, &path, &wish).await?;
     if args.json {
         return print::json(&service);

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use hmsops_model::{InstanceId, ReleaseId, Version};
 use hmsops_wire::api::{Entries, Phase, Release, Service};
+use serde::Serialize;
 use serde_json::Value;
 
 use crate::client::{Client, encoded};
@@ -12,6 +13,9 @@ use crate::print;
 
 /// A service starts within a minute or not at all; a heal as a whole has two.
 const SAFE_WITHIN: Duration = Duration::from_secs(90);
+
+/// Tells a verb that it heals, and for which heal: `h-7`.
+const HEAL_VARIABLE: &str = "HMSOPS_HEAL";
 
 /// So often is looked.
 const LOOK_EVERY: Duration = Duration::from_millis(200);
@@ -32,6 +36,14 @@ pub(super) enum Wish {
     OtherCopy(Option<InstanceId>),
 }
 
+/// What a tower says of a service.
+struct Seen {
+    service: Service,
+    /// The one that is to be taken back.
+    release: Option<Release>,
+    course: Course,
+}
+
 /// How far it is.
 #[derive(Debug, PartialEq, Eq)]
 enum Course {
@@ -43,23 +55,71 @@ enum Course {
     Failed(String),
 }
 
+/// Who heals outlives its tower: it may have been killed since it asked for the heal, and comes back. A person is told
+/// at once that it is away.
+fn is_patient() -> bool {
+    std::env::var_os(HEAL_VARIABLE).is_some()
+}
+
+/// The service as it is before anything is asked of it.
+pub(super) async fn before(client: &Client, path: &str) -> Result<Service, Failure> {
+    if is_patient() { patiently(async || client.get(path).await).await } else { client.get(path).await }
+}
+
+/// Asks for what the wish says, once: when a tower went away over it and is back, its state tells whether it knows.
+pub(super) async fn ask(
+    client: &Client,
+    path: &str,
+    verb: &str,
+    body: &impl Serialize,
+    wish: &Wish,
+) -> Result<(), Failure> {
+    let to = format!("{path}/{verb}");
+    loop {
+        let asked = client.post::<Value>(&to, body).await;
+        match asked {
+            Ok(_) => return Ok(()),
+            Err(Failure::Said { exit: Exit::Unreachable, .. }) if is_patient() => {}
+            Err(failure) => return Err(failure),
+        }
+        if is_taken(&patiently(async || look(client, path, wish).await).await?) {
+            return Ok(());
+        }
+    }
+}
+
+/// Tries again while the tower is away.
+async fn patiently<T>(mut work: impl AsyncFnMut() -> Result<T, Failure>) -> Result<T, Failure> {
+    let back = async {
+        loop {
+            match work().await {
+                Err(Failure::Said { exit: Exit::Unreachable, .. }) => tokio::time::sleep(LOOK_EVERY).await,
+                done => return done,
+            }
+        }
+    };
+    match tokio::time::timeout(SAFE_WITHIN, back).await {
+        Ok(done) => done,
+        Err(_) => work().await,
+    }
+}
+
+/// Whether what was asked for is under way or done.
+fn is_taken(seen: &Seen) -> bool {
+    let is_out = seen.release.as_ref().is_some_and(|release| release.phase.is_active());
+    !is_out && !matches!(seen.course, Course::Failed(_))
+}
+
 /// Waits until it is so, and answers the service as it is then. A tower that is away meanwhile is waited for, too.
 pub(super) async fn until_safe(client: &Client, path: &str, wish: &Wish) -> Result<Service, Failure> {
     let mut waits_for = "the tower".to_owned();
-    let mut starts = None;
     let settled = async {
         loop {
             match look(client, path, wish).await {
-                Ok((service, Course::Safe)) => return Ok(service),
-                Ok((service, Course::Waits(what))) => {
-                    starts = service.revert.or(starts);
-                    waits_for = what;
-                }
-                Ok((service, Course::Failed(why))) => {
-                    let because = match service.revert.or(starts) {
-                        Some(copy) => because(client, &service, copy).await,
-                        None => String::new(),
-                    };
+                Ok(Seen { service, course: Course::Safe, .. }) => return Ok(service),
+                Ok(Seen { course: Course::Waits(what), .. }) => waits_for = what,
+                Ok(Seen { service, course: Course::Failed(why), .. }) => {
+                    let because = because(client, &service).await.unwrap_or_default();
                     return Err(Failure::new(Exit::Failed, format!("{why}{because}")));
                 }
                 Err(Failure::Said { exit: Exit::Unreachable, message, .. }) => waits_for = message,
@@ -68,23 +128,21 @@ pub(super) async fn until_safe(client: &Client, path: &str, wish: &Wish) -> Resu
             tokio::time::sleep(LOOK_EVERY).await;
         }
     };
-    match tokio::time::timeout(SAFE_WITHIN, settled).await {
-        Ok(settled) => settled,
-        Err(_) => {
-            let message = format!("not done within {} s: {waits_for}", SAFE_WITHIN.as_secs());
-            Err(Failure::new(Exit::Failed, message).hint("it goes on; `hmsops service show` says how it is"))
-        }
+    if let Ok(settled) = tokio::time::timeout(SAFE_WITHIN, settled).await {
+        return settled;
     }
+    let message = format!("not done within {} s: {waits_for}", SAFE_WITHIN.as_secs());
+    Err(Failure::new(Exit::Failed, message).hint("it goes on; `hmsops service show` says how it is"))
 }
 
-async fn look(client: &Client, path: &str, wish: &Wish) -> Result<(Service, Course), Failure> {
+async fn look(client: &Client, path: &str, wish: &Wish) -> Result<Seen, Failure> {
     let release: Option<Release> = match wish {
         Wish::TakenBack(id) => Some(client.get(&format!("/hms/v1/releases/{id}")).await?),
         _ => None,
     };
     let service: Service = client.get(path).await?;
     let course = course(&service, release.as_ref(), wish);
-    Ok((service, course))
+    Ok(Seen { service, release, course })
 }
 
 fn course(service: &Service, release: Option<&Release>, wish: &Wish) -> Course {
@@ -95,8 +153,9 @@ fn course(service: &Service, release: Option<&Release>, wish: &Wish) -> Course {
             Some(release) if release.phase.is_active() => {
                 return Course::Waits(format!("{id} is still out"));
             }
+            // It was proven just before: what was asked for is the version before it.
             Some(release) if release.phase == Phase::Done => {
-                return Course::Failed(format!("{id} was promoted before it could be taken back"));
+                stable.is_some_and(|stable| stable.version != release.version)
             }
             Some(release) if release.rolled_back_at.is_none() && !release.closed => {
                 return Course::Waits(format!("its gateway has not yet taken the traffic of {id} back"));
@@ -122,22 +181,28 @@ fn course(service: &Service, release: Option<&Release>, wish: &Wish) -> Course {
     }
 }
 
-/// `: why a copy did not come up`, when the ledger can be read and says so.
-async fn because(client: &Client, service: &Service, copy: InstanceId) -> String {
-    let path = format!("/hms/v1/audit?limit=50&kind=instance&service={}", encoded(service.name.as_str()));
-    let entries = client.get::<Entries>(&path).await.map(|found| found.entries).unwrap_or_default();
-    let found = entries.iter().find_map(|entry| reason(&entry.data, &copy.to_string()));
-    found.map(|why| format!(": {copy} {}", print::plain(&why))).unwrap_or_default()
+/// `: i-7 could not be started`, of the copy that should have become stable, when the ledger can be read and says so.
+async fn because(client: &Client, service: &Service) -> Option<String> {
+    let name = encoded(service.name.as_str());
+    let path = |kind: &str| format!("/hms/v1/audit?limit=50&kind={kind}&service={name}");
+    let reverts: Entries = client.get(&path("service.revert")).await.ok()?;
+    let copy = reverts.entries.iter().find_map(|entry| find(&entry.data, "id"))?;
+    let copies: Entries = client.get(&path("instance")).await.ok()?;
+    let why = copies.entries.iter().find_map(|entry| reason(&entry.data, &copy))?;
+    Some(print::plain(&format!(": {copy}: {why}")))
 }
 
-/// The `reason` (or `why`) beside an `id` in a line's data, which may lie one object deeper.
-fn reason(data: &Value, id: &str) -> Option<String> {
+/// The first text of that name in a line's data, at any depth.
+fn find(data: &Value, name: &str) -> Option<String> {
     let object = data.as_object()?;
-    if object.get("id").and_then(Value::as_str) == Some(id) {
-        let text = object.get("reason").or_else(|| object.get("why")).and_then(Value::as_str);
-        return text.map(str::to_owned);
-    }
-    object.values().find_map(|inner| reason(inner, id))
+    let here = object.get(name).and_then(Value::as_str).map(str::to_owned);
+    here.or_else(|| object.values().find_map(|inner| find(inner, name)))
+}
+
+/// Why something happened to a copy, when a line's data speaks of that copy.
+fn reason(data: &Value, copy: &str) -> Option<String> {
+    find(data, "id").filter(|id| id == copy)?;
+    find(data, "reason").or_else(|| find(data, "why"))
 }
 
 #[cfg(test)]
@@ -170,7 +235,7 @@ mod tests {
         .unwrap()
     }
 
-    fn waits(course: Course) -> bool {
+    fn waits(course: &Course) -> bool {
         matches!(course, Course::Waits(_))
     }
 
@@ -181,14 +246,18 @@ mod tests {
         let at = Some("2026-11-22T14:02:07.100Z");
         let stable = service("1.3.9", "i-1", None, Some(true));
         for phase in ["watching", "baking"] {
-            assert!(waits(course(&stable, Some(&release(phase, None)), &wish)), "{phase}");
+            assert!(waits(&course(&stable, Some(&release(phase, None)), &wish)), "{phase}");
         }
-        assert!(waits(course(&stable, Some(&release("aborted", None)), &wish)));
+        assert!(waits(&course(&stable, Some(&release("aborted", None)), &wish)));
         assert_eq!(course(&stable, Some(&release("aborted", at)), &wish), Course::Safe);
         assert_eq!(course(&stable, Some(&release("rolled-back", at)), &wish), Course::Safe);
         let behind = service("1.3.9", "i-1", None, Some(false));
-        assert!(waits(course(&behind, Some(&release("aborted", at)), &wish)));
-        assert!(matches!(course(&stable, Some(&release("done", None)), &wish), Course::Failed(_)));
+        assert!(waits(&course(&behind, Some(&release("aborted", at)), &wish)));
+        let done = release("done", None);
+        assert_eq!(course(&stable, Some(&done), &wish), Course::Safe);
+        assert!(waits(&course(&service("1.4.0", "i-2", Some("i-3"), Some(true)), Some(&done), &wish)));
+        let stays = course(&service("1.4.0", "i-2", None, Some(true)), Some(&done), &wish);
+        assert_eq!(stays, Course::Failed("`dmv-photo` stays on 1.4.0 (i-2)".into()));
     }
 
     #[test]
@@ -198,8 +267,8 @@ mod tests {
             let wish = Wish::Version { wanted, before: version("1.4.0") };
             let now =
                 |version, revert, in_force| course(&service(version, "i-1", revert, in_force), None, &wish);
-            assert!(waits(now("1.4.0", Some("i-2"), Some(true))));
-            assert!(waits(now("1.3.9", None, Some(false))));
+            assert!(waits(&now("1.4.0", Some("i-2"), Some(true))));
+            assert!(waits(&now("1.3.9", None, Some(false))));
             assert_eq!(now("1.3.9", None, Some(true)), Course::Safe);
             assert_eq!(now("1.3.9", None, None), Course::Safe, "a service without a gateway");
             assert_eq!(
@@ -212,7 +281,7 @@ mod tests {
     #[test]
     fn a_restart_is_done_once_another_copy_is_stable() {
         let wish = Wish::OtherCopy(Some(InstanceId(1)));
-        assert!(waits(course(&service("1.3.9", "i-1", Some("i-2"), Some(true)), None, &wish)));
+        assert!(waits(&course(&service("1.3.9", "i-1", Some("i-2"), Some(true)), None, &wish)));
         assert_eq!(course(&service("1.3.9", "i-2", None, Some(true)), None, &wish), Course::Safe);
         let failed = course(&service("1.3.9", "i-1", None, Some(true)), None, &wish);
         assert_eq!(failed, Course::Failed("`dmv-photo` stays on 1.3.9 (i-1)".into()));

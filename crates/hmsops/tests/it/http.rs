@@ -1,4 +1,4 @@
-//! A user's HTTP: one GET per connection, the whole answer read.
+//! A user's HTTP: one request per connection, the whole answer read.
 
 use std::io::{self, Read as _, Write as _};
 use std::net::{SocketAddr, TcpStream};
@@ -30,15 +30,32 @@ pub(crate) fn get(at: SocketAddr, path: &str, fields: &[String]) -> io::Result<A
     read(open(at, path, fields)?)
 }
 
+/// Posts a body; `fields` are whole header lines.
+pub(crate) fn post(at: SocketAddr, path: &str, fields: &[String], body: &[u8]) -> io::Result<Answer> {
+    read(send(at, "POST", path, fields, Some(body))?)
+}
+
 /// Sends a request and leaves the answer to [`read`].
 pub(crate) fn open(at: SocketAddr, path: &str, fields: &[String]) -> io::Result<TcpStream> {
+    send(at, "GET", path, fields, None)
+}
+
+fn send(
+    at: SocketAddr,
+    method: &str,
+    path: &str,
+    fields: &[String],
+    body: Option<&[u8]>,
+) -> io::Result<TcpStream> {
     let limit = Duration::from_secs(15);
     let mut stream = TcpStream::connect_timeout(&at, limit)?;
     stream.set_read_timeout(Some(limit))?;
     stream.set_write_timeout(Some(limit))?;
     stream.set_nodelay(true)?;
     let fields: String = fields.iter().flat_map(|field| [field, "\r\n"]).collect();
-    write!(stream, "GET {path} HTTP/1.1\r\nhost: {at}\r\nconnection: close\r\n{fields}\r\n")?;
+    let length = body.map_or_else(String::new, |body| format!("content-length: {}\r\n", body.len()));
+    let head = format!("{method} {path} HTTP/1.1\r\nhost: {at}\r\nconnection: close\r\n{length}{fields}\r\n");
+    stream.write_all(&[head.as_bytes(), body.unwrap_or_default()].concat())?;
     Ok(stream)
 }
 

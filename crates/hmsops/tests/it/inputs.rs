@@ -1,5 +1,7 @@
 //! Metrics of programs that others wrote: exporters that are scraped, and a Prometheus that writes to us.
 
+#![expect(clippy::float_cmp, reason = "counts are whole numbers, and exact")]
+
 use std::net::SocketAddr;
 use std::process::Command;
 

@@ -181,7 +181,10 @@ impl Site {
             command.arg("--listen").arg(self.at.to_string());
         }
         if !more.contains(&"--grpc-listen") {
-            command.arg("--grpc-listen").arg(self.collector.to_string());
+            // One that listens elsewhere is a second one.
+            let is_second = more.contains(&"--listen");
+            let collector = if is_second { "127.0.0.1:0".to_owned() } else { self.collector.to_string() };
+            command.args(["--grpc-listen", &collector]);
         }
         command.args(more).stdin(Stdio::null());
         command
@@ -205,6 +208,16 @@ impl Site {
     pub(crate) fn done(&self, args: &[&str]) -> String {
         let said = self.run(args);
         assert_eq!(said.code, Some(0), "{args:?}: {said:?}\n{}", self.log());
+        said.out
+    }
+
+    /// Runs a verb as a heal does, with nothing in its environment but where the tower is; it must succeed.
+    pub(crate) fn heals(&self, verb: &[&str]) -> String {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_hmsops"));
+        command.args(verb).current_dir(self.path("data")).env_clear();
+        command.env("HMSOPS_SERVER", format!("http://{}", self.at)).env("HMSOPS_DATA", self.path("data"));
+        let said = Said::from(command.output().unwrap());
+        assert_eq!(said.code, Some(0), "{verb:?}: {said:?}\n{}", self.log());
         said.out
     }
 
@@ -437,6 +450,6 @@ pub(crate) fn now() -> Instant {
 }
 
 /// Between two looks at what has a deadline: other processes tell nobody here of what they do.
-fn pause() {
+pub(crate) fn pause() {
     std::thread::park_timeout(LOOK);
 }

@@ -105,16 +105,21 @@ fn a_release_is_superseded_taken_back_while_it_bakes_and_left_when_proven() {
     site.release(&second, "all traffic", 10, is("baking"));
     serves("1.2");
 
-    site.done(&["rollback", "shop", "--to=prev", "--reason", "a test"]);
-    site.release(&second, "taken back", 10, is("aborted"));
+    site.heals(&["rollback", "shop", "--to=prev", "--reason=a test"]);
+    let release = site.json(&["release", "show", &second]);
+    assert!(release["phase"] == "aborted" && release["rolled_back_at"].is_string(), "{release}");
     serves("1.0");
     assert_eq!(site.stable_pid(), stable, "the warm process, not another");
 
     let third = deploy("1.3", "[{weight: 100}]", "500 ms");
     site.release(&third, "proven", 20, is("done"));
     site.wait("the old version is gone", 20, |_| (!runs(stable)).then_some(()));
-    site.done(&["rollback", "shop", "--to=1.0", "--reason", "a test"]);
+    site.heals(&["rollback", "shop", "--to=1.0", "--reason=a test"]);
+    let service = site.json(&["service", "show", "shop"]);
+    assert!(service["stable"]["version"] == "1.0" && service["in_force"] == true, "{service}");
     serves("1.0");
+    let said = site.run(&["rollback", "shop", "--to=1.0", "--reason=again"]);
+    assert_eq!(said.code, Some(4), "what is refused is no success: {said:?}");
     let tally = load.stop();
     assert_eq!(tally.failed, 0, "{:?}", tally.failures);
     assert!(site.done(&["audit", "verify"]).starts_with("whole: "));

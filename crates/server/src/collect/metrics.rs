@@ -287,6 +287,9 @@ impl Metrics {
         let meter = self.meter(door);
         match outcome {
             Ok(appended) => {
+                if appended.stored > 0 {
+                    self.note(None);
+                }
                 meter.batches.fetch_add(1, Ordering::Relaxed);
                 meter.samples.fetch_add(appended.stored as u64, Ordering::Relaxed);
                 meter.refused.fetch_add(appended.refused.total() as u64, Ordering::Relaxed);

@@ -88,6 +88,8 @@ impl HealSite {
         let env = BTreeMap::from([
             ("HMSOPS_SERVER".to_owned(), self.server.clone()),
             ("HMSOPS_DATA".to_owned(), self.data.display().to_string()),
+            // A tower that is killed meanwhile comes back: verbs of a heal wait for it.
+            ("HMSOPS_HEAL".to_owned(), heal.id.to_string()),
         ]);
         HealOrder {
             // Ids begin anew with a new ledger; folders of an old one must not be taken for these.

@@ -78,8 +78,8 @@ fn notice(scene: &mut Scene, id: u64, receiver: &str, about: About, subject: &st
     say(scene, "notice.intended", change);
 }
 
-/// A heal that failed, one that runs, something pending, something silenced, rules that cannot see, and notices.
-pub(super) fn tell(scene: &mut Scene) {
+/// Rules of every kind and state.
+fn declare_all(scene: &mut Scene) {
     declare(scene, "photo_error_spike", "rate(photo.upload.ok[1m]) < 0.7", Some(rollback("dmv-photo")));
     declare(
         scene,
@@ -93,6 +93,11 @@ pub(super) fn tell(scene: &mut Scene) {
     declare(scene, "mistyped", "rat(x[1m]) > 1", None);
     health(scene, "ach_stale", RuleHealth::NoData);
     health(scene, "mistyped", RuleHealth::Error { why: "unknown function `rat`".into() });
+}
+
+/// A heal that failed, one that runs, something pending, something silenced, rules that cannot see, and notices.
+pub(super) fn tell(scene: &mut Scene) {
+    declare_all(scene);
     pending(scene, 1, "photo_error_spike", "dmv-photo", "0.51");
     scene.pass(60_000);
     fired(scene, 1, "photo_error_spike", "dmv-photo", "0.42");
