@@ -410,5 +410,5 @@ fn a_receiver_that_is_named_twice_is_told_once() {
     let notify = vec!["oncall@csac.gov".to_owned(), "oncall@csac.gov".to_owned()];
     let mut story = watched(RuleSpec { hold: Millis::ZERO, notify, ..rule() });
     evaluate(&mut story, holds());
-    assert_eq!(story.notices.len(), 1);
+    assert_eq!(story.state.signals.notices.len(), 1);
 }
