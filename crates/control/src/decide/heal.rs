@@ -17,7 +17,7 @@ const PROBED_FOR: Millis = Millis::from_secs(30);
 /// The longest text of a ticket, in bytes, well below a ledger line.
 const TEXT_BYTES_MAX: usize = 8 << 10;
 
-impl View<'_> {
+impl<'a> View<'a> {
     /// The next heal that is due, if one is.
     pub(super) fn review_heals(self) -> Vec<Transition> {
         let judged = self.state.signals.heals.values().filter_map(|heal| self.judge(heal));
@@ -154,15 +154,15 @@ impl View<'_> {
             let (heal, service) = (heal.id, heal.action.service().clone());
             Transition::from(Signal::HealJudged { heal, service, healed, why })
         };
-        let alert = heal.alert.and_then(|id| self.state.signals.alerts.get(&id));
-        let Some(alert) = alert.filter(|alert| alert.is_open()) else {
+        let waiting = self.waits_for(heal, ran_until.steady);
+        let Some(first) = waiting.first() else {
             let why = match heal.alert {
                 Some(_) => format!("{} ended {since} after it", heal.rule),
                 None => "it did what it was asked to".into(),
             };
             return Some(vec![judged(true, why)]);
         };
-        if self.is_blind(alert)
+        if waiting.iter().all(|alert| self.is_blind(alert))
             && since >= PROBED_FOR
             && self.probes_pass(heal.action.service(), ran_until.steady)
         {
@@ -172,8 +172,27 @@ impl View<'_> {
             )]);
         }
         (since >= HEAL_CHECK_LIMIT).then(|| {
-            self.failed(heal, &format!("{} still fires {since} after it", heal.rule), &heal.output).into()
+            self.failed(heal, &format!("{} still fires {since} after it", first.rule), &heal.output).into()
         })
+    }
+
+    /// The alerts that a heal has to end: its own, and every other that the same action would have been run for. Were
+    /// those left out, a rollback that has helped would be followed by one to a still older version.
+    fn waits_for(self, heal: &Heal, ran_until: Millis) -> Vec<&'a Alert> {
+        let signals = &self.state.signals;
+        let Some(own) = heal.alert else { return Vec::new() };
+        let asks = |alert: &&Alert| {
+            let rule = signals.rules.get(&alert.rule);
+            let action = rule.and_then(|rule| rule.spec.heal.as_ref());
+            alert.is_firing()
+                && alert.release.is_none()
+                && alert.acked.is_none()
+                && alert.handling == Handling::Open
+                && alert.fired_at.is_some_and(|at| at.steady <= ran_until)
+                && action.is_some_and(|action| action.service() == heal.action.service())
+                && !signals.is_heal_silenced(alert)
+        };
+        signals.alerts.values().filter(|alert| alert.is_open() && alert.id == own || asks(alert)).collect()
     }
 
     fn is_blind(self, alert: &Alert) -> bool {

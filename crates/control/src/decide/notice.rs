@@ -88,7 +88,10 @@ impl View<'_> {
             let rule = self.state.signals.rules.get(&alert.rule);
             rule.map(|rule| rule.spec.notify.clone()).unwrap_or_default()
         };
-        if named.is_empty() { self.owner(alert.service.as_ref()) } else { named }
+        let mut receivers = if named.is_empty() { self.owner(alert.service.as_ref()) } else { named };
+        receivers.sort();
+        receivers.dedup();
+        receivers
     }
 
     /// Whether a receiver was lately told of enough episodes of the same alert.
@@ -110,6 +113,8 @@ impl View<'_> {
         if receivers.is_empty() {
             receivers = self.owner(Some(&ticket.service));
         }
+        receivers.sort();
+        receivers.dedup();
         let untold = receivers.into_iter().filter(|receiver| !ticket.told.contains(receiver));
         untold
             .map(|receiver| Draft {

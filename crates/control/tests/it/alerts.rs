@@ -386,3 +386,29 @@ fn an_alert_whose_labels_fit_no_line_is_an_error_of_its_rule() {
     let health = &story.state.signals.rules.values().next().unwrap().health;
     assert!(matches!(health, hmsops_control::signal::RuleHealth::Error { .. }), "{health:?}");
 }
+
+#[test]
+fn a_rollback_that_has_helped_is_not_followed_by_another_while_a_second_alert_is_on_its_way_out() {
+    let mut story = watched(RuleSpec { hold: Millis::ZERO, ..rule() });
+    let two = |value: f64| {
+        let series = |name: &str| (Labels::new([("instance", name)]), value);
+        Outcome::Holds(vec![series("a"), series("b")])
+    };
+    evaluate(&mut story, two(0.4));
+    assert_eq!(words(&story), ["fired, heal-running", "fired"]);
+    ran(&mut story, true);
+    let slower = Outcome::Holds(vec![(Labels::new([("instance", "b")]), 0.6)]);
+    hold_for(&mut story, 60, &slower);
+    assert_eq!(story.heals.len(), 1, "the second alert ends by the same heal, a little later");
+    evaluate(&mut story, Outcome::Holds(Vec::new()));
+    assert_eq!(story.state.signals.heals.values().next().unwrap().phase, HealPhase::Healed);
+    assert_eq!(story.heals.len(), 1);
+}
+
+#[test]
+fn a_receiver_that_is_named_twice_is_told_once() {
+    let notify = vec!["oncall@csac.gov".to_owned(), "oncall@csac.gov".to_owned()];
+    let mut story = watched(RuleSpec { hold: Millis::ZERO, notify, ..rule() });
+    evaluate(&mut story, holds());
+    assert_eq!(story.state.signals.notices.len(), 1);
+}
