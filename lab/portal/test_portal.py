@@ -21,11 +21,16 @@ class Running:
     def __init__(self, fault="none", after="first-request"):
         self.folder = tempfile.mkdtemp()
         shutil.copy(PORTAL, os.path.join(self.folder, "portal"))
+        shutil.copy(os.path.join(os.path.dirname(PORTAL), "metrics.py"), self.folder)
+        with socket.socket() as free:
+            free.bind(("127.0.0.1", 0))
+            self.metrics_port = free.getsockname()[1]
         with open(os.path.join(self.folder, "build.json"), "w", encoding="utf-8") as file:
             json.dump({"version": "1.8.0", "build": 1, "fault": fault, "after": after}, file)
         self.process = subprocess.Popen(
             [sys.executable, "./portal", "--port", "0"],
             cwd=self.folder,
+            env=dict(os.environ, METRICS_PORT=str(self.metrics_port)),
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,
             text=True,
@@ -123,6 +128,16 @@ class PortalTest(unittest.TestCase):
             status, body, _ = portal.ask("GET", "/api/v1/health")
             self.assertEqual((status, body), (500, b"unhealthy\n"))
             self.assertEqual([portal.login(), portal.get("/ideas")], [500, 200])
+
+    def test_failed_log_ins_are_counted_for_prometheus(self):
+        portal = self.start("login")
+        self.assertEqual([portal.get("/"), portal.login(), portal.login()], [200, 500, 500])
+        connection = http.client.HTTPConnection("127.0.0.1", portal.metrics_port, timeout=10)
+        self.addCleanup(connection.close)
+        connection.request("GET", "/metrics")
+        text = connection.getresponse().read().decode()
+        self.assertRegex(text, r"(?m)^# TYPE auth_fail_total counter$")
+        self.assertRegex(text, r"(?m)^auth_fail_total 2(\.0)?$")
 
     def test_errors_fail_every_user_and_no_probe(self):
         portal = self.start("errors")

@@ -1,5 +1,7 @@
 //! What has to be done about a transition, and what should be true of the world at any moment.
 
+use std::collections::BTreeSet;
+
 use hmsops_model::instance::Instance;
 use hmsops_model::limits::WARM_UP;
 use hmsops_model::release::HealthCheck;
@@ -133,6 +135,7 @@ pub fn reconcile(state: &State, evidence: &Evidence, now: Now, all: bool) -> Vec
     let mut effects = Vec::new();
     effects.extend(due_notices(state, now));
     let running = state.signals.heals.values().filter(|heal| all && heal.phase == HealPhase::Running);
+    let running = running.filter(|heal| heal.exit.is_none());
     effects.extend(running.map(|heal| Effect::Heal { heal: Box::new(heal.clone()) }));
     for service in state.services.values() {
         let link =
@@ -172,8 +175,10 @@ fn signal_effect(state: &State, change: &Signal) -> Option<Effect> {
 /// Notices to be tried now: of those about one thing to one receiver, the oldest, so that an end never overtakes
 /// its beginning.
 fn due_notices(state: &State, now: Now) -> impl Iterator<Item = Effect> {
+    let mut before = BTreeSet::new();
     let waiting = state.signals.waiting_notices();
-    let due = waiting.filter(move |notice| notice.due_at <= now.steady && is_next(state, notice));
+    let next = waiting.filter(move |notice| before.insert((&notice.receiver, &notice.about)));
+    let due = next.filter(move |notice| notice.due_at <= now.steady);
     due.map(|notice| Effect::Notify { notice: Box::new(notice.clone()) })
 }
 

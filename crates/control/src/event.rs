@@ -321,6 +321,8 @@ pub enum InstanceReport {
 pub struct Evaluation {
     /// The rule.
     pub rule: RuleName,
+    /// Its expression as it was evaluated: of a rule that was changed meanwhile this says nothing.
+    pub expr: String,
     /// What came out.
     pub outcome: Outcome,
     /// How the expression was read, when there are two ways.

@@ -69,6 +69,9 @@ pub fn headline(release: &Release) -> String {
             Some((HoldReason::BothFail { path }, _)) => {
                 format!("{version} is held: both versions fail {}.", check_name(path))
             }
+            Some((HoldReason::Policy { metric }, _)) => {
+                format!("{version} is held at {}: the policy on {metric} is broken.", release.weight)
+            }
             None if release.step_since.is_none() => {
                 format!("{version} is on its way to {} of traffic.", release.weight)
             }
@@ -198,6 +201,7 @@ fn release_line(transition: &Transition) -> String {
                 format!("halted: {} failed {fails} probes", check_name(path))
             }
             HoldReason::BothFail { path } => format!("held: both versions fail {}", check_name(path)),
+            HoldReason::Policy { metric } => format!("held: the policy on {metric} is broken"),
         },
         Transition::ReleaseResumed { reason, .. } => format!("goes on{}", because(reason)),
         Transition::ReleaseTakenBack { verdict, .. } => {

@@ -149,6 +149,11 @@ pub enum HoldReason {
         /// The check's path.
         path: String,
     },
+    /// A policy that holds was broken.
+    Policy {
+        /// Its metric.
+        metric: String,
+    },
 }
 
 /// What took a release back.

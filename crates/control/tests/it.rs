@@ -6,6 +6,8 @@
 mod alerts;
 #[path = "it/command.rs"]
 mod command;
+#[path = "it/policies.rs"]
+mod policies;
 #[path = "it/probe.rs"]
 mod probe;
 #[path = "it/release.rs"]

@@ -110,11 +110,6 @@ pub async fn run(options: ServeOptions) -> Result<(), ServeError> {
     let repos = repos(&config, &options, data.as_path());
     let (scrapes, to_scrape) = watch::channel(repo::Scrapes::new());
     tokio::spawn(repo::watch(engine.clone(), repos, scrapes, reloads));
-    let modes = HealModes {
-        rollback: config.heal.rollback == HealMode::Auto,
-        restart: config.heal.restart == HealMode::Auto,
-    };
-    let _stopping = engine.tell(Event::HealModes(modes)).await;
     tokio::spawn(public::keep(engine.clone(), clock, parts.disk.clone()));
     let scraper = parts.collect(&engine, &auth, collector, listen, &data)?;
     tokio::spawn(scraper.follow(to_scrape));
@@ -201,7 +196,7 @@ impl Parts {
         options: &ServeOptions,
     ) -> Result<Engine, ServeError> {
         let tower = self.tower.lock().ok().and_then(|mut tower| tower.take());
-        let tower = tower.expect("taken once, right after it was opened");
+        let mut tower = tower.expect("taken once, right after it was opened");
         let (process, effects) = mpsc::channel(ORDERS_MAX);
         let (heals, to_heal) = mpsc::channel(ORDERS_MAX);
         let (notices, to_tell) = mpsc::channel(ORDERS_MAX);
@@ -225,7 +220,13 @@ impl Parts {
             ));
         }
         let (acks, mut kept) = mpsc::channel(64);
-        let hands = Queues { gateways: queues, process, heals, notices };
+        let mut hands = Queues { gateways: queues, process, heals, notices };
+        let modes = HealModes {
+            rollback: config.heal.rollback == HealMode::Auto,
+            restart: config.heal.restart == HealMode::Auto,
+        };
+        // First of all: nothing heals before it is known what may.
+        let _begun = tower.handle(self.clock.now(), &Event::HealModes(modes), &mut hands);
         let engine = engine::start(tower, self.clock, hands, acks)
             .map_err(|error| ServeError::Machine("start the tower's thread", error))?;
         let (spread, _) = broadcast::channel(64);

@@ -61,6 +61,8 @@ async fn starting_twice_in_a_row_and_at_once_runs_one_process() {
     let pids = [a.unwrap().pid, b.unwrap().pid, c.unwrap().pid, d.pid];
     assert_eq!(pids, [d.pid; 4]);
     assert!(d.adopted);
+    // It has begun before it is told to stop, and nothing of another one comes after.
+    assert_eq!(world.written("starts").await, "started\n");
     world.stop(1).await;
     assert_eq!(world.written("starts").await, "started\n");
 }

@@ -1,15 +1,27 @@
 //! Rules and their alerts: what an evaluation changes, and what time changes.
 
+use std::collections::BTreeMap;
+
 use hmsops_model::release::{PolicyAction, PolicySpec};
-use hmsops_model::{AlertId, HealAction, Labels, Millis, ReleaseId, RuleName, RuleSpec, ServiceName};
+use hmsops_model::{AlertId, HealAction, Labels, Millis, ReleaseId, RuleSpec, ServiceName};
 
 use super::View;
+use super::notice::{WHY_BYTES_MAX, clip};
 use crate::event::{Evaluation, Judgement, Outcome, Who};
-use crate::evidence::seen::READING_STALE;
+use crate::evidence::seen::{READING_STALE, is_over};
 use crate::signal::alert::{ALERTS_MAX, Alert, labels_of};
-use crate::signal::{Policy, Rule, RuleHealth, Signal, policy_key};
+use crate::signal::{Policy, Rule, RuleHealth, Signal, policy_key, policy_rule};
 use crate::state::release::{Phase, Release};
-use crate::transition::{Detector, Transition};
+use crate::transition::{Detector, HoldReason, Transition};
+
+/// Between two lines about a rule's error when only its words change.
+const ERROR_EVERY: Millis = Millis::from_mins(1);
+
+/// Labels of one alert, in bytes: with every character escaped they still fit a ledger line.
+const LABELS_BYTES_MAX: usize = 8 << 10;
+
+/// The label that tells a service's own policy from everyone's of the same metric.
+const POLICY_LABEL: &str = "policy";
 
 /// A value as people and the ledger read it: at most six significant digits.
 pub fn value_text(value: f64) -> String {
@@ -63,43 +75,61 @@ impl<'a> View<'a> {
         let ends =
             self.state.signals.open_alerts(name).map(|alert| end(alert, "its rule is no longer declared"));
         let (rule, by, reason) = (name.clone(), by.clone(), reason.to_owned());
-        ends.chain([Signal::RuleRetired { rule, by, reason }.into()]).collect()
+        // First: while the ledger fails, alerts of a rule that stays must not end.
+        [Signal::RuleRetired { rule, by, reason }.into()].into_iter().chain(ends).collect()
     }
 
     /// What an evaluation changes.
     pub(super) fn evaluated(self, evaluation: &Evaluation) -> Vec<Transition> {
-        let Some(rule) = self.state.signals.rules.get(&evaluation.rule) else { return Vec::new() };
+        let rule = self.state.signals.rules.get(&evaluation.rule);
+        let Some(rule) = rule.filter(|rule| rule.spec.expr == evaluation.expr) else { return Vec::new() };
         let (health, mut transitions) = match &evaluation.outcome {
             Outcome::Holds(held) if held.len() > ALERTS_MAX => {
                 let why = format!("it holds for {} series; a rule may have {ALERTS_MAX} alerts", held.len());
                 (RuleHealth::Error { why }, Vec::new())
             }
+            Outcome::Holds(held) if held.iter().any(|(labels, _)| is_too_long(&rule.spec, labels)) => {
+                let why = format!("it holds for a series with more than {LABELS_BYTES_MAX} bytes of labels");
+                (RuleHealth::Error { why }, Vec::new())
+            }
             Outcome::Holds(held) => (RuleHealth::Known, self.held(rule, held)),
             Outcome::NoData => (RuleHealth::NoData, self.no_data(rule)),
-            Outcome::Failed(why) => (RuleHealth::Error { why: why.clone() }, Vec::new()),
+            Outcome::Failed(why) => (RuleHealth::Error { why: clip(why, WHY_BYTES_MAX) }, Vec::new()),
         };
-        if health != rule.health {
+        if self.is_news(rule, &health) {
             let rule = rule.spec.name.clone();
             transitions.insert(0, Signal::RuleHealthChanged { rule, health }.into());
         }
         transitions
     }
 
+    /// Whether a rule's health has changed. An error whose words change all the time does so once a minute.
+    fn is_news(self, rule: &Rule, health: &RuleHealth) -> bool {
+        let both_fail =
+            matches!((&rule.health, health), (RuleHealth::Error { .. }, RuleHealth::Error { .. }));
+        let lately = rule.health_since.is_some_and(|at| self.now.steady.since(at.steady) < ERROR_EVERY);
+        rule.health != *health && !(both_fail && lately)
+    }
+
     fn held(self, rule: &Rule, held: &[(Labels, f64)]) -> Vec<Transition> {
-        let held: Vec<(Labels, f64)> =
-            held.iter().map(|(labels, value)| (labels_of(&rule.spec, labels), *value)).collect();
+        // Series that differ only in what the rule's own labels replace are one alert.
+        let mut values = BTreeMap::new();
+        for (labels, value) in held {
+            values.entry(labels_of(&rule.spec, labels)).or_insert(*value);
+        }
+        let open: BTreeMap<&Labels, &Alert> =
+            self.state.signals.open_alerts(&rule.spec.name).map(|alert| (&alert.labels, alert)).collect();
         let mut transitions = Vec::new();
         let mut number = self.state.signals.last.alert;
-        for (labels, value) in &held {
-            if let Some(alert) = self.state.signals.open_alert(&rule.spec.name, labels) {
+        for (labels, value) in &values {
+            if let Some(alert) = open.get(labels) {
                 transitions.extend(self.fire_if_due(rule, alert, value_text(*value)));
             } else {
                 number += 1;
                 transitions.extend(begin(rule, AlertId(number), labels, value_text(*value)));
             }
         }
-        let open = self.state.signals.open_alerts(&rule.spec.name);
-        let over = open.filter(|alert| !held.iter().any(|(labels, _)| *labels == alert.labels));
+        let over = open.values().filter(|alert| !values.contains_key(&alert.labels));
         transitions.extend(over.filter_map(|alert| self.end_unless_kept(rule, alert)));
         transitions
     }
@@ -145,22 +175,24 @@ impl<'a> View<'a> {
         let Some(release) = release.filter(|release| release.phase == Phase::Watching) else {
             return Vec::new();
         };
-        let Ok(rule) = RuleName::new(policy.spec.metric.clone()) else { return Vec::new() };
-        let open = self.policy_alert(&rule, release.id);
+        let Some(rule) = policy_rule(&policy.spec) else { return Vec::new() };
+        let open = self.policy_alert(&policy.spec, release.id);
         let is_over = is_over(&policy.spec, judgement.canary, judgement.stable);
         let value = judgement.canary.map_or_else(|| "unknown".into(), value_text);
         match (open, is_over) {
             (None, true) => {
                 let service = release.spec.service.clone();
                 let version = release.spec.image.tag.as_str();
-                let labels = Labels::new([("service", service.as_str()), ("version", version)]);
+                let labels = [("service", service.as_str()), ("version", version)].into_iter();
+                let own = policy.spec.service.is_some().then_some((POLICY_LABEL, judgement.policy.as_str()));
+                let labels = Labels::new(labels.chain(own));
                 let alert = AlertId(self.state.signals.last.alert + 1);
                 let (service, release) = (Some(service), Some(release.id));
                 vec![Signal::AlertPending { alert, rule, service, labels, release, value }.into()]
             }
             (Some(alert), true) if alert.fired_at.is_none() => {
                 let held = self.now.steady.since(alert.since.steady) >= policy.spec.hold;
-                if held { vec![fire(alert, value)] } else { Vec::new() }
+                if held { policy_fires(policy, release, alert, value) } else { Vec::new() }
             }
             // What is not known of the canary is no recovery.
             (Some(alert), false) if judgement.canary.is_some() => {
@@ -170,9 +202,31 @@ impl<'a> View<'a> {
         }
     }
 
-    fn policy_alert(self, rule: &RuleName, release: ReleaseId) -> Option<&'a Alert> {
+    /// Each policy has its own alert, also where a service's and everyone's are about the same metric.
+    fn policy_alert(self, spec: &PolicySpec, release: ReleaseId) -> Option<&'a Alert> {
         let mut alerts = self.state.signals.alerts.values();
-        alerts.find(|alert| alert.is_open() && alert.rule == *rule && alert.release == Some(release))
+        alerts.find(|alert| alert.is_open() && alert.release == Some(release) && is_alert_of(spec, alert))
+    }
+
+    /// The policy that a release's alert is of.
+    pub(super) fn policy_of(self, alert: &Alert, service: &ServiceName) -> Option<&'a Policy> {
+        let holds = |policy: &&Policy| {
+            policy.spec.service.as_ref().is_none_or(|of| of == service) && is_alert_of(&policy.spec, alert)
+        };
+        self.state.signals.policies.values().find(holds)
+    }
+
+    /// Whether a policy that may still act has begun to be broken: a release does not go further meanwhile. What is
+    /// not known for longer than the policy's time is no objection.
+    pub(super) fn policy_objects(self, release: &Release) -> bool {
+        self.state.signals.policies_of(&release.spec.service).any(|(key, policy)| {
+            let spec = &policy.spec;
+            let pending = self.policy_alert(spec, release.id).filter(|alert| alert.fired_at.is_none());
+            let Some(alert) = pending.filter(|_| spec.action != PolicyAction::Notify) else { return false };
+            let seen = self.evidence.seen.policies.get(&(key.clone(), release.id));
+            let over_at = seen.and_then(|seen| seen.over_at).unwrap_or(alert.since);
+            self.now.steady.since(over_at.steady) <= spec.hold.max(READING_STALE)
+        })
     }
 
     /// The policy that says a release has to go back, with its numbers in words.
@@ -181,8 +235,7 @@ impl<'a> View<'a> {
             let spec = &policy.spec;
             let seen = self.evidence.seen.policies.get(&(key.clone(), release.id))?;
             let fresh = self.now.steady.since(seen.at.steady) <= READING_STALE;
-            let rule = RuleName::new(spec.metric.clone()).ok()?;
-            let alert = self.policy_alert(&rule, release.id)?;
+            let alert = self.policy_alert(spec, release.id)?;
             let held = self.now.steady.since(alert.since.steady) >= spec.hold;
             let acts = spec.action == PolicyAction::Rollback;
             (acts && fresh && held && is_over(spec, seen.canary, seen.stable))
@@ -195,8 +248,10 @@ impl<'a> View<'a> {
         let mut open = self.state.signals.alerts.values().filter(|alert| alert.is_open());
         open.find_map(|alert| {
             let release = self.state.releases.get(&alert.release?);
-            if release.is_some_and(|release| release.phase == Phase::Watching) {
-                return None;
+            let watched = release.filter(|release| release.phase == Phase::Watching);
+            if let Some(watched) = watched {
+                let is_known = self.policy_of(alert, &watched.spec.service).is_some();
+                return (!is_known).then(|| vec![end(alert, "its policy is no longer declared")]);
             }
             let verdict = release.and_then(|release| release.verdict.as_ref());
             let by_policy = verdict.is_some_and(|verdict| verdict.detector == Detector::Policy);
@@ -220,10 +275,15 @@ impl<'a> View<'a> {
     }
 }
 
-/// Whether a policy is broken by the canary and not by stable as well.
-fn is_over(spec: &PolicySpec, canary: Option<f64>, stable: Option<f64>) -> bool {
-    canary.is_some_and(|value| spec.above.holds(value))
-        && !stable.is_some_and(|value| spec.above.holds(value))
+fn is_too_long(rule: &RuleSpec, series: &Labels) -> bool {
+    let labels = labels_of(rule, series);
+    labels.iter().map(|(name, value)| name.len() + value.len()).sum::<usize>() > LABELS_BYTES_MAX
+}
+
+fn is_alert_of(spec: &PolicySpec, alert: &Alert) -> bool {
+    let own = spec.service.is_some().then(|| policy_key(spec));
+    policy_rule(spec).is_some_and(|rule| rule == alert.rule)
+        && alert.labels.get(POLICY_LABEL) == own.as_deref()
 }
 
 fn policy_words(policy: &Policy, canary: Option<f64>, stable: Option<f64>) -> String {
@@ -246,6 +306,22 @@ fn begin(rule: &Rule, alert: AlertId, labels: &Labels, value: String) -> Vec<Tra
     let fires = rule.spec.hold == Millis::ZERO;
     let fired = fires.then_some(Signal::AlertFired { alert, rule: name, service, value });
     [pending].into_iter().chain(fired).map(Transition::from).collect()
+}
+
+/// A policy's alert fires; one that holds its release holds it then, and not again after a person has
+/// resumed it.
+fn policy_fires(policy: &Policy, release: &Release, alert: &Alert, value: String) -> Vec<Transition> {
+    let mut transitions = vec![fire(alert, value)];
+    if policy.spec.action == PolicyAction::Hold && release.hold.is_none() {
+        transitions.push(Transition::ReleaseHeld {
+            release: release.id,
+            service: release.spec.service.clone(),
+            why: HoldReason::Policy { metric: policy.spec.metric.clone() },
+            by: Who::tower(),
+            reason: String::new(),
+        });
+    }
+    transitions
 }
 
 fn fire(alert: &Alert, value: String) -> Transition {

@@ -28,7 +28,8 @@ impl View<'_> {
 
     fn heal_due(self, alert: &Alert) -> Option<Vec<Transition>> {
         let signals = &self.state.signals;
-        if !alert.is_firing() || alert.handling != Handling::Open || signals.heals_paused.is_some() {
+        let is_held = alert.acked.is_some() || signals.heals_paused.is_some();
+        if !alert.is_firing() || alert.handling != Handling::Open || alert.release.is_some() || is_held {
             return None;
         }
         let rule = signals.rules.get(&alert.rule)?;
@@ -140,6 +141,10 @@ impl View<'_> {
 
     /// Whether a heal whose script has succeeded has helped.
     fn judge(self, heal: &Heal) -> Option<Vec<Transition>> {
+        if let (HealPhase::Running, Some(exit)) = (heal.phase, &heal.exit) {
+            // Its line about the verdict was lost: without one it would be sent again.
+            return Some(self.failed(heal, exit, &heal.output).into());
+        }
         if heal.phase != HealPhase::Checking {
             return None;
         }

@@ -1,6 +1,7 @@
 //! Who is told what, and what becomes of it.
 
-use hmsops_model::{NoticeId, ServiceName};
+use hmsops_model::release::PolicyAction;
+use hmsops_model::{Millis, NoticeId, ServiceName};
 
 use super::View;
 use crate::event::{NoticeReport, Who};
@@ -17,7 +18,17 @@ use crate::transition::{Detector, Transition};
 const ROUND_MAX: usize = 50;
 
 /// The longest line about a failure that is kept.
-const WHY_BYTES_MAX: usize = 500;
+pub(super) const WHY_BYTES_MAX: usize = 500;
+
+/// The longest text of a message, in bytes: with every character escaped it is still far below a ledger line.
+const TEXT_BYTES_MAX: usize = 8 << 10;
+
+/// Episodes of one alert that one receiver is told of within [`FLAP_SPAN`]; of more, only if it goes on when they
+/// have passed. An alert that comes and goes must not bury what is new.
+const FLAP_MAX: usize = 3;
+
+/// See [`FLAP_MAX`].
+const FLAP_SPAN: Millis = Millis::from_mins(15);
 
 /// What one receiver shall be told.
 struct Draft {
@@ -35,17 +46,18 @@ impl View<'_> {
         let alerts = signals.alerts.values().flat_map(|alert| self.alert_notices(alert));
         let tickets = signals.tickets.values().filter(|ticket| ticket.closed.is_none());
         let tickets = tickets.flat_map(|ticket| self.ticket_notices(ticket));
-        let off = self.state.releases.values().filter(|release| release.phase.is_off() && !release.closed);
+        // A release may be closed before anybody could be told: its end needs no ledger, a message does.
+        let lately = |release: &Release| {
+            release.ended_at.is_some_and(|at| self.now.steady.since(at.steady) < NOTICE_AGE_MAX)
+        };
+        let off = self.state.releases.values().filter(|release| release.phase.is_off());
+        let off = off.filter(|release| !release.closed || (release.told.is_empty() && lately(release)));
         let releases = off.flat_map(|release| self.release_notices(release));
         let drafts = alerts.chain(tickets).chain(releases).take(ROUND_MAX);
         drafts.zip(signals.last.notice + 1..).map(|(draft, number)| notice(NoticeId(number), draft)).collect()
     }
 
     fn alert_notices(self, alert: &Alert) -> Vec<Draft> {
-        // A policy's alert tells by its release.
-        if alert.release.is_some() {
-            return Vec::new();
-        }
         let draft = |receiver: &String, occasion: Occasion| {
             let (subject, text) = words::alert_notice(self.state, alert);
             Draft { receiver: receiver.clone(), about: About::Alert(alert.id), occasion, subject, text }
@@ -58,11 +70,37 @@ impl View<'_> {
         if !alert.is_firing() || self.state.signals.is_silenced(alert) {
             return Vec::new();
         }
-        let rule = self.state.signals.rules.get(&alert.rule);
-        let named = rule.map(|rule| rule.spec.notify.clone()).unwrap_or_default();
-        let receivers = if named.is_empty() { self.owner(alert.service.as_ref()) } else { named };
+        let receivers = self.told_of_alert(alert);
         let untold = receivers.iter().filter(|receiver| !alert.told.contains(receiver));
+        let untold = untold.filter(|receiver| !self.flaps(alert, receiver));
         untold.map(|receiver| draft(receiver, Occasion::Fired)).collect()
+    }
+
+    fn told_of_alert(self, alert: &Alert) -> Vec<String> {
+        let named = if alert.release.is_some() {
+            let policy = alert.service.as_ref().and_then(|service| self.policy_of(alert, service));
+            match policy {
+                Some(policy) if policy.spec.action != PolicyAction::Rollback => policy.spec.notify.clone(),
+                // The release tells that it was taken back.
+                _ => return Vec::new(),
+            }
+        } else {
+            let rule = self.state.signals.rules.get(&alert.rule);
+            rule.map(|rule| rule.spec.notify.clone()).unwrap_or_default()
+        };
+        if named.is_empty() { self.owner(alert.service.as_ref()) } else { named }
+    }
+
+    /// Whether a receiver was lately told of enough episodes of the same alert.
+    fn flaps(self, alert: &Alert, receiver: &str) -> bool {
+        let lately = |before: &&Alert| {
+            before.fired_at.is_some_and(|at| self.now.steady.since(at.steady) < FLAP_SPAN)
+                && before.rule == alert.rule
+                && before.release == alert.release
+                && before.labels == alert.labels
+                && before.told.iter().any(|told| told == receiver)
+        };
+        self.state.signals.alerts.values().filter(lately).count() >= FLAP_MAX
     }
 
     fn ticket_notices(self, ticket: &Ticket) -> Vec<Draft> {
@@ -125,15 +163,15 @@ impl View<'_> {
         let receiver = notice.receiver.clone();
         let change = match report {
             NoticeReport::Delivered { receipt } => {
-                Signal::NoticeDelivered { notice: id, receiver, receipt: clip(receipt) }
+                Signal::NoticeDelivered { notice: id, receiver, receipt: clip(receipt, WHY_BYTES_MAX) }
             }
             NoticeReport::Failed { why, is_final, retry_after } => {
                 let age = self.now.steady.since(notice.intended_at.steady);
                 if *is_final || age >= NOTICE_AGE_MAX {
-                    Signal::NoticeDead { notice: id, receiver, why: clip(why) }
+                    Signal::NoticeDead { notice: id, receiver, why: clip(why, WHY_BYTES_MAX) }
                 } else {
                     let due_in = notice.retry_after(*retry_after);
-                    Signal::NoticeFailed { notice: id, receiver, why: clip(why), due_in }
+                    Signal::NoticeFailed { notice: id, receiver, why: clip(why, WHY_BYTES_MAX), due_in }
                 }
             }
         };
@@ -143,12 +181,13 @@ impl View<'_> {
 
 fn notice(notice: NoticeId, draft: Draft) -> Transition {
     let Draft { receiver, about, occasion, subject, text } = draft;
+    let (subject, text) = (clip(&subject, WHY_BYTES_MAX), clip(&text, TEXT_BYTES_MAX));
     Signal::NoticeIntended { notice, receiver, about, occasion, subject, text, by: Who::tower() }.into()
 }
 
 /// The start of a line, at most so many bytes.
-fn clip(text: &str) -> String {
-    let mut end = text.len().min(WHY_BYTES_MAX);
+pub(super) fn clip(text: &str, bytes_max: usize) -> String {
+    let mut end = text.len().min(bytes_max);
     while !text.is_char_boundary(end) {
         end -= 1;
     }

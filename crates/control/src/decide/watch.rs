@@ -180,7 +180,12 @@ impl View<'_> {
         let in_force = self.held_epoch(&service.spec.name) == Some(service.epoch);
         let known = service.spec.route.as_ref().is_none_or(|route| heard(&route.gateway) && in_force);
         let stable = service.stable.is_some_and(|id| self.passes(&service.checks, id, 1));
-        if elapsed && known && stable && self.passes(&release.spec.checks, release.instance, 1) {
+        if elapsed
+            && known
+            && stable
+            && !self.policy_objects(release)
+            && self.passes(&release.spec.checks, release.instance, 1)
+        {
             self.next_step(release)
         } else {
             Vec::new()

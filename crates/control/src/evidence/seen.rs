@@ -1,7 +1,8 @@
 //! What rules and policies saw last. Volatile: a restarted tower evaluates again.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
+use hmsops_model::release::PolicySpec;
 use hmsops_model::{Labels, Millis, Now, ReleaseId, RuleName, UnixMillis};
 
 use crate::event::{Evaluation, Event, HealModes, Outcome};
@@ -46,6 +47,14 @@ pub struct PolicySeen {
     pub canary: Option<f64>,
     /// For stable.
     pub stable: Option<f64>,
+    /// When the canary was last seen to be worse than it may be.
+    pub over_at: Option<Now>,
+}
+
+/// Whether a policy is broken by the canary and not by stable as well.
+pub(crate) fn is_over(spec: &PolicySpec, canary: Option<f64>, stable: Option<f64>) -> bool {
+    canary.is_some_and(|value| spec.above.holds(value))
+        && !stable.is_some_and(|value| spec.above.holds(value))
 }
 
 impl Seen {
@@ -53,8 +62,12 @@ impl Seen {
         match event {
             Event::Evaluated(evaluation) => self.observe_rule(state, now, evaluation),
             Event::Judged(judgement) => {
-                let seen = PolicySeen { at: now, canary: judgement.canary, stable: judgement.stable };
-                self.policies.insert((judgement.policy.clone(), judgement.release), seen);
+                let (canary, stable) = (judgement.canary, judgement.stable);
+                let Some(policy) = state.signals.policies.get(&judgement.policy) else { return };
+                let key = (judgement.policy.clone(), judgement.release);
+                let before = self.policies.get(&key).and_then(|seen| seen.over_at);
+                let over_at = if is_over(&policy.spec, canary, stable) { Some(now) } else { before };
+                self.policies.insert(key, PolicySeen { at: now, canary, stable, over_at });
             }
             Event::HealModes(modes) => self.modes = *modes,
             _ => {}
@@ -62,7 +75,8 @@ impl Seen {
     }
 
     fn observe_rule(&mut self, state: &State, now: Now, evaluation: &Evaluation) {
-        let Some(rule) = state.signals.rules.get(&evaluation.rule) else { return };
+        let rule = state.signals.rules.get(&evaluation.rule);
+        let Some(rule) = rule.filter(|rule| rule.spec.expr == evaluation.expr) else { return };
         let seen = self.rules.entry(evaluation.rule.clone()).or_insert_with(|| RuleSeen {
             at: now,
             reading: None,
@@ -70,6 +84,12 @@ impl Seen {
             held_at: BTreeMap::new(),
             data_at: None,
         });
+        // What was seen before a restart is not known: from then on an alert counts as one that held until now.
+        for alert in state.signals.open_alerts(&evaluation.rule) {
+            if !seen.held_at.contains_key(&alert.labels) {
+                seen.held_at.insert(alert.labels.clone(), now.steady);
+            }
+        }
         seen.at = now;
         seen.reading.clone_from(&evaluation.reading);
         seen.values.clear();
@@ -86,12 +106,13 @@ impl Seen {
     pub(super) fn forget(&mut self, state: &State) {
         self.rules.retain(|rule, _| state.signals.rules.contains_key(rule));
         for (rule, seen) in &mut self.rules {
-            let (values, signals) = (&seen.values, &state.signals);
-            seen.held_at.retain(|labels, _| {
-                values.contains_key(labels) || signals.open_alert(rule, labels).is_some()
-            });
+            let open: BTreeSet<&Labels> =
+                state.signals.open_alerts(rule).map(|alert| &alert.labels).collect();
+            let values = &seen.values;
+            seen.held_at.retain(|labels, _| values.contains_key(labels) || open.contains(labels));
         }
+        let policies = &state.signals.policies;
         let active = |id: &ReleaseId| state.releases.get(id).is_some_and(|release| release.phase.is_active());
-        self.policies.retain(|(_, release), _| active(release));
+        self.policies.retain(|(policy, release), _| policies.contains_key(policy) && active(release));
     }
 }

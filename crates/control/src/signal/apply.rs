@@ -83,7 +83,8 @@ impl Signals {
     }
 
     fn end_alerts(&mut self, now: Now, rule: &RuleName, why: &str) {
-        for alert in self.alerts.values_mut().filter(|alert| alert.rule == *rule && alert.is_open()) {
+        let own = |alert: &&mut Alert| alert.is_open() && alert.release.is_none() && alert.rule == *rule;
+        for alert in self.alerts.values_mut().filter(own) {
             alert.ended = Some(Ended { at: now, why: why.to_owned() });
         }
     }
@@ -108,7 +109,10 @@ impl Signals {
                     told_end: Vec::new(),
                 };
                 self.alerts.insert(*id, alert);
-                forget(&mut self.alerts, |alert| !alert.is_open());
+                // Whoever was told that it fired is still to be told that it ended.
+                forget(&mut self.alerts, |alert| {
+                    !alert.is_open() && alert.told.len() <= alert.told_end.len()
+                });
             }
             Signal::AlertFired { alert, value, .. } => {
                 if let Some(alert) = self.alerts.get_mut(alert) {
@@ -302,6 +306,7 @@ impl Signals {
                 if let Some(notice) = self.notices.get_mut(notice) {
                     // Its age counts from now on: otherwise it would be given up again at once.
                     notice.intended_at = now;
+                    notice.attempts = 0;
                     notice.due_at = now.steady;
                     notice.ended = None;
                 }

@@ -14,8 +14,7 @@ use std::collections::BTreeMap;
 
 use hmsops_model::release::PolicySpec;
 use hmsops_model::{
-    AlertId, DashName, DashSpec, HealId, Labels, NoticeId, Now, RuleName, RuleSpec, ServiceName, SilenceId,
-    TicketId,
+    AlertId, DashName, DashSpec, HealId, NoticeId, Now, RuleName, RuleSpec, ServiceName, SilenceId, TicketId,
 };
 use serde::{Deserialize, Serialize};
 
@@ -121,6 +120,15 @@ pub fn policy_key(spec: &PolicySpec) -> String {
     }
 }
 
+/// The name of a policy's alerts: its metric's, as much of it as a name may have.
+pub fn policy_rule(spec: &PolicySpec) -> Option<RuleName> {
+    let metric = &spec.metric;
+    RuleName::new(metric.get(..RULE_NAME_BYTES_MAX).unwrap_or(metric)).ok()
+}
+
+/// The longest name of a rule; that of a metric may be longer.
+const RULE_NAME_BYTES_MAX: usize = 128;
+
 /// Since when nothing is healed, and why.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Paused {
@@ -142,20 +150,15 @@ pub struct Dash {
 }
 
 impl Signals {
-    /// The alert of a rule and label set that goes on.
-    pub fn open_alert(&self, rule: &RuleName, labels: &Labels) -> Option<&Alert> {
-        let mut alerts = self.alerts.values();
-        alerts.find(|alert| alert.is_open() && alert.rule == *rule && alert.labels == *labels)
-    }
-
-    /// The alerts of a rule that go on.
+    /// The alerts of a rule that go on; those of a policy of the same name are not its own.
     pub fn open_alerts<'a>(&'a self, rule: &'a RuleName) -> impl Iterator<Item = &'a Alert> {
-        self.alerts.values().filter(move |alert| alert.rule == *rule && alert.is_open())
+        let own = move |alert: &&Alert| alert.is_open() && alert.release.is_none() && alert.rule == *rule;
+        self.alerts.values().filter(own)
     }
 
     /// The silences in force over a rule.
     pub fn silences_of<'a>(&'a self, rule: &'a RuleName) -> impl Iterator<Item = &'a Silence> {
-        self.silences.values().filter(move |silence| silence.rule == *rule && silence.ended.is_none())
+        self.silences.values().filter(move |silence| silence.ended.is_none() && silence.rule == *rule)
     }
 
     /// The heal under way for a service.

@@ -38,8 +38,8 @@ fn watched(rule: RuleSpec) -> Story {
 }
 
 fn evaluate(story: &mut Story, outcome: Outcome) {
-    let rule = RuleName::new(RULE).unwrap();
-    story.event(Event::Evaluated(Box::new(Evaluation { rule, outcome, reading: None }))).unwrap();
+    let (rule, expr) = (RuleName::new(RULE).unwrap(), rule().expr);
+    story.event(Event::Evaluated(Box::new(Evaluation { rule, expr, outcome, reading: None }))).unwrap();
 }
 
 fn holds() -> Outcome {
@@ -229,4 +229,160 @@ fn a_heal_that_only_seemed_to_help_ends_with_a_person() {
     assert_eq!(words(&story), ["fired, healed"], "it gets as long as any other heal");
     hold_for(&mut story, 120, &holds());
     assert_eq!(words(&story), ["fired, take-over"]);
+}
+
+fn with_label(label: &str, count: usize) -> Outcome {
+    let series = |n: usize| (Labels::new([("__name__", format!("m{n}")), (label, "x".to_owned())]), 0.4);
+    Outcome::Holds((0..count).map(series).collect())
+}
+
+#[test]
+fn series_that_differ_only_in_their_name_are_one_alert() {
+    let mut story = watched(rule());
+    hold_for(&mut story, 65, &with_label("service", 3));
+    assert_eq!(words(&story), ["fired, heal-running"]);
+    assert_eq!(story.notices.len(), 1);
+}
+
+#[test]
+fn a_rule_that_cannot_be_removed_keeps_its_alerts() {
+    // While the ledger fails, what stands before the first advance is done without it.
+    let mut story = watched(rule());
+    hold_for(&mut story, 65, &holds());
+    let command = Command::RemoveRule { rule: RuleName::new(RULE).unwrap() };
+    let by = Who { actor: "admin".into(), source: "api".into() };
+    let event = Event::Command { command, by, reason: "gone".into() };
+    let round = hmsops_control::decide(&story.state, &story.evidence, story.now, &event).unwrap();
+    let first = serde_json::to_value(&round[0]).unwrap();
+    assert_eq!(first["transition"], "rule-retired", "{round:?}");
+    story.event(event).unwrap();
+    assert_eq!(words(&story), ["resolved, heal-running"].map(|_| "resolved"));
+}
+
+#[test]
+fn an_error_whose_words_change_writes_a_line_a_minute() {
+    let mut story = watched(rule());
+    let before = story.log.len();
+    for n in 0..60 {
+        evaluate(&mut story, Outcome::Failed(format!("it read {n} samples {}", "x".repeat(100_000))));
+        story.pass(Millis::from_secs(1));
+    }
+    let lines: Vec<String> =
+        story.log[before..].iter().map(|line| serde_json::to_string(line).unwrap()).collect();
+    let health = lines.iter().filter(|line| line.contains("rule-health-changed")).count();
+    assert!(health <= 2, "{health} lines");
+    assert!(lines.iter().all(|line| line.len() < 10_000));
+}
+
+#[test]
+fn a_message_fits_a_line_of_the_ledger_whatever_its_rule_says() {
+    let summary = "\u{1}".repeat(100_000);
+    let mut story = watched(RuleSpec { annotations: [("summary".to_owned(), summary)].into(), ..rule() });
+    hold_for(&mut story, 65, &holds());
+    let told = story.log.iter().map(|line| serde_json::to_string(line).unwrap());
+    let told: Vec<String> = told.filter(|line| line.contains("notice-intended")).collect();
+    assert_eq!(told.len(), 1);
+    assert!(told[0].len() < 60_000, "{} bytes", told[0].len());
+}
+
+#[test]
+fn an_alert_that_comes_and_goes_does_not_bury_its_receiver() {
+    let mut story = watched(RuleSpec { hold: Millis::ZERO, heal: None, ..rule() });
+    for _ in 0..100 {
+        evaluate(&mut story, holds());
+        evaluate(&mut story, Outcome::Holds(Vec::new()));
+        story.pass(Millis::from_secs(1));
+    }
+    assert_eq!(story.state.signals.notices.len(), 6, "three episodes, each with its end");
+    // What goes on is told of when the others have passed.
+    hold_for(&mut story, 20 * 60, &holds());
+    assert_eq!(story.state.signals.notices.len(), 7);
+}
+
+#[test]
+fn an_end_is_told_however_many_have_ended_since() {
+    let mut story = watched(RuleSpec { hold: Millis::ZERO, heal: None, ..rule() });
+    evaluate(&mut story, holds());
+    let id = *story.state.signals.alerts.keys().next().unwrap();
+    // Nothing advances: only facts become true.
+    let fact = |story: &mut Story, change: hmsops_control::Signal| {
+        story.state.apply(story.now, &change.into());
+    };
+    let name = || RuleName::new(RULE).unwrap();
+    let end = |alert| hmsops_control::Signal::AlertEnded {
+        alert,
+        rule: name(),
+        service: None,
+        fired: true,
+        why: "over".into(),
+    };
+    fact(&mut story, end(id));
+    for n in 2..800 {
+        let alert = hmsops_model::AlertId(n);
+        let (rule, labels, value) = (name(), Labels::empty(), "1".to_owned());
+        let pending =
+            hmsops_control::Signal::AlertPending { alert, rule, service: None, labels, release: None, value };
+        fact(&mut story, pending);
+        fact(&mut story, end(alert));
+    }
+    story.event(Event::Wake).unwrap();
+    assert_eq!(story.state.signals.notices.len(), 2, "the fire and its end");
+}
+
+#[test]
+fn what_goes_on_firing_for_a_while_does_so_over_a_restart() {
+    let keep_firing_for = Millis::from_secs(60);
+    let mut story = watched(RuleSpec { hold: Millis::ZERO, heal: None, keep_firing_for, ..rule() });
+    hold_for(&mut story, 120, &holds());
+    let modes = story.evidence.seen.modes;
+    story.evidence.seen = hmsops_control::evidence::seen::Seen { modes, ..Default::default() };
+    evaluate(&mut story, Outcome::Holds(Vec::new()));
+    assert_eq!(words(&story), ["fired"]);
+    hold_for(&mut story, 65, &Outcome::Holds(Vec::new()));
+    assert_eq!(words(&story), ["resolved"]);
+}
+
+#[test]
+fn what_a_person_has_in_hand_is_not_healed() {
+    let mut story = watched(rule());
+    command(&mut story, Command::PauseHeals);
+    hold_for(&mut story, 65, &holds());
+    let alert = *story.state.signals.alerts.keys().next().unwrap();
+    command(&mut story, Command::Ack { alert });
+    command(&mut story, Command::ResumeHeals);
+    hold_for(&mut story, 10, &holds());
+    assert!(story.heals.is_empty());
+    assert_eq!(words(&story), ["fired, acked"]);
+}
+
+#[test]
+fn a_heal_that_has_ended_is_never_sent_again() {
+    let mut story = watched(rule());
+    hold_for(&mut story, 65, &holds());
+    let heal = story.heals[0];
+    // Of its two lines only the first is there.
+    let (exit, output) = ("exited with status 1".to_owned(), String::new());
+    let ran = hmsops_control::Signal::HealRan { heal, service: name(), success: false, exit, output };
+    story.state.apply(story.now, &ran.into());
+    let again = reconcile(&story.state, &story.evidence, story.now, true);
+    assert!(!again.iter().any(|effect| matches!(effect, hmsops_control::Effect::Heal { .. })));
+    story.event(Event::Wake).unwrap();
+    assert_eq!(words(&story), ["fired, take-over"]);
+}
+
+#[test]
+fn what_was_evaluated_before_a_rule_was_changed_says_nothing_of_it() {
+    let mut story = watched(RuleSpec { expr: "photo.upload.ok < 0".into(), hold: Millis::ZERO, ..rule() });
+    evaluate(&mut story, holds());
+    assert!(story.state.signals.alerts.is_empty() && story.heals.is_empty());
+}
+
+#[test]
+fn an_alert_whose_labels_fit_no_line_is_an_error_of_its_rule() {
+    let mut story = watched(RuleSpec { hold: Millis::ZERO, ..rule() });
+    let labels = Labels::new((0..20).map(|n| (format!("l{n}"), "x".repeat(4000))));
+    evaluate(&mut story, Outcome::Holds(vec![(labels, 1.0)]));
+    assert!(story.state.signals.alerts.is_empty());
+    let health = &story.state.signals.rules.values().next().unwrap().health;
+    assert!(matches!(health, hmsops_control::signal::RuleHealth::Error { .. }), "{health:?}");
 }

@@ -181,7 +181,10 @@ impl Site {
             command.arg("--listen").arg(self.at.to_string());
         }
         if !more.contains(&"--grpc-listen") {
-            command.arg("--grpc-listen").arg(self.collector.to_string());
+            // One that listens elsewhere is a second one.
+            let is_second = more.contains(&"--listen");
+            let collector = if is_second { "127.0.0.1:0".to_owned() } else { self.collector.to_string() };
+            command.args(["--grpc-listen", &collector]);
         }
         command.args(more).stdin(Stdio::null());
         command

@@ -28,6 +28,7 @@ pub fn release(snapshot: &Snapshot, release: &control::Release) -> api::Release 
         HoldReason::Paused => "paused",
         HoldReason::Halted { .. } => "halted",
         HoldReason::BothFail { .. } => "both-fail",
+        HoldReason::Policy { .. } => "policy",
     });
     api::Release {
         id: release.id,

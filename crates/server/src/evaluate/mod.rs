@@ -94,9 +94,14 @@ impl Evaluator {
             }
         }
         self.look_at_policies(state);
+        let rules: BTreeSet<&str> = state.signals.rules.keys().map(hmsops_model::RuleName::as_str).collect();
+        let watched = state.releases.values().filter(|release| release.phase == Phase::Watching);
+        let watched: BTreeSet<String> = watched.map(|release| release.id.to_string()).collect();
         let known = |task: &Task| match task {
-            Task::Rule(name) => state.signals.rules.keys().any(|rule| rule.as_str() == name),
-            Task::Policy(key, _) => state.signals.policies.contains_key(key),
+            Task::Rule(name) => rules.contains(name.as_str()),
+            Task::Policy(key, release) => {
+                state.signals.policies.contains_key(key) && watched.contains(release)
+            }
         };
         self.last.retain(|task, _| known(task));
     }

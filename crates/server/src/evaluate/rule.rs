@@ -14,7 +14,14 @@ pub(super) fn evaluate(source: &dyn SeriesSource, spec: &RuleSpec, at: i64) -> E
     let rule = spec.name.clone();
     let expr = match parse(&spec.expr) {
         Ok(expr) => expr,
-        Err(error) => return Evaluation { rule, outcome: Outcome::Failed(error.to_string()), reading: None },
+        Err(error) => {
+            return Evaluation {
+                rule,
+                expr: spec.expr.clone(),
+                outcome: Outcome::Failed(error.to_string()),
+                reading: None,
+            };
+        }
     };
     let witness = Witness::new(source);
     let mut outcome = ask(&witness, &expr, at);
@@ -31,7 +38,7 @@ pub(super) fn evaluate(source: &dyn SeriesSource, spec: &RuleSpec, at: i64) -> E
         Outcome::Holds(held) if held.is_empty() && !witness.has_data() => Outcome::NoData,
         outcome => outcome,
     };
-    Evaluation { rule, outcome, reading: chosen }
+    Evaluation { rule, expr: spec.expr.clone(), outcome, reading: chosen }
 }
 
 fn ask(witness: &Witness<'_>, expr: &Expr, at: i64) -> Outcome {

@@ -16,6 +16,12 @@ use crate::Engine;
 /// How much of its output goes into the ledger: the end, which says why.
 const OUTPUT_BYTES_TOLD: usize = 4 << 10;
 
+/// How often the driver is asked before a person takes over.
+const TRIES_MAX: u32 = 5;
+
+/// Between two of these times.
+const TRY_EVERY: Duration = Duration::from_secs(3);
+
 /// What heals are run with.
 #[derive(Debug, Clone)]
 pub struct HealSite {
@@ -37,21 +43,39 @@ pub async fn run(engine: Engine, driver: Arc<HealDriver>, site: HealSite, mut he
         }
         let (engine, driver, busy, order) = (engine.clone(), driver.clone(), busy.clone(), site.order(&heal));
         tokio::spawn(async move {
-            let report = match driver.run(&order).await {
-                Ok(outcome) => report(outcome),
-                Err(error) => HealReport { success: false, exit: error.to_string(), output: String::new() },
-            };
-            let id = heal.id;
-            // A tower that has stopped learns it from the run folder when it is back.
-            if engine.submit(Event::Heal { id, report }).await.is_ok()
-                && let Err(error) = driver.forget(&order.id).await
-            {
-                tracing::warn!("heal {id}: {error}");
-            }
-            if let Ok(mut busy) = busy.lock() {
-                busy.remove(&id);
+            let (id, report) = (heal.id, run_to_end(&driver, &order).await);
+            match engine.submit(Event::Heal { id, report }).await {
+                // It stays in `busy`: an order for it that was given before this must not run it once more.
+                Ok(handled) if handled.ledger_failed.is_none() => {
+                    if let Err(error) = driver.forget(&order.id).await {
+                        tracing::warn!("heal {id}: {error}");
+                    }
+                }
+                // A tower that has stopped, or whose ledger fails, learns it from the run folder when it is back.
+                Ok(_) => {}
+                Err(_) => {
+                    if let Ok(mut busy) = busy.lock() {
+                        busy.remove(&id);
+                    }
+                }
             }
         });
+    }
+}
+
+/// Runs a heal, or joins the one that runs. Trouble of the driver says nothing about the heal: it is asked again.
+async fn run_to_end(driver: &HealDriver, order: &HealOrder) -> HealReport {
+    let mut tries = 1;
+    loop {
+        match driver.run(order).await {
+            Ok(outcome) => return report(outcome),
+            Err(error) if tries >= TRIES_MAX => {
+                return HealReport { success: false, exit: error.to_string(), output: String::new() };
+            }
+            Err(error) => tracing::warn!("heal {}: {error}; it is asked again", order.id),
+        }
+        tokio::time::sleep(TRY_EVERY).await;
+        tries += 1;
     }
 }
 

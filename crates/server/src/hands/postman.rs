@@ -1,6 +1,6 @@
 //! Delivers notices to their receivers, and tells the tower what became of each.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::{Arc, Mutex};
 
@@ -19,6 +19,9 @@ use crate::clock::Clock;
 /// Notices under way at a time: a receiver that hangs must not hold up the others.
 const SENDING_MAX: usize = 64;
 
+/// Of these by one way out. What finds no place comes again within a second.
+const SENDING_MAX_EACH: usize = 16;
+
 /// The ways out that the settings name.
 #[derive(Debug, Default)]
 pub struct Channels {
@@ -31,11 +34,11 @@ pub struct Channels {
 /// Delivers what comes, each notice by a task of its own, until the tower stops.
 pub async fn run(engine: Engine, clock: Clock, channels: Channels, mut notices: mpsc::Receiver<Notice>) {
     let channels = Arc::new(channels);
-    let busy: Arc<Mutex<BTreeSet<NoticeId>>> = Arc::default();
+    let busy: Arc<Mutex<BTreeMap<NoticeId, String>>> = Arc::default();
     let sending = Arc::new(Semaphore::new(SENDING_MAX));
     while let Some(notice) = notices.recv().await {
         // Effects come again until they are true; tasks must not.
-        if !busy.lock().is_ok_and(|mut busy| busy.insert(notice.id)) {
+        if !busy.lock().is_ok_and(|mut busy| takes(&mut busy, &notice)) {
             continue;
         }
         let (engine, channels, busy, sending) =
@@ -57,6 +60,13 @@ pub async fn run(engine: Engine, clock: Clock, channels: Channels, mut notices: 
             }
         });
     }
+}
+
+/// Whether a notice's turn is now: it is not under way, and its way out is not full.
+fn takes(busy: &mut BTreeMap<NoticeId, String>, notice: &Notice) -> bool {
+    let way = if notice.receiver.contains('@') { "@" } else { notice.receiver.as_str() };
+    let is_full = busy.values().filter(|known| *known == way).count() >= SENDING_MAX_EACH;
+    !is_full && !busy.contains_key(&notice.id) && busy.insert(notice.id, way.to_owned()).is_none()
 }
 
 impl Channels {

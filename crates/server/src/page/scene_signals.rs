@@ -154,8 +154,12 @@ pub(super) fn tell(scene: &mut Scene) {
     pending(scene, 3, "queue_long", "tax-renewals", "0.9");
     scene.good(&["csac-portal", "dmv-photo", "tax-renewals"], 2);
     let held = Outcome::Holds(vec![(labels("dmv-photo"), 0.42)]);
-    let evaluation =
-        Evaluation { rule: rule("photo_error_spike"), outcome: held, reading: Some("share".into()) };
+    let evaluation = Evaluation {
+        rule: rule("photo_error_spike"),
+        expr: "rate(photo.upload.ok[1m]) < 0.7".into(),
+        outcome: held,
+        reading: Some("share".into()),
+    };
     scene.see(&Event::Evaluated(Box::new(evaluation)));
 }
 

@@ -40,35 +40,56 @@ pub(super) enum Declared {
     Scrape(Vec<ScrapeSpec>),
 }
 
-/// All files of all repos, as they are now.
-pub(super) fn read(repos: &[PathBuf]) -> Texts {
-    let mut texts = Texts::new();
+/// All files of all repos, as they are now; and which folder cannot be read, if one: that says nothing of its files.
+pub(super) fn read(repos: &[PathBuf]) -> (Texts, Option<String>) {
+    let (mut texts, mut trouble) = (Texts::new(), None);
     for repo in repos {
         let services = repo.join(SERVICES_FILE);
         if let Some(text) = read_file(&services) {
             texts.insert(services, (Kind::Services, text));
         }
         for (folder, kind) in FOLDERS {
-            for file in yaml_files(&repo.join(folder)) {
+            let files = yaml_files(&repo.join(folder)).unwrap_or_else(|why| {
+                trouble = Some(why);
+                Vec::new()
+            });
+            for file in files {
                 if let Some(text) = read_file(&file) {
                     texts.insert(file, (kind, text));
                 }
             }
         }
     }
-    texts
+    (texts, trouble)
 }
 
-fn yaml_files(folder: &Path) -> Vec<PathBuf> {
-    let Ok(entries) = std::fs::read_dir(folder) else { return Vec::new() };
+/// Whether there is anything in a repo: a mount point without its mount is an empty folder.
+pub(super) fn is_there(repo: &Path) -> bool {
+    std::fs::read_dir(repo).is_ok_and(|mut entries| entries.next().is_some())
+}
+
+fn yaml_files(folder: &Path) -> Result<Vec<PathBuf>, String> {
+    let trouble = |error: std::io::Error| format!("cannot read `{}`: {error}", folder.display());
+    let entries = match std::fs::read_dir(folder) {
+        Ok(entries) => entries,
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
+        Err(error) => return Err(trouble(error)),
+    };
     let is_yaml = |file: &Path| {
         let hidden = file.file_name().is_some_and(|name| name.as_encoded_bytes().starts_with(b"."));
         !hidden && file.extension().is_some_and(|end| end == "yaml" || end == "yml")
     };
-    let files = entries.flatten().map(|entry| entry.path()).filter(|file| is_yaml(file));
-    let mut files: Vec<PathBuf> = files.take(FILES_MAX).collect();
+    let mut files = Vec::new();
+    for entry in entries {
+        let file = entry.map_err(trouble)?.path();
+        if is_yaml(&file) {
+            files.push(file);
+        }
+    }
+    // Sorted first, so that it is always the same ones that are too many.
     files.sort();
-    files
+    files.truncate(FILES_MAX);
+    Ok(files)
 }
 
 /// `None`: there is no such file, which is no mistake.

@@ -40,13 +40,16 @@ pub async fn watch(
     let mut look = tokio::time::interval(LOOK_EVERY);
     look.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut first = true;
+    let mut trouble: Option<String> = None;
     loop {
         let forced = tokio::select! {
             _ = look.tick() => std::mem::take(&mut first),
             asked = reload.recv() => match asked { Some(()) => true, None => return },
         };
         let folders = repos.clone();
-        let Ok(texts) = tokio::task::spawn_blocking(move || file::read(&folders)).await else { continue };
+        let Ok((texts, why)) = tokio::task::spawn_blocking(move || file::read(&folders)).await else {
+            continue;
+        };
         for (path, text) in &texts {
             // A file that is being written is read when it stands still.
             let settled = forced || last.get(path) == Some(text);
@@ -57,13 +60,20 @@ pub async fn watch(
                 in_force.insert(path.clone(), text.clone());
             }
         }
+        if let Some(why) = why.as_ref().filter(|_| why != trouble) {
+            tracing::error!("repo: {why}; nothing is retired");
+        }
+        trouble = why;
+        last.clone_from(&texts);
+        if trouble.is_some() {
+            continue;
+        }
         retire(&engine, &repos, &texts, &mut missing).await;
         let is_gone = |path: &PathBuf| !texts.contains_key(path);
         if scrapes.borrow().keys().any(is_gone) {
             scrapes.send_modify(|known| known.retain(|path, _| !is_gone(path)));
         }
         in_force.retain(|path, _| texts.contains_key(path));
-        last = texts;
     }
 }
 
@@ -105,7 +115,8 @@ async fn retire(engine: &Engine, repos: &[PathBuf], texts: &Texts, missing: &mut
     let authors: BTreeSet<String> = gone.map(|by| by.actor.clone()).collect();
     missing.retain(|file, _| authors.contains(file));
     for actor in authors {
-        let repo_is_there = repos.iter().any(|repo| Path::new(&actor).starts_with(repo) && repo.is_dir());
+        let repo_is_there =
+            repos.iter().any(|repo| Path::new(&actor).starts_with(repo) && file::is_there(repo));
         let looks = missing.entry(actor.clone()).or_insert(0);
         *looks += 1;
         if !repo_is_there || *looks < MISSING_LOOKS {

@@ -35,7 +35,7 @@ pub struct Release {
     pub steps: Vec<Step>,
     /// The canary's share as decided.
     pub weight_bp: u16,
-    /// Why it stays where it is: `paused`, `halted`, `both-fail`.
+    /// Why it stays where it is: `paused`, `halted`, `both-fail`, `policy`.
     pub hold: Option<String>,
     /// One sentence: where it stands.
     pub headline: String,
