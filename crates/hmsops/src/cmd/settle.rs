@@ -287,6 +287,32 @@ mod tests {
         assert_eq!(failed, Course::Failed("`dmv-photo` stays on 1.3.9 (i-1)".into()));
     }
 
+    /// A heal whose tower was killed over its request asks again only if the tower does not know of it.
+    #[test]
+    fn what_was_asked_for_is_told_from_the_state() {
+        let taken = |service: Service, release: Option<Release>, wish: &Wish| {
+            let course = course(&service, release.as_ref(), wish);
+            is_taken(&Seen { service, release, course })
+        };
+        let copy = Wish::OtherCopy(Some(InstanceId(1)));
+        assert!(!taken(service("1.3.9", "i-1", None, None), None, &copy));
+        assert!(taken(service("1.3.9", "i-1", Some("i-2"), None), None, &copy));
+        assert!(taken(service("1.3.9", "i-2", None, None), None, &copy));
+
+        // A second `--to=prev` would go back twice.
+        let prev = Wish::Version { wanted: None, before: Version::new("1.4.0").ok() };
+        assert!(!taken(service("1.4.0", "i-1", None, None), None, &prev));
+        assert!(taken(service("1.4.0", "i-1", Some("i-2"), None), None, &prev));
+        assert!(taken(service("1.3.9", "i-2", None, None), None, &prev));
+
+        let back = Wish::TakenBack(ReleaseId(4));
+        let stable = || service("1.3.9", "i-1", None, None);
+        assert!(!taken(stable(), Some(release("watching", None)), &back));
+        assert!(taken(stable(), Some(release("aborted", None)), &back));
+        // It was proven before anybody was asked to take it back.
+        assert!(!taken(service("1.4.0", "i-2", None, None), Some(release("done", None)), &back));
+    }
+
     #[test]
     fn the_reason_is_found_in_the_ledgers_line() {
         let data =

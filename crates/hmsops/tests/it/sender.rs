@@ -107,8 +107,8 @@ impl Sender {
         self.taken.load(Ordering::SeqCst)
     }
 
-    /// Ends it once its last batch is acknowledged. Answers how many requests the tower had begun to take when it was
-    /// killed.
+    /// Ends it once its last batch is acknowledged. Answers how many requests broke off: they were under way when the
+    /// tower was killed, or came while it ended.
     pub(crate) fn stop(mut self) -> usize {
         self.ends.store(true, Ordering::SeqCst);
         self.thread.take().unwrap().join().unwrap();
