@@ -17,7 +17,7 @@ pub(crate) const CHORE: Chore = Chore {
     help: "\
 usage: cargo xtask test [--long] [--only STAGE] [--no-install]
 
-Installs what the tests need where it can (nginx, prometheus, shellcheck, python3, Node.js and a few more through
+Installs what the tests need where it can (nginx, prometheus, shellcheck, python3, Node.js, Chromium and more through
 apt-get), then runs each stage and names it with its time. A stage that fails does not keep later ones from running. Exits 1 when one failed.
 
   --long         adds the large simulation, ten lab runs of each fault, and fifty kills while metrics come in
@@ -53,6 +53,7 @@ const STAGES: &[Stage] = &[
     Stage { name: "tests", run: tests },
     Stage { name: "docs", run: docs },
     Stage { name: "sim", run: || done(sim::simulate(&words("--rough 500 --rollouts 500 --seed 1"))) },
+    Stage { name: "browser", run: browser },
     Stage { name: "lab", run: || done(lab::check(&words("--check"))) },
     Stage { name: "lab-photo", run: || done(lab::check(&words("--check --story photo"))) },
     Stage { name: "kills", run: || done(lab::check(&words("--check --kills 20"))) },
@@ -191,6 +192,14 @@ fn sdk() -> Result<Verdict, Failure> {
     done(checkout::run(Command::new("python3").args(args).current_dir(checkout::root())))
 }
 
+/// A tile goes red and green and a line climbs, in a real browser, with the live parts of the pages in the tower.
+fn browser() -> Result<Verdict, Failure> {
+    ui::build()?;
+    checkout::run(checkout::cargo().args(words("build --package hmsops --locked")))?;
+    let target = checkout::metadata()?.text_at("target_directory").to_owned();
+    done(ui::browse(&PathBuf::from(target).join("debug/hmsops")))
+}
+
 /// The table of how fast each kind of bad build is taken back.
 fn lab_long() -> Result<Verdict, Failure> {
     for fault in ["dead", "hang", "probe", "login", "errors", "five-percent"] {
@@ -214,6 +223,7 @@ fn install() {
         ("curl", &["curl"]),
         ("node", &["nodejs"]),
         ("npm", &["npm"]),
+        ("chromium", &["chromium"]),
         ("prometheus", &["prometheus"]),
         ("prometheus-node-exporter", &["prometheus-node-exporter"]),
         ("python3: aiosmtpd", &["python3-aiosmtpd"]),

@@ -60,13 +60,8 @@ fn make(is_tested: bool, is_forced: bool) -> Result<(), Failure> {
         eprintln!("ui: nothing has changed since {} were built", MADE.join(" and "));
         return Ok(());
     }
-    has_node()?;
     let began = Instant::now();
-    if is_forced || !is_installed(&ui)? {
-        step(&ui, "installing what it is built with", &["ci", "--no-audit", "--no-fund"], began).map_err(
-            |failure| failure.hint("the npm registry must be reachable; the lock file must fit package.json"),
-        )?;
-    }
+    install(&ui, is_forced, began)?;
     if is_tested {
         step(&ui, "checking types", &["run", "--silent", "check"], began)?;
         step(&ui, "running its tests", &["test", "--silent"], began)?;
@@ -79,6 +74,27 @@ fn make(is_tested: bool, is_forced: bool) -> Result<(), Failure> {
         eprintln!("ui: {made}, {} kB", bytes / 1000);
     }
     Ok(())
+}
+
+/// Installs what the lock file says, unless that was done.
+fn install(ui: &Path, is_forced: bool, began: Instant) -> Result<(), Failure> {
+    has_node()?;
+    if !is_forced && is_installed(ui)? {
+        return Ok(());
+    }
+    step(ui, "installing what it is built with", &["ci", "--no-audit", "--no-fund"], began).map_err(
+        |failure| failure.hint("the npm registry must be reachable; the lock file must fit package.json"),
+    )
+}
+
+/// Runs the pages of a built hmsops in a real browser.
+pub(crate) fn browse(program: &Path) -> Result<(), Failure> {
+    let ui = checkout::root().join("ui");
+    // What was built may be newer than all its sources and the packages be gone.
+    install(&ui, false, Instant::now())?;
+    let mut node = Command::new("node");
+    node.arg("e2e/live.mjs").arg(program).current_dir(&ui).stdin(Stdio::null());
+    checkout::run(&mut node)
 }
 
 fn step(ui: &Path, words: &str, args: &[&str], began: Instant) -> Result<(), Failure> {
