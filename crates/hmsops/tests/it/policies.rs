@@ -134,6 +134,7 @@ fn a_policy_takes_back_what_only_its_metric_sees() {
 
     let release = site.release(&id, "taken back", 60, is("rolled-back"));
     assert_eq!(release["detector"], "policy", "{release}");
+    assert_eq!(release["headline"], "1.8.0 was taken back by a policy.", "{release}");
     let why = site.done(&["release", "why", &id]);
     assert!(why.contains("auth_fail_rate was ") && why.contains(" for 5 s, on stable 0"), "{why}");
     let ended = site.wait("the alert ends", 20, |site| alert(site, |alert| !alert["resolved_at"].is_null()));
@@ -144,6 +145,7 @@ fn a_policy_takes_back_what_only_its_metric_sees() {
         std::fs::read_to_string(&mailbox).ok().filter(|mail| mail.contains("auth_fail_rate"))
     });
     assert!(mail.contains("TO oncall@csac.gov\n"), "{mail}");
+    assert!(mail.contains("Subject: csac-portal: 1.8.0 was taken back by a policy."), "{mail}");
     let notices = site.done(&["notify", "list"]);
     assert!(notices.contains("oncall@csac.gov") && notices.contains("delivered"), "{notices}");
 
