@@ -83,9 +83,15 @@ pub fn headline(release: &Release) -> String {
         Phase::Superseded => format!("{version} made way for a newer release."),
         Phase::RolledBack | Phase::Aborted => match taken_back_after(release) {
             Some(span) => format!("{version} was taken back {span} after its first bad answer."),
+            // What a policy's metric saw need not be bad to a gateway: users may well have met it.
+            None if is_by_policy(release) => format!("{version} was taken back by a policy."),
             None => format!("{version} was taken back before it gave a bad answer."),
         },
     }
+}
+
+fn is_by_policy(release: &Release) -> bool {
+    release.verdict.as_ref().is_some_and(|verdict| verdict.detector == Detector::Policy)
 }
 
 /// Why a release is what it is: one sentence with evidence and need.

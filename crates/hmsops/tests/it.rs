@@ -22,6 +22,8 @@ mod lines;
 mod load;
 #[path = "it/nginx.rs"]
 mod nginx;
+#[path = "it/policies.rs"]
+mod policies;
 #[path = "it/receiver.rs"]
 mod receiver;
 #[path = "it/sender.rs"]

@@ -33,7 +33,7 @@ fn create_rule(site: &Site, more: &str) {
 }
 
 /// The first of a list that is what is asked for.
-fn first(site: &Site, path: &str, holds: impl Fn(&Value) -> bool) -> Option<Value> {
+pub(crate) fn first(site: &Site, path: &str, holds: impl Fn(&Value) -> bool) -> Option<Value> {
     site.api(path)?["items"].as_array()?.iter().find(|item| holds(item)).cloned()
 }
 
@@ -151,7 +151,7 @@ fn a_silence_holds_the_heal() {
 }
 
 /// A mail server that takes everything and writes it down.
-const MAIL: &str = "
+pub(crate) const MAIL: &str = "
 import asyncio, sys
 from aiosmtpd.controller import Controller
 class Box:
