@@ -6,6 +6,7 @@
 
 import { existsSync, mkdirSync } from "node:fs";
 import { dirname, join } from "node:path";
+import { setTimeout as pause } from "node:timers/promises";
 import { fileURLToPath } from "node:url";
 import { chromium } from "playwright-core";
 import { PHOTO, Site } from "./site.mjs";
@@ -16,6 +17,8 @@ const STORY_MS = 100_000;
 const STEP_MS = 40_000;
 /** Between two batches of a service that uploads photos. */
 const EMIT_MS = 500;
+/** A browser that takes longer to close is killed. */
+const CLOSE_MS = 5000;
 const BROWSERS = ["/usr/bin/chromium", "/usr/bin/chromium-browser", "/usr/bin/google-chrome"];
 const SHOT = join(dirname(fileURLToPath(import.meta.url)), "../.tests/live.png");
 
@@ -145,7 +148,7 @@ async function main() {
     process.exitCode = 1;
   } finally {
     clearTimeout(timer);
-    await browser?.close().catch(() => {});
+    await Promise.race([browser?.close(), pause(CLOSE_MS)]).catch(() => {});
     await site.stop();
   }
 
@@ -159,3 +162,5 @@ async function main() {
 }
 
 await main();
+// A story that was given up may still wait for something; with us goes a browser that did not close.
+process.exit();
