@@ -210,7 +210,7 @@ fn lab_long() -> Result<Verdict, Failure> {
 
 /// Fifty kills while metrics come in, alerts wait and people are told; `tests` has five of them.
 fn signals_kills() -> Result<Verdict, Failure> {
-    let args = words("test --package hmsops --locked --test it -- --nocapture signals_kills::");
+    let args = words("test --package hmsops --locked --test it -- --nocapture signals_kills:: policies::");
     done(checkout::run(checkout::cargo().args(args).env("HMSOPS_LONG", "1")))
 }
 
