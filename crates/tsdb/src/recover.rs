@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, Mutex, RwLock};
 
-use hmsops_disk::{Disk, Log, disk};
+use hmsops_disk::{Disk, GroupLog, Log, MemDisk, disk};
 use hmsops_model::UnixMillis;
 use hmsops_model::labels::Labels;
 
@@ -93,7 +93,7 @@ pub(crate) fn open(
     origins.forget(now);
     found.series = head.index().index.len();
     let number = numbers.iter().map(|(_, n)| *n).chain([manifest.number]).max().unwrap_or(0) + 1;
-    let wal = wal::create(disk, folder, number)?;
+    let (wal, refused) = begin_log(disk, folder, number)?;
     let counters = Counters::default();
     counters.count_files(&manifest);
     let checkpointer = Checkpointer {
@@ -114,12 +114,30 @@ pub(crate) fn open(
         wal_bytes: AtomicU64::new(wal_bytes),
         segments: RwLock::new(segments),
         checkpointer: Mutex::new(checkpointer),
-        latched: Mutex::default(),
+        stand_in: Mutex::new(refused.is_some().then_some(number)),
+        latched: Mutex::new(refused),
         checkpoint_error: Mutex::default(),
         counters,
         _lock: lock,
     };
     Ok((Store(Arc::new(inner)), found))
+}
+
+/// The log that goes on from here. A disk that takes no new file (it is full) keeps nobody from reading: then the
+/// store opens latched, with a stand-in that nothing is ever written to, and why.
+fn begin_log(
+    disk: &Arc<dyn Disk>,
+    folder: &str,
+    number: u64,
+) -> Result<(GroupLog, Option<String>), StoreError> {
+    match wal::create(disk, folder, number) {
+        Ok(wal) => Ok((wal, None)),
+        Err(error) => {
+            let memory: Arc<dyn Disk> = Arc::new(MemDisk::new());
+            memory.create_dir(folder)?;
+            Ok((wal::create(&memory, folder, number)?, Some(error.chain())))
+        }
+    }
 }
 
 /// The manifest, a first one when the folder holds nothing of ours.

@@ -18,7 +18,7 @@ use crate::recover::{self, Recovered};
 use crate::segment::Segments;
 use crate::series::{DiskChunk, Series, Verdict};
 use crate::stats::{Counters, Stats};
-use crate::wal::RecordWriter;
+use crate::wal::{self, RecordWriter};
 
 /// The metric store. Clones are the same store; all calls may block on the disk.
 #[derive(Clone)]
@@ -37,6 +37,8 @@ pub(crate) struct Inner {
     pub(crate) segments: RwLock<Segments>,
     pub(crate) checkpointer: Mutex<Checkpointer>,
     pub(crate) latched: Mutex<Option<String>>,
+    /// The number of the log that could not be made at open, while a stand-in is in its place.
+    pub(crate) stand_in: Mutex<Option<u64>>,
     pub(crate) checkpoint_error: Mutex<Option<String>>,
     pub(crate) counters: Counters,
     pub(crate) _lock: DiskLock,
@@ -100,8 +102,14 @@ impl Store {
 
     /// After a failure that latched the store: opens the log again at the end of what was acknowledged.
     pub fn reopen(&self) -> Result<(), StoreError> {
-        let wal = self.0.wal_mut();
-        wal.reopen()?;
+        let mut wal = self.0.wal_mut();
+        let mut stand_in = lock(&self.0.stand_in);
+        if let Some(number) = *stand_in {
+            *wal = Arc::new(wal::create(&self.0.disk, &self.0.folder, number)?);
+            *stand_in = None;
+        } else {
+            wal.reopen()?;
+        }
         *lock(&self.0.latched) = None;
         Ok(())
     }
