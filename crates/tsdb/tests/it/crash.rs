@@ -282,6 +282,29 @@ fn a_full_disk_latches_and_when_there_is_room_again_nothing_is_missing() {
 }
 
 #[test]
+fn a_store_on_a_full_disk_opens_for_reading_and_goes_on_when_there_is_room() {
+    let labels = labels();
+    let (below, faults) = (MemDisk::new(), Faults::new());
+    let disk = Arc::new(FaultyDisk::new(Arc::new(below.clone()), faults.clone()));
+    let (store, _) = open_on(disk.clone(), options()).unwrap();
+    for n in 0..2 {
+        step(&store, &labels, n).unwrap();
+    }
+    drop(store);
+    faults.fill();
+    let (store, _) = open_on(disk, options()).unwrap();
+    assert_eq!(found(&store), [0, 1]);
+    assert!(store.stats().latched.is_some());
+    assert!(step(&store, &labels, 3).is_err(), "nothing is acknowledged that is not durable");
+    assert!(store.reopen().is_err());
+    faults.heal();
+    store.reopen().unwrap();
+    step(&store, &labels, 3).unwrap();
+    drop(store);
+    check_after(&below, &[0, 1, 3], "opened full");
+}
+
+#[test]
 fn the_last_record_cut_at_every_byte_is_there_whole_or_not_at_all() {
     let labels = labels();
     let disk = MemDisk::new();
