@@ -13,6 +13,7 @@ mod driver;
 mod duration;
 mod fields;
 mod gateway;
+mod guard;
 mod heal;
 mod health;
 mod image;

@@ -9,6 +9,7 @@ pub mod ids;
 pub mod instance;
 pub mod labels;
 pub mod limits;
+pub mod network;
 pub mod outcome;
 pub mod probe;
 pub mod release;

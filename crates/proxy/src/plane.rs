@@ -13,17 +13,24 @@
 //! ```
 
 mod answer;
+mod caller;
 mod carry;
 mod clock;
+mod conduct;
 mod conductor;
 mod head;
 mod holder;
+mod inflow;
+mod journal;
 mod keeper;
 mod link;
+mod meter;
+mod place;
 mod receipt;
 mod serve;
 mod settings;
 mod table;
+mod trace;
 mod tunnel;
 mod upload;
 mod upstream;
@@ -37,7 +44,7 @@ use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use hmsops_disk::Disk;
-use hmsops_model::Millis;
+use hmsops_model::{Millis, ServiceName};
 use hmsops_model::limits::GATEWAY_RETREAT_AFTER;
 use tokio::net::{TcpListener, UnixListener};
 use tokio::sync::{mpsc, watch};
@@ -46,8 +53,11 @@ pub use clock::{Clock, MachineClock};
 pub use settings::{SettingsError, keep_settings, settings_file};
 
 use crate::routes::{Routes, Silence};
+use caller::{Guest, Guests};
+use conduct::Ejection;
 use conductor::Conductor;
 use keeper::Keeper;
+use meter::Meter;
 use settings::InForce;
 use table::Table;
 
@@ -199,6 +209,28 @@ pub(crate) struct Plane {
     /// Keys the numbers of clients, so that nobody can choose theirs.
     secret: u64,
     counters: Counters,
+    meter: Arc<Meter>,
+    guests: Arc<Guests>,
+    /// Traces that the gateway has begun.
+    traces: AtomicU64,
+}
+
+impl Plane {
+    /// Lets a connection in unless its address has all it may have; a trusted proxy's are its clients'.
+    fn admit(&self, peer: SocketAddr) -> Option<Guest> {
+        let in_force = self.in_force.load();
+        let settings = &in_force.settings;
+        let is_trusted = settings.trusted_proxies.iter().any(|network| network.contains(peer.ip()));
+        let most = if is_trusted { u32::MAX } else { settings.limits.client_connections };
+        self.guests.admit(peer, most)
+    }
+
+    /// Says and counts that one of stable's upstreams is left alone for a while.
+    fn ejected(&self, service: &ServiceName, ejection: &Ejection) {
+        count(&self.meter.ejections);
+        let seconds = ejection.until.since(self.clock.now().steady).0.div_ceil(1000);
+        tracing::warn!(%service, upstream = ejection.upstream, seconds, "an upstream fails more than the others; it is left alone for a while");
+    }
 }
 
 /// What happened since the start.
@@ -291,6 +323,9 @@ impl Gateway {
             in_force: ArcSwap::from_pointee(in_force),
             secret,
             counters: Counters::default(),
+            meter: Arc::default(),
+            guests: Arc::default(),
+            traces: AtomicU64::new(0),
         });
         let (stopping, stopped) = watch::channel(None);
         let stopping = Arc::new(stopping);

@@ -167,7 +167,7 @@ fn open(data: &Path, config: &TowerConfig) -> Result<Parts, ServeError> {
         tracing::info!("tower: recovered {known} services from {size} ledger entries");
     }
     let metrics = Metrics::open(disk.clone(), config, clock).map_err(|error| unusable(error.chain()))?;
-    let (tower, traffic) = (std::sync::Mutex::new(Some(tower)), GatewayTraffic::default());
+    let (tower, traffic) = (std::sync::Mutex::new(Some(tower)), metrics.traffic().clone());
     Ok(Parts { disk, clock, reader, tower, metrics, traffic })
 }
 

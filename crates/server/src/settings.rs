@@ -79,5 +79,8 @@ fn absolute(file: Option<&Path>, gateway: &GatewayConfig) -> GatewaySettings {
         whole(&mut tls.cert);
         whole(&mut tls.key);
     }
+    if let Some(path) = settings.access_log.as_mut().filter(|path| *path != "stdout") {
+        whole(path);
+    }
     settings
 }

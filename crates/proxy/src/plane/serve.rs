@@ -12,6 +12,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 
 use super::carry::carry;
+use super::meter::Why;
 use super::{ACCEPT_PAUSE, CONNECTIONS_MAX, HEAD_BYTES_MAX, HEAD_FIELDS_MAX, Plane, count};
 
 /// Accepts until told to stop, then waits for the connections to finish, as long as the stop allows.
@@ -57,9 +58,13 @@ async fn connection(
     mut stopped: watch::Receiver<Option<Duration>>,
     _place: OwnedSemaphorePermit,
 ) {
+    let Some(_guest) = plane.admit(peer) else {
+        return plane.meter.refuse(Why::Connections);
+    };
     // Without it only small writes are slower.
     let _ = stream.set_nodelay(true);
     let client_head = plane.limits.client_head;
+    let meter = Arc::clone(&plane.meter);
     let service = service_fn(move |request| {
         let plane = Arc::clone(&plane);
         async move { Ok::<_, Infallible>(carry(plane, peer, request).await) }
@@ -80,6 +85,7 @@ async fn connection(
         }
     };
     if let Err(error) = ended {
+        meter.broken(&error);
         tracing::debug!(%peer, %error, "a client's connection broke");
     }
 }

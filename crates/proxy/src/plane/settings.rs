@@ -1,10 +1,14 @@
 //! The settings in force: checked whole, replaced by one pointer store, kept on disk for the next start.
 
+use std::io;
+use std::sync::Arc;
+
 use hmsops_disk::Disk;
 use hmsops_model::gateway::GatewaySettings;
 use serde::{Deserialize, Serialize};
 
 use super::GatewayError;
+use super::journal::Journal;
 
 /// The largest settings file that is read.
 const BYTES_MAX: usize = 4 << 20;
@@ -22,6 +26,7 @@ struct Kept {
 /// Settings, and what was made of them.
 pub(super) struct InForce {
     pub(super) settings: GatewaySettings,
+    pub(super) journal: Option<Arc<Journal>>,
 }
 
 /// Why settings can't be used.
@@ -30,12 +35,25 @@ pub enum SettingsError {
     /// The file of settings holds something else.
     #[error("cannot read the gateway's settings: {0}")]
     Unreadable(String),
+    /// The access log can't be written.
+    #[error("cannot open the access log `{path}`; its folder must be there and writable for the gateway's user")]
+    AccessLog {
+        /// The file.
+        path: String,
+        /// What the system said.
+        source: io::Error,
+    },
 }
 
 impl InForce {
     /// Makes of settings what requests need. Reads the files that they name.
     pub(super) fn new(settings: GatewaySettings) -> Result<Self, SettingsError> {
-        Ok(Self { settings })
+        let open = |path: &String| {
+            let failed = |source| SettingsError::AccessLog { path: path.clone(), source };
+            Journal::open(path).map(Arc::new).map_err(failed)
+        };
+        let journal = settings.access_log.as_ref().map(open).transpose()?;
+        Ok(Self { settings, journal })
     }
 }
 

@@ -145,6 +145,8 @@ struct Inner {
     failing: Mutex<Option<String>>,
     /// What targets say of their metrics.
     families: Arc<Families>,
+    /// What gateways count.
+    traffic: GatewayTraffic,
 }
 
 impl Metrics {

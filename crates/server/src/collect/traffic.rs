@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use hmsops_control::state::State;
 use hmsops_model::outcome::{ArmTick, BadKind, Latencies};
 use hmsops_model::{ServiceName, Tick, Version};
+use hmsops_wire::gateway::GatewayCounts;
 
 /// The arm that most users have.
 const STABLE: &str = "stable";
@@ -46,6 +47,8 @@ struct Sums {
     arms: BTreeMap<ArmKey, ArmTotal>,
     /// By gateway: its life, and the last tick that was added. A tick that is sent again is not added again.
     last: BTreeMap<String, (u64, u64)>,
+    /// By gateway: what its process has counted so far.
+    counts: BTreeMap<String, GatewayCounts>,
 }
 
 impl GatewayTraffic {
@@ -71,6 +74,16 @@ impl GatewayTraffic {
             let Some(version) = version.filter(|_| counted.requests > 0) else { continue };
             sums.arms.entry((tick.service.clone(), version, arm)).or_default().add(counted);
         }
+    }
+
+    /// What a gateway has counted beside its ticks.
+    pub fn set_counts(&self, gateway: &str, counts: GatewayCounts) {
+        self.sums().counts.insert(gateway.to_owned(), counts);
+    }
+
+    /// What each gateway has counted beside its ticks.
+    pub(crate) fn counts(&self) -> BTreeMap<String, GatewayCounts> {
+        self.sums().counts.clone()
     }
 
     /// All sums; those of arms that `state` has, from 0, and no others. What is not there any more is forgotten.

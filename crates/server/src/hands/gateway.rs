@@ -250,6 +250,10 @@ async fn hear(engine: &Engine, site: &GatewaySite, reader: &mut Reader, bytes: &
                 tracing::error!("gateway {}: it goes on with its settings as they were: {why}", site.name);
                 continue;
             }
+            FromGateway::Counts { counts, .. } => {
+                site.traffic.set_counts(&site.name, counts);
+                continue;
+            }
             other => match report(other) {
                 Some(report) => Event::Gateway { gateway: site.name.clone(), report },
                 None => continue,
@@ -284,6 +288,7 @@ fn report(message: FromGateway) -> Option<GatewayReport> {
         FromGateway::Drained { service, release } => GatewayReport::Drained { service, release },
         FromGateway::Pong => GatewayReport::Alive,
         FromGateway::Tick(_)
+        | FromGateway::Counts { .. }
         | FromGateway::SettingsApplied
         | FromGateway::SettingsRefused { .. }
         | FromGateway::Unknown => return None,
