@@ -22,6 +22,7 @@ mod keeper;
 mod link;
 mod receipt;
 mod serve;
+mod settings;
 mod table;
 mod tunnel;
 mod upload;
@@ -42,10 +43,12 @@ use tokio::net::{TcpListener, UnixListener};
 use tokio::sync::{mpsc, watch};
 
 pub use clock::{Clock, MachineClock};
+pub use settings::{SettingsError, keep_settings, settings_file};
 
 use crate::routes::{Routes, Silence};
 use conductor::Conductor;
 use keeper::Keeper;
+use settings::InForce;
 use table::Table;
 
 /// The longest head of a request or answer, in bytes.
@@ -78,6 +81,8 @@ pub struct GatewayOptions {
     pub disk: Arc<dyn Disk>,
     /// The state's file on that disk.
     pub state: String,
+    /// The settings' file on that disk, by default [`settings_file`].
+    pub settings: String,
     /// Where it reads the time.
     pub clock: Arc<dyn Clock>,
     /// It takes canary traffic back after so long without a word from its tower.
@@ -95,6 +100,7 @@ impl GatewayOptions {
             socket,
             disk,
             state: state.to_owned(),
+            settings: settings_file(name),
             clock: Arc::new(MachineClock),
             retreat_after: GATEWAY_RETREAT_AFTER,
             limits: Limits::default(),
@@ -176,6 +182,9 @@ pub enum GatewayError {
         /// What the system said.
         source: io::Error,
     },
+    /// The settings it kept can't be used.
+    #[error(transparent)]
+    Settings(#[from] SettingsError),
     /// The system gave no random numbers.
     #[error("cannot draw a random number: {0}")]
     Random(String),
@@ -186,6 +195,7 @@ pub(crate) struct Plane {
     table: ArcSwap<Table>,
     clock: Arc<dyn Clock>,
     limits: Limits,
+    in_force: ArcSwap<InForce>,
     /// Keys the numbers of clients, so that nobody can choose theirs.
     secret: u64,
     counters: Counters,
@@ -213,7 +223,14 @@ pub struct Gateway {
     listen: SocketAddr,
     towers: UnixListener,
     routes: Routes,
-    keeper: Keeper,
+    in_force: InForce,
+    keepers: Keepers,
+}
+
+/// What keeps the state and the settings.
+struct Keepers {
+    state: Keeper,
+    settings: Keeper,
 }
 
 /// Runs a gateway until SIGTERM, SIGINT or its tower ends it.
@@ -237,6 +254,7 @@ impl Gateway {
     /// Takes the sockets and reads the state. What was a canary's traffic is stable's until the tower says
     /// otherwise.
     pub async fn bind(options: GatewayOptions) -> Result<Self, GatewayError> {
+        let in_force = InForce::new(settings::load(options.disk.as_ref(), &options.settings)?)?;
         let address = options.listen;
         let listener = TcpListener::bind(address).await.map_err(|source| match source.kind() {
             io::ErrorKind::AddrInUse => GatewayError::PortTaken {
@@ -250,8 +268,11 @@ impl Gateway {
         // The port first: whoever does not get it leaves the socket to the one who has.
         let towers = link::listen(&options.socket)?;
         let routes = load(options.disk.as_ref(), &options.state);
-        let keeper = Keeper::start(Arc::clone(&options.disk), options.state.clone())?;
-        Ok(Self { options, listener, listen, towers, routes, keeper })
+        let keepers = Keepers {
+            state: Keeper::start(Arc::clone(&options.disk), options.state.clone())?,
+            settings: Keeper::start(Arc::clone(&options.disk), options.settings.clone())?,
+        };
+        Ok(Self { options, listener, listen, towers, routes, in_force, keepers })
     }
 
     /// Where it takes requests.
@@ -261,12 +282,13 @@ impl Gateway {
 
     /// Serves until `stop` comes or the tower says so, then finishes what runs within the drain time.
     pub async fn serve(self, stop: impl Future<Output = ()> + Send) -> Result<(), GatewayError> {
-        let Self { options, listener, listen, towers, routes, keeper } = self;
+        let Self { options, listener, listen, towers, routes, in_force, keepers } = self;
         let (gateway_run, secret) = (random()?, random()?);
         let plane = Arc::new(Plane {
             table: ArcSwap::default(),
             clock: options.clock,
             limits: options.limits,
+            in_force: ArcSwap::from_pointee(in_force),
             secret,
             counters: Counters::default(),
         });
@@ -276,7 +298,7 @@ impl Gateway {
         let silence = Silence::new(plane.clock.now().steady, options.retreat_after);
         let identity = conductor::Identity { name: options.name, gateway_run, listen: listen.to_string() };
         let conductor =
-            Conductor::new(Arc::clone(&plane), identity, routes, silence, keeper, Arc::clone(&stopping));
+            Conductor::new(Arc::clone(&plane), identity, routes, silence, keepers, Arc::clone(&stopping));
         let (events, heard) = mpsc::channel(link::EVENTS_MAX);
         let towers = tokio::spawn(link::accept(towers, events));
         let conductor = tokio::spawn(conductor.run(heard, ended));

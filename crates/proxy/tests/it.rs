@@ -10,6 +10,8 @@ mod hostile;
 mod http;
 #[path = "it/retreat.rs"]
 mod retreat;
+#[path = "it/settings.rs"]
+mod settings;
 #[path = "it/shield.rs"]
 mod shield;
 #[path = "it/world.rs"]

@@ -6,17 +6,18 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
+use hmsops_model::gateway::GatewaySettings;
 use hmsops_model::limits::TICK_INTERVAL;
 use hmsops_model::{ReleaseId, ServiceName, Weight};
 use hmsops_wire::gateway::{FromGateway, PROTOCOL, RetreatBy, ToGateway};
 use tokio::sync::{mpsc, watch};
 use tokio::time::MissedTickBehavior;
 
-use super::Plane;
-use super::keeper::Keeper;
 use super::link::{Event, Link};
+use super::settings::{InForce, keep_settings};
 use super::table::{Served, Service, Table, Trial};
 use super::upstream::Upstreams;
+use super::{Keepers, Plane};
 use crate::routes::{Routes, Silence};
 use crate::ticks::Ring;
 
@@ -29,6 +30,9 @@ const REAP_EVERY: u64 = 10;
 
 /// What the tower says is still to be written after the end may take so long.
 const FAREWELL_MAX: Duration = Duration::from_secs(1);
+
+/// The version of this program.
+const PROGRAM: &str = env!("CARGO_PKG_VERSION");
 
 /// How the process is known to its tower.
 pub(super) struct Identity {
@@ -46,7 +50,7 @@ pub(super) struct Conductor {
     upstreams: Upstreams,
     ring: Ring,
     silence: Silence,
-    keeper: Keeper,
+    keepers: Keepers,
     tower: Option<Link>,
     /// Canaries whose drain is to be told, with the quiet intervals seen.
     draining: BTreeMap<ReleaseId, Draining>,
@@ -67,7 +71,7 @@ impl Conductor {
         identity: Identity,
         routes: Routes,
         silence: Silence,
-        keeper: Keeper,
+        keepers: Keepers,
         stop: Arc<watch::Sender<Option<Duration>>>,
     ) -> Self {
         let mut conductor = Self {
@@ -78,7 +82,7 @@ impl Conductor {
             served: BTreeMap::new(),
             upstreams: Upstreams::default(),
             silence,
-            keeper,
+            keepers,
             tower: None,
             draining: BTreeMap::new(),
             intervals: 0,
@@ -138,6 +142,7 @@ impl Conductor {
             pid: std::process::id(),
             listen: self.identity.listen.clone(),
             routes: self.routes.states(),
+            program: PROGRAM.to_owned(),
         });
         self.routes.own_retreats().into_iter().for_each(|retreat| self.say(retreat));
     }
@@ -162,6 +167,7 @@ impl Conductor {
                 self.wake(release);
                 self.say(answer);
             }
+            ToGateway::Settings { settings } => self.settle(settings),
             ToGateway::Ping => self.say(FromGateway::Pong),
             ToGateway::TickAck { gateway_run, seq } => self.ring.acknowledge(gateway_run, seq),
             ToGateway::Shutdown { drain_ms } => {
@@ -172,6 +178,26 @@ impl Conductor {
             }
             ToGateway::Hello { tower_run, .. } => tracing::info!(tower_run, "a tower is here"),
             ToGateway::Unknown => {}
+        }
+    }
+
+    /// Puts settings into force: all of them or none. Requests in flight end under those they began with.
+    fn settle(&mut self, settings: GatewaySettings) {
+        if self.plane.in_force.load().settings == settings {
+            return self.say(FromGateway::SettingsApplied);
+        }
+        match InForce::new(settings) {
+            Ok(in_force) => {
+                self.keepers.settings.keep(keep_settings(&in_force.settings));
+                self.plane.in_force.store(Arc::new(in_force));
+                tracing::info!("new settings are in force");
+                self.say(FromGateway::SettingsApplied);
+            }
+            Err(error) => {
+                let why = error.to_string();
+                tracing::error!(why, "settings are refused; those before stay in force");
+                self.say(FromGateway::SettingsRefused { why });
+            }
         }
     }
 
@@ -231,7 +257,7 @@ impl Conductor {
 
     fn keep(&self) {
         match self.routes.keep() {
-            Ok(bytes) => self.keeper.keep(bytes),
+            Ok(bytes) => self.keepers.state.keep(bytes),
             Err(error) => tracing::error!(%error, "cannot write the gateway's routes"),
         }
     }
