@@ -32,6 +32,8 @@ mod sender;
 mod signals;
 #[path = "it/signals_kills.rs"]
 mod signals_kills;
+#[path = "it/state_kills.rs"]
+mod state_kills;
 #[path = "it/steps.rs"]
 mod steps;
 #[path = "it/taken_back.rs"]

@@ -82,7 +82,7 @@ impl Site {
         let slot = slot();
         // Sockets have short paths.
         let dir = tempfile::Builder::new().prefix("hms").tempdir().unwrap();
-        let (at, gateway, collector) = (free_port(), free_port(), free_port());
+        let [at, gateway, collector] = free_ports();
         let site = Self { dir, at, gateway, collector, tower: None, by_hand: Vec::new(), _slot: slot };
         site.configure("");
         site.declare(services);
@@ -416,14 +416,24 @@ fn process(pid: u32, root: &Path) -> Option<Process> {
     is_ours.then(|| Process { pid, role: role.to_owned() })
 }
 
-/// A port that nobody listens on. Below those that the kernel gives to connections, so that none takes it while
-/// what listens there is being restarted.
+/// A port that nobody listens on.
 pub(crate) fn free_port() -> SocketAddr {
+    let [port] = free_ports();
+    port
+}
+
+/// Ports that nobody listens on, no two the same. Below those that the kernel gives to connections, so that none
+/// takes one while what listens there is being restarted.
+fn free_ports<const N: usize>() -> [SocketAddr; N] {
     use std::hash::BuildHasher as _;
-    let random = std::collections::hash_map::RandomState::new().hash_one(std::process::id());
-    let start = 10_000 + (random % 20_000) as u16;
-    let mut ports = (start..32_000).map(|port| SocketAddr::from((Ipv4Addr::LOCALHOST, port)));
-    ports.find(|at| TcpListener::bind(at).is_ok()).unwrap()
+    // All are held until the last is found.
+    let held: [TcpListener; N] = std::array::from_fn(|_| {
+        let random = std::collections::hash_map::RandomState::new().hash_one(std::process::id());
+        let start = 10_000 + (random % 20_000) as u16;
+        let mut ports = (start..32_000).map(|port| SocketAddr::from((Ipv4Addr::LOCALHOST, port)));
+        ports.find_map(|at| TcpListener::bind(at).ok()).unwrap()
+    });
+    held.map(|listener| listener.local_addr().unwrap())
 }
 
 /// Waits for one of the places for sites; it is free again when the file is dropped or the process ends.
