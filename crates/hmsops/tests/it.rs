@@ -4,6 +4,8 @@
 
 #[path = "it/bad_input.rs"]
 mod bad_input;
+#[path = "it/clock.rs"]
+mod clock;
 #[path = "it/emitter.rs"]
 mod emitter;
 #[path = "it/external.rs"]
