@@ -73,7 +73,7 @@ pub const CONNECTIONS_MAX: usize = 10_000;
 pub const STATE_BYTES_MAX: usize = 64 << 20;
 
 /// The version of this program, as towers and other processes of the same gateway are told.
-const PROGRAM: &str = env!("CARGO_PKG_VERSION");
+pub const PROGRAM: &str = env!("CARGO_PKG_VERSION");
 
 /// How long requests in flight may take after SIGTERM.
 const STOP_DRAIN: Duration = Duration::from_secs(10);
