@@ -46,7 +46,7 @@ pub(crate) fn guard(fields: &Fields<'_>, settings: &mut GatewaySettings, out: &m
 fn limits(entry: &Entry, out: &mut Findings) -> Option<GatewayLimits> {
     let fields = Fields::open(&entry.value, entry.at, &LIMITS, out)?;
     let mut limits = GatewayLimits::default();
-    let mut number = |name: &str, least: u64, most: u64, out: &mut Findings| {
+    let number = |name: &str, least: u64, most: u64, out: &mut Findings| {
         fields.get(name).and_then(|entry| scalar::count(entry, least, most, out))
     };
     if let Some(rate) = number("body_rate_min", 0, 1 << 30, out) {
@@ -87,11 +87,16 @@ fn size(entry: &Entry, out: &mut Findings) -> Option<u64> {
         "GiB" => Some(30),
         _ => None,
     };
-    let bytes = number.parse::<u64>().ok().zip(shift).and_then(|(number, shift)| number.checked_mul(1 << shift));
+    let bytes =
+        number.parse::<u64>().ok().zip(shift).and_then(|(number, shift)| number.checked_mul(1 << shift));
     let bytes = bytes.filter(|bytes| *bytes <= BODY_MAX);
     if bytes.is_none() {
         let message = format!("`{}` is not a size", shown(written));
-        out.error(entry.value.at, message, "write bytes, or `64 KiB`, `16 MiB`, `1 GiB`; at most 1048576 GiB");
+        out.error(
+            entry.value.at,
+            message,
+            "write bytes, or `64 KiB`, `16 MiB`, `1 GiB`; at most 1048576 GiB",
+        );
     }
     bytes
 }
@@ -103,7 +108,8 @@ fn rate(entry: &Entry, out: &mut Findings) -> Option<Rate> {
         let (count, per) = written.split_once('/')?;
         let count: u32 = count.trim().parse().ok().filter(|count| (1..=10_000_000).contains(count))?;
         let per = per.trim();
-        let per = if per.starts_with(|c: char| c.is_ascii_digit()) { per.to_owned() } else { format!("1 {per}") };
+        let per =
+            if per.starts_with(|c: char| c.is_ascii_digit()) { per.to_owned() } else { format!("1 {per}") };
         let per = parse_duration(&per).ok()?;
         let bounds = Millis(1)..=Millis::from_mins(60);
         bounds.contains(&per).then_some(Rate { count, per })
@@ -144,7 +150,11 @@ fn target(entry: &Entry, out: &mut Findings) -> Option<String> {
     let example = "access_log: /var/log/hmsops/access.log";
     let path = scalar::text(&entry.value, "`access_log`", example, out)?;
     if path.len() > 4096 || path.trim() != path || path.ends_with('/') || path.chars().any(char::is_control) {
-        out.error(entry.value.at, "`access_log` names no file", format!("write `{example}`, or `access_log: stdout`"));
+        out.error(
+            entry.value.at,
+            "`access_log` names no file",
+            format!("write `{example}`, or `access_log: stdout`"),
+        );
         return None;
     }
     Some(path.to_owned())

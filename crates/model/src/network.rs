@@ -114,7 +114,9 @@ mod tests {
             let network: Network = network.parse().unwrap();
             assert_eq!(network.contains(address.parse().unwrap()), is_in, "{network} {address}");
         }
-        for wrong in ["", "10.0.0.0/33", "10.0.0/8", "a", "::1/129", "10.0.0.0/", "10.0.0.0/+8", "10.0.0.0/8/8"] {
+        for wrong in
+            ["", "10.0.0.0/33", "10.0.0/8", "a", "::1/129", "10.0.0.0/", "10.0.0.0/+8", "10.0.0.0/8/8"]
+        {
             assert!(wrong.parse::<Network>().is_err(), "{wrong}");
         }
     }

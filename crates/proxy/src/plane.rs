@@ -1,4 +1,4 @@
-//! The data plane with its sockets: HTTP/1.1 on both sides, one route table, one tower.
+//! The data plane with its sockets: HTTP/1.1 and HTTP/2, in clear or over TLS, one route table, one tower.
 //!
 //! The binary's `hmsops gateway` builds [`GatewayOptions`] from its flags, with the machine's clock and the
 //! data folder's disk, and awaits [`run`] on a multi-threaded tokio runtime; what it returns is printed and is
@@ -18,9 +18,11 @@ mod carry;
 mod clock;
 mod conduct;
 mod conductor;
+mod handover;
 mod head;
 mod holder;
 mod inflow;
+mod inherited;
 mod journal;
 mod keeper;
 mod link;
@@ -29,7 +31,9 @@ mod place;
 mod receipt;
 mod serve;
 mod settings;
+mod streams;
 mod table;
+mod tls;
 mod trace;
 mod tunnel;
 mod upload;
@@ -44,22 +48,27 @@ use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use hmsops_disk::Disk;
-use hmsops_model::{Millis, ServiceName};
 use hmsops_model::limits::GATEWAY_RETREAT_AFTER;
-use tokio::net::{TcpListener, UnixListener};
+use hmsops_model::{Millis, ServiceName};
+use tokio::net::{TcpListener, UnixListener, UnixStream};
 use tokio::sync::{mpsc, watch};
 
 pub use clock::{Clock, MachineClock};
 pub use settings::{SettingsError, keep_settings, settings_file};
+pub use tls::TlsError;
 
-use crate::routes::{Routes, Silence};
+use crate::routes::{KeptError, Routes, Silence};
 use caller::{Guest, Guests};
 use conduct::Ejection;
 use conductor::Conductor;
+use handover::Sockets;
 use keeper::Keeper;
 use meter::Meter;
+use serve::Stop;
 use settings::InForce;
 use table::Table;
+use tls::Tickets;
+use tunnel::Tunnels;
 
 /// The longest head of a request or answer, in bytes.
 pub const HEAD_BYTES_MAX: usize = 64 << 10;
@@ -73,8 +82,14 @@ pub const CONNECTIONS_MAX: usize = 10_000;
 /// The largest state file that is read: [`crate::routes::ROUTES_MAX`] routes of some kilobytes.
 pub const STATE_BYTES_MAX: usize = 64 << 20;
 
+/// The version of this program, as towers and other processes of the same gateway are told.
+pub const PROGRAM: &str = env!("CARGO_PKG_VERSION");
+
 /// How long requests in flight may take after SIGTERM.
 const STOP_DRAIN: Duration = Duration::from_secs(10);
+
+/// Settings that wait while others are read.
+const SETTINGS_WAITING_MAX: usize = 16;
 
 /// After a connection could not be accepted (no file descriptors are left, say).
 const ACCEPT_PAUSE: Duration = Duration::from_millis(20);
@@ -97,6 +112,8 @@ pub struct GatewayOptions {
     pub clock: Arc<dyn Clock>,
     /// It takes canary traffic back after so long without a word from its tower.
     pub retreat_after: Millis,
+    /// Whether it takes the place of the one that runs on the same socket.
+    pub take_over: bool,
     /// How long it waits for others.
     pub limits: Limits,
 }
@@ -113,6 +130,7 @@ impl GatewayOptions {
             settings: settings_file(name),
             clock: Arc::new(MachineClock),
             retreat_after: GATEWAY_RETREAT_AFTER,
+            take_over: false,
             limits: Limits::default(),
         }
     }
@@ -192,6 +210,18 @@ pub enum GatewayError {
         /// What the system said.
         source: io::Error,
     },
+    /// The place of another gateway could not be taken.
+    #[error(
+        "cannot take over from the gateway at `{}`; it goes on, if it runs: without one start this \
+         without `--take-over`",
+        path.display()
+    )]
+    TakeOver {
+        /// Where it was asked.
+        path: PathBuf,
+        /// What went wrong.
+        source: io::Error,
+    },
     /// The settings it kept can't be used.
     #[error(transparent)]
     Settings(#[from] SettingsError),
@@ -206,6 +236,7 @@ pub(crate) struct Plane {
     clock: Arc<dyn Clock>,
     limits: Limits,
     in_force: ArcSwap<InForce>,
+    tunnels: Tunnels,
     /// Keys the numbers of clients, so that nobody can choose theirs.
     secret: u64,
     counters: Counters,
@@ -256,7 +287,9 @@ pub struct Gateway {
     towers: UnixListener,
     routes: Routes,
     in_force: InForce,
-    keepers: Keepers,
+    keepers: Option<Keepers>,
+    /// What the process had whose place this one takes, and the line to it.
+    before: Option<(u64, UnixStream)>,
 }
 
 /// What keeps the state and the settings.
@@ -265,13 +298,37 @@ struct Keepers {
     settings: Keeper,
 }
 
+/// Where they are kept.
+struct Keeping {
+    disk: Arc<dyn Disk>,
+    state: String,
+    settings: String,
+}
+
+impl Keeping {
+    fn of(options: &GatewayOptions) -> Self {
+        let (state, settings) = (options.state.clone(), options.settings.clone());
+        Self { disk: Arc::clone(&options.disk), state, settings }
+    }
+
+    fn start(&self) -> Result<Keepers, GatewayError> {
+        Ok(Keepers {
+            state: Keeper::start(Arc::clone(&self.disk), self.state.clone())?,
+            settings: Keeper::start(Arc::clone(&self.disk), self.settings.clone())?,
+        })
+    }
+}
+
 /// Runs a gateway until SIGTERM, SIGINT or its tower ends it.
 pub async fn run(options: GatewayOptions) -> Result<(), GatewayError> {
     use tokio::signal::unix::{SignalKind, signal};
     let failed = |source| GatewayError::Thread { source };
     let mut terminate = signal(SignalKind::terminate()).map_err(failed)?;
     let mut interrupt = signal(SignalKind::interrupt()).map_err(failed)?;
-    let gateway = Gateway::bind(options).await?;
+    let gateway = match options.take_over {
+        true => Gateway::take_over(options).await?,
+        false => Gateway::bind(options).await?,
+    };
     gateway
         .serve(async move {
             tokio::select! {
@@ -286,7 +343,7 @@ impl Gateway {
     /// Takes the sockets and reads the state. What was a canary's traffic is stable's until the tower says
     /// otherwise.
     pub async fn bind(options: GatewayOptions) -> Result<Self, GatewayError> {
-        let in_force = InForce::new(settings::load(options.disk.as_ref(), &options.settings)?)?;
+        let in_force = InForce::new(settings::load(options.disk.as_ref(), &options.settings)?, &tickets()?)?;
         let address = options.listen;
         let listener = TcpListener::bind(address).await.map_err(|source| match source.kind() {
             io::ErrorKind::AddrInUse => GatewayError::PortTaken {
@@ -300,11 +357,25 @@ impl Gateway {
         // The port first: whoever does not get it leaves the socket to the one who has.
         let towers = link::listen(&options.socket)?;
         let routes = load(options.disk.as_ref(), &options.state);
-        let keepers = Keepers {
-            state: Keeper::start(Arc::clone(&options.disk), options.state.clone())?,
-            settings: Keeper::start(Arc::clone(&options.disk), options.settings.clone())?,
+        let keepers = Some(Keeping::of(&options).start()?);
+        Ok(Self { options, listener, listen, towers, routes, in_force, keepers, before: None })
+    }
+
+    /// Takes the place of the gateway that runs on the same socket: its sockets, and all that it has in force. That
+    /// one drains once this serves; if this ends before, it goes on as it was.
+    pub async fn take_over(options: GatewayOptions) -> Result<Self, GatewayError> {
+        let taking = handover::take(&options.socket, PROGRAM).await?;
+        let handover::Taking { stream, requests: listener, towers, heritage } = taking;
+        let inherited = |error: KeptError| {
+            let source = io::Error::new(io::ErrorKind::InvalidData, error);
+            GatewayError::TakeOver { path: options.socket.clone(), source }
         };
-        Ok(Self { options, listener, listen, towers, routes, in_force, keepers })
+        let routes = Routes::inherit(heritage.routes).map_err(inherited)?;
+        let in_force = InForce::new(heritage.settings, &tickets()?)?;
+        let address = options.listen;
+        let listen = listener.local_addr().map_err(|source| GatewayError::Listen { address, source })?;
+        let before = Some((heritage.secret, stream));
+        Ok(Self { options, listener, listen, towers, routes, in_force, keepers: None, before })
     }
 
     /// Where it takes requests.
@@ -314,13 +385,16 @@ impl Gateway {
 
     /// Serves until `stop` comes or the tower says so, then finishes what runs within the drain time.
     pub async fn serve(self, stop: impl Future<Output = ()> + Send) -> Result<(), GatewayError> {
-        let Self { options, listener, listen, towers, routes, in_force, keepers } = self;
-        let (gateway_run, secret) = (random()?, random()?);
+        let keeping = Keeping::of(&self.options);
+        let Self { options, listener, listen, towers, routes, in_force, keepers, before } = self;
+        let gateway_run = random()?;
+        let secret = before.as_ref().map_or_else(random, |(secret, _)| Ok(*secret))?;
         let plane = Arc::new(Plane {
             table: ArcSwap::default(),
             clock: options.clock,
             limits: options.limits,
             in_force: ArcSwap::from_pointee(in_force),
+            tunnels: Tunnels::default(),
             secret,
             counters: Counters::default(),
             meter: Arc::default(),
@@ -330,19 +404,42 @@ impl Gateway {
         let (stopping, stopped) = watch::channel(None);
         let stopping = Arc::new(stopping);
         let (end, ended) = watch::channel(false);
+        let (owns, owned) = watch::channel(keepers.is_some());
         let silence = Silence::new(plane.clock.now().steady, options.retreat_after);
         let identity = conductor::Identity { name: options.name, gateway_run, listen: listen.to_string() };
-        let conductor =
-            Conductor::new(Arc::clone(&plane), identity, routes, silence, keepers, Arc::clone(&stopping));
+        let (settings, wanted) = mpsc::channel(SETTINGS_WAITING_MAX);
+        let mut conductor = Conductor::new(
+            Arc::clone(&plane),
+            identity,
+            routes,
+            silence,
+            (keepers, keeping, Arc::new(owns)),
+            Arc::clone(&stopping),
+            settings,
+        );
         let (events, heard) = mpsc::channel(link::EVENTS_MAX);
-        let towers = tokio::spawn(link::accept(towers, events));
+        tokio::spawn(settings::run(Arc::clone(&plane), wanted, events.clone()));
+        let next = handover::path(&options.socket);
+        match Sockets::of(&listener, &towers) {
+            Ok(sockets) => {
+                let offer = handover::offer(next.clone(), sockets, events.clone(), owned, stopped.clone());
+                tokio::spawn(offer);
+            }
+            Err(error) => tracing::warn!(%error, "no other process can take over"),
+        }
+        if let Some((_, stream)) = before {
+            let taken = handover::begin(stream, events.clone()).await;
+            let path = next.clone();
+            conductor.follow(taken.map_err(|source| GatewayError::TakeOver { path, source })?);
+        }
+        let towers = tokio::spawn(link::accept(towers, events, stopped.clone()));
         let conductor = tokio::spawn(conductor.run(heard, ended));
-        let serving = serve::serve(Arc::clone(&plane), listener, stopped);
+        let serving = serve::serve(Arc::clone(&plane), listener, stopped.clone());
         let mut serving = std::pin::pin!(serving);
         tokio::select! {
             () = &mut serving => {}
             () = stop => {
-                stopping.send_replace(Some(STOP_DRAIN));
+                Stop::hurry(&stopping, STOP_DRAIN);
                 serving.await;
             }
         }
@@ -350,10 +447,17 @@ impl Gateway {
         let _ = end.send(true);
         let _ = conductor.await;
         towers.abort();
-        let _ = rustix::fs::unlink(&options.socket);
+        if !stopped.borrow().is_some_and(|stop| stop.is_handed) {
+            let _ = rustix::fs::unlink(&options.socket);
+            let _ = rustix::fs::unlink(&next);
+        }
         tracing::info!(counters = ?plane.counters, "the gateway ends");
         Ok(())
     }
+}
+
+fn tickets() -> Result<Tickets, GatewayError> {
+    Tickets::new().map_err(|error| GatewayError::Random(error.to_string()))
 }
 
 /// The routes as kept, without canaries. A state that can't be read is put aside and said: users are served again

@@ -4,6 +4,8 @@
 
 #[path = "it/counts.rs"]
 mod counts;
+#[path = "it/handover.rs"]
+mod handover;
 #[path = "it/hostile.rs"]
 mod hostile;
 #[path = "it/http.rs"]
@@ -14,5 +16,7 @@ mod retreat;
 mod settings;
 #[path = "it/shield.rs"]
 mod shield;
+#[path = "it/tls.rs"]
+mod tls;
 #[path = "it/world.rs"]
 mod world;

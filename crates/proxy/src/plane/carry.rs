@@ -21,8 +21,8 @@ use super::journal::Entry;
 use super::meter::Why;
 use super::place::Bounds;
 use super::receipt::{Drawn, Receipt};
-use super::table::{Served, Trial, Waiting};
 use super::settings::InForce;
+use super::table::{Served, Trial, Waiting};
 use super::upload::{Ask, SLOW, TOO_LARGE};
 use super::upstream::{Answered, Fault, Upstream};
 use super::{Plane, count, trace, tunnel};
@@ -87,7 +87,8 @@ async fn carry_inner(
         served.draw(plane.secret, key)
     });
     let upgrade = head::forward(&mut parts, &caller);
-    let trace = trace::join(&mut parts.headers, plane.secret, || plane.traces.fetch_add(1, Ordering::Relaxed));
+    let trace =
+        trace::join(&mut parts.headers, plane.secret, || plane.traces.fetch_add(1, Ordering::Relaxed));
     entry.iter_mut().for_each(|entry| entry.traced(trace::id(&trace)));
     let upgrade = upgrade.and(parts.extensions.remove::<OnUpgrade>());
     let ask = Ask::new(parts, body, plane.limits.upload, settings.limits.body_max).await?;
@@ -100,9 +101,21 @@ async fn carry_inner(
     let is_told = caller.is_trusted;
     let body_rate_min = limits.body_rate_min;
     let by = Side::Stable;
-    Carriage { plane, served, drawn, ask, upgrade, bounds, body_rate_min, is_told, by, is_shielded: false, entry }
-        .run()
-        .await
+    Carriage {
+        plane,
+        served,
+        drawn,
+        ask,
+        upgrade,
+        bounds,
+        body_rate_min,
+        is_told,
+        by,
+        is_shielded: false,
+        entry,
+    }
+    .run()
+    .await
 }
 
 /// A request that has been drawn and can be asked.
@@ -444,7 +457,7 @@ impl Carriage<'_> {
             if let Some(receipt) = receipt {
                 receipt.settle_good();
             }
-            return Ok(tunnel::open(client, response, waiting));
+            return Ok(tunnel::open(self.plane, client, response, waiting));
         }
         head::strip(response.headers_mut());
         response.headers_mut().remove(REASON);
@@ -455,9 +468,8 @@ impl Carriage<'_> {
         *response.version_mut() = Version::HTTP_11;
         let pause = self.plane.limits.pause;
         let upload = Arc::clone(&self.ask.upload);
-        Ok(response.map(|body| {
-            Answer::Flow(Box::new(Flow::new(body, receipt, lease, waiting, upload, pause)))
-        }))
+        Ok(response
+            .map(|body| Answer::Flow(Box::new(Flow::new(body, receipt, lease, waiting, upload, pause)))))
     }
 
     /// Says which version answered.
@@ -474,8 +486,11 @@ impl Carriage<'_> {
 }
 
 /// No place is left at any upstream that may be asked.
-const BUSY: Refusal =
-    Refusal::new(StatusCode::SERVICE_UNAVAILABLE, Why::Busy, "the service has too much to do; come back later");
+const BUSY: Refusal = Refusal::new(
+    StatusCode::SERVICE_UNAVAILABLE,
+    Why::Busy,
+    "the service has too much to do; come back later",
+);
 
 /// The gateway could not open a connection.
 const OVERLOADED: Refusal = Refusal::new(

@@ -87,8 +87,15 @@ fn ejected(arm: &[Arc<Upstream>], now: Millis) -> usize {
 
 /// Which of an arm's upstreams is asked on this turn: the next in line that is not left alone and, after an ejection, has
 /// its share; else the next in line. Those `tried` already are not.
-pub(super) fn pick(arm: &[Arc<Upstream>], side: Side, turn: usize, tried: &[usize], now: Millis) -> Option<usize> {
-    let line = || (0..arm.len()).map(|step| turn.wrapping_add(step) % arm.len()).filter(|at| !tried.contains(at));
+pub(super) fn pick(
+    arm: &[Arc<Upstream>],
+    side: Side,
+    turn: usize,
+    tried: &[usize],
+    now: Millis,
+) -> Option<usize> {
+    let line =
+        || (0..arm.len()).map(|step| turn.wrapping_add(step) % arm.len()).filter(|at| !tried.contains(at));
     if side == Side::Canary || arm.len() == 1 {
         return line().next();
     }

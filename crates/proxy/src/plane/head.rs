@@ -12,6 +12,7 @@ use http::{HeaderMap, Method, StatusCode, Uri, Version, request};
 use super::answer::Refusal;
 use super::caller::{self, Caller, FORWARDED_FOR};
 use super::meter::Why;
+use super::serve::Arrival;
 
 /// Names why the gateway itself answered; on no other answer.
 pub(super) const REASON: HeaderName = HeaderName::from_static("hmsops-gateway");
@@ -53,7 +54,11 @@ const HOP_BY_HOP: [HeaderName; 7] = [
 /// Refuses a target that is too long.
 pub(super) fn check_target(parts: &request::Parts) -> Result<(), Refusal> {
     let long = parts.uri.path_and_query().is_some_and(|target| target.as_str().len() > TARGET_BYTES_MAX);
-    if long { Err(Refusal::new(StatusCode::URI_TOO_LONG, Why::TargetSize, "the target is too long")) } else { Ok(()) }
+    if long {
+        Err(Refusal::new(StatusCode::URI_TOO_LONG, Why::TargetSize, "the target is too long"))
+    } else {
+        Ok(())
+    }
 }
 
 /// The host that a request is for, lower case and without its port; empty when it names none.
@@ -99,6 +104,7 @@ pub(super) fn origin_form(uri: &Uri) -> Uri {
 /// are kept of a trusted proxy and of nobody else. Returns what the client wants to upgrade to; HTTP/2 in clear is not
 /// among it, because what would follow passes every check here (RFC 9113 §3.1 has withdrawn it).
 pub(super) fn forward(parts: &mut request::Parts, caller: &Caller) -> Option<HeaderValue> {
+    let scheme = if parts.extensions.get::<Arrival>().is_some() { "https" } else { "http" };
     let headers = &mut parts.headers;
     let upgrade = wants_upgrade(headers).then(|| headers.get(header::UPGRADE).cloned()).flatten();
     let upgrade = upgrade.filter(|protocol| !protocol.as_bytes().to_ascii_lowercase().starts_with(b"h2c"));
@@ -122,7 +128,7 @@ pub(super) fn forward(parts: &mut request::Parts, caller: &Caller) -> Option<Hea
         headers.insert(FORWARDED_HOST, host);
     }
     if !headers.contains_key(&FORWARDED_PROTO) {
-        headers.insert(FORWARDED_PROTO, HeaderValue::from_static("http"));
+        headers.insert(FORWARDED_PROTO, HeaderValue::from_static(scheme));
     }
     if let Some(value) = caller::chain(headers, caller) {
         headers.insert(FORWARDED_FOR, value);
@@ -159,7 +165,9 @@ fn withhold_twins(headers: &mut HeaderMap) {
         text.contains('_') && {
             let text = text.replace('_', "-");
             FORWARDED.iter().any(|name| *name == *text)
-                || [header::HOST, header::CONTENT_LENGTH, header::TRANSFER_ENCODING].iter().any(|name| *name == *text)
+                || [header::HOST, header::CONTENT_LENGTH, header::TRANSFER_ENCODING]
+                    .iter()
+                    .any(|name| *name == *text)
         }
     };
     let twins: Vec<HeaderName> = headers.keys().filter(is_twin).cloned().collect();
@@ -221,12 +229,10 @@ pub(super) fn with_client<T>(
         Identity::Header(name) => {
             with(headers.get(name.as_str()).map(HeaderValue::as_bytes).filter(|value| !value.is_empty()))
         }
-        Identity::Xff => {
-            match trusted.and_then(|trusted| caller::named(headers, trusted)) {
-                Some(named) => with(Some(named)),
-                None => with(Some(peer.to_string().as_bytes())),
-            }
-        }
+        Identity::Xff => match trusted.and_then(|trusted| caller::named(headers, trusted)) {
+            Some(named) => with(Some(named)),
+            None => with(Some(peer.to_string().as_bytes())),
+        },
     }
 }
 

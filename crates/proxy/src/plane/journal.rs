@@ -239,7 +239,9 @@ impl Sink {
         if held.is_none() || held != std::fs::metadata(&*path).ok().map(id) {
             match append(path) {
                 Ok(new) => *file = Some(new),
-                Err(error) => tracing::warn!(path = %path.display(), %error, "cannot open the access log again"),
+                Err(error) => {
+                    tracing::warn!(path = %path.display(), %error, "cannot open the access log again")
+                }
             }
         }
     }

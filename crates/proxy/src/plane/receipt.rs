@@ -28,7 +28,12 @@ pub(super) struct Receipt {
 }
 
 impl Receipt {
-    pub(super) fn new(plane: &Arc<Plane>, served: &Arc<Served>, drawn: Drawn, upload: &Arc<Progress>) -> Self {
+    pub(super) fn new(
+        plane: &Arc<Plane>,
+        served: &Arc<Served>,
+        drawn: Drawn,
+        upload: &Arc<Progress>,
+    ) -> Self {
         let Drawn { side, routed, client } = drawn;
         let (plane, served, upload) = (Arc::clone(plane), Arc::clone(served), Arc::clone(upload));
         let started = Instant::now();
@@ -96,7 +101,9 @@ impl Drop for Receipt {
         if self.is_settled || self.latency_us.is_some() || !self.served.times_out() {
             return;
         }
-        let Some(waited) = self.upload.arms_turn().map(|turn| turn.min(self.started.elapsed())) else { return };
+        let Some(waited) = self.upload.arms_turn().map(|turn| turn.min(self.started.elapsed())) else {
+            return;
+        };
         if waited > Duration::from_millis(self.served.shield_after().0) {
             let at = self.plane.clock.now();
             self.count(at, Some(BadKind::Timeout), false, true);

@@ -148,7 +148,11 @@ pub(super) struct Book {
 impl Service {
     pub(super) fn new(now: Now, route: &Route) -> Self {
         Self {
-            book: Mutex::new(Book { fold: Fold::new(now, route), budget: Budget::default(), retries: Budget::default() }),
+            book: Mutex::new(Book {
+                fold: Fold::new(now, route),
+                budget: Budget::default(),
+                retries: Budget::default(),
+            }),
             unit: AtomicU8::new(unit_code(Unit::Request)),
             shield_after_ms: AtomicU64::new(SHIELD_AFTER_MIN.0),
             draws: AtomicU64::new(0),

@@ -140,7 +140,15 @@ impl Ask {
         };
         let uri = head::origin_form(&parts.uri);
         let upload = Arc::new(Progress::new());
-        Ok(Self { method: parts.method, uri, headers: parts.headers, payload, is_idempotent, body_max, upload })
+        Ok(Self {
+            method: parts.method,
+            uri,
+            headers: parts.headers,
+            payload,
+            is_idempotent,
+            body_max,
+            upload,
+        })
     }
 
     /// Whether it may be asked again although an arm has perhaps acted on it.

@@ -140,13 +140,23 @@ impl Fault {
     /// Why a connection was not made.
     fn of_connecting(error: &io::Error) -> Self {
         let own = [Errno::MFILE, Errno::NFILE, Errno::ADDRNOTAVAIL, Errno::NOMEM, Errno::NOBUFS];
-        if own.iter().any(|own| error.raw_os_error() == Some(own.raw_os_error())) { Self::Own } else { Self::Refused }
+        if own.iter().any(|own| error.raw_os_error() == Some(own.raw_os_error())) {
+            Self::Own
+        } else {
+            Self::Refused
+        }
     }
 }
 
 impl Upstream {
     fn new(address: &str) -> Arc<Self> {
-        Arc::new(Self { address: address.to_owned(), parsed: address.parse().ok(), idle: Mutex::default(), places: Arc::default(), conduct: Conduct::default() })
+        Arc::new(Self {
+            address: address.to_owned(),
+            parsed: address.parse().ok(),
+            idle: Mutex::default(),
+            places: Arc::default(),
+            conduct: Conduct::default(),
+        })
     }
 
     fn idle(&self) -> MutexGuard<'_, Vec<Idle>> {

@@ -164,7 +164,9 @@ fn gateways(text: &mut Exposition, counts: &BTreeMap<String, GatewayCounts>) {
     let label = |gateway: &str| one("gateway", gateway);
     let refused = counts.iter().flat_map(|(gateway, counts)| {
         let reasons = counts.refused.iter().map(|(reason, n)| (reason.as_str(), *n));
-        labelled("reason", reasons).into_iter().map(move |(reason, n)| (format!("{},{reason}", label(gateway)), n))
+        labelled("reason", reasons)
+            .into_iter()
+            .map(move |(reason, n)| (format!("{},{reason}", label(gateway)), n))
     });
     let help = "Requests and connections that a gateway refused or ended, by reason.";
     text.family("hmsops_gateway_refused_total", "counter", help, refused);
