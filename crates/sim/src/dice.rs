@@ -80,22 +80,21 @@ impl Dice {
     }
 
     fn poisson_large(&mut self, mean: f64) -> u64 {
-        let b = 0.931 + 2.53 * mean.sqrt();
-        let a = -0.059 + 0.024_83 * b;
-        let v_r = 0.9277 - 3.6224 / (b - 2.0);
+        let width = 0.931 + 2.53 * mean.sqrt();
+        let slope = -0.059 + 0.024_83 * width;
+        let certain = 0.9277 - 3.6224 / (width - 2.0);
         loop {
-            let u = self.share() - 0.5;
-            let v = 1.0 - self.share();
+            let (u, v) = (self.share() - 0.5, 1.0 - self.share());
             let us = 0.5 - u.abs();
-            let k = ((2.0 * a / us + b) * u + mean + 0.43).floor();
-            if us >= 0.07 && v <= v_r {
+            let k = ((2.0 * slope / us + width) * u + mean + 0.43).floor();
+            if us >= 0.07 && v <= certain {
                 return k as u64;
             }
             if k < 0.0 || (us < 0.013 && v > us) {
                 continue;
             }
-            let inverse_alpha = 1.1239 + 1.1328 / (b - 3.4);
-            let left = (v * inverse_alpha / (a / (us * us) + b)).ln();
+            let inverse_alpha = 1.1239 + 1.1328 / (width - 3.4);
+            let left = (v * inverse_alpha / (slope / (us * us) + width)).ln();
             if left <= k * mean.ln() - mean - ln_factorial(k) {
                 return k as u64;
             }

@@ -5,16 +5,20 @@
 //! writes and after the last, with what it had ordered meanwhile carried out or not, as a kill and as a loss of power;
 //! and the gateway and each shim killed just then. A story told with a short kill has to end as the one without.
 
+use std::collections::VecDeque;
+
 use hmsops_control::event::Command;
+use hmsops_control::state::release::Phase;
 use hmsops_control::{Event, Who};
-use hmsops_model::release::Step;
+use hmsops_model::release::{ReleaseSpec, Step};
 use hmsops_model::{Millis, ReleaseId, Weight};
 
+use crate::dice::Dice;
 use crate::instance::Fault;
 use crate::invariant::{Invariant, Violation};
 use crate::mishap::{Mishap, back_after};
 use crate::story::{declared, deploy, name, newest, over, release, settle, version};
-use crate::world::{Doom, Moment, STEP, World};
+use crate::world::{Doom, Moment, World};
 
 /// What happens in a story that is then told with kills.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -133,7 +137,14 @@ pub fn try_kill(kill: &Kill, without: &Told) -> Vec<Violation> {
 pub fn tell(plot: Plot, kill: Option<&Kill>) -> Told {
     let mut world = World::new(SEED);
     world.users.rate = 50.0;
-    set_up(&mut world, plot);
+    world.canary_fault = match plot {
+        Plot::BadAtFirst => Fault::Errors(1.0),
+        Plot::DeadAtSecond => Fault::Dead,
+        Plot::HangsBaking => Fault::Hang,
+        _ => Fault::None,
+    };
+    // It breaks when its scene comes.
+    world.fault_delay = Millis::from_mins(60);
     if kill.is_none() {
         world.course = Some(Vec::new());
     }
@@ -145,8 +156,10 @@ pub fn tell(plot: Plot, kill: Option<&Kill>) -> Told {
     world.hand_in(&declared);
     let mut spec = release(&mut world.dice.clone());
     let step = |bp| Step { weight: Weight::from_bp(bp).unwrap_or_default(), hold: Millis::from_secs(4) };
-    (spec.steps, spec.bake) = ([200, 5000, 10_000].map(step).to_vec(), Millis::from_secs(4));
-    let mut script = script(plot, &spec);
+    // Longer than anything of ours is away.
+    (spec.steps, spec.bake) = ([200, 5000, 10_000].map(step).to_vec(), Millis::from_secs(12));
+    let first = deploy(&mut Dice::new(SEED), &spec);
+    let (mut scenes, mut played_at) = (VecDeque::from(scenes(plot, &spec)), 0);
     for _ in 0..HORIZON {
         if world.tower.is_none() {
             let steps = if let Some(Mishap::KillInside(_, steps)) = spare.take() { steps } else { 1 };
@@ -159,10 +172,9 @@ pub fn tell(plot: Plot, kill: Option<&Kill>) -> Told {
         if due && let Some(mishap) = spare.take() {
             mishap.befall(&mut world);
         }
-        follow(&mut world, &mut script);
-        steer(&mut world, plot);
+        play(&mut world, plot, &first, &mut scenes, &mut played_at);
         world.step();
-        if script.is_empty() && over(&world) {
+        if scenes.is_empty() && over(&world) {
             break;
         }
     }
@@ -176,71 +188,99 @@ pub fn tell(plot: Plot, kill: Option<&Kill>) -> Told {
 /// The longest that a plot may take, in steps.
 const HORIZON: u64 = 600;
 
-fn set_up(world: &mut World, plot: Plot) {
-    (world.canary_fault, world.fault_delay) = match plot {
-        Plot::BadAtFirst => (Fault::Errors(1.0), Millis::ZERO),
-        Plot::DeadAtSecond => (Fault::Dead, Millis::from_secs(6)),
-        Plot::HangsBaking => (Fault::Hang, Millis::from_secs(9)),
-        _ => (Fault::None, Millis::ZERO),
-    };
+/// What is to happen, and where the release must stand for it: phase, and step from 0.
+struct Scene {
+    phase: Phase,
+    step: usize,
+    what: What,
 }
 
-/// What people do, and in which step of the story at the earliest.
-fn script(plot: Plot, spec: &hmsops_model::release::ReleaseSpec) -> Vec<(u64, Event)> {
-    let dice = &mut crate::dice::Dice::new(SEED);
-    let first = (0, deploy(dice, spec));
+enum What {
+    /// Somebody asks for something.
+    Asked(Event),
+    /// The version breaks.
+    Breaks,
+}
+
+/// What happens in a plot, in order, after its release was asked for.
+fn scenes(plot: Plot, spec: &ReleaseSpec) -> Vec<Scene> {
     let release = ReleaseId(1);
-    let command = |at, command| {
+    let scene = |phase, step, what| vec![Scene { phase, step, what }];
+    let asked = |command| {
         let by = Who { actor: "person".into(), source: "api".into() };
-        (at, Event::Command { command, by, reason: "as told".into() })
+        What::Asked(Event::Command { command, by, reason: "as told".into() })
     };
-    let more = match plot {
-        Plot::Paused => vec![command(60, Command::Pause { release }), command(120, Command::Resume { release })],
-        Plot::Aborted => vec![command(80, Command::Abort { release })],
+    match plot {
+        Plot::Healthy => Vec::new(),
+        Plot::BadAtFirst => scene(Phase::Watching, 0, What::Breaks),
+        Plot::DeadAtSecond | Plot::BothFail => scene(Phase::Watching, 1, What::Breaks),
+        Plot::HangsBaking => scene(Phase::Baking, 2, What::Breaks),
+        Plot::Paused => {
+            let mut scenes = scene(Phase::Watching, 0, asked(Command::Pause { release }));
+            scenes.extend(scene(Phase::Watching, 0, asked(Command::Resume { release })));
+            scenes
+        }
+        Plot::Aborted => scene(Phase::Watching, 1, asked(Command::Abort { release })),
         Plot::Superseded => {
             let mut next = spec.clone();
             next.image.tag = version("1.9.0");
-            vec![(80, deploy(dice, &next))]
+            scene(Phase::Watching, 1, What::Asked(deploy(&mut Dice::new(SEED), &next)))
         }
-        Plot::RolledBack => vec![command(140, Command::Rollback { service: name(), to: None })],
-        _ => Vec::new(),
+        Plot::RolledBack => scene(Phase::Baking, 2, asked(Command::Rollback { service: name(), to: None })),
+    }
+}
+
+/// Plays the next scene when its time has come: a second after the one before, so that both can be told apart.
+fn play(world: &mut World, plot: Plot, first: &Event, scenes: &mut VecDeque<Scene>, played_at: &mut u64) {
+    let stable = world.tower.as_ref().and_then(|tower| tower.state().services.get(&name())?.stable);
+    if world.tower.is_none() || stable.is_none() || world.gateway.route.is_none() {
+        return;
+    }
+    if newest(world).is_none() {
+        // Also when it was killed before the request was written down: whoever asked asks again.
+        world.hand_in(first);
+        return;
+    }
+    let Some(scene) = scenes.front() else { return };
+    let here = newest(world).is_some_and(|release| {
+        let in_force = release.phase != Phase::Watching || release.step_since.is_some();
+        release.phase == scene.phase && release.step == scene.step && in_force
+    });
+    let patient = world.steps() >= *played_at + PAUSE_STEPS;
+    let now = world.now.steady;
+    let done = match &scene.what {
+        What::Asked(event) if here && patient => {
+            let event = event.clone();
+            // Who gets no answer asks again, and a refusal says that it was done.
+            world.hand_in(&event).is_some()
+        }
+        What::Asked(Event::Deploy { .. })
+            if newest(world).is_some_and(|release| release.id > ReleaseId(1)) =>
+        {
+            true
+        }
+        What::Breaks if here && plot == Plot::BothFail => {
+            let until = now + Millis(BOTH_FAIL_MS);
+            world.processes.values_mut().for_each(|process| process.paused_until = until);
+            true
+        }
+        What::Breaks if here => {
+            world.processes.values_mut().for_each(|process| process.broken_at = Some(now));
+            true
+        }
+        _ => false,
     };
-    std::iter::once(first).chain(more).rev().collect()
-}
-
-/// Lets people do what is due; who gets no answer asks again.
-fn follow(world: &mut World, script: &mut Vec<(u64, Event)>) {
-    while let Some((_, event)) = script.last().filter(|(at, _)| world.steps() >= *at) {
-        let stable = world.tower.as_ref().and_then(|tower| tower.state().services.get(&name())?.stable);
-        if stable.is_none() || world.gateway.route.is_none() {
-            return;
-        }
-        if matches!(event, Event::Deploy { spec, .. } if was_taken(world, spec)) {
-            script.pop();
-            continue;
-        }
-        let event = event.clone();
-        if world.hand_in(&event).is_none() {
-            return;
-        }
-        script.pop();
+    if done {
+        *played_at = world.steps();
+        scenes.pop_front();
     }
 }
 
-/// Whether a release was begun although nobody was told.
-fn was_taken(world: &World, spec: &hmsops_model::release::ReleaseSpec) -> bool {
-    newest(world).is_some_and(|release| release.spec.image.tag == spec.image.tag)
-}
+/// Steps between two scenes.
+const PAUSE_STEPS: u64 = 10;
 
-fn steer(world: &mut World, plot: Plot) {
-    if plot == Plot::BothFail {
-        let now = world.now.steady;
-        let failing = (70..130).contains(&world.steps());
-        for process in world.processes.values_mut().filter(|process| failing && !process.ended) {
-            process.paused_until = now + Millis(STEP.0 + 600);
-        }
-    }
-}
+/// How long both versions stand still.
+const BOTH_FAIL_MS: u64 = 5000;
 
 /// Where everything ended.
 fn end(world: &World) -> String {

@@ -19,7 +19,8 @@ fn main() -> ExitCode {
 
 fn main_with(args: &[String]) -> Result<bool, String> {
     let threads = survey::threads();
-    let mut scope = Scope { rough: 200, healthy: 200, timed: 50, slight: 100, kills: false, seed: 1, threads };
+    let mut scope =
+        Scope { rough: 200, healthy: 200, timed: 50, slight: 100, kills: false, seed: 1, threads };
     let (mut only, mut json) = (None, false);
     let mut args = args.iter();
     while let Some(flag) = args.next() {

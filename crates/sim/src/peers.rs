@@ -17,13 +17,7 @@ const WINDOW_SECS: usize = 60;
 const BAD_SHARE_MAX: f64 = 0.01;
 
 /// Names of the models, in the order of [`Peers::judged`].
-pub const PEERS: [&str; 5] = [
-    "threshold 1",
-    "threshold 5",
-    "threshold 10",
-    "z-test, peeked",
-    "Mann-Whitney",
-];
+pub const PEERS: [&str; 5] = ["threshold 1", "threshold 5", "threshold 10", "z-test, peeked", "Mann-Whitney"];
 
 /// What each model is, in a sentence.
 pub const PEERS_ARE: [&str; 3] = [
@@ -149,7 +143,10 @@ fn mann_whitney(points: &[(f64, f64)]) -> f64 {
     }
     let mut all: Vec<f64> = points.iter().flat_map(|(canary, stable)| [*canary, *stable]).collect();
     all.sort_by(f64::total_cmp);
-    let ties: f64 = all.chunk_by(|a, b| a.total_cmp(b).is_eq()).map(|run| (run.len() as f64).powi(3) - run.len() as f64).sum();
+    let ties: f64 = all
+        .chunk_by(|a, b| a.total_cmp(b).is_eq())
+        .map(|run| (run.len() as f64).powi(3) - run.len() as f64)
+        .sum();
     let variance = n * n / 12.0 * ((2.0 * n + 1.0) - ties / (2.0 * n * (2.0 * n - 1.0)));
     if variance <= 0.0 { 1.0 } else { normal_tail((wins - n * n / 2.0 - 0.5) / variance.sqrt()) }
 }

@@ -193,13 +193,17 @@ fn time_fault((name, fault, weight_bp, rate, goal_s): Case, scope: Scope) -> Row
 
 /// Runs stories as a scope says. `tell` hears of each that matters, and why.
 pub fn survey(scope: Scope, mut tell_of: impl FnMut(&str, &[Violation])) -> Report {
-    let stories = |what: &str, n: u64, kind: Kind| all(what, n, scope.threads, |i| run(scope.seed.wrapping_add(i), kind));
+    let stories = |what: &str, n: u64, kind: Kind| {
+        all(what, n, scope.threads, |i| run(scope.seed.wrapping_add(i), kind))
+    };
     let rough = stories("rough", scope.rough, Kind::Rough);
     let healthy = stories("healthy", scope.healthy, Kind::Healthy);
     for ending in rough.iter().chain(&healthy) {
         if !ending.violations.is_empty() || ending.false_rollback() {
             let (seed, fault, detector) = (ending.seed, ending.fault, ending.detector);
-            tell_of(&format!("seed {seed}: {fault:?} ended {:?} by {detector:?}", ending.phase), &ending.violations);
+            let what = format!("seed {seed}: {fault:?} ended {:?} by {detector:?}", ending.phase);
+            let cast = if fault == Fault::None { &ending.cast } else { "" };
+            tell_of(&format!("{what} {cast}"), &ending.violations);
         }
     }
     let claims = all("claims", scope.slight, scope.threads, |i| {
@@ -232,7 +236,10 @@ fn told_kills(threads: usize) -> (u64, Vec<(String, Vec<Violation>)>) {
             found.push((format!("{plot:?} without a kill"), without.violations));
         }
         for (kill, violations) in kills.iter().zip(told).filter(|(_, violations)| !violations.is_empty()) {
-            found.push((format!("{:?}: {:?} in step {} at {}", kill.plot, kill.mishap, kill.step, kill.at), violations));
+            found.push((
+                format!("{:?}: {:?} in step {} at {}", kill.plot, kill.mishap, kill.step, kill.at),
+                violations,
+            ));
         }
     }
     (n, found)
@@ -254,7 +261,8 @@ impl Report {
         if bounds::lower(self.claims_wrong, self.claims, 0.99) > 0.05 {
             self.invariant_violations += 1;
         }
-        self.invariant_violations += claims.iter().map(|(_, ending)| ending.violations.len() as u64).sum::<u64>();
+        self.invariant_violations +=
+            claims.iter().map(|(_, ending)| ending.violations.len() as u64).sum::<u64>();
     }
 }
 
@@ -268,11 +276,14 @@ fn summary(scope: Scope, rough: &[Ending], healthy: &[Ending]) -> Report {
     let dead = spans(&|ending| matches!(ending.fault, Fault::Dead | Fault::Hang));
     let failing = spans(&|ending| errors(ending) && ending.rate >= 100.0);
     let wrong: Vec<&Ending> = healthy.iter().filter(|ending| ending.false_rollback()).collect();
-    let by = counted(wrong.iter().map(|ending| ending.detector.map_or("none".into(), |it| format!("{it:?}"))));
+    let by =
+        counted(wrong.iter().map(|ending| ending.detector.map_or("none".into(), |it| format!("{it:?}"))));
     let n = healthy.len() as u64;
     let bound = |k: u64| bounds::upper(k, n, 0.99);
     let worst = by.values().copied().chain([wrong.len() as u64]).max().unwrap_or(0);
-    let peer = |i: usize| healthy.iter().filter(|ending| ending.peers_ms.get(i).is_some_and(Option::is_some)).count();
+    let peer = |i: usize| {
+        healthy.iter().filter(|ending| ending.peers_ms.get(i).is_some_and(Option::is_some)).count()
+    };
     Report {
         healthy_rollouts: n,
         false_rollbacks: wrong.len() as u64,
@@ -280,12 +291,19 @@ fn summary(scope: Scope, rough: &[Ending], healthy: &[Ending]) -> Report {
         alpha: FALSE_ROLLBACK_ALPHA,
         within_alpha: bound(worst) <= 1.5 * FALSE_ROLLBACK_ALPHA,
         false_rollbacks_by: by,
-        peers_false_rollbacks: PEERS.iter().enumerate().map(|(i, name)| ((*name).to_owned(), peer(i) as u64)).collect(),
+        peers_false_rollbacks: PEERS
+            .iter()
+            .enumerate()
+            .map(|(i, name)| ((*name).to_owned(), peer(i) as u64))
+            .collect(),
         healthy_held: counted(healthy.iter().filter_map(|ending| ending.held.clone())),
         false_seeds: wrong.iter().map(|ending| ending.seed).collect(),
         rough_rollouts: rough.len() as u64,
         broken: both().filter(hard).count() as u64,
-        broken_taken_back: both().filter(hard).filter(|ending| ending.phase == Some(Phase::RolledBack)).count() as u64,
+        broken_taken_back: both()
+            .filter(hard)
+            .filter(|ending| ending.phase == Some(Phase::RolledBack))
+            .count() as u64,
         dead_p99_s: quantile(dead, 0.99),
         errors_p50_s: quantile(failing.clone(), 0.5),
         errors_p95_s: quantile(failing, 0.95),
@@ -297,7 +315,10 @@ fn summary(scope: Scope, rough: &[Ending], healthy: &[Ending]) -> Report {
         kills: 0,
         seed: scope.seed,
         invariant_violations: both().map(|ending| ending.violations.len() as u64).sum(),
-        failing_seeds: both().filter(|ending| !ending.violations.is_empty()).map(|ending| ending.seed).collect(),
+        failing_seeds: both()
+            .filter(|ending| !ending.violations.is_empty())
+            .map(|ending| ending.seed)
+            .collect(),
         simulated_hours: both().map(|ending| ending.secs).sum::<u64>() as f64 / 3600.0,
     }
 }

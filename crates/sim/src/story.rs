@@ -44,6 +44,8 @@ pub struct Ending {
     pub rate: f64,
     /// Invariants that did not hold.
     pub violations: Vec<Violation>,
+    /// What the world was like: users, lost looks, steps.
+    pub cast: String,
     /// FNV-1a over everything that was decided.
     pub fingerprint: u64,
     /// Simulated seconds.
@@ -97,6 +99,9 @@ pub fn run(seed: u64, kind: Kind) -> Ending {
     let mut mishaps = mishaps(&mut world, kind);
     let calm = mishaps.is_empty();
     declare(&mut world);
+    // Between a tower just started and one that has looked at stable for a minute.
+    let known_for = world.dice.below(600);
+    (0..known_for).for_each(|_| world.step());
     let mut spec = release(&mut world.dice);
     match kind {
         Kind::Timed(timed) => spec.steps = one_step(timed.weight_bp, TIMED_SECS + timed.delay.0 / 1000),
@@ -189,7 +194,9 @@ fn any_users(dice: &mut Dice) -> Users {
     let hopeless = if dice.chance(0.3) { clients / 200 + u64::from(clients == 5) } else { 0 };
     let chance = |dice: &mut Dice, p: f64| dice.chance(p);
     Users {
-        rate: dice.pick(&[10.0, 10.0, 30.0, 50.0, 100.0, 100.0, 300.0, 1000.0, 3000.0, 10_000.0]).unwrap_or(100.0),
+        rate: dice
+            .pick(&[10.0, 10.0, 30.0, 50.0, 100.0, 100.0, 300.0, 1000.0, 3000.0, 10_000.0])
+            .unwrap_or(100.0),
         clients,
         base_errors: dice.pick(&[0.0, 0.001, 0.005, 0.005, 0.02]).unwrap_or(0.0),
         hopeless,
@@ -209,8 +216,9 @@ fn any_users(dice: &mut Dice) -> Users {
         pauses: chance(dice, 0.5).then(|| {
             (dice.pick(&[50, 200, 400]).unwrap_or(200), dice.pick(&[10.0, 60.0, 300.0]).unwrap_or(60.0))
         }),
-        warm_up: chance(dice, 0.5)
-            .then(|| (dice.pick(&[0.0, 0.05, 0.3]).unwrap_or(0.0), dice.pick(&[1.0, 2.0, 5.0]).unwrap_or(2.0))),
+        warm_up: chance(dice, 0.5).then(|| {
+            (dice.pick(&[0.0, 0.05, 0.3]).unwrap_or(0.0), dice.pick(&[1.0, 2.0, 5.0]).unwrap_or(2.0))
+        }),
     }
 }
 
@@ -393,7 +401,24 @@ fn ending(seed: u64, calm: bool, world: World) -> Ending {
     let fingerprint = world.journal.iter().fold(0xcbf2_9ce4_8422_2325, |hash: u64, byte| {
         (hash ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3)
     });
+    let steps: Vec<String> = release
+        .iter()
+        .flat_map(|release| &release.spec.steps)
+        .map(|step| format!("{} {}", step.weight, step.hold))
+        .collect();
+    let cast = format!(
+        "{:?} {:?} by_request: {} steps: {}; verdict at {:?}",
+        world.users,
+        world.loss,
+        world.by_request,
+        steps.join(", "),
+        release.and_then(|release| {
+            let at = release.verdict.as_ref()?.at.steady;
+            Some(at.since(release.traffic_since?.steady))
+        })
+    );
     Ending {
+        cast,
         seed,
         fault: world.canary_fault,
         calm,

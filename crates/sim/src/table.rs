@@ -77,7 +77,8 @@ fn faults(out: &mut String, report: &Report) {
         .map(|i| rows.iter().filter_map(|row| row.get(i)).map(|cell| cell.chars().count()).max().unwrap_or(0))
         .collect();
     for row in rows {
-        let line: Vec<String> = row.iter().zip(&widths).map(|(cell, width)| format!("{cell:<width$}")).collect();
+        let line: Vec<String> =
+            row.iter().zip(&widths).map(|(cell, width)| format!("{cell:<width$}")).collect();
         let _written = writeln!(out, "  {}", line.join("  ").trim_end());
     }
     out.push('\n');

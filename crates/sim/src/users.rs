@@ -6,7 +6,7 @@
 use std::collections::BTreeMap;
 
 use hmsops_model::{BadKind, InstanceId, Millis, Unit, Weight};
-use hmsops_proxy::outcome::{Bulk, Outcome, Routed};
+use hmsops_proxy::outcome::{Bulk, Fold, Outcome, Routed};
 use hmsops_proxy::split::{Side, side};
 
 use crate::dice::Dice;
@@ -87,7 +87,7 @@ pub struct Trouble {
 /// What is going on at the moment, and what requests wait for.
 #[derive(Debug, Default)]
 pub(crate) struct Crowd {
-    crowd_until: Millis,
+    packed_until: Millis,
     trouble_until: Millis,
     /// Salt, weight and number of clients that the cohort was drawn for.
     drawn_for: Option<(u64, Weight, u64)>,
@@ -158,7 +158,7 @@ impl World {
             if due { now + Millis(500 + dice.below(secs * 1000)) } else { until }
         };
         if let Some((_, every)) = self.users.crowds {
-            self.crowd.crowd_until = begins(every, self.crowd.crowd_until, 20);
+            self.crowd.packed_until = begins(every, self.crowd.packed_until, 20);
         }
         if let Some(trouble) = self.users.trouble {
             self.crowd.trouble_until = begins(trouble.every, self.crowd.trouble_until, 3);
@@ -178,7 +178,7 @@ impl World {
         let swing = self.users.cycle.map_or(1.0, |(depth, period)| {
             1.0 + depth * (std::f64::consts::TAU * now.as_secs_f64() / period.as_secs_f64()).sin()
         });
-        let crowd = self.users.crowds.filter(|_| now < self.crowd.crowd_until);
+        let crowd = self.users.crowds.filter(|_| now < self.crowd.packed_until);
         swing * crowd.map_or(1.0, |(factor, _)| factor)
     }
 
@@ -213,12 +213,13 @@ impl World {
         let now = self.now.steady;
         let Some(process) = self.processes.get(&arm.process) else { return };
         let fresh = process.first_user_at.is_none_or(|at| now.since(at) < WARM_SLOW);
-        let alike = !process.refuses(now)
-            && !process.broken(now)
-            && process.pause_left(now) == Millis::ZERO
-            && !(fresh && self.users.warm_up.is_some())
-            && self.trouble().is_none_or(|trouble| trouble.slow <= 1.0);
-        if mean < BULK_MIN || !alike {
+        let singly = mean < BULK_MIN
+            || process.refuses(now)
+            || process.broken(now)
+            || process.pause_left(now) > Millis::ZERO
+            || (fresh && self.users.warm_up.is_some())
+            || self.trouble().is_some_and(|trouble| trouble.slow > 1.0);
+        if singly {
             for _ in 0..self.traffic.poisson(mean) {
                 let client = self.draw_client(arm);
                 self.request(arm, client, Fate::Open);
@@ -363,7 +364,7 @@ impl World {
         let (trouble, common) = (self.trouble(), self.common_errors());
         let patience = || {
             let fold = self.gateway.fold.as_ref();
-            fold.map_or(PATIENCE_MIN, |fold| fold.auto_shield_after())
+            fold.map_or(PATIENCE_MIN, Fold::auto_shield_after)
         };
         let Some(process) = self.processes.get(&arm.process) else {
             return Answer::Bad(BadKind::Refused, Millis::ZERO);
@@ -395,7 +396,7 @@ impl World {
         let micros = (self.users.shape.at(u) as f64 * slow) as u64 + waited * 1000;
         let took = Millis(micros / 1000);
         if arm.side == Side::Canary && took > PATIENCE_MIN {
-            let patience = self.gateway.fold.as_ref().map_or(PATIENCE_MIN, |fold| fold.auto_shield_after());
+            let patience = self.gateway.fold.as_ref().map_or(PATIENCE_MIN, Fold::auto_shield_after);
             if took > patience {
                 return Answer::Bad(BadKind::Timeout, patience);
             }

@@ -245,7 +245,7 @@ impl World {
 
     /// Starts the tower's process on whatever is on its disk.
     pub fn start_tower(&mut self) {
-        if self.reader.is_some() {
+        if self.handed > 0 {
             match hmsops_ledger::verify(self.disk.as_ref(), "ledger") {
                 Ok(report) => {
                     if let Some(bad) = report.first_bad {
@@ -325,6 +325,10 @@ impl World {
         self.faults.heal();
         let seed = self.dice.bits();
         self.memory.crash(seed);
+        // What was granted is read again, from what was really kept.
+        self.reader = None;
+        self.read_to = 0;
+        self.checks.forget_grants();
     }
 
     /// Hands an event to the tower; nothing comes back when it is dead, stands still, or dies of it.
@@ -353,7 +357,11 @@ impl World {
             self.doom = None;
             self.tower = None;
             self.carry_out();
-            if doom.power { self.crash_disk() } else { self.kill_tower() }
+            if doom.power {
+                self.crash_disk();
+            } else {
+                self.kill_tower();
+            }
             return None;
         }
         let step = self.steps();
@@ -409,7 +417,7 @@ impl World {
     }
 
     /// A message of the gateway: in order, late or twice as the line is.
-    fn send(&mut self, event: Event) {
+    fn send(&mut self, event: &Event) {
         let now = self.now.steady;
         let twice = now < self.line.twice_until;
         let (delay, until) = self.line.late;
@@ -420,7 +428,7 @@ impl World {
             if due > now {
                 self.mail.push_back((due, event.clone()));
             } else {
-                self.hand_in(&event);
+                self.hand_in(event);
             }
         }
     }
@@ -449,7 +457,7 @@ impl World {
                 self.peers.observe(self.now.steady, &tick);
             }
             let tick = if self.blind { healthy(tick) } else { tick };
-            self.send(Event::Tick(Box::new(tick)));
+            self.send(&Event::Tick(Box::new(tick)));
         }
         let acks = self.tower.as_mut().map(Tower::take_acks).unwrap_or_default();
         for (run, seq) in acks {
@@ -469,7 +477,7 @@ impl World {
     }
 
     fn gateway_says(&mut self, report: GatewayReport) {
-        self.send(Event::Gateway { gateway: GATEWAY.into(), report });
+        self.send(&Event::Gateway { gateway: GATEWAY.into(), report });
     }
 
     /// Carries out what the tower ordered.
@@ -530,8 +538,10 @@ impl World {
 
     fn end_processes(&mut self) {
         let (now, blind) = (self.now.steady, self.blind);
-        let dying =
-            self.processes.values_mut().filter(|p| !p.ended && p.fault == Fault::Dead && p.broken(now) && !blind);
+        let dying = self
+            .processes
+            .values_mut()
+            .filter(|p| !p.ended && p.fault == Fault::Dead && p.broken(now) && !blind);
         let dead: Vec<InstanceId> = dying
             .filter_map(|process| {
                 process.ended = true;
