@@ -53,7 +53,7 @@ mod tests {
     fn bounds_are_those_of_the_tables() {
         // None in n: 1 − 0.01^(1/n).
         assert!((upper(0, 20_000, 0.99) - 2.302_3e-4).abs() < 1e-7, "{}", upper(0, 20_000, 0.99));
-        // R: qbeta(0.99, 19, 19982) and qbeta(0.01, 5, 96).
+        // R: qbeta(0.99, 6, 95) and qbeta(0.01, 5, 96).
         assert!((upper(5, 100, 0.99) - 0.126_4).abs() < 1e-3, "{}", upper(5, 100, 0.99));
         assert!((lower(5, 100, 0.99) - 0.012_9).abs() < 1e-3, "{}", lower(5, 100, 0.99));
         assert!(upper(3, 3, 0.99) >= 1.0 && lower(0, 10, 0.99) <= 0.0);

@@ -53,13 +53,22 @@ pub struct Peers {
     minute: Cell,
     minutes: Vec<(f64, f64)>,
     failed_checks: u64,
-    /// When each model condemned the canary, if it did.
+    /// When each model condemned the canary, if it did; from the fault on, if there is one.
     pub judged: [Option<Millis>; 5],
+    /// Which of them had condemned it before there was a fault.
+    pub early: [bool; 5],
+    broken: bool,
 }
 
 impl Peers {
-    /// Takes in what a gateway counted while the canary has a share.
-    pub fn observe(&mut self, now: Millis, tick: &Tick) {
+    /// Takes in what a gateway counted while the canary has a share. What condemned a canary before its fault is let
+    /// go on, as if a person had said so.
+    pub fn observe(&mut self, now: Millis, tick: &Tick, broken_at: Option<Millis>) {
+        if !self.broken && broken_at.is_some_and(|at| now >= at) {
+            (self.broken, self.failed_checks) = (true, 0);
+            self.early = self.judged.map(|at| at.is_some());
+            self.judged = [None; 5];
+        }
         let since = *self.since.get_or_insert(now);
         while now.since(since).0 / 1000 > self.secs {
             self.secs += 1;

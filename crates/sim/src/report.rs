@@ -110,6 +110,8 @@ pub struct Row {
     pub peers_p50_s: BTreeMap<String, Option<f64>>,
     /// 95th percentiles of the same.
     pub peers_p95_s: BTreeMap<String, Option<f64>>,
+    /// How many of the rollouts each of them had condemned before there was a fault.
+    pub peers_early: BTreeMap<String, u64>,
 }
 
 impl Row {
@@ -176,6 +178,10 @@ fn time_fault((name, fault, weight_bp, rate, goal_s): Case, scope: Scope) -> Row
         let times = endings.iter().skip(1).step_by(2);
         quantile_of(times.filter_map(|ending| ending.peers_ms.get(model).copied().flatten()).collect(), n, q)
     };
+    let early = |model: usize| {
+        let twins = endings.iter().skip(1).step_by(2);
+        twins.filter(|ending| ending.peers_early.get(model) == Some(&true)).count() as u64
+    };
     let peers = |q: f64| PEERS.iter().enumerate().map(|(i, name)| ((*name).to_owned(), peer(i, q))).collect();
     Row {
         fault: name.into(),
@@ -188,6 +194,7 @@ fn time_fault((name, fault, weight_bp, rate, goal_s): Case, scope: Scope) -> Row
         goal_s,
         peers_p50_s: peers(0.5),
         peers_p95_s: peers(0.95),
+        peers_early: PEERS.iter().enumerate().map(|(i, name)| ((*name).to_owned(), early(i))).collect(),
     }
 }
 

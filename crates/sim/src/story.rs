@@ -34,6 +34,8 @@ pub struct Ending {
     /// From the fault to the moment each of the models of others condemned it, in milliseconds; from the first user
     /// where there is no fault.
     pub peers_ms: [Option<u64>; 5],
+    /// Which of them had condemned it before there was a fault.
+    pub peers_early: [bool; 5],
     /// What the promotion says it has ruled out, in basis points of more errors.
     pub claimed_bp: Option<u32>,
     /// Why it is held at the end, in the words of the ledger.
@@ -104,7 +106,7 @@ pub fn run(seed: u64, kind: Kind) -> Ending {
     (0..known_for).for_each(|_| world.step());
     let mut spec = release(&mut world.dice);
     match kind {
-        Kind::Timed(timed) => spec.steps = one_step(timed.weight_bp, TIMED_SECS + timed.delay.0 / 1000),
+        Kind::Timed(timed) => spec.steps = one_step(timed.weight_bp, TIMED_SECS + timed.delay.0 / 1000 + 120),
         Kind::Slight(_) => spec.steps = one_step(2500, 120),
         Kind::Rough | Kind::Healthy => {}
     }
@@ -140,7 +142,8 @@ fn one_step(weight_bp: u16, secs: u64) -> Vec<Step> {
 /// Whether a timed fault had its time.
 fn is_timed_out(world: &World) -> bool {
     let broken_at = world.processes.values().find_map(|process| process.broken_at);
-    broken_at.is_some_and(|at| world.now.steady.since(at) >= Millis::from_secs(TIMED_SECS))
+    let all_judged = world.blind && world.peers.judged.iter().all(Option::is_some);
+    broken_at.is_some_and(|at| all_judged || world.now.steady.since(at) >= Millis::from_secs(TIMED_SECS))
 }
 
 fn set_up(world: &mut World, kind: Kind) {
@@ -426,6 +429,7 @@ fn ending(seed: u64, calm: bool, world: World) -> Ending {
         phase: release.map(|release| release.phase),
         detector: verdict.map(|verdict| verdict.detector),
         peers_ms,
+        peers_early: world.peers.early,
         claimed_bp: release.and_then(|release| release.ruled_out_bp),
         held: release.and_then(|release| {
             let value = serde_json::to_value(&release.hold.as_ref()?.0).ok()?;

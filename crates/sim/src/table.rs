@@ -68,7 +68,8 @@ fn faults(out: &mut String, report: &Report) {
     let _written = writeln!(
         out,
         "\nSeconds from fault to verdict: median / 95th percentile of {n} rollouts a row, {:.1} % base errors.\n\
-         The fault begins 20 s after the canary's first user (late: 600 s) and lasts ten minutes; – is later than that.\n",
+         The fault begins 20 s after the canary's first user (late: 600 s) and lasts ten minutes; – is later than that.\n\
+         A model that condemned before there was a fault is let go on, as if a person had said so.\n",
         BASE_ERRORS * 100.0
     );
     let mut rows = vec![heading()];

@@ -454,7 +454,8 @@ impl World {
         let lossy = self.now.steady < self.line.lossy_until;
         for tick in self.gateway.ticks(self.now, waiting, lossy) {
             if tick.weight > Weight::NONE {
-                self.peers.observe(self.now.steady, &tick);
+                let broken_at = self.processes.values().find_map(|process| process.broken_at);
+                self.peers.observe(self.now.steady, &tick, broken_at);
             }
             let tick = if self.blind { healthy(tick) } else { tick };
             self.send(&Event::Tick(Box::new(tick)));
@@ -538,14 +539,12 @@ impl World {
 
     fn end_processes(&mut self) {
         let (now, blind) = (self.now.steady, self.blind);
-        let dying = self
-            .processes
-            .values_mut()
-            .filter(|p| !p.ended && p.fault == Fault::Dead && p.broken(now) && !blind);
+        let dying =
+            self.processes.values_mut().filter(|p| !p.ended && p.fault == Fault::Dead && p.broken(now));
         let dead: Vec<InstanceId> = dying
             .filter_map(|process| {
                 process.ended = true;
-                (!process.alone).then_some(process.instance.id)
+                (!process.alone && !blind).then_some(process.instance.id)
             })
             .collect();
         for id in dead {
