@@ -1,7 +1,7 @@
 //! The reference page says everything that the parsers know.
 
 use crate::fields::Shape;
-use crate::{check, driver, health, notify, policy, release, rule_file, scrape, service, settings};
+use crate::{check, driver, gateway, health, notify, policy, release, rule_file, scrape, service, settings};
 
 const PAGE: &str = include_str!("../../../../docs/reference/files.md");
 
@@ -25,8 +25,8 @@ static SHAPES: [&Shape; 30] = [
     &scrape::JOB,
     &scrape::STATIC,
     &settings::TOWER,
-    &settings::GATEWAY,
-    &settings::TLS,
+    &gateway::GATEWAY,
+    &gateway::TLS,
     &settings::REPO,
     &settings::HEAL,
     &settings::RETENTION,
