@@ -156,9 +156,14 @@ impl Latencies {
 
     /// Counts one answer that took so many microseconds.
     pub fn observe(&mut self, micros: u64) {
+        self.observe_many(micros, 1);
+    }
+
+    /// Counts `n` answers that took so many microseconds each.
+    pub fn observe_many(&mut self, micros: u64, n: u64) {
         let tenths = (micros as f64 / 100.0).max(1.0);
         let bucket = (tenths.log2() * 4.0).ceil().clamp(0.0, 255.0) as u8;
-        *self.0.entry(bucket).or_default() += 1;
+        *self.0.entry(bucket).or_default() += n;
     }
 
     /// Adds another histogram's counts.

@@ -7,6 +7,7 @@
 //! fewer than [`hmsops_model::limits::CLIENTS_MIN`] distinct clients there is no fair draw among clients, so requests are split and
 //! counted instead, at most one a client a second.
 
+mod bulk;
 mod clients;
 #[cfg(test)]
 mod tests;
@@ -18,6 +19,7 @@ use hmsops_model::{ArmTick, BadKind, Latencies, Millis, Now, ReleaseId, ServiceN
 
 use crate::shield;
 use crate::split::Side;
+pub use bulk::Bulk;
 use clients::{BadClients, ClientSet, RecentClients};
 
 /// A route without a canary or traffic still ticks this often, which says that the gateway lives.
@@ -161,7 +163,7 @@ impl Fold {
             && outcome.bad.is_none()
             && let Some(micros) = outcome.latency_us
         {
-            self.observe_stable(outcome.at.steady, micros);
+            self.observe_stable(outcome.at.steady, micros, 1);
         }
         let (new_bad, error) = if outcome.bad.is_some() { self.evidence(outcome) } else { (false, false) };
         let counts = self.open_for(outcome.routed).side(outcome.side);
@@ -253,13 +255,13 @@ impl Fold {
         &mut self.open[at]
     }
 
-    fn observe_stable(&mut self, now: Millis, micros: u64) {
+    fn observe_stable(&mut self, now: Millis, micros: u64, n: u64) {
         if now.since(self.stable_since) >= LATENCY_WINDOW {
             self.stable_since = now;
             self.stable.swap(0, 1);
             self.stable[0] = Latencies::default();
         }
-        self.stable[0].observe(micros);
+        self.stable[0].observe_many(micros, n);
     }
 }
 
