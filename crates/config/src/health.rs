@@ -48,7 +48,7 @@ fn check(node: &Node, out: &mut Findings) -> Option<HealthCheck> {
     let fields = Fields::open(node, node.at, &HEALTH_CHECK, out)?;
     let path = fields.get("path").and_then(|entry| path(entry, out));
     let threshold = fields.get("threshold").and_then(|entry| threshold(entry, out));
-    Some(HealthCheck { path: path?, threshold: threshold? })
+    Some(HealthCheck::of_path(path?, threshold?))
 }
 
 /// A path of HTTP: starts with `/`, nothing that a request line cannot carry.

@@ -254,7 +254,7 @@ fn version(text: &str) -> Version {
 }
 
 fn check() -> HealthCheck {
-    HealthCheck { path: "/api/v1/health".into(), threshold: Threshold::default() }
+    HealthCheck::of_path("/api/v1/health", Threshold::default())
 }
 
 fn declare(world: &mut World) {

@@ -3,11 +3,14 @@
 use hmsops_model::limits::{PROBE_INTERVAL, PROBE_LAG_MAX, PROBE_RECHECK};
 use hmsops_model::{InstanceId, Millis};
 
-/// The looks at one target. Scheduled ones start at `phase + n · PROBE_INTERVAL`, whatever they find; after a
-/// failure others come in between, [`PROBE_RECHECK`] after the failed one has ended. Looks never overlap: one that
+/// The looks at one target. Scheduled ones start at `phase + n · every`, whatever they find; after a failure others
+/// come in between, [`PROBE_RECHECK`] after the failed one has ended, or a fifth of `every` where that is longer.
+/// The first look comes within [`PROBE_INTERVAL`], however seldom the others. Looks never overlap: one that
 /// falls due during another starts at its end.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Schedule {
+    /// From the start of a scheduled look to the start of the next.
+    every: Millis,
     /// The next scheduled look.
     due: Millis,
     /// The next look in between, if the last one failed.
@@ -27,13 +30,16 @@ pub(super) struct Next {
 
 impl Schedule {
     /// From `now` on; the phase is drawn from the target, so that many targets are not asked in one moment.
-    pub(super) fn new(instance: InstanceId, path: &str, now: Millis) -> Self {
-        let phase = hash(instance, path) % PROBE_INTERVAL.0;
-        let mut due = now.0 - now.0 % PROBE_INTERVAL.0 + phase;
+    pub(super) fn new(instance: InstanceId, path: &str, every: Millis, now: Millis) -> Self {
+        let every = every.max(Millis(1));
+        let hash = hash(instance, path);
+        let mut due = now.0 - now.0 % every.0 + hash % every.0;
         if due < now.0 {
-            due += PROBE_INTERVAL.0;
+            due += every.0;
         }
-        Self { due: Millis(due), recheck: None, busy_until: Millis::ZERO }
+        let soon = now + Millis(hash % PROBE_INTERVAL.0);
+        let recheck = Some(soon).filter(|soon| every > PROBE_INTERVAL && *soon < Millis(due));
+        Self { every, due: Millis(due), recheck, busy_until: Millis::ZERO }
     }
 
     /// The look that comes next. A scheduled one that is due goes before one in between.
@@ -60,12 +66,14 @@ impl Schedule {
     /// The look that [`Schedule::next`] named has ended.
     pub(super) fn looked(&mut self, ended_at: Millis, failed: bool) {
         if self.next().scheduled {
-            self.due = self.due + PROBE_INTERVAL;
+            self.due = self.due + self.every;
             // What was missed altogether is not made up for; what falls due now still comes.
-            let missed = ended_at.since(self.due).0 / PROBE_INTERVAL.0;
-            self.due = self.due + Millis(missed * PROBE_INTERVAL.0);
+            let missed = ended_at.since(self.due).0 / self.every.0;
+            self.due = self.due + Millis(missed * self.every.0);
         }
-        self.recheck = failed.then_some(ended_at + PROBE_RECHECK);
+        // Of the default's 1 s this is PROBE_RECHECK itself.
+        let gap = PROBE_RECHECK.max(Millis(self.every.0 / 5));
+        self.recheck = failed.then_some(ended_at + gap);
         self.busy_until = ended_at;
     }
 }
@@ -82,7 +90,7 @@ mod tests {
 
     /// Starts at 0 without jitter.
     fn schedule() -> Schedule {
-        Schedule { due: Millis::ZERO, recheck: None, busy_until: Millis::ZERO }
+        Schedule { every: PROBE_INTERVAL, due: Millis::ZERO, recheck: None, busy_until: Millis::ZERO }
     }
 
     /// Plays looks that take `millis` and fail or not; returns when each started and whether it was scheduled.
