@@ -83,9 +83,7 @@ impl Subject {
     pub const fn of_kind(kind: &str, encrypted: bool) -> &'static [Self] {
         match (kind.as_bytes(), encrypted) {
             (b"http", false) => &[Self::Status, Self::Time, Self::Body, Self::Header],
-            (b"http", true) => {
-                &[Self::Status, Self::Time, Self::Body, Self::Header, Self::CertificateDays]
-            }
+            (b"http", true) => &[Self::Status, Self::Time, Self::Body, Self::Header, Self::CertificateDays],
             (b"tcp", _) => &[Self::Time, Self::Answer],
             (b"grpc", false) => &[Self::Health, Self::Time],
             (b"grpc", true) => &[Self::Health, Self::Time, Self::CertificateDays],
@@ -182,7 +180,11 @@ impl fmt::Display for ConditionError {
 pub fn parse_condition(text: &str, known: &[Subject]) -> Result<Condition, ConditionError> {
     let mut reader = Reader { chars: text.chars().collect(), at: 0, known };
     if reader.chars.len() > CHARS_MAX {
-        return Err(reader.wrong(0, format!("a condition is longer than {CHARS_MAX} characters"), "split it"));
+        return Err(reader.wrong(
+            0,
+            format!("a condition is longer than {CHARS_MAX} characters"),
+            "split it",
+        ));
     }
     let condition = reader.condition()?;
     reader.blanks();
@@ -213,7 +215,11 @@ impl Reader<'_> {
             let (subject, steps) = self.subject()?;
             self.blanks();
             if !self.take(')') {
-                return Err(self.wrong(self.at, "a `)` is missing".into(), "write it like `len(body.items) > 0`"));
+                return Err(self.wrong(
+                    self.at,
+                    "a `)` is missing".into(),
+                    "write it like `len(body.items) > 0`",
+                ));
             }
             if word == "has" {
                 if steps.is_empty() {
@@ -275,7 +281,11 @@ impl Reader<'_> {
         }
         if subject == Subject::Header && !matches!(steps.as_slice(), [Step::Key(_)]) {
             let message = "`header` is followed by a header's name".into();
-            return Err(self.wrong(self.at, message, "write it like `header.content-type contains \"json\"`"));
+            return Err(self.wrong(
+                self.at,
+                message,
+                "write it like `header.content-type contains \"json\"`",
+            ));
         }
         Ok(steps)
     }
@@ -324,7 +334,9 @@ impl Reader<'_> {
         };
         if !values.iter().all(fits) {
             let (message, hint) = match op {
-                Op::Contains | Op::Matches => ("a text in quotes is expected here", "write it like `body contains \"ok\"`"),
+                Op::Contains | Op::Matches => {
+                    ("a text in quotes is expected here", "write it like `body contains \"ok\"`")
+                }
                 _ => ("a number is expected here", "write it like `status == 200` or `time < 300 ms`"),
             };
             return Err(self.wrong(value_at, message.into(), hint));
@@ -418,7 +430,11 @@ impl Reader<'_> {
         let digits: String = self.while_some(|c| c.is_ascii_digit() || c == '.');
         let number: Option<f64> = format!("{sign}{digits}").parse().ok().filter(|_| digits.len() < 20);
         let Some(number) = number else {
-            return Err(self.wrong(begin, "a number is expected here".into(), "write it like `200` or `0.5`"));
+            return Err(self.wrong(
+                begin,
+                "a number is expected here".into(),
+                "write it like `200` or `0.5`",
+            ));
         };
         let end = self.at;
         self.blanks();
@@ -498,7 +514,12 @@ impl Reader<'_> {
     /// From `offset` to where was read, or one character.
     fn wrong(&self, offset: usize, message: String, hint: &str) -> ConditionError {
         let offset = offset.min(self.chars.len());
-        ConditionError { offset, width: self.at.saturating_sub(offset).max(1), message, hint: hint.to_owned() }
+        ConditionError {
+            offset,
+            width: self.at.saturating_sub(offset).max(1),
+            message,
+            hint: hint.to_owned(),
+        }
     }
 }
 
@@ -578,7 +599,10 @@ mod tests {
 
     #[test]
     fn no_text_makes_it_panic() {
-        let pieces = ["status", "body", ".", "[", "]", "(", ")", "len", "has", "==", "in", "\"", "9", "-", " ", "é", "\\"];
+        let pieces = [
+            "status", "body", ".", "[", "]", "(", ")", "len", "has", "==", "in", "\"", "9", "-", " ", "é",
+            "\\",
+        ];
         let mut seed = 7_u64;
         for _ in 0..20_000 {
             let mut text = String::new();

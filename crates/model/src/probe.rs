@@ -169,17 +169,8 @@ pub enum RecordType {
 
 impl RecordType {
     /// All, in the order of their names.
-    pub const ALL: [Self; 9] = [
-        Self::A,
-        Self::Aaaa,
-        Self::Cname,
-        Self::Mx,
-        Self::Ns,
-        Self::Ptr,
-        Self::Soa,
-        Self::Srv,
-        Self::Txt,
-    ];
+    pub const ALL: [Self; 9] =
+        [Self::A, Self::Aaaa, Self::Cname, Self::Mx, Self::Ns, Self::Ptr, Self::Soa, Self::Srv, Self::Txt];
 
     /// As zone files write it.
     pub const fn name(self) -> &'static str {

@@ -82,7 +82,11 @@ impl Certificate {
     }
 
     fn whose(&self) -> String {
-        if self.subject.is_empty() { String::new() } else { format!(", CN={}", super::seen::quoted(&self.subject)) }
+        if self.subject.is_empty() {
+            String::new()
+        } else {
+            format!(", CN={}", super::seen::quoted(&self.subject))
+        }
     }
 }
 
@@ -145,7 +149,15 @@ fn moment(der: &[u8]) -> Option<(i64, &[u8])> {
     };
     let part = |from: usize, to: usize| text.get(from..to)?.parse::<i16>().ok();
     let small = |from: usize, to: usize| part(from, to).and_then(|part| i8::try_from(part).ok());
-    let at = DateTime::new(part(0, 4)?, small(4, 6)?, small(6, 8)?, small(8, 10)?, small(10, 12)?, small(12, 14)?, 0);
+    let at = DateTime::new(
+        part(0, 4)?,
+        small(4, 6)?,
+        small(6, 8)?,
+        small(8, 10)?,
+        small(10, 12)?,
+        small(12, 14)?,
+        0,
+    );
     let at = at.ok()?.to_zoned(TimeZone::UTC).ok()?;
     Some((at.timestamp().as_second(), rest))
 }

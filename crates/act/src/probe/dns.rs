@@ -106,7 +106,10 @@ mod tests {
 
     #[test]
     fn the_machines_first_resolver() {
-        assert_eq!(first_resolver("# x\nsearch a\n nameserver 10.0.0.2\nnameserver 1.1.1.1"), Some("10.0.0.2:53".into()));
+        assert_eq!(
+            first_resolver("# x\nsearch a\n nameserver 10.0.0.2\nnameserver 1.1.1.1"),
+            Some("10.0.0.2:53".into())
+        );
         assert_eq!(first_resolver("nameserver ::1 # y"), Some("[::1]:53".into()));
         assert_eq!(first_resolver("nameserver\n"), None);
     }

@@ -8,9 +8,9 @@ use rustix::process::{Pid, Signal, kill_process_group};
 use tokio::io::{AsyncRead, AsyncReadExt};
 use tokio::process::Command;
 
+use super::Target;
 use super::place::Place;
 use super::seen::{Seen, Trouble, failed, io_trouble};
-use super::Target;
 use crate::proc;
 use crate::shim::PASSED_ON;
 

@@ -3,13 +3,13 @@
 //! Both messages have one field (gRPC health checking protocol, `health.proto`): written and read by hand.
 
 use bytes::{Bytes, BytesMut};
+use hmsops_model::Millis;
+use hmsops_model::probe::Tls;
 use http_body_util::{BodyExt, Full};
 use hyper::client::conn::http2;
 use hyper::header::{CONTENT_TYPE, TE, USER_AGENT};
 use hyper::{HeaderMap, Request, Response, body::Incoming};
 use hyper_util::rt::{TokioExecutor, TokioIo};
-use hmsops_model::Millis;
-use hmsops_model::probe::Tls;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::task::JoinSet;
 
@@ -25,12 +25,7 @@ const NOT_FOUND: u32 = 5;
 const UNIMPLEMENTED: u32 = 12;
 
 /// Asks for `service`; empty: for the server as a whole.
-pub(super) async fn ask(
-    place: &Place,
-    service: &str,
-    tls: Tls,
-    timeout: Millis,
-) -> Result<Seen, Trouble> {
+pub(super) async fn ask(place: &Place, service: &str, tls: Tls, timeout: Millis) -> Result<Seen, Trouble> {
     let stream = tcp::connect(&place.addr()).await?;
     let mut connection = JoinSet::new();
     let request = request(place, service, tls, timeout)?;
@@ -44,12 +39,7 @@ pub(super) async fn ask(
     Ok(Seen { health: Some(health.into()), certificate, ..Seen::default() })
 }
 
-fn request(
-    place: &Place,
-    service: &str,
-    tls: Tls,
-    timeout: Millis,
-) -> Result<Request<Full<Bytes>>, Trouble> {
+fn request(place: &Place, service: &str, tls: Tls, timeout: Millis) -> Result<Request<Full<Bytes>>, Trouble> {
     let scheme = if tls == Tls::Plain { "http" } else { "https" };
     Request::post(format!("{scheme}://{}/grpc.health.v1.Health/Check", place.addr()))
         .header(CONTENT_TYPE, "application/grpc")
@@ -80,10 +70,8 @@ where
         }
         failed("does not speak HTTP/2, which gRPC needs")
     };
-    let (mut sender, driver) = http2::Builder::new(TokioExecutor::new())
-        .handshake(TokioIo::new(stream))
-        .await
-        .map_err(trouble)?;
+    let (mut sender, driver) =
+        http2::Builder::new(TokioExecutor::new()).handshake(TokioIo::new(stream)).await.map_err(trouble)?;
     connection.spawn(async move { drop(driver.await) });
     sender.send_request(request).await.map_err(trouble)
 }

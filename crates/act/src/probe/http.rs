@@ -4,12 +4,12 @@ use std::error::Error as _;
 use std::time::Duration;
 
 use bytes::Bytes;
+use hmsops_model::probe::{Method, Tls};
 use http_body_util::{BodyExt, Empty};
 use hyper::client::conn::http1;
 use hyper::header::{ACCEPT_ENCODING, CONNECTION, HOST, LOCATION, USER_AGENT};
 use hyper::{Request, Response, Uri, body::Incoming};
 use hyper_util::rt::TokioIo;
-use hmsops_model::probe::{Method, Tls};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::task::JoinSet;
 
@@ -45,8 +45,7 @@ pub(super) async fn ask(place: &Place, question: Question<'_>) -> Result<Seen, T
     let (response, certificate) = if question.tls == Tls::Plain {
         (head(stream, request, &mut connection).await?, None)
     } else {
-        let (stream, certificate) =
-            tls::encrypt(stream, &place.host, question.tls, b"http/1.1").await?;
+        let (stream, certificate) = tls::encrypt(stream, &place.host, question.tls, b"http/1.1").await?;
         (head(stream, request, &mut connection).await?, Some(certificate))
     };
     elsewhere(&response, place)?;
@@ -56,7 +55,9 @@ pub(super) async fn ask(place: &Place, question: Question<'_>) -> Result<Seen, T
     let mut seen = Seen { status, headers: headers.collect(), certificate, ..Seen::default() };
     if question.body {
         let encoding = response.headers().get(hyper::header::CONTENT_ENCODING);
-        if let Some(encoding) = encoding.filter(|encoding| !encoding.as_bytes().eq_ignore_ascii_case(b"identity")) {
+        if let Some(encoding) =
+            encoding.filter(|encoding| !encoding.as_bytes().eq_ignore_ascii_case(b"identity"))
+        {
             let encoding = super::seen::quoted(&text(encoding));
             return Err(failed(format!("its body is encoded as `{encoding}`, which was not asked for")));
         }

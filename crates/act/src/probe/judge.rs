@@ -1,8 +1,6 @@
 //! What has to hold of an answer, and why it doesn't.
 
-use hmsops_model::condition::{
-    Aspect, Condition, Literal, Op, Step, Subject, parse_condition,
-};
+use hmsops_model::condition::{Aspect, Condition, Literal, Op, Step, Subject, parse_condition};
 use hmsops_model::probe::{Ask, Probe, Tls};
 use regex::{Regex, RegexBuilder};
 use serde_json::Value;
@@ -62,8 +60,9 @@ impl Judge {
         let default = match &probe.ask {
             Ask::Http { .. } => (!judge.speaks_of(Subject::Status)).then_some(Default::Success),
             Ask::Grpc { .. } => (!judge.speaks_of(Subject::Health)).then_some(Default::Serving),
-            Ask::Dns { record, .. } => (!judge.speaks_of(Subject::Rcode) && !judge.speaks_of(Subject::Answer))
-                .then(|| Default::Records(record.name().to_owned())),
+            Ask::Dns { record, .. } => (!judge.speaks_of(Subject::Rcode)
+                && !judge.speaks_of(Subject::Answer))
+            .then(|| Default::Records(record.name().to_owned())),
             Ask::Tls { days, .. } => Some(Default::Days(*days)),
             Ask::Exec { .. } => (!judge.speaks_of(Subject::Exit)).then_some(Default::ExitZero),
             Ask::Tcp { .. } => None,
@@ -228,7 +227,8 @@ impl Rule {
 }
 
 fn find<'s>(seen: &'s Seen, subject: Subject, steps: &[Step]) -> Found<'s> {
-    let number = |number: Option<f64>| number.map_or_else(|| Found::Absent("it was not seen".into()), Found::Number);
+    let number =
+        |number: Option<f64>| number.map_or_else(|| Found::Absent("it was not seen".into()), Found::Number);
     let text = |text: &Option<String>| {
         text.clone().map_or_else(|| Found::Absent("it was not seen".into()), Found::Text)
     };
@@ -303,7 +303,8 @@ mod tests {
     }
 
     fn seen() -> Seen {
-        let body = br#"{"status":"down","items":[{"n":3},{"n":4}],"ready":true,"tags":["a","b"],"none":null}"#;
+        let body =
+            br#"{"status":"down","items":[{"n":3},{"n":4}],"ready":true,"tags":["a","b"],"none":null}"#;
         Seen {
             status: Some(200),
             headers: vec![("content-type".into(), "application/json".into())],

@@ -47,9 +47,7 @@ pub async fn look(target: &Target) -> Look {
             let reason = format!("no answer in {}", millis(timeout));
             Look { verdict: ProbeVerdict::Fail { reason }, seen: Seen { took: taken, ..Seen::default() } }
         }
-        Ok(Err(trouble)) => {
-            Look { verdict: trouble.into(), seen: Seen { took: taken, ..Seen::default() } }
-        }
+        Ok(Err(trouble)) => Look { verdict: trouble.into(), seen: Seen { took: taken, ..Seen::default() } },
         Ok(Ok(seen)) => {
             let verdict = match judge.objection(&seen) {
                 Some(reason) => ProbeVerdict::Fail { reason },

@@ -24,8 +24,8 @@ use std::time::Duration;
 
 use hmsops_model::probe::{Probe, ProbeResult, ProbeVerdict};
 use hmsops_model::{InstanceId, Millis, ServiceName, Version};
-use tokio::sync::{Notify, Semaphore};
 use tokio::sync::mpsc::Sender;
+use tokio::sync::{Notify, Semaphore};
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
@@ -141,11 +141,8 @@ async fn keep_looking(target: Target, begun_at: Instant, post: Post, hurry: Arc<
             }
         }
         let Ok(turn) = post.turns.acquire().await else { return };
-        let verdict = if schedule.is_late(elapsed()) {
-            ProbeVerdict::Overloaded
-        } else {
-            look(&target).await.verdict
-        };
+        let verdict =
+            if schedule.is_late(elapsed()) { ProbeVerdict::Overloaded } else { look(&target).await.verdict };
         drop(turn);
         schedule.looked(elapsed(), matches!(verdict, ProbeVerdict::Fail { .. }));
         let (service, path) = (target.service.clone(), target.path.clone());

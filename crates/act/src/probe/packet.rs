@@ -58,8 +58,7 @@ pub(super) fn decode_answer(message: &[u8], question: &[u8], record: RecordType)
     if !is_answer || !repeated {
         return None;
     }
-    let mut answer =
-        Answer { rcode: rcode(flags & 0xf), cut: flags & 0x0200 != 0, records: Vec::new() };
+    let mut answer = Answer { rcode: rcode(flags & 0xf), cut: flags & 0x0200 != 0, records: Vec::new() };
     if answer.cut {
         return Some(answer);
     }
@@ -221,7 +220,11 @@ mod tests {
     #[test]
     fn no_bytes_make_it_panic_or_go_on_for_ever() {
         let question = encode_question(7, "portal.csac.gov", RecordType::Soa).unwrap();
-        let right = answer(&question, 0x8180, &[(6, b"\xc0\x13\x01h\xc0\x13\x00\x00\x00\x07"), (6, b"\xc0\x0c\xc0\x0c\0\0\0\0")]);
+        let right = answer(
+            &question,
+            0x8180,
+            &[(6, b"\xc0\x13\x01h\xc0\x13\x00\x00\x00\x07"), (6, b"\xc0\x0c\xc0\x0c\0\0\0\0")],
+        );
         for end in 0..right.len() {
             let _ = decode_answer(&right[..end], &question, RecordType::Soa);
         }

@@ -82,14 +82,7 @@ pub(super) fn failed(reason: impl Into<String>) -> Trouble {
 
 /// Whose trouble a refused call of the system is. Out of descriptors, ports or memory are we.
 pub(super) fn io_trouble(error: &std::io::Error) -> Trouble {
-    let own = [
-        Errno::MFILE,
-        Errno::NFILE,
-        Errno::NOBUFS,
-        Errno::NOMEM,
-        Errno::ADDRNOTAVAIL,
-        Errno::AGAIN,
-    ];
+    let own = [Errno::MFILE, Errno::NFILE, Errno::NOBUFS, Errno::NOMEM, Errno::ADDRNOTAVAIL, Errno::AGAIN];
     if own.iter().any(|errno| error.raw_os_error() == Some(errno.raw_os_error())) {
         return Trouble::Overloaded;
     }

@@ -10,9 +10,7 @@ use tokio::sync::OnceCell;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 use tokio_rustls::rustls::client::WebPkiServerVerifier;
-use tokio_rustls::rustls::client::danger::{
-    HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier,
-};
+use tokio_rustls::rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use tokio_rustls::rustls::crypto::{CryptoProvider, ring, verify_tls12_signature, verify_tls13_signature};
 use tokio_rustls::rustls::pki_types::{CertificateDer, ServerName, UnixTime};
 use tokio_rustls::rustls::{
@@ -121,11 +119,8 @@ async fn shake(
     let name = ServerName::try_from(bare.to_owned())
         .map_err(|_| failed(format!("`{host}` is no name for a certificate")))?;
     let provider = ring::default_provider();
-    let witness = Arc::new(Witness {
-        provider: provider.clone(),
-        trusted: trusted().await,
-        found: Mutex::default(),
-    });
+    let witness =
+        Arc::new(Witness { provider: provider.clone(), trusted: trusted().await, found: Mutex::default() });
     let mut config = ClientConfig::builder_with_provider(Arc::new(provider))
         .with_safe_default_protocol_versions()
         .expect("invariant: ring has the ciphers of TLS 1.2 and 1.3")

@@ -34,6 +34,9 @@ const GATEWAY_RUNS_MAX: usize = 64;
 /// Releases whose course is kept at hand for their pages; of older ones the ledger and side log tell.
 const WATCHES_MAX: usize = 100;
 
+/// Failed looks that wait for a look at stable, which comes at once: more means that none comes.
+const PENDING_MAX: usize = 100;
+
 /// A failed look at stable makes looks at the canary so close to it say nothing.
 const COMMON_MODE: Millis = Millis(1500);
 
@@ -298,6 +301,9 @@ impl Evidence {
         if failed && !common && compared {
             // Whether it is the canary's alone is known when stable is looked at next, which is at once.
             watch.pending.push((check.to_owned(), secs));
+            if watch.pending.len() > PENDING_MAX {
+                watch.pending.remove(0);
+            }
         } else if !common {
             watch.probes.observe(secs, failed, loss_bound(looks, fails));
         }
