@@ -210,9 +210,12 @@ fn lab_long() -> Result<Verdict, Failure> {
     Ok(Verdict::Passed)
 }
 
-/// Fifty kills while metrics come in, alerts wait and people are told; `tests` has five of them.
+/// Fifty kills while metrics come in, alerts wait and people are told, and each process killed in each state of a
+/// release; `tests` has five and six of them.
 fn signals_kills() -> Result<Verdict, Failure> {
-    let args = words("test --package hmsops --locked --test it -- --nocapture signals_kills:: policies::");
+    let args = words(
+        "test --package hmsops --locked --test it -- --nocapture signals_kills:: policies:: state_kills::",
+    );
     done(checkout::run(checkout::cargo().args(args).env("HMSOPS_LONG", "1")))
 }
 
@@ -228,6 +231,7 @@ fn install() {
         ("chromium", &["chromium"]),
         ("prometheus", &["prometheus"]),
         ("prometheus-node-exporter", &["prometheus-node-exporter"]),
+        ("faketime", &["faketime"]),
         ("python3: aiosmtpd", &["python3-aiosmtpd"]),
         ("python3: prometheus_client", &["python3-prometheus-client"]),
     ];

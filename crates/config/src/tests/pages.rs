@@ -1,7 +1,9 @@
 //! The reference page says everything that the parsers know.
 
 use crate::fields::Shape;
-use crate::{check, driver, health, notify, policy, probe, release, rule_file, scrape, service, settings};
+use crate::{
+    check, driver, gateway, health, notify, policy, probe, release, rule_file, scrape, service, settings,
+};
 
 const PAGE: &str = include_str!("../../../../docs/reference/files.md");
 
@@ -31,8 +33,8 @@ static SHAPES: [&Shape; 36] = [
     &scrape::JOB,
     &scrape::STATIC,
     &settings::TOWER,
-    &settings::GATEWAY,
-    &settings::TLS,
+    &gateway::GATEWAY,
+    &gateway::TLS,
     &settings::REPO,
     &settings::HEAL,
     &settings::RETENTION,
