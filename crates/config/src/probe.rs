@@ -94,7 +94,8 @@ const HEADERS_MAX: usize = 32;
 const TEXT_BYTES_MAX: usize = 1024;
 /// A check that is made less often says nothing during a release.
 const EVERY_MAX: Millis = Millis::from_mins(60);
-const TIMEOUT_MAX: Millis = Millis::from_secs(60);
+/// Whoever asks for a look through the API waits for its end.
+const TIMEOUT_MAX: Millis = Millis::from_secs(30);
 const TIMEOUT_MIN: Millis = Millis(10);
 
 /// Whether a map is a check of one of the kinds, rightly spelt or nearly.

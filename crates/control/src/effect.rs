@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use hmsops_model::instance::Instance;
 use hmsops_model::limits::WARM_UP;
 use hmsops_model::probe::Probe;
-use hmsops_model::release::HealthCheck;
+use hmsops_model::release::{HealthCheck, Threshold};
 use hmsops_model::route::{Arm, CanaryArm, Route};
 use hmsops_model::service::{Driver, ServiceSpec};
 use hmsops_model::{InstanceId, Now, ReleaseId, ServiceName, Version, Weight};
@@ -93,6 +93,8 @@ pub struct ProbeTarget {
     pub path: String,
     /// How it looks.
     pub probe: Probe,
+    /// When failures halt a release.
+    pub threshold: Threshold,
     /// The version.
     pub version: Version,
     /// The version's folder, in which programs run; `None`: it runs elsewhere.
@@ -313,6 +315,7 @@ pub fn probe_targets(state: &State) -> Vec<ProbeTarget> {
                     instance: known.instance.id,
                     addr: addr.clone()?,
                     probe: check.probe(),
+                    threshold: check.threshold,
                     version: known.instance.version.clone(),
                     dir: folder_of(service, known),
                     path: check.path,

@@ -81,7 +81,7 @@ impl HealthCheck {
 }
 
 /// `3 fails/60 s`: so many scheduled probe failures inside so long a time.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct Threshold {
     /// Failures, 1 to 1000.
     pub fails: u32,
