@@ -20,6 +20,7 @@ mod image;
 mod nearest;
 mod notify;
 mod policy;
+mod probe;
 mod release;
 pub mod render;
 mod rule;

@@ -4,6 +4,7 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
+use crate::probe::Probe;
 use crate::{Millis, ServiceName, Version, Weight};
 
 /// A release as declared, checked and complete.
@@ -49,24 +50,38 @@ pub struct Step {
     pub hold: Millis,
 }
 
-/// A probe that each arm must answer with a status of 200 to 299.
+/// A probe that each arm must answer well.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct HealthCheck {
-    /// The path asked for, starting with `/`; empty: it is enough that the port takes a connection.
+    /// Its name, under which its looks are remembered: of an HTTP check in the plain form the path asked for,
+    /// starting with `/`; empty: it is enough that the port takes a connection.
     pub path: String,
     /// When failures halt the release.
     pub threshold: Threshold,
+    /// How it looks; `None`: in the plain form, see [`Probe::of_path`].
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub probe: Option<Box<Probe>>,
 }
 
 impl HealthCheck {
     /// What is asked of a service that declares no check: that its port takes a connection.
     pub fn connects() -> Self {
-        Self { path: String::new(), threshold: Threshold::default() }
+        Self::of_path(String::new(), Threshold::default())
+    }
+
+    /// The plain form: a status of 200 to 299 on this path.
+    pub fn of_path(path: impl Into<String>, threshold: Threshold) -> Self {
+        Self { path: path.into(), threshold, probe: None }
+    }
+
+    /// How it looks, whichever way it was written.
+    pub fn probe(&self) -> Probe {
+        self.probe.as_deref().cloned().unwrap_or_else(|| Probe::of_path(&self.path))
     }
 }
 
 /// `3 fails/60 s`: so many scheduled probe failures inside so long a time.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct Threshold {
     /// Failures, 1 to 1000.
     pub fails: u32,

@@ -253,7 +253,7 @@ pub(crate) fn version(text: &str) -> Version {
 }
 
 fn check() -> HealthCheck {
-    HealthCheck { path: "/api/v1/health".into(), threshold: Threshold::default() }
+    HealthCheck::of_path("/api/v1/health", Threshold::default())
 }
 
 pub(crate) fn declared(world: &World) -> Event {

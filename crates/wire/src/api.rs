@@ -8,6 +8,7 @@ mod audit;
 mod dash;
 mod deploy;
 mod heal;
+mod probe;
 mod problem;
 mod release;
 mod rule;
@@ -20,6 +21,7 @@ pub use deploy::{
     Applied, Apply, Change, ChangeKind, Deploy, File, Plan, PlanStep, Reason, Revert, Takeover,
 };
 pub use heal::{Heal, HealStarted, Heals, HealsPaused, NewHeal, Notice, Notices, Receiver, Ticket, Tickets};
+pub use probe::{Probe, ProbeFact, ProbeLook, ProbeOrder, ProbeRun, ProbeRuns, ProbeWord, Probes};
 pub use problem::{MEDIA_TYPE, Mistake, Problem};
 pub use release::{Arm, Phase, Point, Release, Releases, Started, Step, Why};
 pub use rule::{NewRule, Rule, RuleDeclared, Rules};

@@ -42,7 +42,7 @@ const TEST_EDGES: &[(&str, &str)] = &[("tower", "disk")];
 /// What the crates that only think may take from outside.
 const PURE: [(&str, &[&str]); 7] = [
     ("model", &["serde"]),
-    ("config", &["saphyr-parser", "serde", "serde_json", "thiserror"]),
+    ("config", &["regex", "saphyr-parser", "serde", "serde_json", "thiserror"]),
     ("wire", &["prost", "serde", "serde_json", "snap", "thiserror"]),
     ("promql", &["regex", "thiserror"]),
     ("control", &["serde"]),

@@ -5,22 +5,22 @@ use std::fmt::Write as _;
 use super::{ALERTS, CANARY, ROLLBACK, SCRAPE, SERVICES, edited, errors, rendered};
 
 /// What is done to which line, and where the one error must stand.
-struct Case {
+pub(super) struct Case {
     line: usize,
     new: Option<&'static str>,
     at: (u32, u32),
 }
 
-const fn cut(line: usize, at: (u32, u32)) -> Case {
+pub(super) const fn cut(line: usize, at: (u32, u32)) -> Case {
     Case { line, new: None, at }
 }
 
-const fn put(line: usize, new: &'static str, at: (u32, u32)) -> Case {
+pub(super) const fn put(line: usize, new: &'static str, at: (u32, u32)) -> Case {
     Case { line, new: Some(new), at }
 }
 
 /// Breaks a file case by case and compares everything said with a golden text. `HMSOPS_BLESS=1` rewrites it.
-fn broken(name: &str, original: &str, cases: &[Case], golden: &str, expected: &str) {
+pub(super) fn broken(name: &str, original: &str, cases: &[Case], golden: &str, expected: &str) {
     assert_eq!(errors(name, original), Vec::<String>::new(), "{name} itself is right");
     let mut transcript = String::new();
     let mut wrong = Vec::new();

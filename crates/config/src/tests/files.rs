@@ -40,10 +40,10 @@ fn the_chapters_canary_is_read_byte_for_byte() {
             step(2500, STEP_HOLD_DEFAULT),
             step(10_000, STEP_HOLD_DEFAULT),
         ],
-        checks: vec![HealthCheck {
-            path: "/api/v1/health".to_owned(),
-            threshold: Threshold { fails: 3, window: Millis::from_secs(60) },
-        }],
+        checks: vec![HealthCheck::of_path(
+            "/api/v1/health",
+            Threshold { fails: 3, window: Millis::from_secs(60) },
+        )],
         bake: BAKE_DEFAULT,
         start_timeout: START_TIMEOUT_DEFAULT,
         shield_after: None,

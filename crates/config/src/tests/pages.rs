@@ -1,15 +1,23 @@
 //! The reference page says everything that the parsers know.
 
 use crate::fields::Shape;
-use crate::{check, driver, gateway, health, notify, policy, release, rule_file, scrape, service, settings};
+use crate::{
+    check, driver, gateway, health, notify, policy, probe, release, rule_file, scrape, service, settings,
+};
 
 const PAGE: &str = include_str!("../../../../docs/reference/files.md");
 
-static SHAPES: [&Shape; 30] = [
+static SHAPES: [&Shape; 36] = [
     &release::RELEASE,
     &release::STRATEGY,
     &release::STEP,
     &health::HEALTH_CHECK,
+    &probe::CHECK,
+    &probe::HTTP,
+    &probe::TCP,
+    &probe::GRPC,
+    &probe::DNS,
+    &probe::TLS,
     &service::SERVICES,
     &service::SERVICE,
     &service::ROUTE,
@@ -48,12 +56,13 @@ fn section(heading: &str) -> &'static str {
 #[test]
 fn every_key_stands_on_the_reference_page() {
     for (heading, shapes) in [
-        ("## canary.yaml", &SHAPES[..4]),
-        ("## services.yaml", &SHAPES[4..9]),
-        ("## rollback.yaml", &SHAPES[9..11]),
-        ("## Alert rules", &SHAPES[11..14]),
-        ("## Scrape files", &SHAPES[14..18]),
-        ("## hmsops.yaml", &SHAPES[18..]),
+        ("## canary.yaml", &SHAPES[..3]),
+        ("## Health checks", &SHAPES[3..10]),
+        ("## services.yaml", &SHAPES[10..15]),
+        ("## rollback.yaml", &SHAPES[15..17]),
+        ("## Alert rules", &SHAPES[17..20]),
+        ("## Scrape files", &SHAPES[20..24]),
+        ("## hmsops.yaml", &SHAPES[24..]),
     ] {
         let section = section(heading);
         let keys = shapes.iter().flat_map(|shape| shape.keys).filter(|key| !key.later);
@@ -75,7 +84,7 @@ fn the_pages_examples_are_right() {
         assert!(!report.failed(), "{:#?}\n{example}", report.diagnostics);
         examples += 1;
     }
-    assert_eq!(examples, 6);
+    assert_eq!(examples, 7);
 }
 
 #[test]

@@ -34,6 +34,9 @@ const GATEWAY_RUNS_MAX: usize = 64;
 /// Releases whose course is kept at hand for their pages; of older ones the ledger and side log tell.
 const WATCHES_MAX: usize = 100;
 
+/// Failed looks that wait for a look at stable, which comes at once: more means that none comes.
+const PENDING_MAX: usize = 100;
+
 /// A failed look at stable makes looks at the canary so close to it say nothing.
 const COMMON_MODE: Millis = Millis(1500);
 
@@ -86,7 +89,7 @@ pub struct Watch {
     /// Clients (or requests) whose bad answers of the canary may be held against it.
     pub guard_clients: u64,
     /// Failed looks at the canary since stable was last looked at: evidence only once stable is seen to pass.
-    pending: Vec<u64>,
+    pending: Vec<(String, u64)>,
     /// Whether the gateway says that no request waits for the canary any more.
     pub drained: bool,
     /// The course by second, oldest first.
@@ -270,19 +273,19 @@ impl Evidence {
         let Some(release) = state.active_release(&probe.service) else { return false };
         if probe.instance != release.instance {
             if let Some(failed) = failed {
-                self.observe_other(state, now, release, probe.instance, failed);
+                self.observe_other(state, now, release, probe, failed);
             }
             return true;
         }
         // Looks at a version that no user sees yet are no evidence, also not when the side log is folded again.
         let watched = matches!(release.phase, Phase::Watching | Phase::Baking);
         if let (Some(failed), true) = (failed, watched) {
-            self.observe_canary(state, now, release, failed);
+            self.observe_canary(state, now, release, &probe.path, failed);
         }
         watched
     }
 
-    fn observe_canary(&mut self, state: &State, now: Now, release: &Release, failed: bool) {
+    fn observe_canary(&mut self, state: &State, now: Now, release: &Release, check: &str, failed: bool) {
         let Some(service) = state.services.get(&release.spec.service) else { return };
         // While the release bakes, the version it is compared with is the warm one.
         let other =
@@ -297,32 +300,35 @@ impl Evidence {
         let secs = now.steady.since(watch.since).0 / 1000;
         if failed && !common && compared {
             // Whether it is the canary's alone is known when stable is looked at next, which is at once.
-            watch.pending.push(secs);
+            watch.pending.push((check.to_owned(), secs));
+            if watch.pending.len() > PENDING_MAX {
+                watch.pending.remove(0);
+            }
         } else if !common {
             watch.probes.observe(secs, failed, loss_bound(looks, fails));
         }
     }
 
-    /// A look at stable settles what the canary's failed looks before it are worth.
+    /// A look at stable settles what the canary's failed looks before it at the same check are worth.
     fn observe_other(
         &mut self,
         state: &State,
         now: Now,
         release: &Release,
-        instance: InstanceId,
+        probe: &ProbeResult,
         failed: bool,
     ) {
         let Some(service) = state.services.get(&release.spec.service) else { return };
         let compared =
             if release.phase == Phase::Baking { service.warm.map(|warm| warm.id) } else { service.stable };
-        if compared != Some(instance) {
+        if compared != Some(probe.instance) {
             return;
         }
-        let health = self.instances.get(&instance);
+        let health = self.instances.get(&probe.instance);
         let (looks, fails) = health.map_or((0, 0), Health::looks);
         let common = failed && health.is_some_and(|health| health.failing(now, COMMON_MODE));
         let watch = self.watch(release);
-        for secs in std::mem::take(&mut watch.pending) {
+        for (_, secs) in watch.pending.extract_if(.., |(check, _)| *check == probe.path) {
             if !common {
                 watch.probes.observe(secs, true, loss_bound(looks, fails));
             }

@@ -74,7 +74,7 @@ pub(crate) fn service() -> ServiceSpec {
 }
 
 pub(crate) fn check(path: &str) -> HealthCheck {
-    HealthCheck { path: path.into(), threshold: Threshold { fails: 3, window: Millis::from_secs(60) } }
+    HealthCheck::of_path(path, Threshold { fails: 3, window: Millis::from_secs(60) })
 }
 
 pub(crate) fn release(tag: &str) -> ReleaseSpec {

@@ -73,6 +73,7 @@ const BODIES: &[(&str, &[&str], usize)] = &[
     ("/hms/v1/heals", &["rule", "reason", "dry_run"], 2),
     ("/hms/v1/heals/pause", &["reason", "next"], 1),
     ("/hms/v1/heals/resume", &["reason", "next"], 1),
+    ("/hms/v1/probes/{name}/run", &["check"], 0),
     ("/hms/v1/tickets/{id}/close", &["reason", "next"], 1),
     ("/hms/v1/notices/{id}/retry", &["reason", "next"], 0),
     ("/hms/v1/notices/test", &["receiver"], 1),

@@ -65,7 +65,7 @@ fn spec(service: &str) -> ServiceSpec {
         sticky: true,
         bad: BadRule::defaults(),
         stable: Some(version("1.7.3")),
-        health: vec![HealthCheck { path: "/api/v1/health".into(), threshold: Threshold::default() }],
+        health: vec![HealthCheck::of_path("/api/v1/health", Threshold::default())],
     }
 }
 
@@ -168,7 +168,7 @@ impl Scene {
             service: name(service),
             image: Image { name: service.into(), tag: version(tag) },
             steps: vec![step(1, 5), step(25, 5), step(100, 0)],
-            checks: vec![HealthCheck { path: "/api/v1/health".into(), threshold: Threshold::default() }],
+            checks: vec![HealthCheck::of_path("/api/v1/health", Threshold::default())],
             bake: Millis::from_mins(30),
             start_timeout: Millis::from_secs(20),
             shield_after: None,
