@@ -113,7 +113,7 @@ impl Nginx {
             ports.push(port);
         }
         let conf = format!(
-            r#"worker_processes 1; pid {here}/pid; error_log stderr crit; events {{ worker_connections 128; }}
+            r#"worker_processes 1; master_process off; pid {here}/pid; error_log stderr crit; events {{ worker_connections 128; }}
 http {{ access_log off; default_type application/json; client_body_temp_path {here}/a; proxy_temp_path {here}/b;
 fastcgi_temp_path {here}/c; uwsgi_temp_path {here}/d; scgi_temp_path {here}/e;
 server {{ listen 127.0.0.1:{plain};
