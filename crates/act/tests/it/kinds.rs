@@ -70,6 +70,15 @@ fn put(path: &Path, text: &str) {
     std::fs::write(path, text).unwrap();
 }
 
+/// RFC 7468.
+fn pem(label: &str, der: &[u8]) -> String {
+    use base64::Engine as _;
+    let text = base64::engine::general_purpose::STANDARD.encode(der);
+    let lines: Vec<&str> =
+        text.as_bytes().chunks(64).map(|line| std::str::from_utf8(line).unwrap()).collect();
+    format!("-----BEGIN {label}-----\n{}\n-----END {label}-----\n", lines.join("\n"))
+}
+
 /// A certificate for `portal.csac.gov` and 127.0.0.1 by nobody's authority, valid until that day.
 fn certify(dir: &Path, name: &str, until: (i32, u8, u8)) {
     let names = vec!["portal.csac.gov".to_owned(), "127.0.0.1".to_owned()];
@@ -79,8 +88,8 @@ fn certify(dir: &Path, name: &str, until: (i32, u8, u8)) {
     params.distinguished_name.push(DnType::CommonName, "portal.csac.gov");
     let key = KeyPair::generate().unwrap();
     let certificate = params.self_signed(&key).unwrap();
-    put(&dir.join(format!("{name}.crt")), &certificate.pem());
-    put(&dir.join(format!("{name}.key")), &key.serialize_pem());
+    put(&dir.join(format!("{name}.crt")), &pem("CERTIFICATE", certificate.der()));
+    put(&dir.join(format!("{name}.key")), &pem("PRIVATE KEY", &key.serialize_der()));
 }
 
 impl Nginx {
@@ -104,7 +113,7 @@ impl Nginx {
             ports.push(port);
         }
         let conf = format!(
-            r#"worker_processes 1; pid {here}/pid; error_log stderr crit; events {{ worker_connections 128; }}
+            r#"worker_processes 1; master_process off; pid {here}/pid; error_log stderr crit; events {{ worker_connections 128; }}
 http {{ access_log off; default_type application/json; client_body_temp_path {here}/a; proxy_temp_path {here}/b;
 fastcgi_temp_path {here}/c; uwsgi_temp_path {here}/d; scgi_temp_path {here}/e;
 server {{ listen 127.0.0.1:{plain};
