@@ -12,6 +12,7 @@ mod diagnostic;
 mod driver;
 mod duration;
 mod fields;
+mod freeze;
 mod heal;
 mod health;
 mod image;

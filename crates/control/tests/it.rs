@@ -6,12 +6,18 @@
 mod alerts;
 #[path = "it/command.rs"]
 mod command;
+#[path = "it/freeze.rs"]
+mod freeze;
+#[path = "it/irreversible.rs"]
+mod irreversible;
 #[path = "it/policies.rs"]
 mod policies;
 #[path = "it/probe.rs"]
 mod probe;
 #[path = "it/release.rs"]
 mod release;
+#[path = "it/revert.rs"]
+mod revert;
 #[path = "it/service.rs"]
 mod service;
 #[path = "it/story.rs"]

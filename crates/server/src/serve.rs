@@ -227,6 +227,8 @@ impl Parts {
         };
         // First of all: nothing heals before it is known what may.
         let _begun = tower.handle(self.clock.now(), &Event::HealModes(modes), &mut hands);
+        let freezes = Event::Freezes(config.freeze.clone());
+        let _known = tower.handle(self.clock.now(), &freezes, &mut hands);
         let engine = engine::start(tower, self.clock, hands, acks)
             .map_err(|error| ServeError::Machine("start the tower's thread", error))?;
         let (spread, _) = broadcast::channel(64);

@@ -274,6 +274,9 @@ fn declare(world: &mut World) {
         bad: BadRule::defaults(),
         stable: Some(version("1.7.3")),
         health: vec![check()],
+        freeze: Vec::new(),
+        rollback_window: hmsops_model::freeze::RollbackWindow::default(),
+        capacity_milli: None,
     };
     let declared = Event::Declared { specs: vec![spec], whole: true, by: Who::tower() };
     world.hand_in(&declared, None);
@@ -302,6 +305,8 @@ fn release(world: &mut World) -> ReleaseSpec {
         bake: Millis::from_secs(30),
         start_timeout: Millis::from_secs(20),
         shield_after: None,
+        irreversible: None,
+        after: Vec::new(),
     }
 }
 

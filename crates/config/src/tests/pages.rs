@@ -1,11 +1,11 @@
 //! The reference page says everything that the parsers know.
 
 use crate::fields::Shape;
-use crate::{check, driver, health, notify, policy, release, rule_file, scrape, service, settings};
+use crate::{check, driver, freeze, health, notify, policy, release, rule_file, scrape, service, settings};
 
 const PAGE: &str = include_str!("../../../../docs/reference/files.md");
 
-static SHAPES: [&Shape; 30] = [
+static SHAPES: [&Shape; 33] = [
     &release::RELEASE,
     &release::STRATEGY,
     &release::STEP,
@@ -15,6 +15,8 @@ static SHAPES: [&Shape; 30] = [
     &service::ROUTE,
     &service::BAD,
     &driver::IMAGE,
+    &freeze::FREEZE,
+    &freeze::ROLLBACK_WINDOW,
     &policy::POLICY,
     &policy::DETECT,
     &rule_file::RULES,
@@ -25,6 +27,7 @@ static SHAPES: [&Shape; 30] = [
     &scrape::JOB,
     &scrape::STATIC,
     &settings::TOWER,
+    &freeze::FREEZE,
     &settings::GATEWAY,
     &settings::TLS,
     &settings::REPO,
@@ -49,11 +52,11 @@ fn section(heading: &str) -> &'static str {
 fn every_key_stands_on_the_reference_page() {
     for (heading, shapes) in [
         ("## canary.yaml", &SHAPES[..4]),
-        ("## services.yaml", &SHAPES[4..9]),
-        ("## rollback.yaml", &SHAPES[9..11]),
-        ("## Alert rules", &SHAPES[11..14]),
-        ("## Scrape files", &SHAPES[14..18]),
-        ("## hmsops.yaml", &SHAPES[18..]),
+        ("## services.yaml", &SHAPES[4..11]),
+        ("## rollback.yaml", &SHAPES[11..13]),
+        ("## Alert rules", &SHAPES[13..16]),
+        ("## Scrape files", &SHAPES[16..20]),
+        ("## hmsops.yaml", &SHAPES[20..]),
     ] {
         let section = section(heading);
         let keys = shapes.iter().flat_map(|shape| shape.keys).filter(|key| !key.later);

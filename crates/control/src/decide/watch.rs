@@ -43,7 +43,11 @@ impl View<'_> {
             return self.condemn(service, release, Detector::Start, why.clone());
         }
         if canary.ready_at.is_some() {
-            return self.first_step(service, release);
+            return match &release.hold {
+                None => self.first_step(service, release),
+                Some((HoldReason::Freeze { .. }, _)) => self.thawed(service, release),
+                Some(_) => Vec::new(),
+            };
         }
         if canary.phase == InstancePhase::Running
             && self.passes(&release.spec.checks, release.instance, CANARY_PASSES)
@@ -71,15 +75,21 @@ impl View<'_> {
         if service.stable.is_none() {
             return vec![self.promoted(release)];
         }
-        self.step(release, 0)
+        self.step(service, release)
     }
 
-    /// The transitions that bring a release to its next step.
-    pub(super) fn next_step(self, release: &Release) -> Vec<Transition> {
-        self.step(release, release.step + 1)
+    /// The next step, unless something holds the release before it.
+    fn step(self, service: &Service, release: &Release) -> Vec<Transition> {
+        let next = release.next_step();
+        let weight = release.spec.steps.get(next).map_or(Weight::ALL, |step| step.weight);
+        match self.gate(service, release, weight) {
+            Some(held) => vec![held],
+            None => self.to_step(release, next),
+        }
     }
 
-    fn step(self, release: &Release, step: usize) -> Vec<Transition> {
+    /// The transitions that bring a release to a step.
+    pub(super) fn to_step(self, release: &Release, step: usize) -> Vec<Transition> {
         match release.spec.steps.get(step) {
             Some(next) if next.weight < Weight::ALL => vec![Transition::WeightIntended {
                 release: release.id,
@@ -128,9 +138,12 @@ impl View<'_> {
         }
         match &release.hold {
             None => {
-                self.halt(service, release).map_or_else(|| self.advance(service, release), |held| vec![held])
+                let frozen = || self.frozen_hold(service, release);
+                let held = self.halt(service, release).or_else(frozen);
+                held.map_or_else(|| self.advance(service, release), |held| vec![held])
             }
             Some((HoldReason::BothFail { .. }, _)) => self.recovered(service, release),
+            Some((HoldReason::Freeze { .. }, _)) => self.thawed(service, release),
             Some(_) => Vec::new(),
         }
     }
@@ -165,6 +178,7 @@ impl View<'_> {
             service: service.spec.name.clone(),
             by: Who::tower(),
             reason: "both versions pass again".into(),
+            overrides_freeze: false,
         }]
     }
 
@@ -186,7 +200,7 @@ impl View<'_> {
             && !self.policy_objects(release)
             && self.passes(&release.spec.checks, release.instance, 1)
         {
-            self.next_step(release)
+            self.step(service, release)
         } else {
             Vec::new()
         }
@@ -203,7 +217,8 @@ impl View<'_> {
                 return self.condemn(service, release, Detector::Probes, String::new());
             }
         }
-        if release.bake_until.is_some_and(|until| self.now.steady >= until) {
+        // What was found to be bad, with no way back, is not proven by time.
+        if release.hold.is_none() && release.bake_until.is_some_and(|until| self.now.steady >= until) {
             let (release, service) = (release.id, service.spec.name.clone());
             return vec![Transition::ReleaseBaked { release, service }];
         }
@@ -218,6 +233,9 @@ impl View<'_> {
         detail: String,
     ) -> Vec<Transition> {
         let name = &service.spec.name;
+        if release.is_past_return() {
+            return self.no_return(service, release, detector, &detail);
+        }
         let taken = take_back(self, release, detector, detail, self.next_epoch(name), &Who::tower());
         let mut transitions = vec![taken];
         if release.weight_max > Weight::NONE {
@@ -233,7 +251,7 @@ impl View<'_> {
     }
 
     /// The incident that a release has caused, when users saw its failures and none is open.
-    fn affected(self, service: &Service, release: &Release) -> Option<Transition> {
+    pub(super) fn affected(self, service: &Service, release: &Release) -> Option<Transition> {
         let watch = self.evidence.releases.get(&release.id)?;
         let told = self.state.incidents.values().any(|incident| incident.release == Some(release.id));
         if watch.tally.seen == 0 || service.incident.is_some() || told {

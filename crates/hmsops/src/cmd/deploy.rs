@@ -13,7 +13,8 @@ use crate::{paint, print};
 /// Release a version behind a canary; returns once the canary is started
 #[derive(clap::Args)]
 #[command(after_help = "With --wait: exit 0 only if it was promoted, 1 if it was taken back.\n\n\
-                        Example:\n  hmsops deploy -f dev/cd/canary.yaml --dry-run\n  hmsops deploy -f dev/cd/canary.yaml --wait")]
+                        Example:\n  hmsops deploy -f dev/cd/canary.yaml --dry-run\n  hmsops deploy -f dev/cd/canary.yaml --wait\n  \
+                        hmsops deploy -f dev/cd/canary.yaml --override-freeze --reason \"security-fix\"")]
 #[expect(clippy::struct_excessive_bools, reason = "each is a flag of its own")]
 pub(super) struct Args {
     /// The release file; `-` is stdin
@@ -28,6 +29,15 @@ pub(super) struct Args {
     /// No version of the service has ever run: there is nothing to compare with
     #[arg(long)]
     first: bool,
+    /// Behind a canary, though it is a version that was stable lately and would go back at once
+    #[arg(long)]
+    canary: bool,
+    /// Begin and go on in a freeze; needs --reason
+    #[arg(long, requires = "reason")]
+    override_freeze: bool,
+    /// Why, for the ledger
+    #[arg(long, default_value = "")]
+    reason: String,
     /// Follow the release until it is promoted or taken back
     #[arg(long)]
     wait: bool,
@@ -43,8 +53,17 @@ pub(super) async fn run(client: &Client, args: &Args) -> Result<(), Failure> {
         print::talk(render::text(&report, paint::errors()).trim_end());
         return Err(Failure::Silent(Exit::Usage));
     }
-    let (image, first, dry_run) = (args.image.clone(), args.first, args.dry_run);
-    let asked = Deploy { name: file.name, text: file.text, image, first, dry_run };
+    let dry_run = args.dry_run;
+    let asked = Deploy {
+        name: file.name,
+        text: file.text,
+        image: args.image.clone(),
+        first: args.first,
+        canary: args.canary,
+        override_freeze: args.override_freeze,
+        reason: args.reason.clone(),
+        dry_run,
+    };
     if dry_run {
         let plan: Plan = client.post("/hms/v1/deploy", &asked).await?;
         warn(&report);

@@ -75,8 +75,18 @@ enum Verb {
         json: bool,
     },
     /// Go to the next step now
-    #[command(after_help = "Example:\n  hmsops release promote r-42 --reason \"looks-good\"")]
-    Promote(Steer),
+    #[command(
+        after_help = "An irreversible release needs a reason to go where nothing takes it back by itself.\n\n\
+                            Example:\n  hmsops release promote r-42 --reason \"looks-good\"\n  \
+                            hmsops release promote r-42 --override-freeze --reason \"security-fix\""
+    )]
+    Promote {
+        #[command(flatten)]
+        to: Steer,
+        /// Also in a freeze; needs --reason
+        #[arg(long, requires = "reason")]
+        override_freeze: bool,
+    },
     /// Stay at this step until resumed
     #[command(after_help = "Example:\n  hmsops release pause r-42 --reason \"lunch\"")]
     Pause(Steer),
@@ -113,17 +123,17 @@ pub(super) async fn run(client: &Client, args: &Args) -> Result<(), Failure> {
             let why: Why = client.get(&format!("/hms/v1/releases/{id}/why")).await?;
             if *json { print::json(&why) } else { print::data(&because(&why)) }
         }
-        Verb::Promote(to) => steer(client, to, "promote").await,
-        Verb::Pause(to) => steer(client, to, "pause").await,
-        Verb::Resume(to) => steer(client, to, "resume").await,
-        Verb::Abort(to) => steer(client, to, "abort").await,
-        Verb::Rollback(to) => steer(client, to, "rollback").await,
-        Verb::Undeny(to) => steer(client, to, "undeny").await,
+        Verb::Promote { to, override_freeze } => steer(client, to, "promote", *override_freeze).await,
+        Verb::Pause(to) => steer(client, to, "pause", false).await,
+        Verb::Resume(to) => steer(client, to, "resume", false).await,
+        Verb::Abort(to) => steer(client, to, "abort", false).await,
+        Verb::Rollback(to) => steer(client, to, "rollback", false).await,
+        Verb::Undeny(to) => steer(client, to, "undeny", false).await,
     }
 }
 
-async fn steer(client: &Client, to: &Steer, verb: &str) -> Result<(), Failure> {
-    let body = Reason { reason: to.reason.clone(), next: None };
+async fn steer(client: &Client, to: &Steer, verb: &str, override_freeze: bool) -> Result<(), Failure> {
+    let body = Reason { reason: to.reason.clone(), override_freeze, next: None };
     let release: Release = client.post(&format!("/hms/v1/releases/{}/{verb}", to.id), &body).await?;
     if to.json {
         return print::json(&release);

@@ -7,7 +7,8 @@ use axum::response::{IntoResponse, Response};
 use axum::{Extension, Json};
 use hmsops_act::image::{self, ImageError};
 use hmsops_config::{Diagnostic, Kind, Report, kind_of, parse_release};
-use hmsops_control::{Event, Who};
+use hmsops_control::event::{Asked, Options};
+use hmsops_control::{Event, Transition, Who};
 use hmsops_model::limits::CONFIG_BYTES_MAX;
 use hmsops_model::release::{Image, ReleaseSpec};
 use hmsops_model::service::Driver;
@@ -17,7 +18,7 @@ use hmsops_wire::api;
 use http::StatusCode;
 use http::header::LOCATION;
 
-use super::body::Body;
+use super::body::{Body, needed_reason};
 use super::problem::mistakes;
 use super::service::accepted;
 use super::{Context, Failure, Routes, Scope, plan, release, show};
@@ -38,11 +39,19 @@ async fn deploy(
     let snapshot = context.engine.snapshot();
     let digest = digest(&snapshot, &spec).await?;
     let salt = salt()?;
-    let event =
-        Event::Deploy { spec: Box::new(spec.clone()), digest: digest.clone(), salt, first: value.first, by };
+    let override_freeze = value.override_freeze.then(|| needed_reason(&value.reason)).transpose()?;
+    let options = Options { first: value.first, canary: value.canary, override_freeze };
+    let asked = vec![Asked { spec: Box::new(spec.clone()), digest: digest.clone(), salt }];
+    let event = Event::Release { asked, options, by };
     if value.dry_run {
-        hmsops_control::decide(&snapshot.state, &snapshot.evidence, snapshot.now, &event)?;
-        return Ok(Json(plan::plan(&snapshot, &spec, digest, warnings)).into_response());
+        let decided = hmsops_control::decide(&snapshot.state, &snapshot.evidence, snapshot.now, &event)?;
+        // As it would be: without a canary, when it goes back.
+        let asks = decided.into_iter().find_map(|transition| match transition {
+            Transition::ReleaseRequested { spec, revert, .. } => Some((*spec, revert)),
+            _ => None,
+        });
+        let (spec, revert) = asks.unwrap_or((spec, false));
+        return Ok(Json(plan::plan(&snapshot, &spec, digest, warnings, revert)).into_response());
     }
     let handled = accepted(context.engine.submit(event).await?)?;
     let id = handled.release().ok_or_else(|| match &handled.ledger_failed {

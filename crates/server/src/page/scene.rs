@@ -66,6 +66,9 @@ fn spec(service: &str) -> ServiceSpec {
         bad: BadRule::defaults(),
         stable: Some(version("1.7.3")),
         health: vec![HealthCheck { path: "/api/v1/health".into(), threshold: Threshold::default() }],
+        freeze: Vec::new(),
+        rollback_window: hmsops_model::freeze::RollbackWindow::default(),
+        capacity_milli: None,
     }
 }
 
@@ -172,6 +175,8 @@ impl Scene {
             bake: Millis::from_mins(30),
             start_timeout: Millis::from_secs(20),
             shield_after: None,
+            irreversible: None,
+            after: Vec::new(),
         };
         self.apply(
             "admin",
