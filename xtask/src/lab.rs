@@ -1,6 +1,7 @@
 //! `cargo xtask lab`: tower, gateway, portal and traffic on this machine, for a person or, with `--check`, alone.
 
 mod check;
+mod faults;
 mod ground;
 mod kills;
 mod photo;
@@ -40,6 +41,8 @@ Ctrl-C, or `cargo xtask lab down` from elsewhere, stops everything it started.
   --fault FAULT   what is wrong with the bad build: login (default), dead, hang, probe, errors, five-percent
   --runs N        push so many bad builds, one after the other, and print a table (1)
   --kills N       instead of bad builds: kill the tower so often during the rollout of a good one
+  --faults N      instead of one kind: so many faults of all hard kinds in turn (dead, hanging, probe failing, all
+                  answers errors with a green probe), and how long each kind was out: p50, p95, p99
   --rate N        requests a second to the portal (200)
   --photo-rate N  photos a second (2)
   --seed N        of the traffic (1)

@@ -20,7 +20,7 @@ usage: cargo xtask test [--long] [--only STAGE] [--no-install]
 Installs what the tests need where it can (nginx, prometheus, shellcheck, python3, Node.js, Chromium and more through
 apt-get), then runs each stage and names it with its time. A stage that fails does not keep later ones from running. Exits 1 when one failed.
 
-  --long         adds the large simulation, ten lab runs of each fault, and fifty kills while metrics come in
+  --long         adds the large simulation, ten lab runs of each fault, 200 faults in a row, and fifty kills while metrics come in
   --only STAGE   one stage alone, by the name it prints
   --no-install   uses what is there
 
@@ -57,6 +57,7 @@ const STAGES: &[Stage] = &[
     Stage { name: "lab", run: || done(lab::check(&words("--check"))) },
     Stage { name: "lab-photo", run: || done(lab::check(&words("--check --story photo"))) },
     Stage { name: "kills", run: || done(lab::check(&words("--check --kills 20"))) },
+    Stage { name: "faults", run: || done(lab::check(&words("--check --faults 20 --rate 100"))) },
 ];
 
 const LONG_STAGES: &[Stage] = &[
@@ -65,6 +66,7 @@ const LONG_STAGES: &[Stage] = &[
         run: || done(sim::simulate(&words("--rough 2000 --rollouts 2000 --seed 100000"))),
     },
     Stage { name: "lab-long", run: lab_long },
+    Stage { name: "faults-long", run: || done(lab::check(&words("--check --faults 200 --rate 100"))) },
     Stage { name: "signals-kills", run: signals_kills },
 ];
 
@@ -208,9 +210,12 @@ fn lab_long() -> Result<Verdict, Failure> {
     Ok(Verdict::Passed)
 }
 
-/// Fifty kills while metrics come in, alerts wait and people are told; `tests` has five of them.
+/// Fifty kills while metrics come in, alerts wait and people are told, and each process killed in each state of a
+/// release; `tests` has five and six of them.
 fn signals_kills() -> Result<Verdict, Failure> {
-    let args = words("test --package hmsops --locked --test it -- --nocapture signals_kills:: policies::");
+    let args = words(
+        "test --package hmsops --locked --test it -- --nocapture signals_kills:: policies:: state_kills::",
+    );
     done(checkout::run(checkout::cargo().args(args).env("HMSOPS_LONG", "1")))
 }
 
@@ -226,6 +231,7 @@ fn install() {
         ("chromium", &["chromium"]),
         ("prometheus", &["prometheus"]),
         ("prometheus-node-exporter", &["prometheus-node-exporter"]),
+        ("faketime", &["faketime"]),
         ("python3: aiosmtpd", &["python3-aiosmtpd"]),
         ("python3: prometheus_client", &["python3-prometheus-client"]),
     ];

@@ -49,6 +49,20 @@ pub(crate) fn host(node: &Node, out: &mut Findings) -> Option<String> {
     None
 }
 
+/// A host, or `*.` and a host, which stands for one label before it (RFC 6125 §6.4.3).
+pub(crate) fn host_or_any_label(node: &Node, out: &mut Findings) -> Option<String> {
+    let written = scalar::text(node, "a host", "portal.csac.gov", out)?;
+    match written.strip_prefix("*.").map(str::to_ascii_lowercase) {
+        Some(rest) if is_host(&rest) && rest.contains('.') => Some(format!("*.{rest}")),
+        Some(_) => {
+            let message = format!("`{}` is not a host", shown(written));
+            out.error(node.at, message, "write `*.csac.gov`, with at least two labels after the `*`");
+            None
+        }
+        None => host(node, out),
+    }
+}
+
 fn is_host(host: &str) -> bool {
     host.len() <= 253
         && host

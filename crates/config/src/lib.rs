@@ -13,6 +13,7 @@ mod driver;
 mod duration;
 mod fields;
 mod freeze;
+mod gateway;
 mod heal;
 mod health;
 mod image;

@@ -1,22 +1,20 @@
 //! `hmsops.yaml` → [`TowerConfig`]. Everything is optional. Keys whose capability is not built yet are
 //! checked and then said to be read but not acted on.
 
-use std::collections::BTreeMap;
-
 use hmsops_model::Millis;
 
-use crate::address;
 use crate::diagnostic::{Checked, Findings, shown};
 use crate::fields::{Fields, Key, Shape};
 use crate::freeze;
+use crate::gateway;
 use crate::nearest::nearest;
 use crate::notify;
 use crate::scalar;
 use crate::tower::{
-    GatewayConfig, HealConfig, HealMode, Impact, MetricsConfig, RepoConfig, RepoSource, RetentionConfig,
-    SystemConfig, TowerConfig, days,
+    HealConfig, HealMode, Impact, MetricsConfig, RepoConfig, RepoSource, RetentionConfig, SystemConfig,
+    TowerConfig, days,
 };
-use crate::yaml::{self, Entry, Node, Value};
+use crate::yaml::{self, Entry, Node};
 
 pub(crate) static TOWER: Shape = Shape {
     what: "the tower's settings",
@@ -34,23 +32,6 @@ pub(crate) static TOWER: Shape = Shape {
         Key::optional("metrics", "metrics: {series_max: 1000000}"),
         Key::optional("logs", "logs: data"),
         Key::optional("bus", "bus: \"nats://127.0.0.1:4222\""),
-    ],
-};
-
-pub(crate) static GATEWAY: Shape = Shape {
-    what: "a gateway",
-    keys: &[
-        Key::needed("listen", "listen: \"127.0.0.1:8080\"", "a gateway says where it listens"),
-        Key::optional("tls", "tls: {cert: tls.crt, key: \"file:tls.key\"}"),
-        Key::optional("plain", "plain: \"published on 127.0.0.1 by compose\""),
-    ],
-};
-
-pub(crate) static TLS: Shape = Shape {
-    what: "TLS",
-    keys: &[
-        Key::needed("cert", "cert: tls.crt", "TLS needs a certificate"),
-        Key::needed("key", "key: \"file:tls.key\"", "TLS needs a key"),
     ],
 };
 
@@ -104,7 +85,7 @@ pub(crate) static METRICS: Shape = Shape {
 const SERIES_BOUNDS: (u64, u64) = (1000, 100_000_000);
 
 /// Gateways and repositories of one tower.
-const ITEMS_MAX: usize = 256;
+pub(crate) const ITEMS_MAX: usize = 256;
 
 /// Reads the tower's settings; an empty text means the default.
 pub fn parse_tower(text: &str) -> Checked<TowerConfig> {
@@ -127,7 +108,7 @@ fn tower(root: &Node, out: &mut Findings) -> Option<TowerConfig> {
     let fields = Fields::open(root, root.at, &TOWER, out)?;
     let mut config = TowerConfig::default();
     if let Some(entry) = fields.get("gateways") {
-        config.gateways = gateways(entry, out).unwrap_or_default();
+        config.gateways = gateway::gateways(entry, out).unwrap_or_default();
     }
     if let Some(entry) = fields.get("repos") {
         config.repos = repos(entry, out).unwrap_or_default();
@@ -204,90 +185,6 @@ fn metrics(entry: &Entry, metrics: &mut MetricsConfig, out: &mut Findings) {
             out.error(entry.value.at, format!("`{}` is no URL of HTTP", entry.key), "write `https://…`");
         }
     }
-}
-
-fn gateways(entry: &Entry, out: &mut Findings) -> Option<BTreeMap<String, GatewayConfig>> {
-    let Value::Map(map) = &entry.value.value else {
-        if !matches!(entry.value.value, Value::Refused) {
-            let message = format!("`gateways` is {}, a map was expected", entry.value.form());
-            out.error(entry.value.at, message, "write `gateways: {public: {listen: \"127.0.0.1:8080\"}}`");
-        }
-        return None;
-    };
-    if map.entries.len() > ITEMS_MAX {
-        out.error(
-            entry.at,
-            format!("{} gateways are more than {ITEMS_MAX}", map.entries.len()),
-            "leave some out",
-        );
-        return None;
-    }
-    let mut gateways: BTreeMap<String, GatewayConfig> = BTreeMap::new();
-    for entry in map.entries.iter().filter(|entry| !entry.key.starts_with("x-")) {
-        if !address::is_label(&entry.key) {
-            out.error(
-                entry.at,
-                format!("`{}` is not a gateway's name", shown(&entry.key)),
-                address::GATEWAY_NAMES,
-            );
-        }
-        let Some(gateway) = gateway(entry, out) else { continue };
-        if let Some((name, _)) = gateways.iter().find(|(_, other)| other.listen == gateway.listen) {
-            let message = format!("gateway `{name}` listens on {} already", gateway.listen);
-            out.error(entry.at, message, "give each gateway an address of its own");
-        }
-        gateways.insert(entry.key.clone(), gateway);
-    }
-    Some(gateways)
-}
-
-fn gateway(entry: &Entry, out: &mut Findings) -> Option<GatewayConfig> {
-    if entry.value.is_null() {
-        out.error(
-            entry.at,
-            format!("gateway `{}` has no keys", shown(&entry.key)),
-            "add `listen: \"127.0.0.1:8080\"`",
-        );
-        return None;
-    }
-    let fields = Fields::open(&entry.value, entry.at, &GATEWAY, out)?;
-    let mut tls = false;
-    if let Some(entry) = fields.get("tls") {
-        tls = true;
-        not_yet(entry, out);
-        if let Some(fields) = Fields::open(&entry.value, entry.at, &TLS, out) {
-            for entry in ["cert", "key"].iter().filter_map(|key| fields.get(key)) {
-                line(entry, out);
-            }
-        }
-    }
-    let plain = fields.get("plain").map(|entry| line(entry, out));
-    let at = fields.get("listen")?;
-    let listen = address::listener(&at.value, out)?;
-    if !listen.ip().is_loopback() {
-        let hint = "listen on 127.0.0.1, or say why plain HTTP is right: `plain: \"published on 127.0.0.1 by compose\"`";
-        match &plain {
-            Some(_) => {
-                let hint = "make sure that nobody else can reach it";
-                out.warning(at.value.at, format!("{listen} is beyond loopback and speaks plain HTTP"), hint);
-            }
-            None if tls => {
-                out.error(
-                    at.value.at,
-                    format!("{listen} is beyond loopback, and TLS is not built yet"),
-                    hint,
-                );
-            }
-            None => {
-                out.error(
-                    at.value.at,
-                    format!("{listen} is beyond loopback, where only TLS is spoken"),
-                    hint,
-                );
-            }
-        }
-    }
-    Some(GatewayConfig { listen, plain: plain.flatten() })
 }
 
 /// A text of one line, at most 200 characters.

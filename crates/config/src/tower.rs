@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::net::SocketAddr;
 
 use hmsops_model::freeze::Freeze;
+use hmsops_model::gateway::GatewaySettings;
 use hmsops_model::{Millis, ServiceName};
 
 /// How the tower is set up; the default is what an empty file means.
@@ -31,13 +32,15 @@ pub struct TowerConfig {
     pub status_title: Option<String>,
 }
 
-/// Where a gateway listens.
+/// A gateway.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct GatewayConfig {
-    /// The address; beyond loopback only with `plain`.
+    /// The address; beyond loopback only with TLS or `plain`.
     pub listen: SocketAddr,
     /// Why plain HTTP is right beyond loopback; goes to the ledger.
     pub plain: Option<String>,
+    /// What it is set up with; files as they are written, relative ones to the folder of `hmsops.yaml`.
+    pub settings: GatewaySettings,
 }
 
 /// A folder or a git repository that is watched.

@@ -473,7 +473,8 @@ fn unknown_line(unknown: &[&ServiceSign<'_>], all: usize) -> Option<Vec<Piece>> 
 
 /// `2 of 5 services are failing: a and b.`, naming at most three.
 fn counted(signs: &[&ServiceSign<'_>], all: usize, word: &str) -> Vec<Piece> {
-    let mut pieces = vec![Piece::Text(format!("{} of {all} services are {word}: ", signs.len()))];
+    let share = if signs.len() == all { format!("All {all}") } else { format!("{} of {all}", signs.len()) };
+    let mut pieces = vec![Piece::Text(format!("{share} services are {word}: "))];
     let shown = signs.len().min(3);
     for (i, known) in signs.iter().take(shown).enumerate() {
         let joint = match i {
@@ -538,9 +539,9 @@ mod tests {
         let never = "never seen: no version runs yet";
         assert_eq!(said(&[], Millis::ZERO, None).0, "Nothing runs here yet.");
         assert_eq!(said(&["a"], Millis::ZERO, None).0, format!("Nothing is known of a: {never}."));
-        assert_eq!(said(&["a", "b"], Millis::ZERO, None).0, "2 of 2 services are unknown: a and b.");
+        assert_eq!(said(&["a", "b"], Millis::ZERO, None).0, "All 2 services are unknown: a and b.");
         let (first, rest) = said(&["a", "b", "c", "d", "e"], Millis::ZERO, None);
-        assert_eq!(first, "5 of 5 services are unknown: a, b, c and 2 more.");
+        assert_eq!(first, "All 5 services are unknown: a, b, c and 2 more.");
         assert_eq!(rest, "All 5 services are unknown.");
     }
 

@@ -8,6 +8,8 @@ mod alerts;
 mod command;
 #[path = "it/freeze.rs"]
 mod freeze;
+#[path = "it/group.rs"]
+mod group;
 #[path = "it/irreversible.rs"]
 mod irreversible;
 #[path = "it/policies.rs"]

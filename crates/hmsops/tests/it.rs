@@ -4,6 +4,8 @@
 
 #[path = "it/bad_input.rs"]
 mod bad_input;
+#[path = "it/clock.rs"]
+mod clock;
 #[path = "it/emitter.rs"]
 mod emitter;
 #[path = "it/external.rs"]
@@ -32,6 +34,8 @@ mod sender;
 mod signals;
 #[path = "it/signals_kills.rs"]
 mod signals_kills;
+#[path = "it/state_kills.rs"]
+mod state_kills;
 #[path = "it/steps.rs"]
 mod steps;
 #[path = "it/taken_back.rs"]

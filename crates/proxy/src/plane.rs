@@ -1,4 +1,4 @@
-//! The data plane with its sockets: HTTP/1.1 on both sides, one route table, one tower.
+//! The data plane with its sockets: HTTP/1.1 and HTTP/2, in clear or over TLS, one route table, one tower.
 //!
 //! The binary's `hmsops gateway` builds [`GatewayOptions`] from its flags, with the machine's clock and the
 //! data folder's disk, and awaits [`run`] on a multi-threaded tokio runtime; what it returns is printed and is
@@ -22,7 +22,10 @@ mod keeper;
 mod link;
 mod receipt;
 mod serve;
+mod settings;
+mod streams;
 mod table;
+mod tls;
 mod tunnel;
 mod upload;
 mod upstream;
@@ -42,11 +45,16 @@ use tokio::net::{TcpListener, UnixListener};
 use tokio::sync::{mpsc, watch};
 
 pub use clock::{Clock, MachineClock};
+pub use settings::{SettingsError, keep_settings, settings_file};
+pub use tls::TlsError;
 
 use crate::routes::{Routes, Silence};
 use conductor::Conductor;
 use keeper::Keeper;
+use settings::InForce;
 use table::Table;
+use tls::Tickets;
+use tunnel::Tunnels;
 
 /// The longest head of a request or answer, in bytes.
 pub const HEAD_BYTES_MAX: usize = 64 << 10;
@@ -63,6 +71,9 @@ pub const STATE_BYTES_MAX: usize = 64 << 20;
 /// How long requests in flight may take after SIGTERM.
 const STOP_DRAIN: Duration = Duration::from_secs(10);
 
+/// Settings that wait while others are read.
+const SETTINGS_WAITING_MAX: usize = 16;
+
 /// After a connection could not be accepted (no file descriptors are left, say).
 const ACCEPT_PAUSE: Duration = Duration::from_millis(20);
 
@@ -78,6 +89,8 @@ pub struct GatewayOptions {
     pub disk: Arc<dyn Disk>,
     /// The state's file on that disk.
     pub state: String,
+    /// The settings' file on that disk, by default [`settings_file`].
+    pub settings: String,
     /// Where it reads the time.
     pub clock: Arc<dyn Clock>,
     /// It takes canary traffic back after so long without a word from its tower.
@@ -95,6 +108,7 @@ impl GatewayOptions {
             socket,
             disk,
             state: state.to_owned(),
+            settings: settings_file(name),
             clock: Arc::new(MachineClock),
             retreat_after: GATEWAY_RETREAT_AFTER,
             limits: Limits::default(),
@@ -176,6 +190,9 @@ pub enum GatewayError {
         /// What the system said.
         source: io::Error,
     },
+    /// The settings it kept can't be used.
+    #[error(transparent)]
+    Settings(#[from] SettingsError),
     /// The system gave no random numbers.
     #[error("cannot draw a random number: {0}")]
     Random(String),
@@ -186,6 +203,8 @@ pub(crate) struct Plane {
     table: ArcSwap<Table>,
     clock: Arc<dyn Clock>,
     limits: Limits,
+    in_force: ArcSwap<InForce>,
+    tunnels: Tunnels,
     /// Keys the numbers of clients, so that nobody can choose theirs.
     secret: u64,
     counters: Counters,
@@ -213,7 +232,14 @@ pub struct Gateway {
     listen: SocketAddr,
     towers: UnixListener,
     routes: Routes,
-    keeper: Keeper,
+    in_force: InForce,
+    keepers: Keepers,
+}
+
+/// What keeps the state and the settings.
+struct Keepers {
+    state: Keeper,
+    settings: Keeper,
 }
 
 /// Runs a gateway until SIGTERM, SIGINT or its tower ends it.
@@ -237,6 +263,8 @@ impl Gateway {
     /// Takes the sockets and reads the state. What was a canary's traffic is stable's until the tower says
     /// otherwise.
     pub async fn bind(options: GatewayOptions) -> Result<Self, GatewayError> {
+        let tickets = Tickets::new().map_err(|error| GatewayError::Random(error.to_string()))?;
+        let in_force = InForce::new(settings::load(options.disk.as_ref(), &options.settings)?, &tickets)?;
         let address = options.listen;
         let listener = TcpListener::bind(address).await.map_err(|source| match source.kind() {
             io::ErrorKind::AddrInUse => GatewayError::PortTaken {
@@ -250,8 +278,11 @@ impl Gateway {
         // The port first: whoever does not get it leaves the socket to the one who has.
         let towers = link::listen(&options.socket)?;
         let routes = load(options.disk.as_ref(), &options.state);
-        let keeper = Keeper::start(Arc::clone(&options.disk), options.state.clone())?;
-        Ok(Self { options, listener, listen, towers, routes, keeper })
+        let keepers = Keepers {
+            state: Keeper::start(Arc::clone(&options.disk), options.state.clone())?,
+            settings: Keeper::start(Arc::clone(&options.disk), options.settings.clone())?,
+        };
+        Ok(Self { options, listener, listen, towers, routes, in_force, keepers })
     }
 
     /// Where it takes requests.
@@ -261,12 +292,14 @@ impl Gateway {
 
     /// Serves until `stop` comes or the tower says so, then finishes what runs within the drain time.
     pub async fn serve(self, stop: impl Future<Output = ()> + Send) -> Result<(), GatewayError> {
-        let Self { options, listener, listen, towers, routes, keeper } = self;
+        let Self { options, listener, listen, towers, routes, in_force, keepers } = self;
         let (gateway_run, secret) = (random()?, random()?);
         let plane = Arc::new(Plane {
             table: ArcSwap::default(),
             clock: options.clock,
             limits: options.limits,
+            in_force: ArcSwap::from_pointee(in_force),
+            tunnels: Tunnels::default(),
             secret,
             counters: Counters::default(),
         });
@@ -275,9 +308,18 @@ impl Gateway {
         let (end, ended) = watch::channel(false);
         let silence = Silence::new(plane.clock.now().steady, options.retreat_after);
         let identity = conductor::Identity { name: options.name, gateway_run, listen: listen.to_string() };
-        let conductor =
-            Conductor::new(Arc::clone(&plane), identity, routes, silence, keeper, Arc::clone(&stopping));
+        let (settings, wanted) = mpsc::channel(SETTINGS_WAITING_MAX);
+        let conductor = Conductor::new(
+            Arc::clone(&plane),
+            identity,
+            routes,
+            silence,
+            keepers,
+            Arc::clone(&stopping),
+            settings,
+        );
         let (events, heard) = mpsc::channel(link::EVENTS_MAX);
+        tokio::spawn(settings::run(Arc::clone(&plane), wanted, events.clone()));
         let towers = tokio::spawn(link::accept(towers, events));
         let conductor = tokio::spawn(conductor.run(heard, ended));
         let serving = serve::serve(Arc::clone(&plane), listener, stopped);

@@ -10,7 +10,11 @@ mod hostile;
 mod http;
 #[path = "it/retreat.rs"]
 mod retreat;
+#[path = "it/settings.rs"]
+mod settings;
 #[path = "it/shield.rs"]
 mod shield;
+#[path = "it/tls.rs"]
+mod tls;
 #[path = "it/world.rs"]
 mod world;

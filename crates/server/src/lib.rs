@@ -13,5 +13,6 @@ pub mod public;
 pub mod query;
 pub mod repo;
 pub mod serve;
+mod settings;
 
 pub use engine::Engine;

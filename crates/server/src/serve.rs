@@ -24,6 +24,7 @@ use crate::hands::{
     self, Queues, gateway::GatewaySite, healer::HealSite, postman::Channels, spill::LocalSpill,
 };
 use crate::query::Queries;
+use crate::settings::Settings;
 use crate::{Engine, door, engine, evaluate, public, repo};
 
 /// Room for a hundred retreats, each some kilobytes.
@@ -102,7 +103,9 @@ pub async fn run(options: ServeOptions) -> Result<(), ServeError> {
     let endpoint = hands::process::endpoint(collector.local_addr().map_err(read)?);
     let data = absolute(&options.data)?;
     let parts = open(&data, &config)?;
-    let (engine, clock) = (parts.start(&config, &data, (listen, endpoint), &options)?, parts.clock);
+    let settings = Settings::new(options.config.as_deref(), &config);
+    let started = parts.start(&config, &settings, &data, (listen, endpoint), &options)?;
+    let (engine, clock) = (started, parts.clock);
     let auth = door::Auth::open(parts.disk.clone(), options.no_auth)
         .map_err(|error| ServeError::Data(data.clone(), error.to_string()))?;
     let auth = Arc::new(auth);
@@ -127,7 +130,7 @@ pub async fn run(options: ServeOptions) -> Result<(), ServeError> {
         families: parts.metrics.families().clone(),
     };
     let router = door::router(context);
-    serve_http(listener, router, reload, &engine).await?;
+    serve_http(listener, router, (reload, settings), &engine).await?;
     engine.stop().await;
     tracing::info!("tower: stopped; gateways and services go on");
     Ok(())
@@ -191,6 +194,7 @@ impl Parts {
     fn start(
         &self,
         config: &TowerConfig,
+        settings: &Settings,
         data: &Path,
         (listen, endpoint): (SocketAddr, Option<String>),
         options: &ServeOptions,
@@ -207,6 +211,7 @@ impl Parts {
             queues.insert(name.clone(), orders);
             let socket = data.join(format!("gateway-{name}.sock"));
             let (dir, exe) = (data.to_owned(), options.exe.clone());
+            let settings = settings.of(name).expect("they are made of the same gateways");
             sites.push((
                 GatewaySite {
                     name: name.clone(),
@@ -215,6 +220,7 @@ impl Parts {
                     dir,
                     exe,
                     traffic: self.traffic.clone(),
+                    settings,
                 },
                 waiting,
             ));
@@ -260,7 +266,7 @@ impl Parts {
     }
 }
 
-fn read_config(file: Option<&Path>) -> Result<TowerConfig, ServeError> {
+pub(crate) fn read_config(file: Option<&Path>) -> Result<TowerConfig, ServeError> {
     let Some(file) = file else { return Ok(TowerConfig::default()) };
     let name = file.display().to_string();
     let text = std::fs::read_to_string(file)
@@ -326,7 +332,7 @@ fn greet(listen: SocketAddr, collector: SocketAddr, data: &Path, auth: &door::Au
 async fn serve_http(
     listener: tokio::net::TcpListener,
     router: axum::Router,
-    reload: mpsc::Sender<()>,
+    (reload, settings): (mpsc::Sender<()>, Settings),
     engine: &Engine,
 ) -> Result<(), ServeError> {
     use tokio::signal::unix::{SignalKind, signal};
@@ -345,6 +351,9 @@ async fn serve_http(
             _ = hup.recv() => {
                 tracing::info!("tower: reading the declarations again");
                 let _already = reload.try_send(());
+                if let Some(config) = settings.read_again() {
+                    let _known = engine.submit(Event::Freezes(config.freeze)).await;
+                }
             }
             () = engine.ended() => {
                 // Pages that show the last state of a tower that no longer thinks would be a lie.

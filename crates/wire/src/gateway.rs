@@ -9,6 +9,7 @@
 //! A type that a side doesn't know is skipped and counted, so that a later version may add types and
 //! fields without breaking an older peer. Meaning of what exists never changes within a version.
 
+use hmsops_model::gateway::GatewaySettings;
 use hmsops_model::limits::GATEWAY_LINE_BYTES_MAX;
 use hmsops_model::route::Route;
 use hmsops_model::{ReleaseId, ServiceName, Tick, UnixMillis, Weight};
@@ -51,6 +52,12 @@ pub enum ToGateway {
         /// The release that is taken back.
         release: ReleaseId,
     },
+    /// Replaces the settings, all of them or none. Answered `settings-applied`, also when they are in force
+    /// already, or `settings-refused` with those before still in force.
+    Settings {
+        /// The settings.
+        settings: GatewaySettings,
+    },
     /// Says that the tower lives. Answered `pong`.
     Ping,
     /// The tower has kept all ticks up to this one.
@@ -89,6 +96,9 @@ pub enum FromGateway {
         listen: String,
         /// What is in force.
         routes: Vec<RouteState>,
+        /// The version of its program; empty before it was said.
+        #[serde(default, skip_serializing_if = "String::is_empty")]
+        program: String,
     },
     /// The route of this epoch is in force.
     Applied {
@@ -96,6 +106,13 @@ pub enum FromGateway {
         service: ServiceName,
         /// The epoch in force.
         epoch: u64,
+    },
+    /// The settings last sent are in force.
+    SettingsApplied,
+    /// Settings were not taken, or a file that they name has changed and can't be used; those before stay in force.
+    SettingsRefused {
+        /// For people.
+        why: String,
     },
     /// A route was not taken; the one before stays in force.
     Refused {

@@ -7,7 +7,7 @@ use super::release::{Cli, TakenBack};
 use super::running::{Lab, STABLE, Stopped, stopped};
 use super::settings::{Limit, Settings, Story, Teller};
 use super::stop::{Stop, Waited};
-use super::{kills, photo};
+use super::{faults, kills, photo};
 use crate::checkout;
 use crate::failure::{Failure, Trying as _};
 use crate::http;
@@ -28,8 +28,8 @@ const RESOLVED: &str = "Service Degradation Resolved";
 
 /// One push and what came of it.
 #[derive(Debug)]
-struct Run {
-    release: TakenBack,
+pub(super) struct Run {
+    pub(super) release: TakenBack,
     /// From the return of `hmsops deploy` to the rollback's line in the log.
     until_line: Duration,
     /// Log-ins of users that failed, which nothing can shield.
@@ -42,7 +42,10 @@ pub(crate) fn run(settings: &Settings, story: &Story) -> Result<(), Failure> {
     let outcome = match (story.service, story.kills) {
         (Teller::Photo, _) => photo::tell(settings, &stop),
         (Teller::Portal, Some(kills)) => kills::tell(settings, kills, &stop),
-        (Teller::Portal, None) => tell(settings, story, &stop),
+        (Teller::Portal, None) => match story.faults {
+            Some(faults) => faults::tell(settings, story, faults, &stop),
+            None => tell(settings, story, &stop),
+        },
     };
     if outcome.is_ok() && !settings.is_kept {
         std::fs::remove_dir_all(&settings.state).trying(format!("remove `{}`", settings.state.display()))?;
@@ -88,7 +91,7 @@ fn tell(settings: &Settings, story: &Story, stop: &Stop) -> Result<(), Failure> 
 }
 
 /// Pushes one bad build and waits until the tower says that it is off.
-fn push_and_wait(
+pub(super) fn push_and_wait(
     lab: &mut Lab,
     cli: &Cli,
     settings: &Settings,
@@ -101,6 +104,7 @@ fn push_and_wait(
     say(&format!("pushing a bad build: {}", story.fault.name));
     let mut push = Command::new(checkout::root().join("lab/scripts/push_bad_build.sh"));
     push.args(["--fault", story.fault.name, "--file", story.fault.file]);
+    push.args(story.fault.after.iter().flat_map(|after| ["--after", after]));
     push.env("HMSOPS_LAB_STATE", &settings.state).stdout(Stdio::null());
     checkout::run(cli.prepare(&mut push))?;
     let pushed = Instant::now();
@@ -141,7 +145,7 @@ fn push_and_wait(
     Ok(Run { release, until_line, failed_posts })
 }
 
-fn line_of(number: u32, run: &Run) -> String {
+pub(super) fn line_of(number: u32, run: &Run) -> String {
     let exposure =
         run.release.exposure.map_or("it gave none".into(), |time| format!("{:.1} s", time.as_secs_f64()));
     format!(
@@ -155,7 +159,7 @@ fn line_of(number: u32, run: &Run) -> String {
 }
 
 /// Watches traffic after a rollback: all of it must be back on the version it came from.
-fn settle(lab: &Lab, stable: &str, stop: &Stop) -> Result<(), Failure> {
+pub(super) fn settle(lab: &Lab, stable: &str, stop: &Stop) -> Result<(), Failure> {
     let before = lab.tally();
     if stop.wait(SETTLED) {
         return Err(stopped());
@@ -170,7 +174,7 @@ fn settle(lab: &Lab, stable: &str, stop: &Stop) -> Result<(), Failure> {
 }
 
 /// The one process that serves; there must be one.
-fn only_server(tally: &Tally) -> Result<String, Failure> {
+pub(super) fn only_server(tally: &Tally) -> Result<String, Failure> {
     let mut servers = tally.served_by.keys();
     match (servers.next(), servers.next()) {
         (Some(server), None) if server.starts_with(STABLE) => Ok(server.clone()),
@@ -195,7 +199,7 @@ fn verify_pages(lab: &Lab, settings: &Settings, is_affected: bool) -> Result<(),
 }
 
 /// No idempotent request failed, none was left out, and stable is the process it was.
-fn verify_traffic(tally: &Tally, stable: &str) -> Result<(), Failure> {
+pub(super) fn verify_traffic(tally: &Tally, stable: &str) -> Result<(), Failure> {
     if tally.idempotent.count > 0 {
         return Err(Failure::new(format!("idempotent requests of users failed: {}", tally.idempotent)));
     }

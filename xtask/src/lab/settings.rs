@@ -31,6 +31,8 @@ pub(crate) struct Story {
     pub(crate) runs: u32,
     /// How often the tower is killed while a good build goes out, instead; `None`: bad builds it is.
     pub(crate) kills: Option<u32>,
+    /// How many faults of all hard kinds are injected one after the other, instead of one kind.
+    pub(crate) faults: Option<u32>,
     /// Whose story it is.
     pub(crate) service: Teller,
 }
@@ -60,18 +62,20 @@ pub(crate) struct Fault {
     pub(crate) name: &'static str,
     /// The release file, from the lab's repository.
     pub(crate) file: &'static str,
+    /// When it begins, as the script calls it; `None`: the script's default.
+    pub(crate) after: Option<&'static str>,
     /// From the canary's first bad answer to its last.
     pub(crate) limit: Limit,
 }
 
 /// The promised times hold at 200 requests a second and the file's first weight.
 const FAULTS: [Fault; 6] = [
-    Fault { name: "login", file: "dev/cd/canary.yaml", limit: Limit::Each(5.0) },
-    Fault { name: "dead", file: "dev/cd/canary.yaml", limit: Limit::Each(5.0) },
-    Fault { name: "hang", file: "dev/cd/canary.yaml", limit: Limit::Each(5.0) },
-    Fault { name: "probe", file: "dev/cd/canary.yaml", limit: Limit::Each(5.0) },
-    Fault { name: "errors", file: "dev/cd/canary.yaml", limit: Limit::Median(3.0) },
-    Fault { name: "five-percent", file: "dev/cd/canary-25.yaml", limit: Limit::Each(20.0) },
+    Fault { name: "login", file: "dev/cd/canary.yaml", after: None, limit: Limit::Each(5.0) },
+    Fault { name: "dead", file: "dev/cd/canary.yaml", after: None, limit: Limit::Each(5.0) },
+    Fault { name: "hang", file: "dev/cd/canary.yaml", after: None, limit: Limit::Each(5.0) },
+    Fault { name: "probe", file: "dev/cd/canary.yaml", after: None, limit: Limit::Each(5.0) },
+    Fault { name: "errors", file: "dev/cd/canary.yaml", after: None, limit: Limit::Median(3.0) },
+    Fault { name: "five-percent", file: "dev/cd/canary-25.yaml", after: None, limit: Limit::Each(20.0) },
 ];
 
 /// Which hmsops a lab runs.
@@ -120,10 +124,11 @@ pub(crate) struct Settings {
 /// Options without a value.
 const SWITCHES: [&str; 5] = ["--check", "--keep", "--release", "--inside", "--no-ui"];
 /// Options with one.
-const OPTIONS: [&str; 10] = [
+const OPTIONS: [&str; 11] = [
     "--fault",
     "--runs",
     "--kills",
+    "--faults",
     "--story",
     "--rate",
     "--photo-rate",
@@ -196,10 +201,12 @@ fn task(flags: &Flags) -> Result<Task, Failure> {
     })?;
     let runs = flags.number("--runs", 1, 1..=1000)?;
     let kills = flags.has("--kills").then(|| flags.number("--kills", 20, 1..=1000)).transpose()?;
+    let faults = flags.has("--faults").then(|| flags.number("--faults", 20, 1..=10_000)).transpose()?;
+    let own = ["--fault", "--runs", "--kills", "--faults"];
     let service = match flags.text("--story") {
         None | Some("portal") => Teller::Portal,
-        Some("photo") if flags.has("--fault") || flags.has("--runs") || flags.has("--kills") => {
-            return Err(Failure::usage("`--story photo` has no --fault, --runs or --kills")
+        Some("photo") if own.iter().any(|option| flags.has(option)) => {
+            return Err(Failure::usage("`--story photo` has no --fault, --runs, --kills or --faults")
                 .hint("those are of the portal's story"));
         }
         Some("photo") => Teller::Photo,
@@ -208,7 +215,7 @@ fn task(flags: &Flags) -> Result<Task, Failure> {
         }
     };
     let task = match flags.words.first().map(String::as_str) {
-        None if flags.has("--check") => Task::Check(Story { fault, runs, kills, service }),
+        None if flags.has("--check") => Task::Check(Story { fault, runs, kills, faults, service }),
         None => Task::Up,
         Some("down") => Task::Down,
         Some(word) => {
@@ -217,7 +224,7 @@ fn task(flags: &Flags) -> Result<Task, Failure> {
             );
         }
     };
-    for option in ["--fault", "--runs", "--kills", "--story"] {
+    for option in own.iter().chain(&["--story"]) {
         if flags.has(option) && !matches!(task, Task::Check(_)) {
             return Err(Failure::usage(format!("`{option}` goes with --check"))
                 .hint("in a running lab: lab/scripts/push_bad_build.sh --fault FAULT"));

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use hmsops_model::gateway::TlsCertificate;
 use hmsops_model::limits::{BAKE_DEFAULT, START_TIMEOUT_DEFAULT, STEP_HOLD_DEFAULT};
 use hmsops_model::release::{
     Comparison, ComparisonOp, HealthCheck, Image, PolicyAction, PolicySpec, ReleaseSpec, Step, Threshold,
@@ -256,6 +257,8 @@ fn the_contracts_tower_is_read_and_says_what_it_cannot_do_yet() {
     let config = checked.value.expect("the contract's example is right");
     let gateway = &config.gateways["public"];
     assert_eq!((gateway.listen.to_string().as_str(), &gateway.plain), ("127.0.0.1:8080", &None));
+    let tls = TlsCertificate { hosts: Vec::new(), cert: "tls.crt".to_owned(), key: "tls.key".to_owned() };
+    assert_eq!(gateway.settings.tls, [tls]);
     assert_eq!(config.repos[0].services, [name("csac-portal")]);
     let source = RepoSource::Url { url: "git@git.csac.gov:portal.git".to_owned(), branch: "main".to_owned() };
     assert_eq!(config.repos[0].source, source);
@@ -263,8 +266,8 @@ fn the_contracts_tower_is_read_and_says_what_it_cannot_do_yet() {
     assert_eq!(config.system.impact, Some(Impact::Moderate));
     assert_eq!(config.retention, TowerConfig::default().retention);
     let said = warnings("hmsops.yaml", HMSOPS);
-    assert!(said[2].ends_with(" approvals are not built yet: treated as off"), "{said:#?}");
-    let keys = ["tls", "url", "", "logs", "traces", "audit", "remote_write", "query", "bus"];
+    assert!(said[1].ends_with(" approvals are not built yet: treated as off"), "{said:#?}");
+    let keys = ["url", "", "logs", "traces", "audit", "remote_write", "query", "bus"];
     assert_eq!(said.len(), keys.len(), "{said:#?}");
     for (said, key) in said.iter().zip(keys).filter(|(_, key)| !key.is_empty()) {
         assert!(said.ends_with(&format!(" `{key}` is read but not acted on yet")), "{said}");
@@ -285,9 +288,18 @@ fn an_empty_tower_is_the_default_and_a_wrong_one_is_not() {
             "gateways: {g: {listen: \"0.0.0.0:80\"}}",
             "1:24 0.0.0.0:80 is beyond loopback, where only TLS is spoken",
         ),
+        ("gateways: {g: {listen: \"[::]:443\", tls: {cert: a, key: b}}}", "1:56 `key` names no file"),
         (
-            "gateways: {g: {listen: \"[::]:443\", tls: {cert: a, key: b}}}",
-            "1:24 [::]:443 is beyond loopback, and TLS is not built yet",
+            "gateways: {g: {listen: \"[::]:443\", tls: {cert: a, key: \"file:b\"}, plain: x}}",
+            "1:67 a gateway speaks TLS or plain HTTP, not both",
+        ),
+        (
+            "gateways: {g: {listen: \"[::]:443\", tls: [{cert: a, key: \"file:b\", hosts: [\"*.gov\"]}]}}",
+            "1:75 `*.gov` is not a host",
+        ),
+        (
+            "gateways: {g: {listen: \"[::1]:443\", tunnel_idle: 2d}}",
+            "1:50 `tunnel_idle` of 2 d is longer than 1 d",
         ),
         ("gateways: {g: {listen: 8080}}", "1:24 `8080` is not an address to listen on"),
         ("gateways: {g: {listen: \"127.0.0.1:0\"}}", "1:24 port 0 is another one at each start"),

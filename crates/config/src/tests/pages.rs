@@ -1,7 +1,9 @@
 //! The reference page says everything that the parsers know.
 
 use crate::fields::Shape;
-use crate::{check, driver, freeze, health, notify, policy, release, rule_file, scrape, service, settings};
+use crate::{
+    check, driver, freeze, gateway, health, notify, policy, release, rule_file, scrape, service, settings,
+};
 
 const PAGE: &str = include_str!("../../../../docs/reference/files.md");
 
@@ -28,8 +30,8 @@ static SHAPES: [&Shape; 33] = [
     &scrape::STATIC,
     &settings::TOWER,
     &freeze::FREEZE,
-    &settings::GATEWAY,
-    &settings::TLS,
+    &gateway::GATEWAY,
+    &gateway::TLS,
     &settings::REPO,
     &settings::HEAL,
     &settings::RETENTION,

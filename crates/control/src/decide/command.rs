@@ -140,11 +140,26 @@ impl<'a> View<'a> {
         if release.phase == Phase::Baking {
             return Err(Refusal::conflict(format!("{id} has all traffic already")));
         }
+        let mut transitions = Vec::new();
+        // Those that were asked for together go on together.
+        for release in self.moved_with(release)? {
+            transitions.extend(self.promote_one(release, override_freeze, by, reason)?);
+        }
+        Ok(transitions)
+    }
+
+    fn promote_one(
+        self,
+        release: &Release,
+        override_freeze: bool,
+        by: &Who,
+        reason: &str,
+    ) -> Result<Vec<Transition>, Refusal> {
         let service = self.known_service(&release.spec.service)?;
         if !override_freeze && self.frozen_release(service, release).is_some() {
             self.refuse_frozen(service)?;
         }
-        let (name, by) = (release.spec.service.clone(), by.clone());
+        let (id, name, by) = (release.id, release.spec.service.clone(), by.clone());
         let mut transitions = Vec::new();
         if override_freeze && release.freeze_overridden.is_none() {
             needs_reason(reason, "to go on in a freeze")?;

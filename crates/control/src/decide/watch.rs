@@ -42,6 +42,9 @@ impl View<'_> {
         if let InstancePhase::Ended { why } = &canary.phase {
             return self.condemn(service, release, Detector::Start, why.clone());
         }
+        if let Some(detail) = self.deserted(service, release) {
+            return self.condemn(service, release, Detector::Group, detail);
+        }
         if canary.ready_at.is_some() {
             return match &release.hold {
                 None => self.first_step(service, release),
@@ -72,7 +75,7 @@ impl View<'_> {
         if routed.is_some_and(|route| !self.evidence.gateway_live(self.now, &route.gateway)) {
             return Vec::new();
         }
-        if service.stable.is_none() {
+        if service.stable.is_none() && self.group_goes(release) {
             return vec![self.promoted(release)];
         }
         self.step(service, release)
@@ -80,6 +83,9 @@ impl View<'_> {
 
     /// The next step, unless something holds the release before it.
     fn step(self, service: &Service, release: &Release) -> Vec<Transition> {
+        if !self.group_goes(release) {
+            return Vec::new();
+        }
         let next = release.next_step();
         let weight = release.spec.steps.get(next).map_or(Weight::ALL, |step| step.weight);
         match self.gate(service, release, weight) {
@@ -125,6 +131,9 @@ impl View<'_> {
         }
         if let Some(detail) = self.policy_condemns(release) {
             return self.condemn(service, release, Detector::Policy, detail);
+        }
+        if let Some(detail) = self.deserted(service, release) {
+            return self.condemn(service, release, Detector::Group, detail);
         }
         let in_force =
             service.spec.route.is_none() || self.held_epoch(&service.spec.name) == Some(service.epoch);
@@ -184,7 +193,12 @@ impl View<'_> {
 
     /// The next step, when its time has come and nothing is unknown: advancing fails closed.
     fn advance(self, service: &Service, release: &Release) -> Vec<Transition> {
-        let Some(step) = release.spec.steps.get(release.step) else { return Vec::new() };
+        if self.is_due(service, release) { self.step(service, release) } else { Vec::new() }
+    }
+
+    /// Whether the present step's time has come and nothing that has to be known is unknown.
+    pub(super) fn is_due(self, service: &Service, release: &Release) -> bool {
+        let Some(step) = release.spec.steps.get(release.step) else { return false };
         let link = service.spec.route.as_ref().and_then(|route| self.evidence.gateways.get(&route.gateway));
         // Time in which nobody watched is no time: after a gap the step begins anew.
         let live_since = link.map_or(Millis::ZERO, |link| link.live_since);
@@ -194,16 +208,11 @@ impl View<'_> {
         let in_force = self.held_epoch(&service.spec.name) == Some(service.epoch);
         let known = service.spec.route.as_ref().is_none_or(|route| heard(&route.gateway) && in_force);
         let stable = service.stable.is_some_and(|id| self.passes(&service.checks, id, 1));
-        if elapsed
+        elapsed
             && known
             && stable
             && !self.policy_objects(release)
             && self.passes(&release.spec.checks, release.instance, 1)
-        {
-            self.step(service, release)
-        } else {
-            Vec::new()
-        }
     }
 
     fn review_bake(self, service: &Service, release: &Release, canary: &InstanceState) -> Vec<Transition> {
@@ -217,8 +226,14 @@ impl View<'_> {
                 return self.condemn(service, release, Detector::Probes, String::new());
             }
         }
+        if let Some(detail) = self.deserted(service, release) {
+            return self.condemn(service, release, Detector::Group, detail);
+        }
         // What was found to be bad, with no way back, is not proven by time.
-        if release.hold.is_none() && release.bake_until.is_some_and(|until| self.now.steady >= until) {
+        if release.hold.is_none()
+            && self.group_baked(release)
+            && release.bake_until.is_some_and(|until| self.now.steady >= until)
+        {
             let (release, service) = (release.id, service.spec.name.clone());
             return vec![Transition::ReleaseBaked { release, service }];
         }
@@ -238,13 +253,16 @@ impl View<'_> {
         }
         let taken = take_back(self, release, detector, detail, self.next_epoch(name), &Who::tower());
         let mut transitions = vec![taken];
-        if release.weight_max > Weight::NONE {
+        if release.weight_max > Weight::NONE && detector != Detector::Group {
             transitions.push(Transition::VersionDenied {
                 release: release.id,
                 service: name.clone(),
                 version: release.spec.image.tag.clone(),
                 digest: release.digest.clone(),
             });
+        }
+        if detector != Detector::Group {
+            transitions.splice(1..1, self.with_fellows(release));
         }
         transitions.extend(self.affected(service, release));
         transitions

@@ -6,17 +6,18 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
+use hmsops_model::gateway::GatewaySettings;
 use hmsops_model::limits::TICK_INTERVAL;
 use hmsops_model::{ReleaseId, ServiceName, Weight};
 use hmsops_wire::gateway::{FromGateway, PROTOCOL, RetreatBy, ToGateway};
 use tokio::sync::{mpsc, watch};
 use tokio::time::MissedTickBehavior;
 
-use super::Plane;
-use super::keeper::Keeper;
 use super::link::{Event, Link};
+use super::settings::Settled;
 use super::table::{Served, Service, Table, Trial};
 use super::upstream::Upstreams;
+use super::{Keepers, Plane};
 use crate::routes::{Routes, Silence};
 use crate::ticks::Ring;
 
@@ -29,6 +30,9 @@ const REAP_EVERY: u64 = 10;
 
 /// What the tower says is still to be written after the end may take so long.
 const FAREWELL_MAX: Duration = Duration::from_secs(1);
+
+/// The version of this program.
+const PROGRAM: &str = env!("CARGO_PKG_VERSION");
 
 /// How the process is known to its tower.
 pub(super) struct Identity {
@@ -46,12 +50,14 @@ pub(super) struct Conductor {
     upstreams: Upstreams,
     ring: Ring,
     silence: Silence,
-    keeper: Keeper,
+    keepers: Keepers,
     tower: Option<Link>,
     /// Canaries whose drain is to be told, with the quiet intervals seen.
     draining: BTreeMap<ReleaseId, Draining>,
     intervals: u64,
     stop: Arc<watch::Sender<Option<Duration>>>,
+    /// To the task that reads settings.
+    settings: mpsc::Sender<GatewaySettings>,
 }
 
 struct Draining {
@@ -67,8 +73,9 @@ impl Conductor {
         identity: Identity,
         routes: Routes,
         silence: Silence,
-        keeper: Keeper,
+        keepers: Keepers,
         stop: Arc<watch::Sender<Option<Duration>>>,
+        settings: mpsc::Sender<GatewaySettings>,
     ) -> Self {
         let mut conductor = Self {
             plane,
@@ -78,11 +85,12 @@ impl Conductor {
             served: BTreeMap::new(),
             upstreams: Upstreams::default(),
             silence,
-            keeper,
+            keepers,
             tower: None,
             draining: BTreeMap::new(),
             intervals: 0,
             stop,
+            settings,
         };
         let services: Vec<_> = routes.iter().map(|route| route.service.clone()).collect();
         conductor.routes = routes;
@@ -123,6 +131,7 @@ impl Conductor {
                 self.obey(message);
             }
             Event::Gone(id) if self.tower.as_ref().is_some_and(|tower| tower.id == id) => self.tower = None,
+            Event::Settled(settled) => self.settled(settled),
             Event::Heard(..) | Event::Gone(_) => {}
         }
     }
@@ -138,6 +147,7 @@ impl Conductor {
             pid: std::process::id(),
             listen: self.identity.listen.clone(),
             routes: self.routes.states(),
+            program: PROGRAM.to_owned(),
         });
         self.routes.own_retreats().into_iter().for_each(|retreat| self.say(retreat));
     }
@@ -162,6 +172,12 @@ impl Conductor {
                 self.wake(release);
                 self.say(answer);
             }
+            ToGateway::Settings { settings } => {
+                if self.settings.try_send(settings).is_err() {
+                    let why = "settings before these are still being read".to_owned();
+                    self.say(FromGateway::SettingsRefused { why });
+                }
+            }
             ToGateway::Ping => self.say(FromGateway::Pong),
             ToGateway::TickAck { gateway_run, seq } => self.ring.acknowledge(gateway_run, seq),
             ToGateway::Shutdown { drain_ms } => {
@@ -172,6 +188,17 @@ impl Conductor {
             }
             ToGateway::Hello { tower_run, .. } => tracing::info!(tower_run, "a tower is here"),
             ToGateway::Unknown => {}
+        }
+    }
+
+    /// Says what came of settings. Requests in flight end under those they began with.
+    fn settled(&mut self, settled: Settled) {
+        match settled {
+            Settled::Applied(kept) => {
+                kept.into_iter().for_each(|kept| self.keepers.settings.keep(kept));
+                self.say(FromGateway::SettingsApplied);
+            }
+            Settled::Refused(why) => self.say(FromGateway::SettingsRefused { why }),
         }
     }
 
@@ -231,7 +258,7 @@ impl Conductor {
 
     fn keep(&self) {
         match self.routes.keep() {
-            Ok(bytes) => self.keeper.keep(bytes),
+            Ok(bytes) => self.keepers.state.keep(bytes),
             Err(error) => tracing::error!(%error, "cannot write the gateway's routes"),
         }
     }

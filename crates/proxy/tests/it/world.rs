@@ -104,6 +104,10 @@ pub(crate) struct Stopped {
 }
 
 impl Stopped {
+    pub(crate) fn file(&self, name: &str) -> Vec<u8> {
+        self.disk.read(name, 1 << 20).unwrap()
+    }
+
     pub(crate) async fn start(self) -> Running {
         start(self.folder, self.disk, |_| ()).await
     }

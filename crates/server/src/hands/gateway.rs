@@ -5,12 +5,15 @@ use std::time::Duration;
 
 use hmsops_control::Event;
 use hmsops_control::event::{GatewayReport, HeldRoute};
+use hmsops_disk::{Disk as _, RealDisk};
+use hmsops_model::gateway::GatewaySettings;
 use hmsops_model::limits::GATEWAY_PING;
+use hmsops_proxy::plane;
 use hmsops_wire::gateway::{FromGateway, Reader, RetreatBy, ToGateway, encode};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::UnixStream;
 use tokio::process::{Child, Command};
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 use tokio::time::MissedTickBehavior;
 
 use crate::Engine;
@@ -44,6 +47,8 @@ pub struct GatewaySite {
     pub exe: PathBuf,
     /// Where its ticks are added up.
     pub traffic: GatewayTraffic,
+    /// What it is set up with; a change is sent at once.
+    pub settings: watch::Receiver<GatewaySettings>,
 }
 
 /// Why a connection ended.
@@ -140,6 +145,7 @@ fn tail(log: &std::path::Path) -> std::io::Result<String> {
 /// Starts the gateway's process in a group of its own: what ends the tower does not end it.
 fn start(site: &GatewaySite) -> std::io::Result<Child> {
     use std::os::unix::fs::OpenOptionsExt as _;
+    prepare(site)?;
     let log = std::fs::OpenOptions::new()
         .create(true)
         .append(true)
@@ -160,6 +166,13 @@ fn start(site: &GatewaySite) -> std::io::Result<Child> {
         .spawn()
 }
 
+/// Leaves the settings where the gateway looks for them: it must not answer in clear before its tower calls.
+fn prepare(site: &GatewaySite) -> std::io::Result<()> {
+    let settings = plane::keep_settings(&site.settings.borrow());
+    let disk = RealDisk::new(&site.dir).map_err(std::io::Error::other)?;
+    disk.replace(&plane::settings_file(&site.name), &settings).map_err(std::io::Error::other)
+}
+
 async fn talk(
     engine: &Engine,
     clock: Clock,
@@ -174,6 +187,8 @@ async fn talk(
     if let Err(error) = say(&mut to, &hello).await {
         return error;
     }
+    let mut settings = site.settings.clone();
+    settings.mark_changed();
     let mut reader = Reader::default();
     let mut buffer = vec![0_u8; 64 * 1024];
     let mut ping = tokio::time::interval(Duration::from_millis(GATEWAY_PING.0 / 2));
@@ -190,6 +205,10 @@ async fn talk(
                 Ok(n) => hear(engine, site, &mut reader, buffer.get(..n).unwrap_or_default()).await,
                 Err(error) => Err(error),
             },
+            Ok(()) = settings.changed() => {
+                let settings = settings.borrow_and_update().clone();
+                say(&mut to, &ToGateway::Settings { settings }).await
+            }
             Ok(kept) = acks.recv() => {
                 let mut sent = Ok(());
                 for (gateway_run, seq) in kept {
@@ -222,6 +241,14 @@ async fn hear(engine: &Engine, site: &GatewaySite, reader: &mut Reader, bytes: &
             FromGateway::Tick(tick) => {
                 site.traffic.add(&site.name, &engine.snapshot().state, &tick);
                 Event::Tick(Box::new(tick))
+            }
+            FromGateway::SettingsApplied => {
+                tracing::info!("gateway {}: its settings are in force", site.name);
+                continue;
+            }
+            FromGateway::SettingsRefused { why } => {
+                tracing::error!("gateway {}: it goes on with its settings as they were: {why}", site.name);
+                continue;
             }
             other => match report(other) {
                 Some(report) => Event::Gateway { gateway: site.name.clone(), report },
@@ -256,6 +283,9 @@ fn report(message: FromGateway) -> Option<GatewayReport> {
         }
         FromGateway::Drained { service, release } => GatewayReport::Drained { service, release },
         FromGateway::Pong => GatewayReport::Alive,
-        FromGateway::Tick(_) | FromGateway::Unknown => return None,
+        FromGateway::Tick(_)
+        | FromGateway::SettingsApplied
+        | FromGateway::SettingsRefused { .. }
+        | FromGateway::Unknown => return None,
     })
 }

@@ -52,12 +52,17 @@ pub(super) enum Follows {
     Time,
 }
 
+/// The icon in a browser's tab: a dot, in the page itself, so that no browser asks for `/favicon.ico`.
+const ICON: &str = "data:image/svg+xml,%3Csvg xmlns='http://www.w3.org/2000/svg' viewBox='0 0 12 12'%3E\
+                    %3Ccircle cx='6' cy='6' r='5' fill='%230b57a4'/%3E%3C/svg%3E";
+
 /// The document around a head and a body.
 pub(super) fn document(title: &str, head: impl Render, body: Element) -> String {
     let head = el("head")
         .put(el("meta").attr("charset", "utf-8"))
         .put(el("meta").attr("name", "viewport").attr("content", "width=device-width,initial-scale=1"))
         .put(el("meta").attr("name", "color-scheme").attr("content", "light dark"))
+        .put(el("link").attr("rel", "icon").attr("href", ICON))
         .put(el("title").put(title))
         .put(head);
     let html = el("html").attr("lang", "en").put(head).put(body);

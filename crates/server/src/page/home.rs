@@ -40,6 +40,8 @@ pub fn home(look: &Look<'_>) -> String {
     let rest = Some(outlook.rest()).filter(|rest| {
         signs.len() > 1
             && signs.iter().any(|known| known.sign != Sign::Unknown)
+            // Where all do the same, the headline has said it, with their names.
+            && !signs.iter().all(|known| known.sign == Sign::Failing)
             && *rest != plain(&outlook.headline())
     });
     let rest = rest.map(|rest| el("p").class("lead muted").put(rest));

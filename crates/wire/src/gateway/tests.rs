@@ -1,3 +1,4 @@
+use hmsops_model::gateway::TlsCertificate;
 use hmsops_model::route::{Arm, CanaryArm};
 use hmsops_model::service::{BadRule, Identity};
 use hmsops_model::{BadKind, Millis, Unit, Version};
@@ -95,6 +96,7 @@ fn from_gateway() -> Vec<FromGateway> {
                 weight: Weight::NONE,
                 retreated: true,
             }],
+            program: String::new(),
         },
         FromGateway::Applied { service: service(), epoch: 7 },
         FromGateway::Refused { service: service(), epoch: 7, why: "release `r-42` has retreated".to_owned() },
@@ -121,6 +123,46 @@ fn check_fixture<M: Message + PartialEq + std::fmt::Debug>(fixture: &str, messag
         assert_eq!(reader.next_message::<M>().unwrap().as_ref(), Some(message));
     }
     assert!(reader.next_message::<M>().unwrap().is_none());
+}
+
+/// What was added within version 1.
+fn added_to_gateway() -> Vec<ToGateway> {
+    let tls = TlsCertificate {
+        hosts: vec!["portal.csac.gov".to_owned()],
+        cert: "/etc/hmsops/tls.crt".to_owned(),
+        key: "/etc/hmsops/tls.key".to_owned(),
+    };
+    let settings = GatewaySettings { tls: vec![tls], tunnel_idle: Millis::from_mins(5) };
+    vec![ToGateway::Settings { settings }]
+}
+
+fn added_from_gateway() -> Vec<FromGateway> {
+    vec![
+        FromGateway::Hello {
+            protocol: 1,
+            name: "public".to_owned(),
+            gateway_run: 3,
+            pid: 4711,
+            listen: "127.0.0.1:8080".to_owned(),
+            routes: Vec::new(),
+            program: "0.2.0".to_owned(),
+        },
+        FromGateway::SettingsApplied,
+        FromGateway::SettingsRefused { why: "cannot read `tls.crt`".to_owned() },
+    ]
+}
+
+#[test]
+fn what_was_added_is_read_and_written_as_released() {
+    check_fixture(include_str!("../../fixtures/to-gateway-v1-added.jsonl"), &added_to_gateway());
+    check_fixture(include_str!("../../fixtures/from-gateway-v1-added.jsonl"), &added_from_gateway());
+}
+
+/// A tower that knows fewer or more settings than its gateway is understood.
+#[test]
+fn settings_of_another_version_are_read_with_defaults() {
+    let read = decode::<ToGateway>(br#"{"type":"settings","settings":{"warp":9}}"#).unwrap();
+    assert_eq!(read, ToGateway::Settings { settings: GatewaySettings::default() });
 }
 
 #[test]
