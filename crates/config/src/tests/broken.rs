@@ -335,3 +335,27 @@ fn a_line_taken_out_of_a_rule_file_or_a_scrape_file_is_at_most_one_error() {
         }
     }
 }
+
+#[test]
+fn each_line_of_the_contracts_baseline_broken_in_turn() {
+    let cases = [
+        cut(1, (1, 1)),
+        cut(2, (1, 1)),
+        put(1, "servce: dmv-photo", (1, 1)),
+        put(1, "service: DMV", (1, 10)),
+        put(2, "expct: {p99: 250ms}", (2, 1)),
+        put(2, "expect: 250ms", (2, 9)),
+        put(2, "expect: {from: esr-run-118}", (2, 1)),
+        put(2, "expect: {p98: 250ms}", (2, 10)),
+        put(2, "expect: {p99: fast}", (2, 15)),
+        put(2, "expect: {p99: 0s}", (2, 15)),
+        put(2, "expect: {p50: 250ms, p99: 40ms}", (2, 27)),
+        put(3, "drift: 20 %", (3, 8)),
+        put(3, "drift: {above: 20}", (3, 16)),
+        put(3, "drift: {above: 0 %}", (3, 16)),
+        put(3, "drift: {abov: 20 %}", (3, 9)),
+        put(3, "drift: {for: 1s}", (3, 14)),
+    ];
+    let text = "service: dmv-photo\nexpect: {p50: 40ms, p99: 250ms, from: esr-run-118}\ndrift: {above: 20 %, for: 10m}\n";
+    broken("baseline.yaml", text, &cases, "baseline.golden", include_str!("../../testdata/baseline.golden"));
+}

@@ -2,12 +2,13 @@
 
 use crate::fields::Shape;
 use crate::{
-    check, driver, freeze, gateway, health, notify, policy, release, rule_file, scrape, service, settings,
+    baseline, check, driver, freeze, gateway, health, notify, policy, release, rule_file, scrape, service,
+    settings,
 };
 
 const PAGE: &str = include_str!("../../../../docs/reference/files.md");
 
-static SHAPES: [&Shape; 33] = [
+static SHAPES: [&Shape; 36] = [
     &release::RELEASE,
     &release::STRATEGY,
     &release::STEP,
@@ -24,6 +25,9 @@ static SHAPES: [&Shape; 33] = [
     &rule_file::RULES,
     &rule_file::GROUP,
     &rule_file::RULE,
+    &baseline::BASELINE,
+    &baseline::EXPECT,
+    &baseline::DRIFT,
     &scrape::SCRAPE,
     &scrape::GLOBAL,
     &scrape::JOB,
@@ -57,8 +61,9 @@ fn every_key_stands_on_the_reference_page() {
         ("## services.yaml", &SHAPES[4..11]),
         ("## rollback.yaml", &SHAPES[11..13]),
         ("## Alert rules", &SHAPES[13..16]),
-        ("## Scrape files", &SHAPES[16..20]),
-        ("## hmsops.yaml", &SHAPES[20..]),
+        ("## Baselines", &SHAPES[16..19]),
+        ("## Scrape files", &SHAPES[19..23]),
+        ("## hmsops.yaml", &SHAPES[23..]),
     ] {
         let section = section(heading);
         let keys = shapes.iter().flat_map(|shape| shape.keys).filter(|key| !key.later);
@@ -80,7 +85,7 @@ fn the_pages_examples_are_right() {
         assert!(!report.failed(), "{:#?}\n{example}", report.diagnostics);
         examples += 1;
     }
-    assert_eq!(examples, 6);
+    assert_eq!(examples, 7);
 }
 
 #[test]

@@ -155,7 +155,7 @@ async fn list(client: &Client, service: Option<&str>, limit: usize, json: bool) 
     if json {
         return print::json(&found);
     }
-    let mut table = Table::new(["RELEASE", "SERVICE", "VERSION", "PHASE", "WEIGHT", "SINCE", "BY"]);
+    let mut table = Table::new(["RELEASE", "SERVICE", "VERSION", "PHASE", "WEIGHT", "GROUP", "SINCE", "BY"]);
     for release in &found.releases {
         table.row([
             release.id.to_string(),
@@ -163,6 +163,7 @@ async fn list(client: &Client, service: Option<&str>, limit: usize, json: bool) 
             release.version.to_string(),
             format!("{} {}", watch::mark(release.phase), release.phase.name()),
             print::share(release.weight_bp),
+            release.group.map(|first| first.to_string()).unwrap_or_default(),
             print::date(&release.requested_at),
             release.by.actor.clone(),
         ]);
@@ -219,6 +220,16 @@ fn page(release: &Release) -> String {
         moments.into_iter().map(|(at, what)| format!("{what} {}", print::clock(at))).collect();
     lines.push(format!("moments   {}", moments.join(" · ")));
     lines.push(format!("by        {} ({})", release.by.actor, release.by.source));
+    if let Some(first) = release.group {
+        lines.push(format!("group     of {first}: they go out together, and back"));
+    }
+    if release.revert {
+        lines.push("revert    to a version that was stable lately: without a canary".to_owned());
+    }
+    if let Some(from) = release.irreversible_bp {
+        let from = if from == 0 { "the first traffic".to_owned() } else { print::share(from) };
+        lines.push(format!("no return from {from} on: only a person takes it back"));
+    }
     if release.denied {
         lines.push(format!("denied    until `hmsops release undeny {}`", release.id));
     }

@@ -8,7 +8,7 @@ use hmsops_model::outcome::{ArmTick, BadKind, Latencies};
 use hmsops_model::{ServiceName, Tick, Version};
 
 /// The arm that most users have.
-const STABLE: &str = "stable";
+pub(super) const STABLE: &str = "stable";
 
 /// The arm of a release.
 const CANARY: &str = "canary";

@@ -5,7 +5,7 @@ use hmsops_control::sentence::{grouped, points};
 use hmsops_control::{Service, freeze};
 use hmsops_model::release::{ReleaseSpec, Step};
 use hmsops_model::service::Driver;
-use hmsops_model::{Digest, UnixMillis, Weight};
+use hmsops_model::{Digest, ServiceName, UnixMillis, Weight};
 use hmsops_tower::Snapshot;
 use hmsops_wire::api;
 
@@ -62,6 +62,10 @@ pub(crate) fn plan(
 /// What will hold the release, as far as that can be said now.
 fn held_lines(snapshot: &Snapshot, service: &Service, spec: &ReleaseSpec, revert: bool) -> Vec<String> {
     let mut lines = Vec::new();
+    if !spec.after.is_empty() {
+        let before: Vec<&str> = spec.after.iter().map(ServiceName::as_str).collect();
+        lines.push(format!("after  {}, at each step", before.join(", ")));
+    }
     if service.stable.is_some()
         && let Some(from) = spec.irreversible
     {

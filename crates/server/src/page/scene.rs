@@ -189,6 +189,9 @@ impl Scene {
                 instance,
                 salt: 1,
                 by: admin(),
+                group: None,
+                revert: false,
+                freeze_overridden: None,
             },
         );
         release

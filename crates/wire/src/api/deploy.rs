@@ -91,6 +91,34 @@ pub struct Deploy {
     pub dry_run: bool,
 }
 
+/// `POST /hms/v1/deploy/group`: releases that go out together, and back.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a flag of its own")]
+pub struct DeployGroup {
+    /// The release files, 2 to 32, one for each service.
+    pub files: Vec<File>,
+    /// No version of the services has ever run.
+    #[serde(default)]
+    pub first: bool,
+    /// Begin and go on in a freeze; needs a reason.
+    #[serde(default)]
+    pub override_freeze: bool,
+    /// Why, for the ledger.
+    #[serde(default)]
+    pub reason: String,
+    /// Only say what would happen: [`Plans`].
+    #[serde(default)]
+    pub dry_run: bool,
+}
+
+/// What releases that go out together would mean.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Plans {
+    /// One each.
+    pub plans: Vec<Plan>,
+}
+
 /// What a release would mean.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Plan {
