@@ -4,6 +4,8 @@
 
 #[path = "it/alerts.rs"]
 mod alerts;
+#[path = "it/capacity.rs"]
+mod capacity;
 #[path = "it/command.rs"]
 mod command;
 #[path = "it/freeze.rs"]

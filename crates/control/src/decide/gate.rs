@@ -32,9 +32,42 @@ impl View<'_> {
         let why = match self.frozen_release(service, release) {
             Some(frozen) => HoldReason::Freeze { until: frozen.until, because: frozen.because },
             None if release.needs_person(next) && service.stable.is_some() => HoldReason::Irreversible,
-            None => return None,
+            None => HoldReason::Capacity { detail: self.too_small(service, release, next)? },
         };
         Some(stays(release, why))
+    }
+
+    /// Whether a new version is known to be too small for a share: for so many of the service's requests a second of the
+    /// last ten seconds, at so many a second for each of its addresses. What is not declared or not counted is not
+    /// known, and does not hold.
+    pub(super) fn too_small(self, service: &Service, release: &Release, share: Weight) -> Option<String> {
+        let each = service.spec.capacity_milli? as f64 / 1000.0;
+        let canary = service.instances.get(&release.instance)?;
+        let rate = self.evidence.services.get(&service.spec.name)?.rate(self.now);
+        let (given, takes) = (rate * share.share(), each * canary.upstreams.len().max(1) as f64);
+        let version = &release.spec.image.tag;
+        (given > takes).then(|| {
+            format!(
+                "{share} would be {given:.0} req/s, and {version} takes {takes:.0} req/s by its declaration"
+            )
+        })
+    }
+
+    /// A release that was held because its new version was too small goes on when it no longer is: with more addresses,
+    /// another declaration, or less traffic. A tenth less than it takes, so that it does not go to and fro.
+    pub(super) fn large_enough(self, service: &Service, release: &Release) -> Vec<Transition> {
+        let next = release.spec.steps.get(release.next_step()).map_or(Weight::ALL, |step| step.weight);
+        let above = Weight::from_bp((f64::from(next.bp()) * 1.1) as u16).unwrap_or(Weight::ALL);
+        if self.too_small(service, release, above).is_some() {
+            return Vec::new();
+        }
+        vec![Transition::ReleaseResumed {
+            release: release.id,
+            service: release.spec.service.clone(),
+            by: Who::tower(),
+            reason: "the new version is large enough".into(),
+            overrides_freeze: false,
+        }]
     }
 
     /// The freeze that holds a release: none when a person has said so, or when it goes back.

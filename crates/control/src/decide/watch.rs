@@ -49,6 +49,7 @@ impl View<'_> {
             return match &release.hold {
                 None => self.first_step(service, release),
                 Some((HoldReason::Freeze { .. }, _)) => self.thawed(service, release),
+                Some((HoldReason::Capacity { .. }, _)) => self.large_enough(service, release),
                 Some(_) => Vec::new(),
             };
         }
@@ -153,6 +154,7 @@ impl View<'_> {
             }
             Some((HoldReason::BothFail { .. }, _)) => self.recovered(service, release),
             Some((HoldReason::Freeze { .. }, _)) => self.thawed(service, release),
+            Some((HoldReason::Capacity { .. }, _)) => self.large_enough(service, release),
             Some(_) => Vec::new(),
         }
     }

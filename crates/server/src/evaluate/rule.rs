@@ -184,8 +184,9 @@ mod tests {
                 found.push(series("gateway_latency_seconds_bucket", Some(le)));
             }
             found.push(series("gateway_latency_seconds_bucket", Some(("+Inf".into(), true))));
-            let wanted =
-                |series: &Series| selection.matchers.iter().all(|matcher| matcher.matches(&series.labels));
+            let wanted = |series: &Series| {
+                selection.matchers.iter().all(|m| series.labels.get(&m.name) == Some(m.value.as_str()))
+            };
             found.retain(|series| series.as_ref().is_ok_and(wanted));
             Ok(Box::new(found.into_iter()))
         }
