@@ -2,7 +2,7 @@
 
 use hmsops_model::limits::{BAKE_DEFAULT, START_TIMEOUT_DEFAULT, STEP_HOLD_DEFAULT, STEPS_MAX};
 use hmsops_model::release::{Image, ReleaseSpec, Step};
-use hmsops_model::{Millis, Weight};
+use hmsops_model::{Millis, ServiceName, Weight};
 
 use crate::diagnostic::{Checked, Findings, Refused, Span, shown};
 use crate::fields::{Fields, Key, Shape};
@@ -31,6 +31,8 @@ pub(crate) static RELEASE: Shape = Shape {
         Key::optional("bake", "bake: 30 min"),
         Key::optional("start_timeout", "start_timeout: 20 s"),
         Key::optional("shield_after", "shield_after: auto"),
+        Key::optional("irreversible", "irreversible: true"),
+        Key::optional("after", "after: [dmv-photo]"),
     ],
 };
 
@@ -79,6 +81,8 @@ fn release(root: &Node, out: &mut Findings) -> Option<ReleaseSpec> {
     let bake = span("bake", Millis::ZERO, HOLD_MAX, BAKE_DEFAULT, out);
     let start_timeout = span("start_timeout", Millis(100), Millis::from_mins(60), START_TIMEOUT_DEFAULT, out);
     let shield_after = fields.get("shield_after").map_or(Ok(None), |entry| shield_after(entry, out));
+    let irreversible = fields.get("irreversible").map_or(Ok(None), |entry| irreversible(entry, out));
+    let after = fields.get("after").map_or(Some(Vec::new()), |entry| after(entry, out));
     Some(ReleaseSpec {
         service: service?,
         image: image?,
@@ -87,7 +91,36 @@ fn release(root: &Node, out: &mut Findings) -> Option<ReleaseSpec> {
         bake: bake?,
         start_timeout: start_timeout?,
         shield_after: shield_after.ok()?,
+        irreversible: irreversible.ok()?,
+        after: after?,
     })
+}
+
+/// `true` (from the first traffic on), `false`, or the share from which on there is no way back.
+fn irreversible(entry: &Entry, out: &mut Findings) -> Result<Option<Weight>, Refused> {
+    let example = "irreversible: true";
+    match scalar::text(&entry.value, "`irreversible`", example, out).ok_or(Refused)? {
+        "true" | "True" | "TRUE" => Ok(Some(Weight::NONE)),
+        "false" | "False" | "FALSE" => Ok(None),
+        written if written.starts_with(|c: char| c.is_ascii_digit()) => {
+            weight(&entry.value, out).map(Some).ok_or(Refused)
+        }
+        written => {
+            let message = format!("`{}` does not say from where on there is no way back", shown(written));
+            out.error(entry.value.at, message, "write `true`: from the first traffic on; or a share: `25`");
+            Err(Refused)
+        }
+    }
+}
+
+/// The services whose releases go before this one's.
+fn after(entry: &Entry, out: &mut Findings) -> Option<Vec<ServiceName>> {
+    let nodes = scalar::list(entry, "after: [dmv-photo]", out)?;
+    if nodes.len() > STEPS_MAX {
+        out.error(entry.at, format!("{} services are more than {STEPS_MAX}", nodes.len()), "leave some out");
+        return None;
+    }
+    scalar::each(nodes, |node| scalar::service(node, out))
 }
 
 /// `auto`, or a span of time.

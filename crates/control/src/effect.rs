@@ -270,6 +270,7 @@ fn canary_arm(service: &Service, release: &Release) -> Option<CanaryArm> {
         salt: release.salt,
         shield_after: release.spec.shield_after,
         excused_for: WARM_UP,
+        irreversible: release.is_past_return(),
     })
 }
 

@@ -10,6 +10,7 @@ pub mod decide;
 pub mod effect;
 pub mod event;
 pub mod evidence;
+pub mod freeze;
 pub mod headline;
 pub mod incident;
 pub mod release;

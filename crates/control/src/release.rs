@@ -17,8 +17,20 @@ pub(crate) fn take_back(
     epoch: u64,
     by: &Who,
 ) -> Transition {
+    let verdict = verdict(view, release, detector, detail);
+    Transition::ReleaseTakenBack {
+        release: release.id,
+        service: release.spec.service.clone(),
+        epoch,
+        verdict: Box::new(verdict),
+        by: by.clone(),
+    }
+}
+
+/// What a detector says of a release, with the numbers of this moment.
+pub(crate) fn verdict(view: View<'_>, release: &Release, detector: Detector, detail: String) -> Verdict {
     let watch = view.evidence.releases.get(&release.id);
-    let verdict = Verdict {
+    Verdict {
         detector,
         detail,
         at: view.now,
@@ -27,13 +39,6 @@ pub(crate) fn take_back(
         weight: release.weight,
         tally: tally(view, release),
         evidence_sha256: None,
-    };
-    Transition::ReleaseTakenBack {
-        release: release.id,
-        service: release.spec.service.clone(),
-        epoch,
-        verdict: Box::new(verdict),
-        by: by.clone(),
     }
 }
 

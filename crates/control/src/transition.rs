@@ -71,6 +71,15 @@ pub enum Transition {
         instance: InstanceId,
         salt: u64,
         by: Who,
+        /// The first of the releases that were asked for together, when there are several.
+        #[serde(default)]
+        group: Option<ReleaseId>,
+        /// Whether it goes back to an earlier version: then without a canary.
+        #[serde(default)]
+        revert: bool,
+        /// Why a person lets it go on in a freeze.
+        #[serde(default)]
+        freeze_overridden: Option<String>,
     },
     /// The canary shall get a share (intent).
     WeightIntended { release: ReleaseId, service: ServiceName, step: usize, weight: Weight, epoch: u64 },
@@ -79,7 +88,17 @@ pub enum Transition {
     /// The release stays where it is.
     ReleaseHeld { release: ReleaseId, service: ServiceName, why: HoldReason, by: Who, reason: String },
     /// It goes on.
-    ReleaseResumed { release: ReleaseId, service: ServiceName, by: Who, reason: String },
+    ReleaseResumed {
+        release: ReleaseId,
+        service: ServiceName,
+        by: Who,
+        reason: String,
+        /// Whether it may go on in a freeze, by a person's word.
+        #[serde(default)]
+        overrides_freeze: bool,
+    },
+    /// A person lets an irreversible release go where nothing takes it back by itself.
+    ReleaseCommitted { release: ReleaseId, service: ServiceName, by: Who, reason: String },
     /// It is taken back (retreat).
     ReleaseTakenBack { release: ReleaseId, service: ServiceName, epoch: u64, verdict: Box<Verdict>, by: Who },
     /// No gateway sends the canary anything any more (outcome of the retreat).
@@ -154,6 +173,35 @@ pub enum HoldReason {
         /// Its metric.
         metric: String,
     },
+    /// Nothing new goes out at this time.
+    Freeze {
+        /// Until when.
+        until: UnixMillis,
+        /// Why it is frozen, when that was said.
+        #[serde(default)]
+        because: Option<String>,
+    },
+    /// From the next share on there is no way back: a person has to let it go there.
+    Irreversible,
+    /// It is bad, and there is no way back but by a person.
+    NoReturn {
+        /// What found it.
+        detector: Detector,
+        /// Why, one sentence.
+        why: String,
+    },
+    /// The new version is not known to be able to take all traffic.
+    Capacity {
+        /// One line.
+        detail: String,
+    },
+}
+
+impl HoldReason {
+    /// Whether it ends by a person's word alone: then somebody is called.
+    pub const fn needs_person(&self) -> bool {
+        matches!(self, Self::Irreversible | Self::NoReturn { .. })
+    }
 }
 
 /// What took a release back.
@@ -176,6 +224,8 @@ pub enum Detector {
     Gateway,
     /// A policy's metric, judged against stable.
     Policy,
+    /// A release that was deployed together with it was taken back.
+    Group,
 }
 
 /// Why a release was taken back, with the numbers that say so.
@@ -256,6 +306,7 @@ impl Transition {
             | Self::WeightApplied { service, .. }
             | Self::ReleaseHeld { service, .. }
             | Self::ReleaseResumed { service, .. }
+            | Self::ReleaseCommitted { service, .. }
             | Self::ReleaseTakenBack { service, .. }
             | Self::RollbackCompleted { service, .. }
             | Self::ReleaseClosed { service, .. }
@@ -279,6 +330,7 @@ impl Transition {
             | Self::WeightApplied { release, .. }
             | Self::ReleaseHeld { release, .. }
             | Self::ReleaseResumed { release, .. }
+            | Self::ReleaseCommitted { release, .. }
             | Self::ReleaseTakenBack { release, .. }
             | Self::RollbackCompleted { release, .. }
             | Self::ReleaseClosed { release, .. }

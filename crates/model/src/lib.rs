@@ -5,6 +5,7 @@
 //! gateway protocol and the API; which bytes they become is decided in `wire`, `tower` and `ledger`.
 
 pub mod condition;
+pub mod freeze;
 pub mod gateway;
 pub mod ids;
 pub mod instance;

@@ -24,6 +24,13 @@ pub struct ReleaseSpec {
     pub start_timeout: Millis,
     /// When a canary that has not begun to answer is given up and stable asked; `None` is `auto`.
     pub shield_after: Option<Millis>,
+    /// From this share on there is no way back by itself: a person lets it go there, and nothing but a person takes
+    /// it back. [`Weight::NONE`]: from the first traffic on. `None`: it can always be taken back.
+    #[serde(default)]
+    pub irreversible: Option<Weight>,
+    /// Services whose releases, deployed together with this one, get each share before it does.
+    #[serde(default)]
+    pub after: Vec<ServiceName>,
 }
 
 /// `csac-portal:1.8.0`.

@@ -274,6 +274,9 @@ pub(crate) fn declared(world: &World) -> Event {
         bad: BadRule::defaults(),
         stable: Some(version("1.7.3")),
         health: vec![check()],
+        freeze: Vec::new(),
+        rollback_window: hmsops_model::freeze::RollbackWindow::default(),
+        capacity_milli: None,
     };
     Event::Declared { specs: vec![spec], whole: true, by: Who::tower() }
 }
@@ -312,6 +315,8 @@ pub(crate) fn release(dice: &mut Dice) -> ReleaseSpec {
         bake: Millis::from_secs(30),
         start_timeout: Millis::from_secs(20),
         shield_after: None,
+        irreversible: None,
+        after: Vec::new(),
     }
 }
 

@@ -42,8 +42,16 @@ impl View<'_> {
         if let InstancePhase::Ended { why } = &canary.phase {
             return self.condemn(service, release, Detector::Start, why.clone());
         }
+        if let Some(detail) = self.deserted(service, release) {
+            return self.condemn(service, release, Detector::Group, detail);
+        }
         if canary.ready_at.is_some() {
-            return self.first_step(service, release);
+            return match &release.hold {
+                None => self.first_step(service, release),
+                Some((HoldReason::Freeze { .. }, _)) => self.thawed(service, release),
+                Some((HoldReason::Capacity { .. }, _)) => self.large_enough(service, release),
+                Some(_) => Vec::new(),
+            };
         }
         if canary.phase == InstancePhase::Running
             && self.passes(&release.spec.checks, release.instance, CANARY_PASSES)
@@ -68,18 +76,27 @@ impl View<'_> {
         if routed.is_some_and(|route| !self.evidence.gateway_live(self.now, &route.gateway)) {
             return Vec::new();
         }
-        if service.stable.is_none() {
+        if service.stable.is_none() && self.group_goes(release) {
             return vec![self.promoted(release)];
         }
-        self.step(release, 0)
+        self.step(service, release)
     }
 
-    /// The transitions that bring a release to its next step.
-    pub(super) fn next_step(self, release: &Release) -> Vec<Transition> {
-        self.step(release, release.step + 1)
+    /// The next step, unless something holds the release before it.
+    fn step(self, service: &Service, release: &Release) -> Vec<Transition> {
+        if !self.group_goes(release) {
+            return Vec::new();
+        }
+        let next = release.next_step();
+        let weight = release.spec.steps.get(next).map_or(Weight::ALL, |step| step.weight);
+        match self.gate(service, release, weight) {
+            Some(held) => vec![held],
+            None => self.to_step(release, next),
+        }
     }
 
-    fn step(self, release: &Release, step: usize) -> Vec<Transition> {
+    /// The transitions that bring a release to a step.
+    pub(super) fn to_step(self, release: &Release, step: usize) -> Vec<Transition> {
         match release.spec.steps.get(step) {
             Some(next) if next.weight < Weight::ALL => vec![Transition::WeightIntended {
                 release: release.id,
@@ -116,6 +133,9 @@ impl View<'_> {
         if let Some(detail) = self.policy_condemns(release) {
             return self.condemn(service, release, Detector::Policy, detail);
         }
+        if let Some(detail) = self.deserted(service, release) {
+            return self.condemn(service, release, Detector::Group, detail);
+        }
         let in_force =
             service.spec.route.is_none() || self.held_epoch(&service.spec.name) == Some(service.epoch);
         if release.step_since.is_none() && in_force {
@@ -128,9 +148,13 @@ impl View<'_> {
         }
         match &release.hold {
             None => {
-                self.halt(service, release).map_or_else(|| self.advance(service, release), |held| vec![held])
+                let frozen = || self.frozen_hold(service, release);
+                let held = self.halt(service, release).or_else(frozen);
+                held.map_or_else(|| self.advance(service, release), |held| vec![held])
             }
             Some((HoldReason::BothFail { .. }, _)) => self.recovered(service, release),
+            Some((HoldReason::Freeze { .. }, _)) => self.thawed(service, release),
+            Some((HoldReason::Capacity { .. }, _)) => self.large_enough(service, release),
             Some(_) => Vec::new(),
         }
     }
@@ -165,12 +189,18 @@ impl View<'_> {
             service: service.spec.name.clone(),
             by: Who::tower(),
             reason: "both versions pass again".into(),
+            overrides_freeze: false,
         }]
     }
 
     /// The next step, when its time has come and nothing is unknown: advancing fails closed.
     fn advance(self, service: &Service, release: &Release) -> Vec<Transition> {
-        let Some(step) = release.spec.steps.get(release.step) else { return Vec::new() };
+        if self.is_due(service, release) { self.step(service, release) } else { Vec::new() }
+    }
+
+    /// Whether the present step's time has come and nothing that has to be known is unknown.
+    pub(super) fn is_due(self, service: &Service, release: &Release) -> bool {
+        let Some(step) = release.spec.steps.get(release.step) else { return false };
         let link = service.spec.route.as_ref().and_then(|route| self.evidence.gateways.get(&route.gateway));
         // Time in which nobody watched is no time: after a gap the step begins anew.
         let live_since = link.map_or(Millis::ZERO, |link| link.live_since);
@@ -180,16 +210,11 @@ impl View<'_> {
         let in_force = self.held_epoch(&service.spec.name) == Some(service.epoch);
         let known = service.spec.route.as_ref().is_none_or(|route| heard(&route.gateway) && in_force);
         let stable = service.stable.is_some_and(|id| self.passes(&service.checks, id, 1));
-        if elapsed
+        elapsed
             && known
             && stable
             && !self.policy_objects(release)
             && self.passes(&release.spec.checks, release.instance, 1)
-        {
-            self.next_step(release)
-        } else {
-            Vec::new()
-        }
     }
 
     fn review_bake(self, service: &Service, release: &Release, canary: &InstanceState) -> Vec<Transition> {
@@ -203,7 +228,14 @@ impl View<'_> {
                 return self.condemn(service, release, Detector::Probes, String::new());
             }
         }
-        if release.bake_until.is_some_and(|until| self.now.steady >= until) {
+        if let Some(detail) = self.deserted(service, release) {
+            return self.condemn(service, release, Detector::Group, detail);
+        }
+        // What was found to be bad, with no way back, is not proven by time.
+        if release.hold.is_none()
+            && self.group_baked(release)
+            && release.bake_until.is_some_and(|until| self.now.steady >= until)
+        {
             let (release, service) = (release.id, service.spec.name.clone());
             return vec![Transition::ReleaseBaked { release, service }];
         }
@@ -218,9 +250,12 @@ impl View<'_> {
         detail: String,
     ) -> Vec<Transition> {
         let name = &service.spec.name;
+        if release.is_past_return() {
+            return self.no_return(service, release, detector, &detail);
+        }
         let taken = take_back(self, release, detector, detail, self.next_epoch(name), &Who::tower());
         let mut transitions = vec![taken];
-        if release.weight_max > Weight::NONE {
+        if release.weight_max > Weight::NONE && detector != Detector::Group {
             transitions.push(Transition::VersionDenied {
                 release: release.id,
                 service: name.clone(),
@@ -228,12 +263,15 @@ impl View<'_> {
                 digest: release.digest.clone(),
             });
         }
+        if detector != Detector::Group {
+            transitions.splice(1..1, self.with_fellows(release));
+        }
         transitions.extend(self.affected(service, release));
         transitions
     }
 
     /// The incident that a release has caused, when users saw its failures and none is open.
-    fn affected(self, service: &Service, release: &Release) -> Option<Transition> {
+    pub(super) fn affected(self, service: &Service, release: &Release) -> Option<Transition> {
         let watch = self.evidence.releases.get(&release.id)?;
         let told = self.state.incidents.values().any(|incident| incident.release == Some(release.id));
         if watch.tally.seen == 0 || service.incident.is_some() || told {

@@ -199,7 +199,7 @@ impl Evidence {
                 }
                 false
             }
-            Event::Evaluated(_) | Event::Judged(_) | Event::HealModes(_) => {
+            Event::Evaluated(_) | Event::Judged(_) | Event::HealModes(_) | Event::Freezes(_) => {
                 self.seen.observe(state, now, event);
                 false
             }

@@ -1,6 +1,6 @@
 //! The kit of every story: what is declared, how time passes, what the world answers.
 
-use hmsops_control::event::Command;
+use hmsops_control::event::{Asked, Command, Options};
 use hmsops_control::state::release::{Phase, Release};
 use hmsops_control::state::service::InstancePhase;
 use hmsops_control::{
@@ -70,6 +70,9 @@ pub(crate) fn service() -> ServiceSpec {
         bad: BadRule::defaults(),
         stable: Some(version("1.7.3")),
         health: vec![check(HEALTH)],
+        freeze: Vec::new(),
+        rollback_window: hmsops_model::freeze::RollbackWindow::default(),
+        capacity_milli: None,
     }
 }
 
@@ -87,6 +90,8 @@ pub(crate) fn release(tag: &str) -> ReleaseSpec {
         bake: Millis::from_mins(30),
         start_timeout: Millis::from_secs(20),
         shield_after: None,
+        irreversible: None,
+        after: Vec::new(),
     }
 }
 
@@ -195,12 +200,18 @@ impl Story {
         self.event(Event::Deploy { spec, digest: None, salt: 7, first, by })
     }
 
+    /// A release is asked for with all that can be said about it.
+    pub(crate) fn release_with(&mut self, specs: Vec<ReleaseSpec>, options: Options) -> Result<(), Refusal> {
+        let asked = specs.into_iter().map(|spec| Asked { spec: Box::new(spec), digest: None, salt: 7 });
+        self.event(Event::Release { asked: asked.collect(), options, by: Who::tower() })
+    }
+
     pub(crate) fn command(&mut self, command: Command) -> Result<(), Refusal> {
         self.event(Event::Command { command, by: Who::tower(), reason: "because".into() })
     }
 
     pub(crate) fn promote(&mut self) {
-        self.command(Command::Promote { release: ReleaseId(1) }).unwrap();
+        self.command(Command::Promote { release: ReleaseId(1), override_freeze: false }).unwrap();
     }
 
     pub(crate) fn abort(&mut self) {

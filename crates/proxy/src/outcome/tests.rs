@@ -25,6 +25,7 @@ fn route(epoch: u64, release: u64, weight: u16) -> Route {
             salt: 1,
             shield_after: None,
             excused_for: Millis::ZERO,
+            irreversible: false,
         }),
         identity: Identity::Cookie("session".to_owned()),
         sticky: true,

@@ -29,6 +29,10 @@ pub fn release(snapshot: &Snapshot, release: &control::Release) -> api::Release 
         HoldReason::Halted { .. } => "halted",
         HoldReason::BothFail { .. } => "both-fail",
         HoldReason::Policy { .. } => "policy",
+        HoldReason::Freeze { .. } => "freeze",
+        HoldReason::Irreversible => "irreversible",
+        HoldReason::NoReturn { .. } => "no-return",
+        HoldReason::Capacity { .. } => "capacity",
     });
     api::Release {
         id: release.id,
@@ -77,6 +81,9 @@ pub fn release(snapshot: &Snapshot, release: &control::Release) -> api::Release 
         by: by(&release.by),
         digest: release.digest.clone(),
         denied: snapshot.state.denied.contains_key(&release.id),
+        group: release.group,
+        revert: release.revert,
+        irreversible_bp: release.spec.irreversible.map(hmsops_model::Weight::bp),
         points: None,
     }
 }
@@ -245,6 +252,7 @@ const fn detector(detector: Detector) -> &'static str {
         Detector::Superseded => "superseded",
         Detector::Gateway => "gateway",
         Detector::Policy => "policy",
+        Detector::Group => "group",
     }
 }
 

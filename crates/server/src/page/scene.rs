@@ -66,6 +66,9 @@ fn spec(service: &str) -> ServiceSpec {
         bad: BadRule::defaults(),
         stable: Some(version("1.7.3")),
         health: vec![HealthCheck::of_path("/api/v1/health", Threshold::default())],
+        freeze: Vec::new(),
+        rollback_window: hmsops_model::freeze::RollbackWindow::default(),
+        capacity_milli: None,
     }
 }
 
@@ -172,6 +175,8 @@ impl Scene {
             bake: Millis::from_mins(30),
             start_timeout: Millis::from_secs(20),
             shield_after: None,
+            irreversible: None,
+            after: Vec::new(),
         };
         self.apply(
             "admin",
@@ -184,6 +189,9 @@ impl Scene {
                 instance,
                 salt: 1,
                 by: admin(),
+                group: None,
+                revert: false,
+                freeze_overridden: None,
             },
         );
         release

@@ -141,6 +141,7 @@ pub(super) fn is_advance(transition: &Transition) -> bool {
         | T::ReleaseRequested { .. }
         | T::WeightIntended { .. }
         | T::ReleaseResumed { .. }
+        | T::ReleaseCommitted { .. }
         | T::ReleasePromoted { .. }
         | T::ReleaseBaked { .. }
         | T::VersionUndenied { .. } => true,
@@ -221,6 +222,7 @@ fn by(transition: &Transition) -> Who {
         | T::ReleaseRequested { by, .. }
         | T::ReleaseHeld { by, .. }
         | T::ReleaseResumed { by, .. }
+        | T::ReleaseCommitted { by, .. }
         | T::ReleaseTakenBack { by, .. }
         | T::VersionUndenied { by, .. }
         | T::Refused { by, .. } => by.clone(),
@@ -259,6 +261,7 @@ fn kind(transition: &Transition) -> (&'static str, Outcome, &'static [&'static s
         T::WeightIntended { .. } => ("release.weight", Intended, &["CM-3", "AU-12"]),
         T::WeightApplied { .. } => ("release.weight", Done, &["CM-3", "AU-12"]),
         T::ReleaseHeld { .. } => ("release.held", Done, &["SI-4", "CM-3", "AU-12"]),
+        T::ReleaseCommitted { .. } => ("release.committed", Done, &["CM-3", "CM-5", "AU-12"]),
         T::ReleaseResumed { .. } => ("release.resumed", Done, &["CM-3", "AU-12"]),
         T::ReleaseTakenBack { .. } => ("release.taken-back", Intended, &["IR-4", "CP-10", "SI-4", "AU-12"]),
         T::RollbackCompleted { .. } => ("release.rolled-back", Done, &["IR-4(1)", "CP-10", "SI-2", "AU-12"]),

@@ -29,6 +29,7 @@ fn to_gateway() -> Vec<ToGateway> {
             salt: u64::MAX,
             shield_after: Some(Millis(1500)),
             excused_for: Millis(1000),
+            irreversible: false,
         }),
         identity: Identity::Cookie("session".to_owned()),
         sticky: true,
