@@ -302,6 +302,8 @@ fn release(world: &mut World) -> ReleaseSpec {
         bake: Millis::from_secs(30),
         start_timeout: Millis::from_secs(20),
         shield_after: None,
+        margin_bp: None,
+        inconclusive: hmsops_model::release::Inconclusive::default(),
     }
 }
 

@@ -87,6 +87,8 @@ pub(crate) fn release(tag: &str) -> ReleaseSpec {
         bake: Millis::from_mins(30),
         start_timeout: Millis::from_secs(20),
         shield_after: None,
+        margin_bp: None,
+        inconclusive: hmsops_model::release::Inconclusive::default(),
     }
 }
 
