@@ -43,7 +43,7 @@ pub(crate) fn tally(view: View<'_>, release: &Release) -> Tally {
 }
 
 /// An e-value as a whole number, rounded down, at most 10^15 (exact in JSON).
-fn whole(evidence: f64) -> u64 {
+pub(crate) fn whole(evidence: f64) -> u64 {
     evidence.clamp(0.0, 1e15) as u64
 }
 

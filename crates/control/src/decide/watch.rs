@@ -303,7 +303,7 @@ impl View<'_> {
 
 /// What condemns a release, if anything does: what is enough alone, or what carries the most of what is enough
 /// together; in either case only past its guard.
-fn condemned(watch: &Watch) -> Option<Detector> {
+pub(crate) fn condemned(watch: &Watch) -> Option<Detector> {
     let Parts { errors, probes, slow } = watch.parts();
     let mut parts = [
         (probes, Detector::Probes, watch.tally.probes_failed >= GUARD_LOOKS),
@@ -320,7 +320,7 @@ fn condemned(watch: &Watch) -> Option<Detector> {
 }
 
 /// Whether failed looks alone are enough.
-fn probes_condemn(watch: &Watch) -> bool {
+pub(crate) fn probes_condemn(watch: &Watch) -> bool {
     watch.parts().probes >= Watch::needed() && watch.tally.probes_failed >= GUARD_LOOKS
 }
 

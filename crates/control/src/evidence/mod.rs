@@ -63,6 +63,13 @@ pub struct Parts {
     pub slow: f64,
 }
 
+impl Default for Parts {
+    /// Nothing observed: an e-value of one each.
+    fn default() -> Self {
+        Self { errors: ERRORS_SHARE, probes: PROBES_SHARE, slow: SLOW_SHARE }
+    }
+}
+
 /// Everything that was seen and is not a decision.
 #[derive(Debug, Clone, Default)]
 pub struct Evidence {
@@ -327,7 +334,7 @@ impl Evidence {
             if let Some(failed) = failed {
                 self.observe_other(state, now, release, probe.instance, failed);
             }
-            return true;
+            return matches!(release.phase, Phase::Watching | Phase::Baking);
         }
         // Looks at a version that no user sees yet are no evidence, also not when the side log is folded again.
         let watched = matches!(release.phase, Phase::Watching | Phase::Baking);
