@@ -14,6 +14,7 @@ pub mod freeze;
 pub mod headline;
 pub mod incident;
 pub mod release;
+pub mod replay;
 pub mod sentence;
 pub mod signal;
 pub mod state;

@@ -82,9 +82,28 @@ pub enum Transition {
         freeze_overridden: Option<String>,
     },
     /// The canary shall get a share (intent).
-    WeightIntended { release: ReleaseId, service: ServiceName, step: usize, weight: Weight, epoch: u64 },
+    WeightIntended {
+        release: ReleaseId,
+        service: ServiceName,
+        step: usize,
+        weight: Weight,
+        epoch: u64,
+        /// With the first step: looks at stable until then and how many failed, so that what is held against the
+        /// canary's can be found again from the ledger and the side log alone.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        stable_looks: Option<(u32, u32)>,
+    },
     /// Its gateway gives it that share (outcome); the step's time begins.
     WeightApplied { release: ReleaseId, service: ServiceName, weight: Weight, epoch: u64 },
+    /// The step lasts once more as long: its traffic could not rule out that the canary is worse by the margin.
+    StepExtended {
+        release: ReleaseId,
+        service: ServiceName,
+        step: usize,
+        /// By how many basis points it may still be worse; `None`: by any.
+        upper_bp: Option<u32>,
+        margin_bp: u32,
+    },
     /// The release stays where it is.
     ReleaseHeld { release: ReleaseId, service: ServiceName, why: HoldReason, by: Who, reason: String },
     /// It goes on.
@@ -195,12 +214,34 @@ pub enum HoldReason {
         /// One line.
         detail: String,
     },
+    /// A step's traffic could not rule out that the canary is worse by the margin.
+    Inconclusive {
+        /// By how many basis points it may still be worse; `None`: by any.
+        #[serde(default)]
+        upper_bp: Option<u32>,
+        /// And may be at most.
+        margin_bp: u32,
+    },
+    /// The canary fails single looks far oftener than stable, if too seldom for a verdict.
+    Flapping {
+        /// Failed looks.
+        failed: u64,
+        /// Of so many.
+        looks: u64,
+    },
 }
 
 impl HoldReason {
     /// Whether it ends by a person's word alone: then somebody is called.
     pub const fn needs_person(&self) -> bool {
-        matches!(self, Self::Irreversible | Self::NoReturn { .. })
+        matches!(
+            self,
+            Self::Irreversible
+                | Self::NoReturn { .. }
+                | Self::Halted { .. }
+                | Self::BothFail { .. }
+                | Self::Flapping { .. }
+        )
     }
 }
 
@@ -212,6 +253,8 @@ pub enum Detector {
     Errors,
     /// The sequential test of probes.
     Probes,
+    /// The sequential test of slow answers.
+    Slow,
     /// The canary's process ended.
     Process,
     /// It never became healthy.
@@ -265,6 +308,15 @@ pub struct Tally {
     pub canary_bad_clients: u64,
     /// Distinct clients (or requests) with a bad answer of stable.
     pub stable_bad_clients: u64,
+    /// Distinct clients (or requests) with a slow answer of the canary.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub canary_slow_clients: u64,
+    /// Distinct clients (or requests) with a slow answer of stable.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub stable_slow_clients: u64,
+    /// Whether requests were counted instead of clients, for want of an identity or of twenty clients.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub by_request: bool,
     /// Bad answers that stable made good.
     pub shielded: u64,
     /// Bad answers that users saw.
@@ -277,6 +329,10 @@ pub struct Tally {
     pub first_bad_at: Option<UnixMillis>,
     /// And its last.
     pub last_bad_at: Option<UnixMillis>,
+}
+
+fn is_zero(n: &u64) -> bool {
+    *n == 0
 }
 
 impl Transition {
@@ -304,6 +360,7 @@ impl Transition {
             | Self::RevertIntended { service, .. }
             | Self::WeightIntended { service, .. }
             | Self::WeightApplied { service, .. }
+            | Self::StepExtended { service, .. }
             | Self::ReleaseHeld { service, .. }
             | Self::ReleaseResumed { service, .. }
             | Self::ReleaseCommitted { service, .. }
@@ -328,6 +385,7 @@ impl Transition {
             Self::ReleaseRequested { release, .. }
             | Self::WeightIntended { release, .. }
             | Self::WeightApplied { release, .. }
+            | Self::StepExtended { release, .. }
             | Self::ReleaseHeld { release, .. }
             | Self::ReleaseResumed { release, .. }
             | Self::ReleaseCommitted { release, .. }
@@ -347,7 +405,10 @@ impl Transition {
 impl Verdict {
     /// Whether a detector found the version itself to be bad: then it is denied.
     pub fn is_the_versions_fault(&self) -> bool {
-        matches!(self.detector, Detector::Errors | Detector::Probes | Detector::Process | Detector::Policy)
+        matches!(
+            self.detector,
+            Detector::Errors | Detector::Probes | Detector::Slow | Detector::Process | Detector::Policy
+        )
     }
 
     /// Whether a person decided it.

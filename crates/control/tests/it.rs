@@ -26,3 +26,5 @@ mod revert;
 mod service;
 #[path = "it/story.rs"]
 mod story;
+#[path = "it/verdicts.rs"]
+mod verdicts;

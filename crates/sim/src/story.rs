@@ -317,6 +317,8 @@ pub(crate) fn release(dice: &mut Dice) -> ReleaseSpec {
         shield_after: None,
         irreversible: None,
         after: Vec::new(),
+        margin_bp: None,
+        inconclusive: hmsops_model::release::Inconclusive::default(),
     }
 }
 

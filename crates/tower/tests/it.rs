@@ -114,6 +114,8 @@ fn release() -> ReleaseSpec {
         shield_after: None,
         irreversible: None,
         after: Vec::new(),
+        margin_bp: None,
+        inconclusive: hmsops_model::release::Inconclusive::default(),
     }
 }
 

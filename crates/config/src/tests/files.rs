@@ -49,6 +49,8 @@ fn the_chapters_canary_is_read_byte_for_byte() {
         shield_after: None,
         irreversible: None,
         after: Vec::new(),
+        margin_bp: None,
+        inconclusive: hmsops_model::release::Inconclusive::default(),
     };
     assert_eq!(checked.value, Some(expected));
 }
@@ -425,5 +427,20 @@ fn what_keeps_releases_safe_is_read() {
         let spec = crate::parse_release(&text).value.unwrap();
         assert_eq!(spec.irreversible.map(hmsops_model::Weight::bp), from, "{written}");
         assert_eq!(spec.after.len(), 2);
+    }
+}
+
+#[test]
+fn a_margin_and_what_becomes_of_a_doubt() {
+    use hmsops_model::release::Inconclusive;
+    let spec = |keys: &str| parse_release(&format!("{CANARY}{keys}"));
+    let declared = spec("margin: 0.5 %\ninconclusive: ask\n").value.unwrap();
+    assert_eq!((declared.margin_bp, declared.inconclusive), (Some(50), Inconclusive::Ask));
+    assert_eq!(spec("margin: 2\n").value.unwrap().margin_bp, Some(200));
+    assert_eq!(spec("margin: auto\ninconclusive: hold\n").value.unwrap().margin_bp, None);
+    for wrong in
+        ["margin: 0", "margin: 101 %", "margin: 0.001", "margin: 1.", "margin: a", "inconclusive: aks"]
+    {
+        assert!(spec(&format!("{wrong}\n")).value.is_none(), "{wrong}");
     }
 }

@@ -1,6 +1,6 @@
 //! Who is told what, and what becomes of it.
 
-use hmsops_model::release::PolicyAction;
+use hmsops_model::release::{Inconclusive, PolicyAction};
 use hmsops_model::{Millis, NoticeId, ServiceName};
 
 use super::View;
@@ -12,7 +12,7 @@ use crate::signal::notice::{About, NOTICE_AGE_MAX, Occasion};
 use crate::signal::ticket::Ticket;
 use crate::signal::words;
 use crate::state::release::Release;
-use crate::transition::{Detector, Transition};
+use crate::transition::{Detector, HoldReason, Transition};
 
 /// Messages of one round; the next round has the rest.
 const ROUND_MAX: usize = 50;
@@ -148,7 +148,10 @@ impl View<'_> {
 
     /// A release that does not go on, or back, without a person.
     fn hold_notices(self, release: &Release) -> Vec<Draft> {
-        let waits = release.hold.as_ref().is_some_and(|(why, _)| why.needs_person());
+        let asks = release.spec.inconclusive == Inconclusive::Ask;
+        let waits = release.hold.as_ref().is_some_and(|(why, _)| {
+            why.needs_person() || (asks && matches!(why, HoldReason::Inconclusive { .. }))
+        });
         if !release.phase.is_active() || !waits {
             return Vec::new();
         }

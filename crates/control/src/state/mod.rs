@@ -248,6 +248,10 @@ impl State {
             ruled_out_bp: None,
             ended_at: None,
             bake_until: None,
+            extended: false,
+            doubt_waived: false,
+            flaps_waived: false,
+            stable_looks: (0, 0),
             told: Vec::new(),
             group: *group,
             revert: *revert,
@@ -267,13 +271,19 @@ impl State {
     fn apply_release(&mut self, now: Now, id: ReleaseId, transition: &Transition) {
         let Some(release) = self.releases.get_mut(&id) else { return };
         match transition {
-            Transition::WeightIntended { step, weight, .. } => {
+            Transition::WeightIntended { step, weight, stable_looks, .. } => {
+                if let Some(looks) = stable_looks.filter(|_| release.phase == Phase::Starting) {
+                    release.stable_looks = looks;
+                }
                 release.phase = Phase::Watching;
                 release.step = *step;
                 release.weight = *weight;
                 release.weight_max = release.weight_max.max(*weight);
                 release.step_since = None;
+                release.extended = false;
+                release.doubt_waived = false;
             }
+            Transition::StepExtended { .. } => release.extended = true,
             Transition::WeightApplied { .. } => {
                 release.step_since = Some(now);
                 release.traffic_since.get_or_insert(now);
@@ -287,7 +297,11 @@ impl State {
                 release.hold = release.hold.take().filter(|(why, _)| *why != HoldReason::Irreversible);
             }
             Transition::ReleaseResumed { reason, overrides_freeze, .. } => {
-                release.hold = None;
+                match release.hold.take() {
+                    Some((HoldReason::Inconclusive { .. }, _)) => release.doubt_waived = true,
+                    Some((HoldReason::Flapping { .. }, _)) => release.flaps_waived = true,
+                    _ => {}
+                }
                 if *overrides_freeze {
                     release.freeze_overridden = Some(reason.clone());
                 }

@@ -33,6 +33,8 @@ pub fn release(snapshot: &Snapshot, release: &control::Release) -> api::Release 
         HoldReason::Irreversible => "irreversible",
         HoldReason::NoReturn { .. } => "no-return",
         HoldReason::Capacity { .. } => "capacity",
+        HoldReason::Inconclusive { .. } => "inconclusive",
+        HoldReason::Flapping { .. } => "flapping",
     });
     api::Release {
         id: release.id,
@@ -246,6 +248,7 @@ const fn detector(detector: Detector) -> &'static str {
     match detector {
         Detector::Errors => "errors",
         Detector::Probes => "probes",
+        Detector::Slow => "slow",
         Detector::Process => "process",
         Detector::Start => "start",
         Detector::Person => "person",

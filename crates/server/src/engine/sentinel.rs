@@ -182,6 +182,8 @@ mod tests {
             shield_after: None,
             irreversible: None,
             after: Vec::new(),
+            margin_bp: None,
+            inconclusive: hmsops_model::release::Inconclusive::default(),
         }
     }
 

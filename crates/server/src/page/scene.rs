@@ -177,6 +177,8 @@ impl Scene {
             shield_after: None,
             irreversible: None,
             after: Vec::new(),
+            margin_bp: None,
+            inconclusive: hmsops_model::release::Inconclusive::default(),
         };
         self.apply(
             "admin",
@@ -204,7 +206,14 @@ impl Scene {
             "tower",
             "release.weight",
             &["CM-3"],
-            Transition::WeightIntended { release, service: service.clone(), step, weight, epoch },
+            Transition::WeightIntended {
+                release,
+                service: service.clone(),
+                step,
+                weight,
+                epoch,
+                stable_looks: None,
+            },
         );
         self.pass(40);
         let applied = Transition::WeightApplied { release, service, weight, epoch };
