@@ -3,7 +3,7 @@
 use hmsops_control::state::release::{Phase, Release};
 use hmsops_control::{Event, Who};
 use hmsops_model::release::{HealthCheck, Image, ReleaseSpec, Step, Threshold};
-use hmsops_model::service::{BadRule, Driver, Identity, RouteSpec, ServiceSpec};
+use hmsops_model::service::{BadRule, Driver, Identity, Protocol, RouteSpec, ServiceSpec};
 use hmsops_model::{Millis, ServiceName, UnixMillis, Version, Weight};
 
 use crate::instance::Fault;
@@ -268,7 +268,7 @@ fn declare(world: &mut World) {
             ports: [("http".to_owned(), None)].into(),
             env: [].into(),
         },
-        route: Some(RouteSpec { gateway: GATEWAY.into(), host: None }),
+        route: Some(RouteSpec { gateway: GATEWAY.into(), host: None, protocol: Protocol::Http1 }),
         identity: Identity::Cookie("session".into()),
         sticky: true,
         bad: BadRule::defaults(),

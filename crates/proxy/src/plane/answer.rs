@@ -12,6 +12,7 @@ use http::{Response, StatusCode};
 use hyper::body::{Body, Frame, Incoming, SizeHint};
 use tokio::time::{Instant, Sleep};
 
+use super::grpc;
 use super::head::REASON;
 use super::receipt::Receipt;
 use super::table::Waiting;
@@ -58,6 +59,11 @@ impl Refusal {
         Self { status, why, text }
     }
 
+    /// As a call of gRPC is refused.
+    pub(super) fn grpc_answer(self) -> Response<Answer> {
+        grpc::refuse(self.answer(), self.text)
+    }
+
     pub(super) fn answer(self) -> Response<Answer> {
         let mut answer = Response::new(Answer::Text(Some(Bytes::from_static(self.text.as_bytes()))));
         *answer.status_mut() = self.status;
@@ -88,6 +94,8 @@ pub(super) struct Flow {
     lease: Option<Lease>,
     /// Keeps the canary's instances from being stopped.
     _waiting: Option<Waiting>,
+    /// A call of gRPC, whose trailers say how it ended.
+    is_grpc: bool,
     /// The arm may pause so long.
     pause_max: Duration,
     pause: Option<Pin<Box<Sleep>>>,
@@ -110,11 +118,13 @@ impl Flow {
         lease: Lease,
         waiting: Option<Waiting>,
         pause_max: Duration,
+        is_grpc: bool,
     ) -> Self {
         let (lease, pause) = (Some(lease), None);
-        let mut flow = Self { body, receipt, lease, _waiting: waiting, pause_max, pause, is_pausing: false };
+        let mut flow =
+            Self { body, receipt, lease, _waiting: waiting, is_grpc, pause_max, pause, is_pausing: false };
         if flow.body.is_end_stream() {
-            flow.end(None);
+            flow.end_whole();
         }
         flow
     }
@@ -131,12 +141,19 @@ impl Flow {
         }
     }
 
+    /// The body came whole. A call of gRPC whose trailers did not come has broken off.
+    fn end_whole(&mut self) {
+        self.end(self.is_grpc.then_some(BadKind::Broken));
+    }
+
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, FlowError>>> {
         match Pin::new(&mut self.body).poll_frame(cx) {
             Poll::Ready(Some(Ok(frame))) => {
                 self.is_pausing = false;
-                if self.body.is_end_stream() {
-                    self.end(None);
+                if let Some(trailers) = frame.trailers_ref() {
+                    self.end(if self.is_grpc { grpc::judge(trailers) } else { None });
+                } else if self.body.is_end_stream() {
+                    self.end_whole();
                 }
                 Poll::Ready(Some(Ok(frame)))
             }
@@ -145,7 +162,7 @@ impl Flow {
                 Poll::Ready(Some(Err(error.into())))
             }
             Poll::Ready(None) => {
-                self.end(None);
+                self.end_whole();
                 Poll::Ready(None)
             }
             Poll::Pending => self.poll_pause(cx),

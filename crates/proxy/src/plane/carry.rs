@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
+use hmsops_model::service::BadRule;
 use hmsops_model::{BadKind, Weight};
 use http::header::HeaderValue;
 use http::{Method, Request, Response, StatusCode, Version};
@@ -19,7 +20,7 @@ use super::receipt::{Drawn, Receipt};
 use super::table::{Served, Trial, Waiting};
 use super::upload::{Ask, SLOW};
 use super::upstream::{Answered, Fault, Upstream};
-use super::{Plane, count, tunnel};
+use super::{Plane, count, grpc, tunnel};
 use crate::split::Side;
 
 /// Addresses of stable that one request tries when they refuse.
@@ -32,11 +33,12 @@ pub(super) async fn carry(
     request: Request<Incoming>,
 ) -> Response<Answer> {
     count(&plane.counters.requests);
+    let is_grpc = grpc::is_grpc(request.headers());
     match carry_inner(&plane, peer, request).await {
         Ok(answer) => answer,
         Err(refusal) => {
             count(&plane.counters.own_answers);
-            refusal.answer()
+            if is_grpc { refusal.grpc_answer() } else { refusal.answer() }
         }
     }
 }
@@ -300,7 +302,16 @@ impl Carriage<'_> {
     }
 
     fn judge(&self, answered: &Answered) -> Option<BadKind> {
-        head::judge(&self.served.route, self.ask.uri.path(), answered.response.status())
+        let (route, response) = (&self.served.route, &answered.response);
+        head::judge(route, self.ask.uri.path(), response.status()).or_else(|| {
+            let has_ended = self.is_judged_call(response) && grpc::has_ended(response.headers());
+            has_ended.then(|| grpc::judge(response.headers())).flatten()
+        })
+    }
+
+    /// Whether an answer is a call's of gRPC, and its status counts by the service's rules like one of HTTP.
+    fn is_judged_call(&self, response: &Response<Incoming>) -> bool {
+        self.served.route.bad.contains(&BadRule::Status5xx) && grpc::is_grpc(response.headers())
     }
 
     /// As a fault counts by the service's rules.
@@ -355,8 +366,12 @@ impl Carriage<'_> {
         head::strip(response.headers_mut());
         response.headers_mut().remove(REASON);
         *response.version_mut() = Version::HTTP_11;
-        let pause = self.plane.limits.pause;
-        Ok(response.map(|body| Answer::Flow(Box::new(Flow::new(body, receipt, lease, waiting, pause)))))
+        // A stream of gRPC may be silent for as long as a tunnel.
+        let idle = || Duration::from_millis(self.plane.in_force.load().settings.tunnel_idle.0);
+        let pause = if grpc::is_grpc(response.headers()) { idle() } else { self.plane.limits.pause };
+        let is_call = self.is_judged_call(&response) && !grpc::has_ended(response.headers());
+        let flow = |body| Flow::new(body, receipt, lease, waiting, pause, is_call);
+        Ok(response.map(|body| Answer::Flow(Box::new(flow(body)))))
     }
 }
 

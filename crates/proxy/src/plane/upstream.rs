@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use hmsops_model::BadKind;
+use hmsops_model::service::Protocol;
 use http::{Response, StatusCode};
 use hyper::body::Incoming;
 use hyper::client::conn::http1::{self, SendRequest};
@@ -13,6 +14,7 @@ use hyper_util::rt::TokioIo;
 use tokio::net::TcpStream;
 use tokio::time::{Instant, timeout};
 
+use super::multiplex::{self, Multiplex};
 use super::upload::{Ask, Upload};
 use super::{HEAD_BYTES_MAX, HEAD_FIELDS_MAX};
 
@@ -30,6 +32,8 @@ pub(super) struct Upstream {
     address: String,
     parsed: Option<SocketAddr>,
     idle: Mutex<Vec<Idle>>,
+    /// For those that speak HTTP/2.
+    multiplex: Option<Multiplex>,
 }
 
 struct Idle {
@@ -39,14 +43,15 @@ struct Idle {
 
 /// Every address some route names, so that connections outlive a change of weight.
 #[derive(Default)]
-pub(super) struct Upstreams(HashMap<String, Arc<Upstream>>);
+pub(super) struct Upstreams(HashMap<(Protocol, String), Arc<Upstream>>);
 
 impl Upstreams {
-    pub(super) fn of(&mut self, addresses: &[String]) -> Vec<Arc<Upstream>> {
+    pub(super) fn of(&mut self, addresses: &[String], protocol: Protocol) -> Vec<Arc<Upstream>> {
         addresses
             .iter()
             .map(|address| {
-                Arc::clone(self.0.entry(address.clone()).or_insert_with(|| Upstream::new(address)))
+                let entry = self.0.entry((protocol, address.clone()));
+                Arc::clone(entry.or_insert_with(|| Upstream::new(address, protocol)))
             })
             .collect()
     }
@@ -54,7 +59,10 @@ impl Upstreams {
     /// Closes connections that are too old, and forgets addresses that no route names.
     pub(super) fn reap(&mut self) {
         self.0.retain(|_, upstream| Arc::strong_count(upstream) > 1);
-        self.0.values().for_each(|upstream| upstream.idle().retain(Idle::is_usable));
+        for upstream in self.0.values() {
+            upstream.idle().retain(Idle::is_usable);
+            upstream.multiplex.iter().for_each(Multiplex::reap);
+        }
     }
 }
 
@@ -65,18 +73,25 @@ impl Idle {
 }
 
 /// A connection in use.
-pub(super) struct Lease {
-    upstream: Arc<Upstream>,
-    sender: SendRequest<Upload>,
+pub(super) enum Lease {
+    /// All of it.
+    Whole {
+        /// Whose it is.
+        upstream: Arc<Upstream>,
+        sender: SendRequest<Upload>,
+    },
+    /// A place among others.
+    Shared(#[expect(dead_code, reason = "it is free when it is dropped")] multiplex::Place),
 }
 
 impl Lease {
     /// For the next request. The caller has read the answer whole.
     pub(super) fn give_back(self) {
-        if !self.sender.is_closed() {
-            let mut idle = self.upstream.idle();
+        let Self::Whole { upstream, sender } = self else { return };
+        if !sender.is_closed() {
+            let mut idle = upstream.idle();
             if idle.len() < IDLE_CONNECTIONS_MAX {
-                idle.push(Idle { sender: self.sender, since: Instant::now() });
+                idle.push(Idle { sender, since: Instant::now() });
             }
         }
     }
@@ -114,8 +129,10 @@ impl Fault {
 }
 
 impl Upstream {
-    fn new(address: &str) -> Arc<Self> {
-        Arc::new(Self { address: address.to_owned(), parsed: address.parse().ok(), idle: Mutex::default() })
+    fn new(address: &str, protocol: Protocol) -> Arc<Self> {
+        let multiplex = (protocol == Protocol::H2c).then(Multiplex::default);
+        let (address, parsed) = (address.to_owned(), address.parse().ok());
+        Arc::new(Self { address, parsed, idle: Mutex::default(), multiplex })
     }
 
     fn idle(&self) -> MutexGuard<'_, Vec<Idle>> {
@@ -129,6 +146,10 @@ impl Upstream {
         ask: &mut Ask,
         connect_max: Duration,
     ) -> Result<Answered, Fault> {
+        if let Some(multiplex) = &self.multiplex {
+            let asked = multiplex.ask(ask, &self.address, || self.dial(connect_max)).await;
+            return asked.map(|(response, place)| Answered { response, lease: Lease::Shared(place) });
+        }
         if let Some(lease) = self.take_idle() {
             match self.send(lease, ask).await {
                 Ok(answered) => return Ok(answered),
@@ -158,7 +179,7 @@ impl Upstream {
         None
     }
 
-    async fn connect(&self, connect_max: Duration) -> Result<SendRequest<Upload>, Fault> {
+    async fn dial(&self, connect_max: Duration) -> Result<TcpStream, Fault> {
         let stream = match self.parsed {
             Some(address) => timeout(connect_max, TcpStream::connect(address)).await,
             None => timeout(connect_max.max(LOOKUP_MAX), TcpStream::connect(self.address.as_str())).await,
@@ -166,6 +187,11 @@ impl Upstream {
         let stream = stream.map_err(|_| Fault::Refused)?.map_err(|_| Fault::Refused)?;
         // Without it only small writes are slower.
         let _ = stream.set_nodelay(true);
+        Ok(stream)
+    }
+
+    async fn connect(&self, connect_max: Duration) -> Result<SendRequest<Upload>, Fault> {
+        let stream = self.dial(connect_max).await?;
         let (sender, connection) = http1::Builder::new()
             .max_headers(HEAD_FIELDS_MAX)
             .max_header_size(HEAD_BYTES_MAX)
@@ -189,7 +215,7 @@ impl Upstream {
                 if response.status() == StatusCode::SWITCHING_PROTOCOLS
                     || response.status().as_u16() >= 200 =>
             {
-                Ok(Answered { response, lease: Lease { upstream: Arc::clone(self), sender } })
+                Ok(Answered { response, lease: Lease::Whole { upstream: Arc::clone(self), sender } })
             }
             Ok(_) => Err(Lost { fault: Fault::Broken, may_have_closed: false }),
             Err(mut failed) => {
