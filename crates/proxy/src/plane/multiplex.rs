@@ -79,16 +79,18 @@ impl Multiplex {
                 Some((sender, place)) => (sender, place, false),
                 None => self.add(&connect).await?,
             };
+            // What is repeatable is there anyway.
+            let spare = if ask.is_repeatable() { None } else { ask.spare() };
             match sender.try_send_request(as_http2(ask.request(), address)).await {
                 Ok(response) if response.status().is_informational() => return Err(Fault::Broken),
                 Ok(response) => return Ok((response, place)),
                 Err(mut failed) => {
-                    let unsent = failed.take_message();
+                    let unsent = failed.take_message().map(as_it_was);
                     let is_untouched = unsent.is_some() || is_untouched(&failed.into_error());
                     if ask.upload.is_broken() {
                         return Err(Fault::Client);
                     }
-                    if let Some(request) = unsent {
+                    if let Some(request) = unsent.or(spare.filter(|_| is_untouched)) {
                         ask.put_back(request);
                     }
                     let may_repeat = ask.is_repeatable() || (is_untouched && ask.is_whole());
@@ -170,6 +172,15 @@ fn is_untouched(error: &hyper::Error) -> bool {
     };
     let has_left = error.is_go_away() && error.reason() == Some(Reason::NO_ERROR);
     error.is_remote() && (has_left || error.reason() == Some(Reason::REFUSED_STREAM))
+}
+
+/// A request that [`as_http2`] has changed, with its host where it was.
+fn as_it_was(mut request: Request<Upload>) -> Request<Upload> {
+    let authority = request.uri().authority().map(|authority| HeaderValue::from_str(authority.as_str()));
+    if let Some(Ok(host)) = authority {
+        request.headers_mut().insert(header::HOST, host);
+    }
+    request
 }
 
 /// The request as HTTP/2 has it: the host in `:authority`, and for gRPC the word that trailers are understood.
