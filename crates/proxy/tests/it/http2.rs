@@ -145,7 +145,7 @@ async fn floods_are_cut_off_and_others_are_served() {
         _ => frame(CONTINUATION, 0, 1, &[&b"\x00\x01a\x7f\x81\x7c"[..], &[b'x'; 16_000]].concat()),
     };
     assert!(attack(gateway.listen, large).await < 1000);
-    assert!(attack(gateway.listen, |_| frame(0xff, 0xff, 0, &[0; 100_000])).await < 100);
+    assert!(attack(gateway.listen, |_| frame(0xff, 0xff, 0, &vec![0; 100_000])).await < 100);
     // A connection that says nothing more is closed after its time, and so is one that only pings.
     let mut stream = preface(gateway.listen).await;
     let mut all = Vec::new();
