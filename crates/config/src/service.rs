@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use hmsops_model::ServiceName;
 use hmsops_model::release::HealthCheck;
-use hmsops_model::service::{BadRule, Driver, Identity, RouteSpec, ServiceSpec};
+use hmsops_model::service::{BadRule, Driver, Identity, Protocol, RouteSpec, ServiceSpec};
 
 use crate::address;
 use crate::diagnostic::{Checked, Findings, Refused, Span, shown};
@@ -50,6 +50,7 @@ pub(crate) static ROUTE: Shape = Shape {
     keys: &[
         Key::needed("gateway", "gateway: public", "a route says through which gateway of hmsops.yaml"),
         Key::optional("host", "host: portal.csac.gov"),
+        Key::optional("protocol", "protocol: h2c"),
     ],
 };
 
@@ -231,7 +232,20 @@ fn route(entry: &Entry, out: &mut Findings) -> Option<RouteSpec> {
     let fields = Fields::open(&entry.value, entry.at, &ROUTE, out)?;
     let gateway = fields.get("gateway").and_then(|entry| address::gateway_name(&entry.value, out));
     let host = optional(fields.get("host"), |entry| address::host(&entry.value, out));
-    Some(RouteSpec { gateway: gateway?, host: host.ok()? })
+    let protocol = fields.get("protocol").map_or(Some(Protocol::Http1), |entry| protocol(entry, out));
+    Some(RouteSpec { gateway: gateway?, host: host.ok()?, protocol: protocol? })
+}
+
+fn protocol(entry: &Entry, out: &mut Findings) -> Option<Protocol> {
+    match scalar::text(&entry.value, "`protocol`", "protocol: h2c", out)? {
+        "http1" => Some(Protocol::Http1),
+        "h2c" => Some(Protocol::H2c),
+        other => {
+            let message = format!("`{}` is not a protocol that versions are asked in", shown(other));
+            out.error(entry.value.at, message, "use `http1`, or `h2c` for gRPC");
+            None
+        }
+    }
 }
 
 fn identity_and_sticky(fields: &Fields<'_>, out: &mut Findings) -> Option<(Identity, bool)> {

@@ -248,6 +248,7 @@ pub fn route_of(state: &State, service: &Service) -> Option<Route> {
         identity: service.spec.identity.clone(),
         sticky: service.spec.sticky,
         bad: service.spec.bad.clone(),
+        protocol: route.protocol,
     })
 }
 

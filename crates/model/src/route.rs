@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::service::{BadRule, Identity};
+use crate::service::{BadRule, Identity, Protocol};
 use crate::{Millis, ReleaseId, ServiceName, Version, Weight};
 
 /// How one service's requests are carried. Replaced whole; a higher epoch wins.
@@ -24,6 +24,9 @@ pub struct Route {
     pub sticky: bool,
     /// Which answers are bad.
     pub bad: Vec<BadRule>,
+    /// What its versions speak.
+    #[serde(default, skip_serializing_if = "Protocol::is_http1")]
+    pub protocol: Protocol,
 }
 
 /// Where a version answers.

@@ -18,6 +18,7 @@ mod carry;
 mod clock;
 mod conduct;
 mod conductor;
+mod grpc;
 mod handover;
 mod head;
 mod holder;
@@ -27,6 +28,7 @@ mod journal;
 mod keeper;
 mod link;
 mod meter;
+mod multiplex;
 mod place;
 mod receipt;
 mod serve;
@@ -325,10 +327,8 @@ pub async fn run(options: GatewayOptions) -> Result<(), GatewayError> {
     let failed = |source| GatewayError::Thread { source };
     let mut terminate = signal(SignalKind::terminate()).map_err(failed)?;
     let mut interrupt = signal(SignalKind::interrupt()).map_err(failed)?;
-    let gateway = match options.take_over {
-        true => Gateway::take_over(options).await?,
-        false => Gateway::bind(options).await?,
-    };
+    let gateway =
+        if options.take_over { Gateway::take_over(options).await? } else { Gateway::bind(options).await? };
     gateway
         .serve(async move {
             tokio::select! {

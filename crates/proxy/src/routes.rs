@@ -268,7 +268,7 @@ impl Silence {
 mod tests {
     use hmsops_model::Version;
     use hmsops_model::route::{Arm, CanaryArm};
-    use hmsops_model::service::Identity;
+    use hmsops_model::service::{Identity, Protocol};
     use proptest::prelude::*;
 
     use super::*;
@@ -296,6 +296,7 @@ mod tests {
             identity: Identity::Request,
             sticky: false,
             bad: Vec::new(),
+            protocol: Protocol::Http1,
         }
     }
 

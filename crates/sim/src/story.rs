@@ -4,7 +4,7 @@ use hmsops_control::state::release::{Phase, Release};
 use hmsops_control::transition::Detector;
 use hmsops_control::{Event, Who};
 use hmsops_model::release::{HealthCheck, Image, ReleaseSpec, Step, Threshold};
-use hmsops_model::service::{BadRule, Driver, Identity, RouteSpec, ServiceSpec};
+use hmsops_model::service::{BadRule, Driver, Identity, Protocol, RouteSpec, ServiceSpec};
 use hmsops_model::{Millis, ServiceName, Version, Weight};
 
 use crate::dice::Dice;
@@ -268,7 +268,7 @@ pub(crate) fn declared(world: &World) -> Event {
             ports: [("http".to_owned(), None)].into(),
             env: [].into(),
         },
-        route: Some(RouteSpec { gateway: GATEWAY.into(), host: None }),
+        route: Some(RouteSpec { gateway: GATEWAY.into(), host: None, protocol: Protocol::Http1 }),
         identity: if by_request { Identity::Request } else { Identity::Cookie("session".into()) },
         sticky: !by_request,
         bad: BadRule::defaults(),

@@ -7,7 +7,7 @@ use hmsops_model::limits::{BAKE_DEFAULT, START_TIMEOUT_DEFAULT, STEP_HOLD_DEFAUL
 use hmsops_model::release::{
     Comparison, ComparisonOp, HealthCheck, Image, PolicyAction, PolicySpec, ReleaseSpec, Step, Threshold,
 };
-use hmsops_model::service::{BadRule, Driver, Identity, RouteSpec, ServiceSpec};
+use hmsops_model::service::{BadRule, Driver, Identity, Protocol, RouteSpec, ServiceSpec};
 use hmsops_model::{Millis, ServiceName, Version, Weight};
 
 use super::{ALERTS, CANARY, HMSOPS, ROLLBACK, SCRAPE, SERVICES, edited, errors, rendered, warnings};
@@ -113,7 +113,11 @@ fn the_contracts_services_are_read() {
             ports: BTreeMap::from([("http".to_owned(), None), ("metrics".to_owned(), None)]),
             env: BTreeMap::new(),
         },
-        route: Some(RouteSpec { gateway: "public".to_owned(), host: Some("portal.csac.gov".to_owned()) }),
+        route: Some(RouteSpec {
+            gateway: "public".to_owned(),
+            host: Some("portal.csac.gov".to_owned()),
+            protocol: Protocol::Http1,
+        }),
         identity: Identity::Cookie("session".to_owned()),
         sticky: true,
         bad: vec![

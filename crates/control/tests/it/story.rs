@@ -9,7 +9,7 @@ use hmsops_control::{
 };
 use hmsops_model::probe::{ProbeResult, ProbeVerdict};
 use hmsops_model::release::{HealthCheck, Image, ReleaseSpec, Step, Threshold};
-use hmsops_model::service::{BadRule, Driver, Identity, RouteSpec, ServiceSpec};
+use hmsops_model::service::{BadRule, Driver, Identity, Protocol, RouteSpec, ServiceSpec};
 use hmsops_model::{
     ArmTick, BadKind, HealId, InstanceId, Millis, NoticeId, Now, ReleaseId, ServiceName, Tick, Unit,
     UnixMillis, Version, Weight,
@@ -72,7 +72,7 @@ pub(crate) fn service() -> ServiceSpec {
             ports: [("http".to_owned(), None)].into(),
             env: [].into(),
         },
-        route: Some(RouteSpec { gateway: "public".into(), host: None }),
+        route: Some(RouteSpec { gateway: "public".into(), host: None, protocol: Protocol::Http1 }),
         identity: Identity::Cookie("session".into()),
         sticky: true,
         bad: BadRule::defaults(),

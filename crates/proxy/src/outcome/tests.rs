@@ -30,6 +30,7 @@ fn route(epoch: u64, release: u64, weight: u16) -> Route {
         identity: Identity::Cookie("session".to_owned()),
         sticky: true,
         bad: Vec::new(),
+        protocol: hmsops_model::service::Protocol::Http1,
     }
 }
 

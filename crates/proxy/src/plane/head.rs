@@ -115,6 +115,7 @@ pub(super) fn forward(parts: &mut request::Parts, caller: &Caller) -> Option<Hea
         FORWARDED.iter().for_each(|name| drop(headers.remove(name)));
     }
     withhold_session(headers);
+    join_cookies(headers);
     // The gateway has answered `100-continue` itself by reading the body.
     headers.remove(header::EXPECT);
     if let Some(authority) = parts.uri.authority()
@@ -195,6 +196,16 @@ fn withhold_session(headers: &mut HeaderMap) {
     if let Ok(value) = HeaderValue::from_bytes(&kept.join(&b"; "[..]))
         && !kept.is_empty()
     {
+        headers.insert(header::COOKIE, value);
+    }
+}
+
+/// HTTP/2 may send each cookie in a field of its own; HTTP/1.1 has one field (RFC 9113 §8.2.3).
+fn join_cookies(headers: &mut HeaderMap) {
+    let mut cookies = headers.get_all(header::COOKIE).iter().map(HeaderValue::as_bytes);
+    let (Some(first), Some(second)) = (cookies.next(), cookies.next()) else { return };
+    let all: Vec<_> = [first, second].into_iter().chain(cookies).collect();
+    if let Ok(value) = HeaderValue::from_bytes(&all.join(&b"; "[..])) {
         headers.insert(header::COOKIE, value);
     }
 }

@@ -102,7 +102,7 @@ mod tests {
     use hmsops_ledger::FileLedger;
     use hmsops_model::probe::{ProbeResult, ProbeVerdict};
     use hmsops_model::release::{HealthCheck, Image, ReleaseSpec, Step};
-    use hmsops_model::service::{BadRule, Driver, Identity, RouteSpec, ServiceSpec};
+    use hmsops_model::service::{BadRule, Driver, Identity, Protocol, RouteSpec, ServiceSpec};
     use hmsops_model::{ArmTick, BadKind, InstanceId, ReleaseId, ServiceName, Tick, Unit, Version, Weight};
     use hmsops_tower::{SideLog, Spill, Tower};
 
@@ -158,7 +158,7 @@ mod tests {
             system: "portal".into(),
             owner: None,
             driver: Driver::External { upstreams },
-            route: Some(RouteSpec { gateway: "public".into(), host: None }),
+            route: Some(RouteSpec { gateway: "public".into(), host: None, protocol: Protocol::Http1 }),
             identity: Identity::Request,
             sticky: false,
             bad: BadRule::defaults(),

@@ -217,8 +217,7 @@ async fn talk(
     stream: UnixStream,
     orders: &mut mpsc::Receiver<ToGateway>,
     acks: &mut tokio::sync::broadcast::Receiver<Vec<(u64, u64)>>,
-    tower_run: u64,
-    renewed: &mut Renewed,
+    (tower_run, renewed): (u64, &mut Renewed),
 ) -> Ended {
     let (mut from, mut to) = stream.into_split();
     let hello = ToGateway::Hello { protocol: hmsops_wire::gateway::PROTOCOL, tower_run };

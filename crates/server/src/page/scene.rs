@@ -10,7 +10,7 @@ use hmsops_ledger::{Entry, Outcome};
 use hmsops_model::instance::Instance;
 use hmsops_model::probe::{ProbeResult, ProbeVerdict};
 use hmsops_model::release::{HealthCheck, Image, ReleaseSpec, Step, Threshold};
-use hmsops_model::service::{BadRule, Driver, Identity, RouteSpec, ServiceSpec};
+use hmsops_model::service::{BadRule, Driver, Identity, Protocol, RouteSpec, ServiceSpec};
 use hmsops_model::{
     ArmTick, BadKind, Digest, IncidentId, InstanceId, Millis, Now, ReleaseId, ServiceName, Tick, Unit,
     UnixMillis, Version, Weight,
@@ -60,7 +60,7 @@ fn spec(service: &str) -> ServiceSpec {
             ports: [("http".to_owned(), None)].into(),
             env: [].into(),
         },
-        route: Some(RouteSpec { gateway: "public".into(), host: None }),
+        route: Some(RouteSpec { gateway: "public".into(), host: None, protocol: Protocol::Http1 }),
         identity: Identity::Cookie("session".into()),
         sticky: true,
         bad: BadRule::defaults(),

@@ -1,6 +1,6 @@
 use hmsops_model::gateway::{GatewayLimits, Rate, TlsCertificate};
 use hmsops_model::route::{Arm, CanaryArm};
-use hmsops_model::service::{BadRule, Identity};
+use hmsops_model::service::{BadRule, Identity, Protocol};
 use hmsops_model::{BadKind, Millis, Unit, Version};
 
 use super::*;
@@ -38,6 +38,7 @@ fn to_gateway() -> Vec<ToGateway> {
             BadRule::Timeout,
             BadRule::Answer { path: Some("/login".to_owned()), status: vec![401, 403] },
         ],
+        protocol: Protocol::Http1,
     };
     vec![
         ToGateway::Hello { protocol: 1, tower_run: u64::MAX },
