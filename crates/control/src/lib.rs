@@ -13,6 +13,7 @@ pub mod evidence;
 pub mod headline;
 pub mod incident;
 pub mod release;
+pub mod replay;
 pub mod sentence;
 pub mod signal;
 pub mod state;

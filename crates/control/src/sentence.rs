@@ -72,6 +72,12 @@ pub fn headline(release: &Release) -> String {
             Some((HoldReason::Policy { metric }, _)) => {
                 format!("{version} is held at {}: the policy on {metric} is broken.", release.weight)
             }
+            Some((HoldReason::Inconclusive { upper_bp, margin_bp }, _)) => {
+                format!("{version} is held at {}: {}.", release.weight, doubt(*upper_bp, *margin_bp))
+            }
+            Some((HoldReason::Flapping { failed, looks }, _)) => {
+                format!("{version} is held at {}: {}.", release.weight, flapping(*failed, *looks))
+            }
             None if release.step_since.is_none() => {
                 format!("{version} is on its way to {} of traffic.", release.weight)
             }
@@ -135,6 +141,16 @@ fn because(version: &str, verdict: &Verdict) -> String {
                 evidence()
             )
         }
+        Detector::Slow => {
+            let all = tally.canary_slow_clients + tally.stable_slow_clients;
+            format!(
+                "{} of {} slow answers came from {version}, which had {} of users. {}",
+                grouped(tally.canary_slow_clients),
+                grouped(all),
+                verdict.weight,
+                evidence()
+            )
+        }
         Detector::Probes => format!(
             "{} of {} probes of {version} failed while the version before it passed. {}",
             grouped(tally.probes_failed),
@@ -144,6 +160,22 @@ fn because(version: &str, verdict: &Verdict) -> String {
         Detector::Process => format!("the process of {version} ended: {}.", verdict.detail),
         _ => format!("{}.", verdict.detail.trim_end_matches('.')),
     }
+}
+
+/// What a step's traffic leaves open: `its traffic cannot rule out 1.8 points more errors, and 1 point is allowed`.
+fn doubt(upper_bp: Option<u32>, margin_bp: u32) -> String {
+    match upper_bp {
+        Some(bp) => format!(
+            "its traffic cannot rule out {} more errors, and {} is allowed",
+            points(bp),
+            points(margin_bp)
+        ),
+        None => format!("its traffic cannot rule anything out, and {} more errors is allowed", points(margin_bp)),
+    }
+}
+
+fn flapping(failed: u64, looks: u64) -> String {
+    format!("its probes flap, {} of {} failed, far more than stable's", grouped(failed), grouped(looks))
 }
 
 /// Basis points as people say them: `1 point`, `0.4 points`.
@@ -208,7 +240,14 @@ fn release_line(transition: &Transition) -> String {
             }
             HoldReason::BothFail { path } => format!("held: both versions fail {}", check_name(path)),
             HoldReason::Policy { metric } => format!("held: the policy on {metric} is broken"),
+            HoldReason::Inconclusive { upper_bp, margin_bp } => {
+                format!("held: {}", doubt(*upper_bp, *margin_bp))
+            }
+            HoldReason::Flapping { failed, looks } => format!("held: {}", flapping(*failed, *looks)),
         },
+        Transition::StepExtended { upper_bp, margin_bp, .. } => {
+            format!("the step lasts once more as long: {}", doubt(*upper_bp, *margin_bp))
+        }
         Transition::ReleaseResumed { reason, .. } => format!("goes on{}", because(reason)),
         Transition::ReleaseTakenBack { verdict, .. } => {
             format!("taken back: {}", because_detail(verdict))
@@ -280,6 +319,7 @@ pub(crate) fn log_line(state: &State, transition: &Transition) -> Option<Effect>
             let image = &release?.spec.image;
             say(false, format!("release {service}: {image} has {weight} of traffic"))
         }
+        Transition::StepExtended { .. } => say(false, format!("release {service}: {}", line(transition))),
         Transition::ReleaseHeld { .. } => say(true, format!("release {service}: {}", headline(release?))),
         Transition::ReleaseTakenBack { .. } => say(true, format!("rollback {service}: {}", why(release?))),
         Transition::RollbackCompleted { .. } => {

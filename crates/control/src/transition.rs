@@ -73,9 +73,28 @@ pub enum Transition {
         by: Who,
     },
     /// The canary shall get a share (intent).
-    WeightIntended { release: ReleaseId, service: ServiceName, step: usize, weight: Weight, epoch: u64 },
+    WeightIntended {
+        release: ReleaseId,
+        service: ServiceName,
+        step: usize,
+        weight: Weight,
+        epoch: u64,
+        /// With the first step: looks at stable until then and how many failed, so that what is held against the
+        /// canary's can be found again from the ledger and the side log alone.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        stable_looks: Option<(u32, u32)>,
+    },
     /// Its gateway gives it that share (outcome); the step's time begins.
     WeightApplied { release: ReleaseId, service: ServiceName, weight: Weight, epoch: u64 },
+    /// The step lasts once more as long: its traffic could not rule out that the canary is worse by the margin.
+    StepExtended {
+        release: ReleaseId,
+        service: ServiceName,
+        step: usize,
+        /// By how many basis points it may still be worse; `None`: by any.
+        upper_bp: Option<u32>,
+        margin_bp: u32,
+    },
     /// The release stays where it is.
     ReleaseHeld { release: ReleaseId, service: ServiceName, why: HoldReason, by: Who, reason: String },
     /// It goes on.
@@ -154,6 +173,21 @@ pub enum HoldReason {
         /// Its metric.
         metric: String,
     },
+    /// A step's traffic could not rule out that the canary is worse by the margin.
+    Inconclusive {
+        /// By how many basis points it may still be worse; `None`: by any.
+        #[serde(default)]
+        upper_bp: Option<u32>,
+        /// And may be at most.
+        margin_bp: u32,
+    },
+    /// The canary fails single looks far oftener than stable, if too seldom for a verdict.
+    Flapping {
+        /// Failed looks.
+        failed: u64,
+        /// Of so many.
+        looks: u64,
+    },
 }
 
 /// What took a release back.
@@ -164,6 +198,8 @@ pub enum Detector {
     Errors,
     /// The sequential test of probes.
     Probes,
+    /// The sequential test of slow answers.
+    Slow,
     /// The canary's process ended.
     Process,
     /// It never became healthy.
@@ -215,6 +251,12 @@ pub struct Tally {
     pub canary_bad_clients: u64,
     /// Distinct clients (or requests) with a bad answer of stable.
     pub stable_bad_clients: u64,
+    /// Distinct clients (or requests) with a slow answer of the canary.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub canary_slow_clients: u64,
+    /// Distinct clients (or requests) with a slow answer of stable.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub stable_slow_clients: u64,
     /// Bad answers that stable made good.
     pub shielded: u64,
     /// Bad answers that users saw.
@@ -227,6 +269,10 @@ pub struct Tally {
     pub first_bad_at: Option<UnixMillis>,
     /// And its last.
     pub last_bad_at: Option<UnixMillis>,
+}
+
+fn is_zero(n: &u64) -> bool {
+    *n == 0
 }
 
 impl Transition {
@@ -254,6 +300,7 @@ impl Transition {
             | Self::RevertIntended { service, .. }
             | Self::WeightIntended { service, .. }
             | Self::WeightApplied { service, .. }
+            | Self::StepExtended { service, .. }
             | Self::ReleaseHeld { service, .. }
             | Self::ReleaseResumed { service, .. }
             | Self::ReleaseTakenBack { service, .. }
@@ -277,6 +324,7 @@ impl Transition {
             Self::ReleaseRequested { release, .. }
             | Self::WeightIntended { release, .. }
             | Self::WeightApplied { release, .. }
+            | Self::StepExtended { release, .. }
             | Self::ReleaseHeld { release, .. }
             | Self::ReleaseResumed { release, .. }
             | Self::ReleaseTakenBack { release, .. }
@@ -295,7 +343,7 @@ impl Transition {
 impl Verdict {
     /// Whether a detector found the version itself to be bad: then it is denied.
     pub fn is_the_versions_fault(&self) -> bool {
-        matches!(self.detector, Detector::Errors | Detector::Probes | Detector::Process | Detector::Policy)
+        matches!(self.detector, Detector::Errors | Detector::Probes | Detector::Slow | Detector::Process | Detector::Policy)
     }
 
     /// Whether a person decided it.

@@ -16,3 +16,5 @@ mod release;
 mod service;
 #[path = "it/story.rs"]
 mod story;
+#[path = "it/verdicts.rs"]
+mod verdicts;

@@ -312,6 +312,8 @@ pub(crate) fn release(dice: &mut Dice) -> ReleaseSpec {
         bake: Millis::from_secs(30),
         start_timeout: Millis::from_secs(20),
         shield_after: None,
+        margin_bp: None,
+        inconclusive: hmsops_model::release::Inconclusive::default(),
     }
 }
 

@@ -109,6 +109,8 @@ fn release() -> ReleaseSpec {
         bake: Millis::from_mins(30),
         start_timeout: Millis::from_secs(20),
         shield_after: None,
+        margin_bp: None,
+        inconclusive: hmsops_model::release::Inconclusive::default(),
     }
 }
 

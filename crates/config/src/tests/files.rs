@@ -47,6 +47,8 @@ fn the_chapters_canary_is_read_byte_for_byte() {
         bake: BAKE_DEFAULT,
         start_timeout: START_TIMEOUT_DEFAULT,
         shield_after: None,
+        margin_bp: None,
+        inconclusive: hmsops_model::release::Inconclusive::default(),
     };
     assert_eq!(checked.value, Some(expected));
 }

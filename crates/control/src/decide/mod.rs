@@ -11,7 +11,7 @@ mod instance;
 mod notice;
 mod service;
 mod steer;
-mod watch;
+pub(crate) mod watch;
 
 pub use alert::value_text;
 

@@ -1,12 +1,13 @@
 //! A release under watch: start, steps, verdicts, bake, end.
 
 use hmsops_model::limits::DRAIN_TIMEOUT;
+use hmsops_model::release::{Inconclusive, Step};
 use hmsops_model::{Millis, Weight};
 
 use super::View;
 use crate::event::Who;
-use crate::evidence::Watch;
-use crate::release::{rules_out_bp, take_back, tally};
+use crate::evidence::{Parts, Watch};
+use crate::release::{Doubt, take_back, tally};
 use crate::state::release::{Phase, Release};
 use crate::state::service::{InstancePhase, InstanceState, Service};
 use crate::transition::{Detector, HoldReason, Transition};
@@ -17,6 +18,9 @@ const CANARY_PASSES: u32 = 3;
 
 /// Failed looks before probes may condemn, however telling two of them are.
 const GUARD_LOOKS: u64 = 3;
+
+/// Clients with a slow answer before slow answers may condemn: fewer are a matter of taste.
+const GUARD_SLOW: u64 = 10;
 
 /// After a retreat the numbers are final when nothing came for so long.
 const CLOSE_AFTER: Millis = Millis(1000);
@@ -87,20 +91,27 @@ impl View<'_> {
                 step,
                 weight: next.weight,
                 epoch: self.next_epoch(&release.spec.service),
+                stable_looks: (step == 0).then(|| self.stable_looks(release)),
             }],
             _ => vec![self.promoted(release)],
         }
     }
 
+    fn stable_looks(self, release: &Release) -> (u32, u32) {
+        let stable = self.state.services.get(&release.spec.service).and_then(|service| service.stable);
+        let (looks, failed) =
+            stable.and_then(|id| self.evidence.instances.get(&id)).map_or((0, 0), |health| health.looks());
+        (looks as u32, failed as u32)
+    }
+
     fn promoted(self, release: &Release) -> Transition {
-        let tally = tally(self, release);
-        let base = tally.stable_bad as f64 / tally.stable_requests.max(1) as f64;
+        let watch = self.evidence.releases.get(&release.id);
         Transition::ReleasePromoted {
             release: release.id,
             service: release.spec.service.clone(),
             epoch: self.next_epoch(&release.spec.service),
-            ruled_out_bp: rules_out_bp(tally.canary_requests, base.clamp(0.001, 0.5)),
-            tally,
+            ruled_out_bp: watch.and_then(|watch| watch.step.rules_out_bp()),
+            tally: tally(self, release),
         }
     }
 
@@ -138,16 +149,16 @@ impl View<'_> {
     fn halt(self, service: &Service, release: &Release) -> Option<Transition> {
         let health = self.evidence.instances.get(&release.instance)?;
         let since = release.resumed_at.or(release.traffic_since.map(|at| at.steady))?;
-        let (path, fails, _) = health.threshold_reached(self.now, &release.spec.checks, since)?;
-        let stable = service.stable.and_then(|id| self.evidence.instances.get(&id));
-        let both = stable.is_some_and(|health| health.failing(self.now, BOTH_WITHIN));
-        let why = if both { HoldReason::BothFail { path } } else { HoldReason::Halted { path, fails } };
-        Some(Transition::ReleaseHeld {
-            release: release.id,
-            service: service.spec.name.clone(),
-            why,
-            by: Who::tower(),
-            reason: String::new(),
+        if let Some((path, fails, _)) = health.threshold_reached(self.now, &release.spec.checks, since) {
+            let stable = service.stable.and_then(|id| self.evidence.instances.get(&id));
+            let both = stable.is_some_and(|health| health.failing(self.now, BOTH_WITHIN));
+            let why = if both { HoldReason::BothFail { path } } else { HoldReason::Halted { path, fails } };
+            return Some(held(release, why));
+        }
+        let watch = self.evidence.releases.get(&release.id)?;
+        (watch.probes.flaps() && !release.flaps_waived).then(|| {
+            let (failed, looks) = (watch.tally.probes_failed, watch.tally.probes);
+            held(release, HoldReason::Flapping { failed, looks })
         })
     }
 
@@ -186,10 +197,31 @@ impl View<'_> {
             && !self.policy_objects(release)
             && self.passes(&release.spec.checks, release.instance, 1)
         {
-            self.next_step(release)
+            self.end_step(release, step, begun)
         } else {
             Vec::new()
         }
+    }
+
+    /// What a step that has had its time ends with: the next one, unless its traffic leaves a doubt.
+    fn end_step(self, release: &Release, step: &Step, begun: Option<Millis>) -> Vec<Transition> {
+        let watch = self.evidence.releases.get(&release.id).filter(|_| !release.doubt_waived);
+        let Some(doubt) = watch.and_then(|watch| Doubt::of(watch, release)) else {
+            return self.next_step(release);
+        };
+        let Doubt { upper_bp, margin_bp } = doubt;
+        if release.spec.inconclusive != Inconclusive::Extend {
+            return vec![held(release, HoldReason::Inconclusive { upper_bp, margin_bp })];
+        }
+        let (id, service) = (release.id, release.spec.service.clone());
+        if !release.extended {
+            return vec![Transition::StepExtended { release: id, service, step: release.step, upper_bp, margin_bp }];
+        }
+        let twice = step.hold + step.hold;
+        if begun.is_some_and(|begun| self.now.steady.since(begun) >= twice) {
+            return self.next_step(release);
+        }
+        Vec::new()
     }
 
     fn review_bake(self, service: &Service, release: &Release, canary: &InstanceState) -> Vec<Transition> {
@@ -269,21 +301,35 @@ impl View<'_> {
     }
 }
 
-/// What condemns a release, if anything does.
-fn condemned(watch: &Watch) -> Option<Detector> {
-    if probes_condemn(watch) {
-        return Some(Detector::Probes);
+/// What condemns a release, if anything does: what is enough alone, or what carries the most of what is enough
+/// together; in either case only past its guard.
+pub(crate) fn condemned(watch: &Watch) -> Option<Detector> {
+    let Parts { errors, probes, slow } = watch.parts();
+    let mut parts = [
+        (probes, Detector::Probes, watch.tally.probes_failed >= GUARD_LOOKS),
+        (errors, Detector::Errors, watch.guard_passed()),
+        (slow, Detector::Slow, watch.tally.canary_slow_clients >= GUARD_SLOW),
+    ];
+    let needed = Watch::needed();
+    if let Some((_, detector, _)) = parts.iter().find(|(part, _, guarded)| *part >= needed && *guarded) {
+        return Some(*detector);
     }
-    if watch.evidence() < Watch::needed() {
-        return None;
-    }
-    if watch.probes.value() >= watch.errors.value() {
-        return (watch.tally.probes_failed >= GUARD_LOOKS).then_some(Detector::Probes);
-    }
-    watch.guard_passed().then_some(Detector::Errors)
+    parts.sort_by(|a, b| b.0.total_cmp(&a.0));
+    let [(_, detector, guarded), ..] = parts;
+    (watch.evidence() >= needed && guarded).then_some(detector)
 }
 
 /// Whether failed looks alone are enough.
-fn probes_condemn(watch: &Watch) -> bool {
-    watch.probes.value() / 2.0 >= Watch::needed() && watch.tally.probes_failed >= GUARD_LOOKS
+pub(crate) fn probes_condemn(watch: &Watch) -> bool {
+    watch.parts().probes >= Watch::needed() && watch.tally.probes_failed >= GUARD_LOOKS
+}
+
+fn held(release: &Release, why: HoldReason) -> Transition {
+    Transition::ReleaseHeld {
+        release: release.id,
+        service: release.spec.service.clone(),
+        why,
+        by: Who::tower(),
+        reason: String::new(),
+    }
 }

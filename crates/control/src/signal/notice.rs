@@ -63,6 +63,8 @@ pub enum Occasion {
     Resolved,
     /// A release was taken back.
     RolledBack,
+    /// A release is held because its traffic left a doubt, and a person shall decide.
+    Held,
     /// A person has to take over.
     TakeOver,
     /// A person tries whether it arrives.

@@ -10,9 +10,9 @@ use serde::{Deserialize, Serialize};
 
 use crate::event::Who;
 use crate::incident::Incident;
-use crate::signal::notice::About;
+use crate::signal::notice::{About, Occasion};
 use crate::signal::{Signal, Signals};
-use crate::transition::{Detector, Role, Transition};
+use crate::transition::{Detector, HoldReason, Role, Transition};
 use release::{Phase, Release};
 use service::{InstancePhase, InstanceState, PROVEN_MAX, Proven, Service, Warm};
 
@@ -151,10 +151,11 @@ impl State {
     fn apply_signal(&mut self, now: Now, change: &Signal) {
         self.signals.apply(now, change);
         // Who has been told stands with what they were told of, so that it outlives the notice itself.
-        if let Signal::NoticeIntended { receiver, about: About::Release(id), .. } = change
+        if let Signal::NoticeIntended { receiver, about: About::Release(id), occasion, .. } = change
             && let Some(release) = self.releases.get_mut(id)
         {
-            release.told.push(receiver.clone());
+            let told = if *occasion == Occasion::Held { &mut release.told_held } else { &mut release.told };
+            told.push(receiver.clone());
         }
     }
 
@@ -237,7 +238,12 @@ impl State {
             ruled_out_bp: None,
             ended_at: None,
             bake_until: None,
+            extended: false,
+            doubt_waived: false,
+            flaps_waived: false,
+            stable_looks: (0, 0),
             told: Vec::new(),
+            told_held: Vec::new(),
         };
         self.releases.insert(*id, release);
         if self.releases.len() > RELEASES_MAX {
@@ -251,20 +257,31 @@ impl State {
     fn apply_release(&mut self, now: Now, id: ReleaseId, transition: &Transition) {
         let Some(release) = self.releases.get_mut(&id) else { return };
         match transition {
-            Transition::WeightIntended { step, weight, .. } => {
+            Transition::WeightIntended { step, weight, stable_looks, .. } => {
+                if let Some(looks) = stable_looks.filter(|_| release.phase == Phase::Starting) {
+                    release.stable_looks = looks;
+                }
                 release.phase = Phase::Watching;
                 release.step = *step;
                 release.weight = *weight;
                 release.weight_max = release.weight_max.max(*weight);
                 release.step_since = None;
+                release.extended = false;
+                release.doubt_waived = false;
             }
+            Transition::StepExtended { .. } => release.extended = true,
             Transition::WeightApplied { .. } => {
                 release.step_since = Some(now);
                 release.traffic_since.get_or_insert(now);
             }
             Transition::ReleaseHeld { why, .. } => release.hold = Some((why.clone(), now)),
             Transition::ReleaseResumed { .. } => {
-                release.hold = None;
+                release.told_held.clear();
+                match release.hold.take() {
+                    Some((HoldReason::Inconclusive { .. }, _)) => release.doubt_waived = true,
+                    Some((HoldReason::Flapping { .. }, _)) => release.flaps_waived = true,
+                    _ => {}
+                }
                 release.resumed_at = Some(now.steady);
                 // The step is watched anew: what was learnt before the hold no longer counts as time.
                 release.step_since = release.step_since.map(|_| now);

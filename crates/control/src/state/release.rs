@@ -60,6 +60,21 @@ pub struct Release {
     pub ended_at: Option<Now>,
     /// Until when the old version stays warm, on the steady clock.
     pub bake_until: Option<Millis>,
+    /// Whether the present step was given its time once more.
+    #[serde(default)]
+    pub extended: bool,
+    /// Whether a person let the present step pass although its traffic left a doubt.
+    #[serde(default)]
+    pub doubt_waived: bool,
+    /// Whether a person let it go on although its probes flap.
+    #[serde(default)]
+    pub flaps_waived: bool,
+    /// Looks at stable before the canary had users, and how many of them failed: what looks may fail with.
+    #[serde(default)]
+    pub stable_looks: (u32, u32),
+    /// Who was told that it is held and waits for a person.
+    #[serde(default)]
+    pub told_held: Vec<String>,
     /// Who was told that it was taken back.
     #[serde(default)]
     pub told: Vec<String>,

@@ -42,7 +42,15 @@ pub(crate) struct Story {
     /// Paths that a version does not have.
     pub(crate) lacking: Vec<(Version, &'static str)>,
     pub(crate) log: Vec<Transition>,
+    /// The ledger and the side log, as one.
+    pub(crate) kept: Vec<Record>,
     pub(crate) said: Vec<String>,
+}
+
+/// What a ledger or a side log holds.
+pub(crate) enum Record {
+    Line(Now, Transition),
+    Seen(Now, Event),
 }
 
 pub(crate) fn name() -> ServiceName {
@@ -87,6 +95,8 @@ pub(crate) fn release(tag: &str) -> ReleaseSpec {
         bake: Millis::from_mins(30),
         start_timeout: Millis::from_secs(20),
         shield_after: None,
+        margin_bp: None,
+        inconclusive: hmsops_model::release::Inconclusive::default(),
     }
 }
 
@@ -113,6 +123,7 @@ impl Story {
             failing: Vec::new(),
             lacking: Vec::new(),
             log: Vec::new(),
+            kept: Vec::new(),
             said: Vec::new(),
         };
         story.gateway(GatewayReport::Connected { routes: Vec::new() });
@@ -219,7 +230,9 @@ impl Story {
     pub(crate) fn event(&mut self, event: Event) -> Result<(), Refusal> {
         let mut queue = vec![event];
         while let Some(event) = queue.pop() {
-            self.evidence.observe(&self.state, self.now, &event);
+            if self.evidence.observe(&self.state, self.now, &event) {
+                self.kept.push(Record::Seen(self.now, event.clone()));
+            }
             let mut event = event;
             for round in 0.. {
                 assert!(round < ROUNDS_MAX, "decisions do not settle");
@@ -232,6 +245,7 @@ impl Story {
                     for effect in effects(&self.state, &transition) {
                         queue.extend(self.perform(effect));
                     }
+                    self.kept.push(Record::Line(self.now, transition.clone()));
                     self.log.push(transition);
                 }
                 event = Event::Wake;

@@ -1,6 +1,7 @@
 //! What a release would mean, before anything is done.
 
-use hmsops_control::release::{rules_out_bp, step_requests};
+use hmsops_control::evidence::margin::planned_bp;
+use hmsops_control::release::step_requests;
 use hmsops_control::sentence::{grouped, points};
 use hmsops_model::release::{ReleaseSpec, Step};
 use hmsops_model::service::Driver;
@@ -33,7 +34,7 @@ pub(crate) fn plan(
         let watched = step.weight != Weight::ALL;
         let requests =
             rate.filter(|_| watched).map(|rate| step_requests(step.weight, step.hold.as_secs_f64(), rate));
-        let rules_out_bp = requests.and_then(|requests| rules_out_bp(requests, base));
+        let rules_out_bp = requests.and_then(|requests| planned_bp(requests, base));
         api::PlanStep { weight_bp: step.weight.bp(), hold_ms: step.hold.0, requests, rules_out_bp }
     };
     let mut plan = api::Plan {

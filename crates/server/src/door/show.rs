@@ -29,6 +29,8 @@ pub fn release(snapshot: &Snapshot, release: &control::Release) -> api::Release 
         HoldReason::Halted { .. } => "halted",
         HoldReason::BothFail { .. } => "both-fail",
         HoldReason::Policy { .. } => "policy",
+        HoldReason::Inconclusive { .. } => "inconclusive",
+        HoldReason::Flapping { .. } => "flapping",
     });
     api::Release {
         id: release.id,
@@ -239,6 +241,7 @@ const fn detector(detector: Detector) -> &'static str {
     match detector {
         Detector::Errors => "errors",
         Detector::Probes => "probes",
+        Detector::Slow => "slow",
         Detector::Process => "process",
         Detector::Start => "start",
         Detector::Person => "person",

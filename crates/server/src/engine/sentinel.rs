@@ -177,6 +177,8 @@ mod tests {
             bake: Millis::from_mins(1),
             start_timeout: Millis::from_mins(1),
             shield_after: None,
+            margin_bp: None,
+            inconclusive: hmsops_model::release::Inconclusive::default(),
         }
     }
 

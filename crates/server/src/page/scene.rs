@@ -172,6 +172,8 @@ impl Scene {
             bake: Millis::from_mins(30),
             start_timeout: Millis::from_secs(20),
             shield_after: None,
+            margin_bp: None,
+            inconclusive: hmsops_model::release::Inconclusive::default(),
         };
         self.apply(
             "admin",
@@ -196,7 +198,7 @@ impl Scene {
             "tower",
             "release.weight",
             &["CM-3"],
-            Transition::WeightIntended { release, service: service.clone(), step, weight, epoch },
+            Transition::WeightIntended { release, service: service.clone(), step, weight, epoch, stable_looks: None },
         );
         self.pass(40);
         let applied = Transition::WeightApplied { release, service, weight, epoch };

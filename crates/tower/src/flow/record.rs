@@ -140,6 +140,7 @@ pub(super) fn is_advance(transition: &Transition) -> bool {
         | T::RevertIntended { .. }
         | T::ReleaseRequested { .. }
         | T::WeightIntended { .. }
+        | T::StepExtended { .. }
         | T::ReleaseResumed { .. }
         | T::ReleasePromoted { .. }
         | T::ReleaseBaked { .. }
@@ -258,6 +259,7 @@ fn kind(transition: &Transition) -> (&'static str, Outcome, &'static [&'static s
         T::ReleaseRequested { .. } => ("release.requested", Intended, &["CM-3", "CM-5", "SA-10", "AU-12"]),
         T::WeightIntended { .. } => ("release.weight", Intended, &["CM-3", "AU-12"]),
         T::WeightApplied { .. } => ("release.weight", Done, &["CM-3", "AU-12"]),
+        T::StepExtended { .. } => ("release.extended", Done, &["SI-4", "CM-3(2)", "AU-12"]),
         T::ReleaseHeld { .. } => ("release.held", Done, &["SI-4", "CM-3", "AU-12"]),
         T::ReleaseResumed { .. } => ("release.resumed", Done, &["CM-3", "AU-12"]),
         T::ReleaseTakenBack { .. } => ("release.taken-back", Intended, &["IR-4", "CP-10", "SI-4", "AU-12"]),
