@@ -130,11 +130,13 @@ pub fn why(release: &Release) -> String {
 fn because(version: &str, verdict: &Verdict) -> String {
     let tally = &verdict.tally;
     let evidence = || format!("Evidence {}, needed {}.", grouped(verdict.evidence), grouped(verdict.needed));
+    let unit =
+        if tally.by_request { "requests (too few clients are known to tell them apart)" } else { "users" };
     match verdict.detector {
         Detector::Errors => {
             let all = tally.canary_bad_clients + tally.stable_bad_clients;
             format!(
-                "{} of {} failures hit {version}, which had {} of users. {}",
+                "{} of {} failures hit {version}, which had {} of {unit}. {}",
                 grouped(tally.canary_bad_clients),
                 grouped(all),
                 verdict.weight,
@@ -144,7 +146,7 @@ fn because(version: &str, verdict: &Verdict) -> String {
         Detector::Slow => {
             let all = tally.canary_slow_clients + tally.stable_slow_clients;
             format!(
-                "{} of {} slow answers came from {version}, which had {} of users. {}",
+                "{} of {} slow answers came from {version}, which had {} of {unit}. {}",
                 grouped(tally.canary_slow_clients),
                 grouped(all),
                 verdict.weight,
@@ -170,7 +172,9 @@ fn doubt(upper_bp: Option<u32>, margin_bp: u32) -> String {
             points(bp),
             points(margin_bp)
         ),
-        None => format!("its traffic cannot rule anything out, and {} more errors is allowed", points(margin_bp)),
+        None => {
+            format!("its traffic cannot rule anything out, and {} more errors is allowed", points(margin_bp))
+        }
     }
 }
 

@@ -257,6 +257,9 @@ pub struct Tally {
     /// Distinct clients (or requests) with a slow answer of stable.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub stable_slow_clients: u64,
+    /// Whether requests were counted instead of clients, for want of an identity or of twenty clients.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub by_request: bool,
     /// Bad answers that stable made good.
     pub shielded: u64,
     /// Bad answers that users saw.
@@ -343,7 +346,10 @@ impl Transition {
 impl Verdict {
     /// Whether a detector found the version itself to be bad: then it is denied.
     pub fn is_the_versions_fault(&self) -> bool {
-        matches!(self.detector, Detector::Errors | Detector::Probes | Detector::Slow | Detector::Process | Detector::Policy)
+        matches!(
+            self.detector,
+            Detector::Errors | Detector::Probes | Detector::Slow | Detector::Process | Detector::Policy
+        )
     }
 
     /// Whether a person decided it.

@@ -271,17 +271,18 @@ impl Fold {
     /// Whether an answer that is not bad took longer than stable's do.
     fn is_slow(&self, outcome: &Outcome) -> bool {
         outcome.bad.is_none()
-            && outcome.latency_us.zip(self.slow_past).is_some_and(|(micros, past)| {
-                micros > SLOW_FLOOR_US && Latencies::bucket(micros) > past
-            })
+            && outcome
+                .latency_us
+                .zip(self.slow_past)
+                .is_some_and(|(micros, past)| micros > SLOW_FLOOR_US && Latencies::bucket(micros) > past)
     }
 
     /// Whether a slow answer is a client's (or request's) first of the release.
     fn slow_evidence(&mut self, outcome: &Outcome) -> bool {
         let routed = outcome.routed;
-        let excused = self.excused.is_some_and(|(release, _, until)| {
-            routed.release == Some(release) && outcome.at.steady < until
-        });
+        let excused = self
+            .excused
+            .is_some_and(|(release, _, until)| routed.release == Some(release) && outcome.at.steady < until);
         if excused || routed.release.is_none() || routed.release != self.current.release {
             return false;
         }
@@ -293,8 +294,7 @@ impl Fold {
     fn learn_slow(&mut self) {
         let mut latencies = self.stable[0].clone();
         latencies.add(&self.stable[1]);
-        self.slow_past =
-            latencies.quantile_bucket(0.99).filter(|_| latencies.count() >= SLOW_ANSWERS_MIN);
+        self.slow_past = latencies.quantile_bucket(0.99).filter(|_| latencies.count() >= SLOW_ANSWERS_MIN);
     }
 
     fn open_for(&mut self, routed: Routed) -> &mut Open {

@@ -391,3 +391,18 @@ fn a_report_as_text_json_and_sarif() {
     assert_eq!(place["region"], serde_json::json!({"startLine": 7, "startColumn": 15, "endColumn": 18}));
     assert_eq!(sarif["runs"][0]["results"].as_array().unwrap().len(), 1);
 }
+
+#[test]
+fn a_margin_and_what_becomes_of_a_doubt() {
+    use hmsops_model::release::Inconclusive;
+    let spec = |keys: &str| parse_release(&format!("{CANARY}{keys}"));
+    let declared = spec("margin: 0.5 %\ninconclusive: ask\n").value.unwrap();
+    assert_eq!((declared.margin_bp, declared.inconclusive), (Some(50), Inconclusive::Ask));
+    assert_eq!(spec("margin: 2\n").value.unwrap().margin_bp, Some(200));
+    assert_eq!(spec("margin: auto\ninconclusive: hold\n").value.unwrap().margin_bp, None);
+    for wrong in
+        ["margin: 0", "margin: 101 %", "margin: 0.001", "margin: 1.", "margin: a", "inconclusive: aks"]
+    {
+        assert!(spec(&format!("{wrong}\n")).value.is_none(), "{wrong}");
+    }
+}

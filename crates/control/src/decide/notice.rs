@@ -160,7 +160,10 @@ impl View<'_> {
                 about: About::Release(release.id),
                 occasion: Occasion::Held,
                 subject: format!("{}: {}", release.spec.service, sentence::headline(release)),
-                text: format!("{} It waits for a person to let it go on or take it back.", sentence::headline(release)),
+                text: format!(
+                    "{} It waits for a person to let it go on or take it back.",
+                    sentence::headline(release)
+                ),
             })
             .collect()
     }

@@ -215,7 +215,13 @@ impl View<'_> {
         }
         let (id, service) = (release.id, release.spec.service.clone());
         if !release.extended {
-            return vec![Transition::StepExtended { release: id, service, step: release.step, upper_bp, margin_bp }];
+            return vec![Transition::StepExtended {
+                release: id,
+                service,
+                step: release.step,
+                upper_bp,
+                margin_bp,
+            }];
         }
         let twice = step.hold + step.hold;
         if begun.is_some_and(|begun| self.now.steady.since(begun) >= twice) {

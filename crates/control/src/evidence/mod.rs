@@ -15,7 +15,9 @@ use std::sync::Arc;
 
 use hmsops_model::limits::{FALSE_ROLLBACK_ALPHA, GUARD_CLIENTS, GUARD_ERRORS};
 use hmsops_model::probe::ProbeResult;
-use hmsops_model::{InstanceId, Millis, Now, ReleaseId, ServiceName, Tick, UnixMillis, Weight};
+use hmsops_model::{
+    ArmTick, InstanceId, Millis, Now, ReleaseId, ServiceName, Tick, Unit, UnixMillis, Weight,
+};
 
 use crate::event::{Event, GatewayReport, InstanceReport};
 use crate::state::State;
@@ -45,12 +47,12 @@ const COMMON_MODE: Millis = Millis(1500);
 pub const GATEWAY_SILENT: Millis = Millis(3000);
 
 /// Shares of the false-rollback budget. Errors decide most releases and come one by one; three failed looks are worth
-/// 10⁵ and more, so a third of the budget costs probes at most one look; a slow canary can be waited for.
-const ERRORS_SHARE: f64 = 0.6;
+/// 10⁵ and more, and must reach 2 500 even after ten quiet minutes; a slow canary can be waited for.
+const ERRORS_SHARE: f64 = 0.56;
 /// See [`ERRORS_SHARE`].
-const PROBES_SHARE: f64 = 0.35;
+const PROBES_SHARE: f64 = 0.4;
 /// See [`ERRORS_SHARE`].
-const SLOW_SHARE: f64 = 0.05;
+const SLOW_SHARE: f64 = 0.04;
 
 /// What each test adds to a release's evidence.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -213,6 +215,8 @@ impl Watch {
         tally.stable_bad_clients += tick.stable.new_bad;
         tally.canary_slow_clients += tick.canary.new_slow;
         tally.stable_slow_clients += tick.stable.new_slow;
+        let counted = |arm: &ArmTick| arm.new_bad + arm.new_slow > 0;
+        tally.by_request |= tick.unit == Unit::Request && (counted(&tick.canary) || counted(&tick.stable));
         tally.shielded += tick.canary.shielded;
         tally.seen += tick.canary.seen;
         tally.first_bad_at = [tally.first_bad_at, tick.canary.first_bad_at].into_iter().flatten().min();
@@ -332,7 +336,7 @@ impl Evidence {
         let Some(release) = state.active_release(&probe.service) else { return false };
         if probe.instance != release.instance {
             if let Some(failed) = failed {
-                self.observe_other(state, now, release, probe.instance, failed);
+                self.observe_other(state, now, release, probe, failed);
             }
             return matches!(release.phase, Phase::Watching | Phase::Baking);
         }
@@ -370,23 +374,24 @@ impl Evidence {
         state: &State,
         now: Now,
         release: &Release,
-        instance: InstanceId,
+        probe: &ProbeResult,
         failed: bool,
     ) {
         let Some(service) = state.services.get(&release.spec.service) else { return };
         let compared =
             if release.phase == Phase::Baking { service.warm.map(|warm| warm.id) } else { service.stable };
-        if compared != Some(instance) {
+        if compared != Some(probe.instance) {
             return;
         }
         if !matches!(release.phase, Phase::Watching | Phase::Baking) {
             return;
         }
-        let health = self.instances.get(&instance);
+        let health = self.instances.get(&probe.instance);
+        let own = health.is_some_and(|health| health.knows(&probe.path));
         let common = failed && health.is_some_and(|health| health.failing(now, COMMON_MODE));
         let watch = self.watch(release);
-        watch.looks.0 += 1;
-        watch.looks.1 += u64::from(failed);
+        watch.looks.0 += u64::from(own);
+        watch.looks.1 += u64::from(own && failed);
         for at in std::mem::take(&mut watch.pending) {
             if !common {
                 watch.probes.observe(at, true, watch.loss(release));

@@ -133,7 +133,11 @@ fn a_step_whose_traffic_rules_out_the_margin_ends_in_time() {
     assert_eq!((story.release(1).step, extensions(&story)), (1, 0));
     let mut story = doubtful(Inconclusive::Extend, None);
     story.pass(Millis::from_secs(11));
-    assert_eq!((story.release(1).step, extensions(&story)), (1, 0), "auto asks for what its traffic can show");
+    assert_eq!(
+        (story.release(1).step, extensions(&story)),
+        (1, 0),
+        "auto asks for what its traffic can show"
+    );
 }
 
 #[test]
@@ -188,5 +192,8 @@ fn a_flapping_canary_is_held_and_not_taken_back() {
     }
     let hold = story.release(1).hold.clone().map(|(why, _)| why);
     assert!(matches!(hold, Some(HoldReason::Flapping { .. })), "{hold:?}");
-    assert_eq!((story.release(1).phase, story.release(1).weight), (Phase::Watching, Weight::from_bp(100).unwrap()));
+    assert_eq!(
+        (story.release(1).phase, story.release(1).weight),
+        (Phase::Watching, Weight::from_bp(100).unwrap())
+    );
 }

@@ -198,7 +198,14 @@ impl Scene {
             "tower",
             "release.weight",
             &["CM-3"],
-            Transition::WeightIntended { release, service: service.clone(), step, weight, epoch, stable_looks: None },
+            Transition::WeightIntended {
+                release,
+                service: service.clone(),
+                step,
+                weight,
+                epoch,
+                stable_looks: None,
+            },
         );
         self.pass(40);
         let applied = Transition::WeightApplied { release, service, weight, epoch };
