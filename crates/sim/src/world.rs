@@ -564,6 +564,7 @@ fn healthy(mut tick: Tick) -> Tick {
     for arm in [&mut tick.stable, &mut tick.canary] {
         arm.bad.clear();
         (arm.new_bad, arm.errors, arm.shielded, arm.seen) = (0, 0, 0, 0);
+        (arm.slow, arm.new_slow) = (0, 0);
         (arm.first_bad_at, arm.last_bad_at) = (None, None);
     }
     tick
