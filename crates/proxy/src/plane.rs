@@ -27,6 +27,7 @@ mod journal;
 mod keeper;
 mod link;
 mod meter;
+mod pace;
 mod place;
 mod receipt;
 mod serve;

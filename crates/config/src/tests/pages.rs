@@ -1,11 +1,13 @@
 //! The reference page says everything that the parsers know.
 
 use crate::fields::Shape;
-use crate::{check, driver, gateway, health, notify, policy, release, rule_file, scrape, service, settings};
+use crate::{
+    check, driver, gateway, guard, health, notify, policy, release, rule_file, scrape, service, settings,
+};
 
 const PAGE: &str = include_str!("../../../../docs/reference/files.md");
 
-static SHAPES: [&Shape; 30] = [
+static SHAPES: [&Shape; 31] = [
     &release::RELEASE,
     &release::STRATEGY,
     &release::STEP,
@@ -27,6 +29,7 @@ static SHAPES: [&Shape; 30] = [
     &settings::TOWER,
     &gateway::GATEWAY,
     &gateway::TLS,
+    &guard::LIMITS,
     &settings::REPO,
     &settings::HEAL,
     &settings::RETENTION,
