@@ -326,10 +326,8 @@ pub async fn run(options: GatewayOptions) -> Result<(), GatewayError> {
     let failed = |source| GatewayError::Thread { source };
     let mut terminate = signal(SignalKind::terminate()).map_err(failed)?;
     let mut interrupt = signal(SignalKind::interrupt()).map_err(failed)?;
-    let gateway = match options.take_over {
-        true => Gateway::take_over(options).await?,
-        false => Gateway::bind(options).await?,
-    };
+    let gateway =
+        if options.take_over { Gateway::take_over(options).await? } else { Gateway::bind(options).await? };
     gateway
         .serve(async move {
             tokio::select! {

@@ -70,7 +70,7 @@ impl Stop {
 
 /// Requests, streams and tunnels of a process whose place was taken may go on for so long: as long as a tunnel that
 /// is used now and then, but a binary with a hole must be gone the same day.
-const HANDED_DRAIN: Duration = Duration::from_secs(60 * 60);
+const HANDED_DRAIN: Duration = Duration::from_hours(1);
 
 /// Accepts until told to stop, then waits for the connections and tunnels to finish, as long as the stop allows.
 pub(super) async fn serve(

@@ -230,7 +230,7 @@ async fn each_request_has_its_line_and_rotation_loses_none() {
     assert_eq!(line["trace"].as_str().unwrap().len(), 32);
     assert!(!lines(&log).contains("s3cret"));
     let mut sent = 1;
-    std::fs::rename(&log, &moved).unwrap();
+    rustix::fs::rename(&log, &moved).unwrap();
     patiently("the new file", async {
         while lines(&log).is_empty() {
             assert_eq!(client.get("/").await.status, 200);

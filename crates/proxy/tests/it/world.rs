@@ -62,9 +62,10 @@ async fn start(
     // A busy machine is no silent tower.
     options.retreat_after = Millis::from_mins(1);
     change(&mut options);
-    let gateway = match options.take_over {
-        true => Gateway::take_over(options).await.unwrap(),
-        false => Gateway::bind(options).await.unwrap(),
+    let gateway = if options.take_over {
+        Gateway::take_over(options).await.unwrap()
+    } else {
+        Gateway::bind(options).await.unwrap()
     };
     let listen = gateway.listen();
     let (stop, stopped) = oneshot::channel::<()>();
