@@ -29,6 +29,7 @@ mod keeper;
 mod link;
 mod meter;
 mod multiplex;
+mod pace;
 mod place;
 mod receipt;
 mod serve;

@@ -6,6 +6,8 @@
 mod counts;
 #[path = "it/grpc.rs"]
 mod grpc;
+#[path = "it/guard.rs"]
+mod guard;
 #[path = "it/handover.rs"]
 mod handover;
 #[path = "it/hostile.rs"]

@@ -24,7 +24,6 @@ pub const PROTOCOL: u32 = 1;
 /// What a tower tells a gateway.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "type", rename_all = "kebab-case")]
-#[expect(clippy::large_enum_variant, reason = "messages are few and short-lived")]
 pub enum ToGateway {
     /// The first line of a connection.
     Hello {

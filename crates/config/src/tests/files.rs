@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use hmsops_model::gateway::TlsCertificate;
+use hmsops_model::gateway::{GatewayLimits, Rate, TlsCertificate};
 use hmsops_model::limits::{BAKE_DEFAULT, START_TIMEOUT_DEFAULT, STEP_HOLD_DEFAULT};
 use hmsops_model::release::{
     Comparison, ComparisonOp, HealthCheck, Image, PolicyAction, PolicySpec, ReleaseSpec, Step, Threshold,
@@ -307,6 +307,17 @@ fn an_empty_tower_is_the_default_and_a_wrong_one_is_not() {
             "gateways: {g: {listen: \"[::1]:443\", tunnel_idle: 2d}}",
             "1:50 `tunnel_idle` of 2 d is longer than 1 d",
         ),
+        ("gateways: {g: {listen: \"[::1]:443\", limits: {client_rate: fast}}}", "1:59 `fast` is not a rate"),
+        (
+            "gateways: {g: {listen: \"[::1]:443\", limits: {client_rate: 5/2 h}}}",
+            "1:59 `5/2 h` is not a rate",
+        ),
+        ("gateways: {g: {listen: \"[::1]:443\", limits: {body_max: 1 GB}}}", "1:56 `1 GB` is not a size"),
+        (
+            "gateways: {g: {listen: \"[::1]:443\", trusted_proxies: [10.0.0.0/99]}}",
+            "1:55 `10.0.0.0/99` is no address or network",
+        ),
+        ("gateways: {g: {listen: \"[::1]:443\", access_log: /var/}}", "1:49 `access_log` names no file"),
         ("gateways: {g: {listen: 8080}}", "1:24 `8080` is not an address to listen on"),
         ("gateways: {g: {listen: \"127.0.0.1:0\"}}", "1:24 port 0 is another one at each start"),
         ("gateways: {g: {}}", "1:12 `listen` is missing: a gateway says where it listens"),
@@ -447,4 +458,19 @@ fn a_margin_and_what_becomes_of_a_doubt() {
     {
         assert!(spec(&format!("{wrong}\n")).value.is_none(), "{wrong}");
     }
+}
+
+#[test]
+fn a_gateways_limits_are_read() {
+    let text = "gateways: {g: {listen: \"127.0.0.1:80\", trusted_proxies: [], access_log: stdout, limits: {\
+        body_max: 16 MiB, client_rate: 50/s, service_rate: 100/10 s, upstream_wait: 0}}}";
+    let checked = parse_tower(text);
+    assert!(checked.diagnostics.is_empty(), "{:?}", checked.diagnostics);
+    let settings = checked.value.unwrap().gateways["g"].settings.clone();
+    assert_eq!(settings.limits.body_max, 16 << 20);
+    assert_eq!(settings.limits.client_rate.unwrap(), Rate { count: 50, per: Millis(1000) });
+    assert_eq!(settings.limits.service_rate.unwrap(), Rate { count: 100, per: Millis(10_000) });
+    assert_eq!(settings.limits.upstream_wait, Millis::ZERO);
+    assert_eq!(settings.limits.client_connections, GatewayLimits::default().client_connections);
+    assert!(settings.trusted_proxies.is_empty() && settings.access_log.as_deref() == Some("stdout"));
 }

@@ -2,8 +2,8 @@
 
 use crate::fields::Shape;
 use crate::{
-    baseline, check, driver, freeze, gateway, health, notify, policy, probe, release, rule_file, scrape,
-    service, settings,
+    baseline, check, driver, freeze, gateway, guard, health, notify, policy, probe, release, rule_file,
+    scrape, service, settings,
 };
 
 const PAGE: &str = include_str!("../../../../docs/reference/files.md");
@@ -46,6 +46,7 @@ static SECTIONS: [(&str, &[&Shape]); 8] = [
             &freeze::FREEZE,
             &gateway::GATEWAY,
             &gateway::TLS,
+            &guard::LIMITS,
             &settings::REPO,
             &settings::HEAL,
             &settings::RETENTION,

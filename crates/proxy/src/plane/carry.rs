@@ -50,7 +50,9 @@ pub(super) async fn carry(
         Err(refusal) => {
             count(&plane.counters.own_answers);
             plane.meter.refuse(refusal.why);
-            entry.iter_mut().for_each(|entry| entry.refused(refusal.why));
+            if let Some(entry) = &mut entry {
+                entry.refused(refusal.why);
+            }
             if is_grpc { refusal.grpc_answer() } else { refusal.answer() }
         }
     };
@@ -91,7 +93,9 @@ async fn carry_inner(
     let upgrade = head::forward(&mut parts, &caller);
     let trace =
         trace::join(&mut parts.headers, plane.secret, || plane.traces.fetch_add(1, Ordering::Relaxed));
-    entry.iter_mut().for_each(|entry| entry.traced(trace::id(&trace)));
+    if let Some(entry) = entry {
+        entry.traced(trace::id(&trace));
+    }
     let upgrade = upgrade.and(parts.extensions.remove::<OnUpgrade>());
     let ask = Ask::new(parts, body, plane.limits.upload, settings.limits.body_max).await?;
     let limits = &settings.limits;

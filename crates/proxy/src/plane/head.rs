@@ -112,7 +112,9 @@ pub(super) fn forward(parts: &mut request::Parts, caller: &Caller) -> Option<Hea
     withhold_twins(headers);
     headers.remove(HTTP2_SETTINGS);
     if !caller.is_trusted {
-        FORWARDED.iter().for_each(|name| drop(headers.remove(name)));
+        for name in &FORWARDED {
+            headers.remove(name);
+        }
     }
     withhold_session(headers);
     join_cookies(headers);

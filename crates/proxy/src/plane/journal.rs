@@ -240,7 +240,7 @@ impl Sink {
             match append(path) {
                 Ok(new) => *file = Some(new),
                 Err(error) => {
-                    tracing::warn!(path = %path.display(), %error, "cannot open the access log again")
+                    tracing::warn!(path = %path.display(), %error, "cannot open the access log again");
                 }
             }
         }

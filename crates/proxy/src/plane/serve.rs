@@ -18,6 +18,7 @@ use tokio_rustls::TlsAcceptor;
 
 use super::carry::carry;
 use super::meter::Why;
+use super::pace::Paced;
 use super::tls::{H2, Tls};
 use super::{ACCEPT_PAUSE, CONNECTIONS_MAX, HEAD_BYTES_MAX, HEAD_FIELDS_MAX, Plane, count, streams};
 
@@ -140,10 +141,16 @@ async fn connection(
     match &in_force.tls {
         Some(tls) => over_tls(tls, plane, stream, peer, stopped, deadline).await,
         None if is_http2(&stream, deadline).await => {
+            let stream = paced(&plane, stream);
             streams::serve(plane, stream, peer, Arrival::Plain, stopped).await;
         }
-        None => http1(plane, stream, peer, Arrival::Plain, stopped).await,
+        None => http1(Arc::clone(&plane), paced(&plane, stream), peer, Arrival::Plain, stopped).await,
     }
+}
+
+fn paced(plane: &Plane, stream: TcpStream) -> Paced<TcpStream> {
+    let rate = plane.in_force.load().settings.limits.body_rate_min;
+    Paced::new(stream, &plane.meter, plane.limits.upload, rate)
 }
 
 async fn over_tls(
@@ -156,7 +163,7 @@ async fn over_tls(
 ) {
     let acceptor = TlsAcceptor::from(Arc::clone(&tls.config));
     let shaken = tokio::select! {
-        shaken = timeout_at(deadline, acceptor.accept(stream)) => shaken,
+        shaken = timeout_at(deadline, acceptor.accept(paced(&plane, stream))) => shaken,
         // The client has asked for nothing yet.
         () = async { told(&mut stopped).await; tokio::time::sleep_until(deadline).await } => return,
     };
