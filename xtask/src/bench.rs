@@ -5,6 +5,8 @@ pub(crate) mod peers;
 pub(crate) mod tower;
 mod wrk;
 
+use std::path::Path;
+
 use crate::chore::Chore;
 use crate::failure::Failure;
 use crate::flags::Flags;
@@ -14,7 +16,7 @@ pub(crate) const CHORE: Chore = Chore {
     name: "bench",
     summary: "measures one area against installed peers",
     help: "\
-usage: cargo xtask bench AREA [--json] [--rounds N] [--seconds N]
+usage: cargo xtask bench AREA [--json] [--rounds N] [--seconds N] [--program F]
 
 AREA is metrics, gateway, loop or logs; only gateway has a benchmark yet.
 
@@ -25,6 +27,7 @@ have another. Rounds are interleaved; a figure is the median of its rounds.
   --json        ends with one line of JSON
   --rounds N    1 to 100, by default 5
   --seconds N   of each round, 1 to 60, by default 4
+  --program F   an hmsops that is built already, with `examples/forwarder` beside it
 
 example: cargo xtask bench gateway --json
 ",
@@ -35,13 +38,14 @@ example: cargo xtask bench gateway --json
 const AREAS: [&str; 4] = ["metrics", "gateway", "loop", "logs"];
 
 fn run(args: &[String]) -> Result<(), Failure> {
-    let flags = Flags::read(args, &["--json"], &["--rounds", "--seconds"], 1)?;
+    let flags = Flags::read(args, &["--json"], &["--rounds", "--seconds", "--program"], 1)?;
     let area = flags.words.first().ok_or_else(|| Failure::usage("no area is named").hint(list()))?;
     match area.as_str() {
         "gateway" => gateway::bench(
             flags.number("--rounds", 5_usize, 1..=100)?,
             flags.number("--seconds", 4_u32, 1..=60)?,
             flags.has("--json"),
+            flags.text("--program").map(Path::new),
         ),
         area if AREAS.contains(&area) => {
             Err(Failure::new(format!("there is no benchmark of `{area}` yet; nothing was measured")))

@@ -15,7 +15,7 @@ pub(crate) const CHORE: Chore = Chore {
     name: "flips",
     summary: "changes a gateway's weights and settings under traffic; no request may fail",
     help: "\
-usage: cargo xtask flips [--requests N] [--flips N] [--reloads N]
+usage: cargo xtask flips [--requests N] [--flips N] [--reloads N] [--program F]
 
 Starts a real `hmsops gateway` before a real server (nginx), sets its routes as a tower does, and changes weight and
 settings while users ask and look at every answer. Then counts the split at 1 % over 100 000 requests. Exits 1
@@ -24,12 +24,15 @@ when a request failed, or when the split lies outside the 99.9 % interval of a f
   --requests N   while things change (100 000)
   --flips N      changes of weight (100)
   --reloads N    changes of settings (2)
+  --program F    an hmsops that is built already
 
 example: cargo xtask flips --requests 1000000 --flips 1000 --reloads 20
 ",
     run: |args| {
-        let flags = Flags::read(args, &[], &["--requests", "--flips", "--reloads"], 0)?;
+        let flags = Flags::read(args, &[], &["--requests", "--flips", "--reloads", "--program"], 0)?;
+        let hmsops = flags.text("--program").map_or_else(peers::hmsops, |program| Ok(program.into()))?;
         run(
+            &hmsops,
             flags.number("--requests", 100_000, 1..=1_000_000_000)?,
             flags.number("--flips", 100, 0..=1_000_000)?,
             flags.number("--reloads", 2, 0..=10_000)?,
@@ -50,11 +53,10 @@ const SPLIT_BP: u32 = 100;
 const Z_999: f64 = 3.2905;
 
 /// Runs it and prints what came of it.
-pub(crate) fn run(requests: u64, flips: u64, reloads: u64) -> Result<(), Failure> {
-    let hmsops = peers::hmsops()?;
+pub(crate) fn run(hmsops: &Path, requests: u64, flips: u64, reloads: u64) -> Result<(), Failure> {
     let ground = Ground::new("flips", false)?;
     let upstream = ground.upstream()?;
-    let mut place = Place::new(&ground, &hmsops)?;
+    let mut place = Place::new(&ground, hmsops)?;
     let began = Instant::now();
     let users = Users::start(&plan(place.port, requests))?;
     for (kind, _) in order(requests, flips, reloads, &users) {

@@ -1,6 +1,7 @@
 //! The gateway's speed beside its peers', measured in turns, so that a noisy machine is unfair to nobody.
 
 use std::fmt::Write as _;
+use std::path::Path;
 
 use super::peers::{self, Ground, Running};
 use super::wrk;
@@ -22,14 +23,22 @@ struct Figures {
 }
 
 /// Measures and prints.
-pub(super) fn bench(rounds: usize, seconds: u32, is_json: bool) -> Result<(), Failure> {
+pub(super) fn bench(
+    rounds: usize,
+    seconds: u32,
+    is_json: bool,
+    program: Option<&Path>,
+) -> Result<(), Failure> {
     for tool in ["wrk", "taskset", "nginx"] {
         if !checkout::has_command(tool) {
             return Err(Failure::new(format!("`{tool}` is not installed; nothing was measured"))
                 .hint("Debian: apt-get install wrk nginx util-linux"));
         }
     }
-    let (hmsops, forwarder) = (peers::hmsops()?, peers::forwarder()?);
+    let (hmsops, forwarder) = match program {
+        Some(program) => (program.to_owned(), program.with_file_name("examples").join("forwarder")),
+        None => (peers::hmsops()?, peers::forwarder()?),
+    };
     let ground = Ground::new("bench", true)?;
     let (figures, absent) = measure(&ground, (&hmsops, &forwarder), rounds, seconds)?;
     print!("{}", table(&figures));
@@ -46,7 +55,7 @@ type Measured = (Vec<Figures>, Vec<&'static str>);
 
 fn measure(
     ground: &Ground,
-    (hmsops, forwarder): (&std::path::Path, &std::path::Path),
+    (hmsops, forwarder): (&Path, &Path),
     rounds: usize,
     seconds: u32,
 ) -> Result<Measured, Failure> {

@@ -31,6 +31,9 @@ pub(super) struct Args {
     /// Threads that carry requests, 1 to 64; by default as many as the machine has cores
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=64))]
     threads: Option<u16>,
+    /// Take the place of the gateway on this socket: its port, its routes, its settings. It drains; no connection fails
+    #[arg(long)]
+    take_over: bool,
 }
 
 pub(super) fn run(args: Args) -> Result<(), Failure> {
@@ -43,7 +46,8 @@ pub(super) fn run(args: Args) -> Result<(), Failure> {
         Failure::new(Exit::Failed, format!("cannot use the folder `{}`: {error}", args.state.display()))
     })?;
     let state = format!("gateway-{}.json", args.name);
-    let options = GatewayOptions::new(&args.name, args.listen, args.socket, disk, &state);
+    let mut options = GatewayOptions::new(&args.name, args.listen, args.socket, disk, &state);
+    options.take_over = args.take_over;
     let runtime = runtime(args.threads).map_err(|error| machine("start a runtime", &error))?;
     runtime.block_on(plane::run(options)).map_err(|error| {
         let mut message = error.to_string();
