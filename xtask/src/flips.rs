@@ -13,32 +13,38 @@ use crate::load::closed::{Count, Plan, Users};
 /// The chore.
 pub(crate) const CHORE: Chore = Chore {
     name: "flips",
-    summary: "changes a gateway's weights and settings under traffic; no request may fail",
+    summary: "changes a gateway's weights, settings and process under traffic; no request may fail",
     help: "\
-usage: cargo xtask flips [--requests N] [--flips N] [--reloads N] [--program F]
+usage: cargo xtask flips [--requests N] [--flips N] [--reloads N] [--upgrades N] [--program F]
 
-Starts a real `hmsops gateway` before a real server (nginx), sets its routes as a tower does, and changes weight and
-settings while users ask and look at every answer. Then counts the split at 1 % over 100 000 requests. Exits 1
+Starts a real `hmsops gateway` before a real server (nginx), sets its routes as a tower does, and changes weight,
+settings and process while users ask and look at every answer. Then counts the split at 1 % over 100 000 requests. Exits 1
 when a request failed, or when the split lies outside the 99.9 % interval of a fair one twice in a row.
 
   --requests N   while things change (100 000)
   --flips N      changes of weight (100)
   --reloads N    changes of settings (2)
+  --upgrades N   changes of process, by socket hand-over (1)
   --program F    an hmsops that is built already
 
-example: cargo xtask flips --requests 1000000 --flips 1000 --reloads 20
+example: cargo xtask flips --requests 1000000 --flips 1000 --reloads 20 --upgrades 10
 ",
-    run: |args| {
-        let flags = Flags::read(args, &[], &["--requests", "--flips", "--reloads", "--program"], 0)?;
-        let hmsops = flags.text("--program").map_or_else(peers::hmsops, |program| Ok(program.into()))?;
-        run(
-            &hmsops,
-            flags.number("--requests", 100_000, 1..=1_000_000_000)?,
-            flags.number("--flips", 100, 0..=1_000_000)?,
-            flags.number("--reloads", 2, 0..=10_000)?,
-        )
-    },
+    run: check,
 };
+
+/// The chore's run, for the stages of `cargo xtask test`, too.
+pub(crate) fn check(args: &[String]) -> Result<(), Failure> {
+    let options = ["--requests", "--flips", "--reloads", "--upgrades", "--program"];
+    let flags = Flags::read(args, &[], &options, 0)?;
+    let hmsops = flags.text("--program").map_or_else(peers::hmsops, |program| Ok(program.into()))?;
+    let amount = Amount {
+        requests: flags.number("--requests", 100_000, 1..=1_000_000_000)?,
+        flips: flags.number("--flips", 100, 0..=1_000_000)?,
+        reloads: flags.number("--reloads", 2, 0..=10_000)?,
+        upgrades: flags.number("--upgrades", 1, 0..=10_000)?,
+    };
+    run(&hmsops, &amount)
+}
 
 /// Users at a time.
 const USERS: usize = 16;
@@ -46,39 +52,56 @@ const USERS: usize = 16;
 const TIMEOUT: Duration = Duration::from_secs(10);
 /// Weights that are flipped through, in basis points: none, all, and what releases have.
 const WEIGHTS: [u32; 7] = [100, 0, 2500, 10_000, 1, 5000, 9900];
+/// How often is looked whether something is due or done.
+const LOOK_EVERY: Duration = Duration::from_micros(200);
+/// A process may take so long to take another's place, and that one to end.
+const HAND_OVER_MAX: Duration = Duration::from_secs(30);
 /// How the split is counted.
 const SPLIT_REQUESTS: u64 = 100_000;
 const SPLIT_BP: u32 = 100;
 /// Quantile of the normal distribution for 99.9 %, two-sided.
 const Z_999: f64 = 3.2905;
 
+/// How much of everything.
+struct Amount {
+    requests: u64,
+    flips: u64,
+    reloads: u64,
+    upgrades: u64,
+}
+
 /// Runs it and prints what came of it.
-pub(crate) fn run(hmsops: &Path, requests: u64, flips: u64, reloads: u64) -> Result<(), Failure> {
+fn run(hmsops: &Path, amount: &Amount) -> Result<(), Failure> {
+    let Amount { requests, flips, reloads, upgrades } = *amount;
     let ground = Ground::new("flips", false)?;
-    let upstream = ground.upstream()?;
+    let _upstream = ground.upstream()?;
     let mut place = Place::new(&ground, hmsops)?;
     let began = Instant::now();
     let users = Users::start(&plan(place.port, requests))?;
-    for (kind, _) in order(requests, flips, reloads, &users) {
-        match kind {
+    for (change, due) in schedule(amount) {
+        while users.begun() < due && !users.are_done() {
+            std::thread::sleep(LOOK_EVERY);
+        }
+        match change {
             Change::Flip(nth) => place.flip(nth)?,
             Change::Reload(nth) => place.reload(nth)?,
+            Change::Upgrade => place.upgrade()?,
         }
     }
     let count = users.finish();
     let seconds = began.elapsed().as_secs_f64();
     let [stable, canary] = count.good;
     println!(
-        "{requests} requests in {seconds:.1} s, {flips} flips, {reloads} reloads: {} failed, {} asked again on a fresh \
-         connection; {stable} answered by stable, {canary} by the canary",
+        "{requests} requests in {seconds:.1} s, {flips} flips, {reloads} reloads, {upgrades} upgrades: {} failed, {} asked \
+         again on a fresh connection; {stable} answered by stable, {canary} by the canary",
         count.failures(),
         count.asked_again,
     );
     check(&count, requests)?;
+    place.await_former()?;
     if !split(&mut place)? && !split(&mut place)? {
         return Err(Failure::new("the split is not fair: it lay outside the 99.9 % interval twice"));
     }
-    drop(upstream);
     Ok(())
 }
 
@@ -101,24 +124,28 @@ fn check(count: &Count, requests: u64) -> Result<(), Failure> {
 /// A gateway and its tower.
 struct Place<'a> {
     ground: &'a Ground,
+    hmsops: &'a Path,
     port: u16,
     tower: Tower,
-    _gateway: peers::Running,
+    gateway: peers::Running,
+    /// Processes whose place was taken.
+    former: Vec<peers::Running>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Change {
     Flip(u64),
     Reload(u64),
+    Upgrade,
 }
 
 impl<'a> Place<'a> {
-    fn new(ground: &'a Ground, hmsops: &Path) -> Result<Self, Failure> {
+    fn new(ground: &'a Ground, hmsops: &'a Path) -> Result<Self, Failure> {
         let port = peers::port()?;
         let gateway = ground.gateway(hmsops, port, &[])?;
         let mut tower = Tower::connect(&ground.socket())?;
         tower.set(ground.stable, ground.canary, SPLIT_BP)?;
-        Ok(Self { ground, port, tower, _gateway: gateway })
+        Ok(Self { ground, hmsops, port, tower, gateway, former: Vec::new() })
     }
 
     fn flip(&mut self, nth: u64) -> Result<(), Failure> {
@@ -134,27 +161,47 @@ impl<'a> Place<'a> {
         let bad = if nth % 2 == 0 { "\"5xx\"" } else { "\"5xx\",\"timeout\"" };
         self.tower.set_with(self.ground.stable, self.ground.canary, SPLIT_BP, bad)
     }
-}
 
-/// What is to change when, each handed out once so many requests have begun.
-fn order<'a>(
-    requests: u64,
-    flips: u64,
-    reloads: u64,
-    users: &'a Users,
-) -> impl Iterator<Item = (Change, u64)> + 'a {
-    schedule(requests, flips, reloads).into_iter().inspect(|(_, due)| {
-        while users.begun() < *due && !users.are_done() {
-            std::thread::sleep(Duration::from_micros(200));
+    /// A new process takes the gateway's place; the tower goes on with that one.
+    fn upgrade(&mut self) -> Result<(), Failure> {
+        let next = self.ground.gateway(self.hmsops, self.port, &["--take-over"])?;
+        self.former.push(std::mem::replace(&mut self.gateway, next));
+        let deadline = Instant::now() + HAND_OVER_MAX;
+        loop {
+            let tower = Tower::connect(&self.ground.socket());
+            match tower {
+                Ok(tower) if tower.pid() == self.gateway.pid() => {
+                    self.tower = tower.after(self.tower.epoch());
+                    return Ok(());
+                }
+                // The one before still answers.
+                _ if Instant::now() < deadline => std::thread::sleep(LOOK_EVERY),
+                Ok(_) => return Err(Failure::new("the new process did not take the gateway's place")),
+                Err(failure) => return Err(failure),
+            }
         }
-    })
+    }
+
+    /// Waits until every process whose place was taken has ended.
+    fn await_former(&mut self) -> Result<(), Failure> {
+        let deadline = Instant::now() + HAND_OVER_MAX;
+        while !self.former.iter_mut().all(peers::Running::has_ended) {
+            if Instant::now() > deadline {
+                return Err(Failure::new("a process whose place was taken did not end, or not well"));
+            }
+            std::thread::sleep(LOOK_EVERY);
+        }
+        Ok(())
+    }
 }
 
 /// Changes with the number of requests after which they are due, evenly spread.
-fn schedule(requests: u64, flips: u64, reloads: u64) -> Vec<(Change, u64)> {
+fn schedule(amount: &Amount) -> Vec<(Change, u64)> {
+    let Amount { requests, flips, reloads, upgrades } = *amount;
     let spread = |count: u64| (0..count).map(move |nth| (nth, (nth + 1) * requests / (count + 1)));
     let mut changes: Vec<_> = spread(flips).map(|(nth, due)| (Change::Flip(nth), due)).collect();
     changes.extend(spread(reloads).map(|(nth, due)| (Change::Reload(nth), due)));
+    changes.extend(spread(upgrades).map(|(_, due)| (Change::Upgrade, due)));
     changes.sort_by_key(|(_, due)| *due);
     changes
 }
@@ -177,9 +224,9 @@ mod tests {
 
     #[test]
     fn changes_are_spread_evenly_and_in_order() {
-        let changes = schedule(1000, 3, 1);
+        let changes = schedule(&Amount { requests: 1000, flips: 3, reloads: 1, upgrades: 1 });
         let due: Vec<u64> = changes.iter().map(|(_, due)| *due).collect();
-        assert_eq!(due, [250, 500, 500, 750]);
+        assert_eq!(due, [250, 500, 500, 500, 750]);
         assert_eq!(changes.iter().filter(|(change, _)| matches!(change, Change::Flip(_))).count(), 3);
     }
 }

@@ -41,7 +41,9 @@ async fn main() -> Result<(), Failure> {
         });
         tokio::spawn(async move {
             // A client that breaks off is no failure of the forwarder's.
-            let _ = hyper::server::conn::http1::Builder::new().serve_connection(TokioIo::new(stream), service).await;
+            let _ = hyper::server::conn::http1::Builder::new()
+                .serve_connection(TokioIo::new(stream), service)
+                .await;
         });
     }
 }

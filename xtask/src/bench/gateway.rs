@@ -117,10 +117,13 @@ fn ours(figures: &[Figures], connections: u32) -> Option<&Figures> {
 }
 
 fn table(figures: &[Figures]) -> String {
-    let mut text = String::from("connections  proxy       req/s   p50 ms   p99 ms  µs/req   ours: req/s    p99   µs/req\n");
+    let mut text = String::from(
+        "connections  proxy       req/s   p50 ms   p99 ms  µs/req   ours: req/s    p99   µs/req\n",
+    );
     for figure in figures {
         let Figures { name, connections, rate, p50_ms, p99_ms, cpu_us } = figure;
-        let _ = write!(text, "{connections:>11}  {name:<8}{rate:>9.0}{p50_ms:>9.2}{p99_ms:>9.2}{cpu_us:>8.1}");
+        let _ =
+            write!(text, "{connections:>11}  {name:<8}{rate:>9.0}{p50_ms:>9.2}{p99_ms:>9.2}{cpu_us:>8.1}");
         if let Some(ours) = ours(figures, *connections).filter(|_| *name != "hmsops") {
             let (rate, p99, cpu) = (ours.rate / rate, ours.p99_ms / p99_ms, ours.cpu_us / cpu_us);
             let _ = write!(text, "      × {rate:>6.2}  × {p99:>4.2}  × {cpu:>4.2}");
@@ -144,10 +147,8 @@ fn json(figures: &[Figures], absent: &[&str], rounds: usize, seconds: u32) -> St
         ] {
             members.push(format!("\"{name}_{key}_{connections}\":{:.3}", pick(figure)));
             if let Some(ours) = ours.filter(|_| pick(figure) > 0.0) {
-                members.push(format!(
-                    "\"ratio_{key}_{name}_{connections}\":{:.3}",
-                    pick(ours) / pick(figure)
-                ));
+                members
+                    .push(format!("\"ratio_{key}_{name}_{connections}\":{:.3}", pick(ours) / pick(figure)));
             }
         }
     }
@@ -163,7 +164,8 @@ mod tests {
 
     #[test]
     fn the_line_of_json_has_each_figure_and_its_ratio() {
-        let figures = |name, rate| Figures { name, connections: 16, rate, p50_ms: 1.0, p99_ms: 2.0, cpu_us: 3.0 };
+        let figures =
+            |name, rate| Figures { name, connections: 16, rate, p50_ms: 1.0, p99_ms: 2.0, cpu_us: 3.0 };
         let line = json(&[figures("hmsops", 900.0), figures("hyper", 1000.0)], &["caddy"], 5, 4);
         let read = Json::parse(&line).unwrap();
         let number = |key: &str| read.at(key).and_then(Json::as_number);

@@ -56,6 +56,16 @@ impl Drop for Running {
 }
 
 impl Running {
+    /// Its process.
+    pub(crate) fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// Whether it has ended by itself, and well.
+    pub(crate) fn has_ended(&mut self) -> bool {
+        self.child.try_wait().is_ok_and(|status| status.is_some_and(|status| status.success()))
+    }
+
     /// Processor time that it has used, in seconds.
     pub(super) fn processor_seconds(&self) -> f64 {
         let stat = std::fs::read_to_string(format!("/proc/{}/stat", self.child.id())).unwrap_or_default();
@@ -230,7 +240,11 @@ impl Running {
             if ended.is_some() || Instant::now() > deadline {
                 let log = std::fs::read_to_string(folder.join(format!("{}.log", self.name)));
                 let log = log.unwrap_or_default();
-                return Err(Failure::new(format!("`{}` does not listen; it said: {}", self.name, log.trim())));
+                return Err(Failure::new(format!(
+                    "`{}` does not listen; it said: {}",
+                    self.name,
+                    log.trim()
+                )));
             }
             std::thread::sleep(Duration::from_millis(10));
         }

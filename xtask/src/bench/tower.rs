@@ -27,6 +27,7 @@ pub(crate) struct Tower {
     reader: Option<JoinHandle<()>>,
     pinger: Option<(std::sync::mpsc::Sender<()>, JoinHandle<()>)>,
     epoch: u64,
+    pid: u32,
 }
 
 impl Tower {
@@ -57,10 +58,18 @@ impl Tower {
                 }
             }
         });
-        let tower = Self { stream, heard, reader: Some(reader), pinger: Some((stop, pinger)), epoch: 0 };
+        let mut tower =
+            Self { stream, heard, reader: Some(reader), pinger: Some((stop, pinger)), epoch: 0, pid: 0 };
         say(&tower.stream, "{\"type\":\"hello\",\"protocol\":1,\"tower_run\":1}").trying(what())?;
-        tower.wait("hello", "")?;
+        let hello = tower.wait("hello", "")?;
+        let pid = Json::parse(&hello).ok().and_then(|hello| hello.at("pid").and_then(Json::as_number));
+        tower.pid = pid.unwrap_or_default() as u32;
         Ok(tower)
+    }
+
+    /// The gateway's process.
+    pub(crate) fn pid(&self) -> u32 {
+        self.pid
     }
 
     /// Routes all requests to `stable`, but for so many basis points to `canary`; comes back when that is in force.
@@ -86,7 +95,7 @@ impl Tower {
              \"identity\":\"request\",\"sticky\":false,\"bad\":[{bad}]}}}}"
         );
         say(&self.stream, &route).trying("set a route")?;
-        self.wait("applied", &format!("\"epoch\":{epoch}"))
+        self.wait("applied", &format!("\"epoch\":{epoch}")).map(drop)
     }
 
     /// Says one line of the protocol, without its newline.
@@ -94,8 +103,8 @@ impl Tower {
         say(&self.stream, line).trying("talk to the gateway")
     }
 
-    /// Waits for a message of this type that contains `part`.
-    pub(crate) fn wait(&self, kind: &str, part: &str) -> Result<(), Failure> {
+    /// Waits for a message of this type that contains `part`, and returns it.
+    pub(crate) fn wait(&self, kind: &str, part: &str) -> Result<String, Failure> {
         let kind = format!("\"type\":\"{kind}\"");
         loop {
             let line = self.heard.recv_timeout(PATIENCE).map_err(|_| {
@@ -105,7 +114,7 @@ impl Tower {
                 return Err(Failure::new(format!("the gateway refused a route or retreated: {line}")));
             }
             if line.contains(&kind) && line.contains(part) {
-                return Ok(());
+                return Ok(line);
             }
         }
     }

@@ -13,8 +13,8 @@ use hyper_util::rt::TokioIo;
 use tokio::net::TcpStream;
 use tokio::time::{Instant, timeout};
 
+use super::HEAD_BYTES_MAX;
 use super::upload::{Ask, Upload};
-use super::{HEAD_BYTES_MAX, HEAD_FIELDS_MAX};
 
 /// A connection idle for longer is not used again: below the 5 s after which common servers close theirs.
 const IDLE_MAX: Duration = Duration::from_secs(4);
@@ -166,8 +166,8 @@ impl Upstream {
         let stream = stream.map_err(|_| Fault::Refused)?.map_err(|_| Fault::Refused)?;
         // Without it only small writes are slower.
         let _ = stream.set_nodelay(true);
+        // At most [`super::HEAD_FIELDS_MAX`] fields, see `serve`.
         let (sender, connection) = http1::Builder::new()
-            .max_headers(HEAD_FIELDS_MAX)
             .max_header_size(HEAD_BYTES_MAX)
             .handshake(TokioIo::new(stream))
             .await
