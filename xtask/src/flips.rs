@@ -97,7 +97,7 @@ fn run(hmsops: &Path, amount: &Amount) -> Result<(), Failure> {
         count.failures(),
         count.asked_again,
     );
-    check(&count, requests)?;
+    expect_all(&count, requests)?;
     place.await_former()?;
     if !split(&mut place)? && !split(&mut place)? {
         return Err(Failure::new("the split is not fair: it lay outside the 99.9 % interval twice"));
@@ -110,7 +110,7 @@ fn plan(port: u16, requests: u64) -> Plan {
     Plan { server: ([127, 0, 0, 1], port).into(), users: USERS, requests, bodies, timeout: TIMEOUT }
 }
 
-fn check(count: &Count, requests: u64) -> Result<(), Failure> {
+fn expect_all(count: &Count, requests: u64) -> Result<(), Failure> {
     let answered = count.good.iter().sum::<u64>() + count.failures();
     if count.failures() > 0 {
         return Err(Failure::new(format!("{} requests failed: {:?}", count.failures(), count.failed)));
@@ -210,7 +210,7 @@ fn schedule(amount: &Amount) -> Vec<(Change, u64)> {
 fn split(place: &mut Place<'_>) -> Result<bool, Failure> {
     place.tower.set(place.ground.stable, place.ground.canary, SPLIT_BP)?;
     let count = Users::start(&plan(place.port, SPLIT_REQUESTS))?.finish();
-    check(&count, SPLIT_REQUESTS)?;
+    expect_all(&count, SPLIT_REQUESTS)?;
     let (n, share) = (SPLIT_REQUESTS as f64, f64::from(SPLIT_BP) / 10_000.0);
     let (expected, slack) = (n * share, Z_999 * (n * share * (1.0 - share)).sqrt());
     let canary = count.good[1] as f64;
