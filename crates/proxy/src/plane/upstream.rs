@@ -16,12 +16,12 @@ use rustix::io::Errno;
 use tokio::net::TcpStream;
 use tokio::time::{Instant, timeout};
 
+use super::HEAD_BYTES_MAX;
 use super::conduct::Conduct;
 use super::inflow::{Awaited, Inflow};
 use super::multiplex::{self, Multiplex};
 use super::place::{Bounds, Place, Places};
 use super::upload::{Ask, Upload};
-use super::{HEAD_BYTES_MAX, HEAD_FIELDS_MAX};
 
 /// A connection idle for longer is not used again: below the 5 s after which common servers close theirs.
 const IDLE_MAX: Duration = Duration::from_secs(4);
@@ -241,8 +241,8 @@ impl Upstream {
     async fn connect(&self, connect_max: Duration) -> Result<Wire, Fault> {
         let stream = self.dial(connect_max).await?;
         let awaited = Awaited::new();
+        // At most [`super::HEAD_FIELDS_MAX`] fields, see `serve`.
         let (sender, connection) = http1::Builder::new()
-            .max_headers(HEAD_FIELDS_MAX)
             .max_header_size(HEAD_BYTES_MAX)
             .handshake(TokioIo::new(Inflow::new(stream, awaited.clone())))
             .await
