@@ -15,6 +15,9 @@ pub struct GatewaySettings {
     pub tls: Vec<TlsCertificate>,
     /// An upgraded connection on which nothing came for so long, either way, is closed.
     pub tunnel_idle: Millis,
+    /// The HAProxy that carries the requests in this gateway's place; `None`: it carries them itself.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub haproxy: Option<HaproxySettings>,
 }
 
 /// An upgraded connection may be silent for so long: what HAProxy's manual advises for `timeout tunnel`, and far
@@ -23,7 +26,7 @@ pub const TUNNEL_IDLE_DEFAULT: Millis = Millis::from_mins(60);
 
 impl Default for GatewaySettings {
     fn default() -> Self {
-        Self { tls: Vec::new(), tunnel_idle: TUNNEL_IDLE_DEFAULT }
+        Self { tls: Vec::new(), tunnel_idle: TUNNEL_IDLE_DEFAULT, haproxy: None }
     }
 }
 
@@ -38,4 +41,22 @@ pub struct TlsCertificate {
     pub cert: String,
     /// The file of its key, PEM; nobody but its owner and group may read it.
     pub key: String,
+}
+
+/// An HAProxy that is driven by its runtime socket: one backend with two servers, whose weights, addresses and states
+/// are the gateway's to set.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct HaproxySettings {
+    /// Its runtime socket: a path, or `IP:PORT` on loopback. Its level must be `admin`.
+    pub socket: String,
+    /// The backend.
+    pub backend: String,
+    /// The server in it that carries the version users are safe on.
+    pub stable: String,
+    /// The server in it that carries the version under watch.
+    pub canary: String,
+    /// The file name of the map in which HAProxy looks up the canary's share, in basis points, under the backend's
+    /// name. `None`: the share is set by the servers' weights.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub map: Option<String>,
 }

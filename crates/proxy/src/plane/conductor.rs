@@ -29,10 +29,10 @@ const QUIET_MIN: u32 = 2;
 const REAP_EVERY: u64 = 10;
 
 /// What the tower says is still to be written after the end may take so long.
-const FAREWELL_MAX: Duration = Duration::from_secs(1);
+pub(super) const FAREWELL_MAX: Duration = Duration::from_secs(1);
 
 /// The version of this program.
-const PROGRAM: &str = env!("CARGO_PKG_VERSION");
+pub(super) const PROGRAM: &str = env!("CARGO_PKG_VERSION");
 
 /// How the process is known to its tower.
 pub(super) struct Identity {
@@ -185,6 +185,11 @@ impl Conductor {
     fn settle(&mut self, settings: GatewaySettings) {
         if self.plane.in_force.load().settings == settings {
             return self.say(FromGateway::SettingsApplied);
+        }
+        if settings.haproxy.is_some() {
+            let why =
+                "the gateway carries requests itself; stop it, and its tower starts one that drives HAProxy";
+            return self.say(FromGateway::SettingsRefused { why: why.to_owned() });
         }
         match InForce::new(settings) {
             Ok(in_force) => {

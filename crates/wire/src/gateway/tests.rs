@@ -131,7 +131,8 @@ fn added_to_gateway() -> Vec<ToGateway> {
         cert: "/etc/hmsops/tls.crt".to_owned(),
         key: "/etc/hmsops/tls.key".to_owned(),
     };
-    let settings = GatewaySettings { tls: vec![tls], tunnel_idle: Millis::from_mins(5) };
+    let settings =
+        GatewaySettings { tls: vec![tls], tunnel_idle: Millis::from_mins(5), ..GatewaySettings::default() };
     vec![ToGateway::Settings { settings }]
 }
 
