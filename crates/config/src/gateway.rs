@@ -130,7 +130,7 @@ fn settings(fields: &Fields<'_>, out: &mut Findings) -> GatewaySettings {
         settings.tunnel_idle = span;
     }
     if let Some(entry) = fields.get("haproxy") {
-        settings.haproxy = haproxy(entry, out);
+        settings.haproxy = haproxy(entry, out).map(Box::new);
         for key in ["tls", "tunnel_idle"] {
             if let Some(entry) = fields.get(key) {
                 let hint =
@@ -156,11 +156,6 @@ fn haproxy(entry: &Entry, out: &mut Findings) -> Option<HaproxySettings> {
     }
     let socket = fields.get("socket").and_then(|entry| haproxy_socket(entry, out));
     let map = fields.get("map").map(|entry| haproxy_map(entry, out));
-    if map.is_none() {
-        let hint =
-            "for less, and for shares that are drawn at random, name a `map`: docs/howto/use-haproxy.md";
-        out.warning(entry.at, "HAProxy's weights give a canary 0.39 % at least", hint);
-    }
     Some(HaproxySettings {
         socket: socket?,
         backend: backend?,

@@ -17,7 +17,7 @@ pub struct GatewaySettings {
     pub tunnel_idle: Millis,
     /// The HAProxy that carries the requests in this gateway's place; `None`: it carries them itself.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub haproxy: Option<HaproxySettings>,
+    pub haproxy: Option<Box<HaproxySettings>>,
 }
 
 /// An upgraded connection may be silent for so long: what HAProxy's manual advises for `timeout tunnel`, and far

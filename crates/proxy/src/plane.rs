@@ -284,7 +284,7 @@ impl Gateway {
     /// Serves until `stop` comes or the tower says so, then finishes what runs within the drain time.
     pub async fn serve(self, stop: impl Future<Output = ()> + Send) -> Result<(), GatewayError> {
         if let Some(haproxy) = self.in_force.settings.haproxy.clone() {
-            return haproxy::serve(self, haproxy, stop).await;
+            return haproxy::serve(self, *haproxy, stop).await;
         }
         let Self { options, listener, listen, towers, routes, in_force, keepers } = self;
         let (gateway_run, secret) = (random()?, random()?);

@@ -4,6 +4,8 @@
 
 #[path = "it/counts.rs"]
 mod counts;
+#[path = "it/haproxy.rs"]
+mod haproxy;
 #[path = "it/hostile.rs"]
 mod hostile;
 #[path = "it/http.rs"]

@@ -5,7 +5,7 @@ use crate::{check, driver, gateway, health, notify, policy, release, rule_file, 
 
 const PAGE: &str = include_str!("../../../../docs/reference/files.md");
 
-static SHAPES: [&Shape; 30] = [
+static SHAPES: [&Shape; 31] = [
     &release::RELEASE,
     &release::STRATEGY,
     &release::STEP,
@@ -27,6 +27,7 @@ static SHAPES: [&Shape; 30] = [
     &settings::TOWER,
     &gateway::GATEWAY,
     &gateway::TLS,
+    &gateway::HAPROXY,
     &settings::REPO,
     &settings::HEAL,
     &settings::RETENTION,

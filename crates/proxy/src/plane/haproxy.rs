@@ -431,7 +431,7 @@ impl Router {
         };
         if self.settings != settings {
             self.keepers.settings.keep(keep_settings(&settings));
-            self.driver = Driver::new(haproxy);
+            self.driver = Driver::new(*haproxy);
             self.settings = settings;
             self.is_in_force = false;
             tracing::info!("new settings are in force");
