@@ -231,6 +231,7 @@ fn install() {
         ("chromium", &["chromium"]),
         ("prometheus", &["prometheus"]),
         ("prometheus-node-exporter", &["prometheus-node-exporter"]),
+        ("faketime", &["faketime"]),
         ("python3: aiosmtpd", &["python3-aiosmtpd"]),
         ("python3: prometheus_client", &["python3-prometheus-client"]),
     ];

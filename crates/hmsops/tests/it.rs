@@ -4,10 +4,14 @@
 
 #[path = "it/bad_input.rs"]
 mod bad_input;
+#[path = "it/clock.rs"]
+mod clock;
 #[path = "it/emitter.rs"]
 mod emitter;
 #[path = "it/external.rs"]
 mod external;
+#[path = "it/haproxy.rs"]
+mod haproxy;
 #[path = "it/http.rs"]
 mod http;
 #[path = "it/inputs.rs"]

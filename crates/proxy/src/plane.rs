@@ -1,4 +1,4 @@
-//! The data plane with its sockets: HTTP/1.1 on both sides, one route table, one tower.
+//! The data plane with its sockets: HTTP/1.1 and HTTP/2, in clear or over TLS, one route table, one tower.
 //!
 //! The binary's `hmsops gateway` builds [`GatewayOptions`] from its flags, with the machine's clock and the
 //! data folder's disk, and awaits [`run`] on a multi-threaded tokio runtime; what it returns is printed and is
@@ -24,7 +24,9 @@ mod link;
 mod receipt;
 mod serve;
 mod settings;
+mod streams;
 mod table;
+mod tls;
 mod tunnel;
 mod upload;
 mod upstream;
@@ -45,12 +47,15 @@ use tokio::sync::{mpsc, watch};
 
 pub use clock::{Clock, MachineClock};
 pub use settings::{SettingsError, keep_settings, settings_file};
+pub use tls::TlsError;
 
 use crate::routes::{Routes, Silence};
 use conductor::Conductor;
 use keeper::Keeper;
 use settings::InForce;
 use table::Table;
+use tls::Tickets;
+use tunnel::Tunnels;
 
 /// The longest head of a request or answer, in bytes.
 pub const HEAD_BYTES_MAX: usize = 64 << 10;
@@ -66,6 +71,9 @@ pub const STATE_BYTES_MAX: usize = 64 << 20;
 
 /// How long requests in flight may take after SIGTERM.
 const STOP_DRAIN: Duration = Duration::from_secs(10);
+
+/// Settings that wait while others are read.
+const SETTINGS_WAITING_MAX: usize = 16;
 
 /// After a connection could not be accepted (no file descriptors are left, say).
 const ACCEPT_PAUSE: Duration = Duration::from_millis(20);
@@ -197,6 +205,7 @@ pub(crate) struct Plane {
     clock: Arc<dyn Clock>,
     limits: Limits,
     in_force: ArcSwap<InForce>,
+    tunnels: Tunnels,
     /// Keys the numbers of clients, so that nobody can choose theirs.
     secret: u64,
     counters: Counters,
@@ -255,7 +264,8 @@ impl Gateway {
     /// Takes the sockets and reads the state. What was a canary's traffic is stable's until the tower says
     /// otherwise.
     pub async fn bind(options: GatewayOptions) -> Result<Self, GatewayError> {
-        let in_force = InForce::new(settings::load(options.disk.as_ref(), &options.settings)?)?;
+        let tickets = Tickets::new().map_err(|error| GatewayError::Random(error.to_string()))?;
+        let in_force = InForce::new(settings::load(options.disk.as_ref(), &options.settings)?, &tickets)?;
         let address = options.listen;
         let listener = TcpListener::bind(address).await.map_err(|source| match source.kind() {
             io::ErrorKind::AddrInUse => GatewayError::PortTaken {
@@ -293,6 +303,7 @@ impl Gateway {
             clock: options.clock,
             limits: options.limits,
             in_force: ArcSwap::from_pointee(in_force),
+            tunnels: Tunnels::default(),
             secret,
             counters: Counters::default(),
         });
@@ -301,9 +312,18 @@ impl Gateway {
         let (end, ended) = watch::channel(false);
         let silence = Silence::new(plane.clock.now().steady, options.retreat_after);
         let identity = conductor::Identity { name: options.name, gateway_run, listen: listen.to_string() };
-        let conductor =
-            Conductor::new(Arc::clone(&plane), identity, routes, silence, keepers, Arc::clone(&stopping));
+        let (settings, wanted) = mpsc::channel(SETTINGS_WAITING_MAX);
+        let conductor = Conductor::new(
+            Arc::clone(&plane),
+            identity,
+            routes,
+            silence,
+            keepers,
+            Arc::clone(&stopping),
+            settings,
+        );
         let (events, heard) = mpsc::channel(link::EVENTS_MAX);
+        tokio::spawn(settings::run(Arc::clone(&plane), wanted, events.clone()));
         let towers = tokio::spawn(link::accept(towers, events));
         let conductor = tokio::spawn(conductor.run(heard, ended));
         let serving = serve::serve(Arc::clone(&plane), listener, stopped);

@@ -16,5 +16,7 @@ mod retreat;
 mod settings;
 #[path = "it/shield.rs"]
 mod shield;
+#[path = "it/tls.rs"]
+mod tls;
 #[path = "it/world.rs"]
 mod world;

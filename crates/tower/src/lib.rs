@@ -5,6 +5,8 @@
 
 pub mod flow;
 pub mod port;
+pub mod sentinel;
 
 pub use flow::{Handled, Snapshot, Tower, TowerError};
 pub use port::{Hands, SideLog, Spill};
+pub use sentinel::Sentinel;

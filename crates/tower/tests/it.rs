@@ -17,7 +17,7 @@ use hmsops_model::{
     ArmTick, BadKind, InstanceId, Millis, Now, ReleaseId, ServiceName, Tick, Unit, UnixMillis, Version,
     Weight,
 };
-use hmsops_tower::{Hands, Spill, Tower};
+use hmsops_tower::{Hands, Sentinel, Spill, Tower};
 
 /// A tower on a disk that can fail, and what it ordered.
 struct World {
@@ -316,6 +316,47 @@ fn while_the_ledger_fails_a_healthy_release_stays_where_it_is() {
     world.faults.heal();
     world.pass(Millis::from_secs(3));
     assert_eq!(world.weight(), 2500);
+}
+
+/// While the tower itself stands still, its sentinel takes back once what the tower will find to be bad, and nothing
+/// else; the two agree afterwards, whichever word comes first.
+#[test]
+fn a_sentinel_takes_back_what_the_tower_would() {
+    for tower_hears_first in [true, false] {
+        let mut world = World::with_canary_out();
+        let last = world.tower().publish(world.now, None);
+        let since = world.now.steady;
+        let mut sentinel = Sentinel::default();
+        let few = world.bad_tick(2);
+        sentinel.hear(world.now, few.clone());
+        assert!(sentinel.look(world.now, &last, since).is_empty(), "two bad answers are no evidence");
+        let more = world.bad_tick(3);
+        sentinel.hear(world.now, more.clone());
+        let orders = sentinel.look(world.now, &last, since);
+        assert!(matches!(orders.as_slice(), [Effect::Retreat { release: ReleaseId(1), .. }]), "{orders:?}");
+        assert!(sentinel.look(world.now, &last, since).is_empty(), "once is enough");
+
+        let told = GatewayReport::Retreated {
+            service: name(),
+            release: ReleaseId(1),
+            by_itself: false,
+            at: world.now.wall,
+        };
+        if tower_hears_first {
+            world.event(&few);
+            world.event(&more);
+            world.gateway(told);
+        } else {
+            world.gateway(told);
+            world.event(&few);
+            world.event(&more);
+        }
+        assert_eq!(world.phase(), Phase::RolledBack);
+        assert_eq!(world.entries("release.taken-back").len(), 1);
+        assert_eq!(world.entries("release.rolled-back").len(), 1);
+        sentinel.forget(world.now.steady + Millis(1));
+        assert!(sentinel.look(world.now, &last, Millis::ZERO).is_empty(), "it has forgotten");
+    }
 }
 
 /// What only the spill has is still true after a kill, and is then written.

@@ -121,9 +121,13 @@ impl View<'_> {
             GatewayReport::Retreated { service, release, by_itself, at } => {
                 let Some(known) = self.state.releases.get(release) else { return Vec::new() };
                 let mut transitions = Vec::new();
-                if known.phase == Phase::Watching && *by_itself {
-                    let detail =
-                        "the gateway had lost its tower and went back to stable by itself".to_owned();
+                if known.phase == Phase::Watching {
+                    let detail = if *by_itself {
+                        "the gateway had lost its tower and went back to stable by itself"
+                    } else {
+                        "it was taken back while the tower stood still"
+                    };
+                    let detail = detail.to_owned();
                     let epoch = self.next_epoch(service);
                     transitions.push(take_back(self, known, Detector::Gateway, detail, epoch, &Who::tower()));
                 } else if !known.phase.is_off() {

@@ -38,6 +38,9 @@ pub(crate) const SHOPLESS: &str = "services:
     upstreams: {\"1.0\": [\"127.0.0.1:1\"]}
 ";
 
+/// By how much the wall clock of a site's tower is wrong.
+const CLOCK: &str = "clock";
+
 /// How a command ended and what it said.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Said {
@@ -93,10 +96,16 @@ impl Site {
     /// `shop` with version 1.0 as stable, served through the gateway.
     pub(crate) fn shop() -> Self {
         let mut site = Self::lay_out(SHOP);
+        site.open_shop();
+        site
+    }
+
+    /// Starts the tower, and `shop` with it.
+    pub(crate) fn open_shop(&mut self) {
+        let site = self;
         site.build("1.0", Build::GOOD);
         site.start();
         site.wait("1.0 is served", 30, |site| site.get("/").filter(|answer| answer.version() == Some("1.0")));
-        site
     }
 
     pub(crate) fn path(&self, name: &str) -> PathBuf {
@@ -187,7 +196,17 @@ impl Site {
             command.args(["--grpc-listen", &collector]);
         }
         command.args(more).stdin(Stdio::null());
+        if self.path(CLOCK).exists() {
+            command.env("LD_PRELOAD", faketime()).env("FAKETIME_TIMESTAMP_FILE", self.path(CLOCK));
+            command.env("FAKETIME_NO_CACHE", "1").env("FAKETIME_DONT_FAKE_MONOTONIC", "1");
+        }
         command
+    }
+
+    /// Sets the wall clock of the tower that runs, and of those started from now on, forth or back by so many seconds.
+    pub(crate) fn set_clock(&self, seconds: i64) {
+        nginx::put(&self.path("clock.new"), &format!("{seconds:+}s\n"));
+        fs::rename(self.path("clock.new"), self.path(CLOCK)).unwrap();
     }
 
     /// A command of ours as the site's administrator types it.
@@ -451,6 +470,15 @@ fn slot() -> File {
         assert!(now() < deadline, "no other test has ended in ten minutes");
         pause();
     }
+}
+
+/// The library that shows a process another wall clock.
+fn faketime() -> PathBuf {
+    let folders = fs::read_dir("/usr/lib").unwrap().flatten().map(|entry| entry.path());
+    let mut found = folders.map(|folder| folder.join("faketime/libfaketimeMT.so.1"));
+    found
+        .find(|library| library.is_file())
+        .expect("libfaketime is not installed: `cargo xtask test` installs it, or apt-get install faketime")
 }
 
 /// The real clock.

@@ -350,7 +350,7 @@ impl Carriage<'_> {
             if let Some(receipt) = receipt {
                 receipt.settle_good();
             }
-            return Ok(tunnel::open(client, response, waiting));
+            return Ok(tunnel::open(self.plane, client, response, waiting));
         }
         head::strip(response.headers_mut());
         response.headers_mut().remove(REASON);

@@ -14,7 +14,7 @@ use tokio::sync::{mpsc, watch};
 use tokio::time::MissedTickBehavior;
 
 use super::link::{Event, Link};
-use super::settings::{InForce, keep_settings};
+use super::settings::Settled;
 use super::table::{Served, Service, Table, Trial};
 use super::upstream::Upstreams;
 use super::{Keepers, Plane};
@@ -56,6 +56,8 @@ pub(super) struct Conductor {
     draining: BTreeMap<ReleaseId, Draining>,
     intervals: u64,
     stop: Arc<watch::Sender<Option<Duration>>>,
+    /// To the task that reads settings.
+    settings: mpsc::Sender<GatewaySettings>,
 }
 
 struct Draining {
@@ -73,6 +75,7 @@ impl Conductor {
         silence: Silence,
         keepers: Keepers,
         stop: Arc<watch::Sender<Option<Duration>>>,
+        settings: mpsc::Sender<GatewaySettings>,
     ) -> Self {
         let mut conductor = Self {
             plane,
@@ -87,6 +90,7 @@ impl Conductor {
             draining: BTreeMap::new(),
             intervals: 0,
             stop,
+            settings,
         };
         let services: Vec<_> = routes.iter().map(|route| route.service.clone()).collect();
         conductor.routes = routes;
@@ -127,6 +131,7 @@ impl Conductor {
                 self.obey(message);
             }
             Event::Gone(id) if self.tower.as_ref().is_some_and(|tower| tower.id == id) => self.tower = None,
+            Event::Settled(settled) => self.settled(settled),
             Event::Heard(..) | Event::Gone(_) => {}
         }
     }
@@ -167,7 +172,12 @@ impl Conductor {
                 self.wake(release);
                 self.say(answer);
             }
-            ToGateway::Settings { settings } => self.settle(settings),
+            ToGateway::Settings { settings } => {
+                if self.settings.try_send(settings).is_err() {
+                    let why = "settings before these are still being read".to_owned();
+                    self.say(FromGateway::SettingsRefused { why });
+                }
+            }
             ToGateway::Ping => self.say(FromGateway::Pong),
             ToGateway::TickAck { gateway_run, seq } => self.ring.acknowledge(gateway_run, seq),
             ToGateway::Shutdown { drain_ms } => {
@@ -181,28 +191,14 @@ impl Conductor {
         }
     }
 
-    /// Puts settings into force: all of them or none. Requests in flight end under those they began with.
-    fn settle(&mut self, settings: GatewaySettings) {
-        if self.plane.in_force.load().settings == settings {
-            return self.say(FromGateway::SettingsApplied);
-        }
-        if settings.haproxy.is_some() {
-            let why =
-                "the gateway carries requests itself; stop it, and its tower starts one that drives HAProxy";
-            return self.say(FromGateway::SettingsRefused { why: why.to_owned() });
-        }
-        match InForce::new(settings) {
-            Ok(in_force) => {
-                self.keepers.settings.keep(keep_settings(&in_force.settings));
-                self.plane.in_force.store(Arc::new(in_force));
-                tracing::info!("new settings are in force");
+    /// Says what came of settings. Requests in flight end under those they began with.
+    fn settled(&mut self, settled: Settled) {
+        match settled {
+            Settled::Applied(kept) => {
+                kept.into_iter().for_each(|kept| self.keepers.settings.keep(kept));
                 self.say(FromGateway::SettingsApplied);
             }
-            Err(error) => {
-                let why = error.to_string();
-                tracing::error!(why, "settings are refused; those before stay in force");
-                self.say(FromGateway::SettingsRefused { why });
-            }
+            Settled::Refused(why) => self.say(FromGateway::SettingsRefused { why }),
         }
     }
 

@@ -199,7 +199,7 @@ impl Router {
                 self.obey(message).await;
             }
             Event::Gone(id) if self.tower.as_ref().is_some_and(|tower| tower.id == id) => self.tower = None,
-            Event::Heard(..) | Event::Gone(_) => {}
+            Event::Heard(..) | Event::Gone(_) | Event::Settled(_) => {}
         }
     }
 

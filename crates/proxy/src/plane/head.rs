@@ -9,6 +9,7 @@ use http::header::{self, HeaderName, HeaderValue};
 use http::{HeaderMap, Method, StatusCode, Uri, Version, request};
 
 use super::answer::{Refusal, Why};
+use super::serve::Arrival;
 
 /// Names why the gateway itself answered; on no other answer.
 pub(super) const REASON: HeaderName = HeaderName::from_static("hmsops-gateway");
@@ -63,6 +64,7 @@ pub(super) fn origin_form(uri: &Uri) -> Uri {
 /// are kept when a proxy in front has set them; the peer is always added to `X-Forwarded-For`. Returns what
 /// the client wants to upgrade to.
 pub(super) fn forward(parts: &mut request::Parts, peer: SocketAddr) -> Option<HeaderValue> {
+    let scheme = if parts.extensions.get::<Arrival>().is_some() { "https" } else { "http" };
     let headers = &mut parts.headers;
     let upgrade = wants_upgrade(headers).then(|| headers.get(header::UPGRADE).cloned()).flatten();
     strip(headers);
@@ -80,7 +82,7 @@ pub(super) fn forward(parts: &mut request::Parts, peer: SocketAddr) -> Option<He
         headers.insert(FORWARDED_HOST, host);
     }
     if !headers.contains_key(&FORWARDED_PROTO) {
-        headers.insert(FORWARDED_PROTO, HeaderValue::from_static("http"));
+        headers.insert(FORWARDED_PROTO, HeaderValue::from_static(scheme));
     }
     let peer = peer.ip().to_canonical().to_string();
     let before: Vec<_> = headers.get_all(&FORWARDED_FOR).iter().map(HeaderValue::as_bytes).collect();

@@ -14,6 +14,7 @@ use tokio::task::JoinHandle;
 use tokio::time::timeout;
 
 use super::GatewayError;
+use super::settings::Settled;
 
 /// Messages that wait for a tower to read them; ticks wait in their ring beyond that.
 const OUT_MAX: usize = 256;
@@ -36,6 +37,8 @@ pub(super) enum Event {
     Heard(u64, ToGateway),
     /// It is gone.
     Gone(u64),
+    /// What came of settings.
+    Settled(Settled),
 }
 
 /// A tower's connection. Dropping it closes the connection after what was sent.

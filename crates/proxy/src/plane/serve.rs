@@ -5,16 +5,44 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use http::Request;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
+use tokio::sync::{Semaphore, watch};
+use tokio::time::{Instant, timeout, timeout_at};
+use tokio_rustls::TlsAcceptor;
 
 use super::carry::carry;
-use super::{ACCEPT_PAUSE, CONNECTIONS_MAX, HEAD_BYTES_MAX, HEAD_FIELDS_MAX, Plane, count};
+use super::tls::{H2, Tls};
+use super::{ACCEPT_PAUSE, CONNECTIONS_MAX, HEAD_BYTES_MAX, HEAD_FIELDS_MAX, Plane, count, streams};
 
-/// Accepts until told to stop, then waits for the connections to finish, as long as the stop allows.
+/// With which a client of HTTP/2 begins that knows without asking (RFC 9113 §3.4); the rest of it is read by the
+/// library. No method of HTTP/1.1 begins so.
+const PREFACE: &[u8] = b"PRI * HTTP/2.0";
+
+/// Between two looks at a preface that comes in pieces: nobody sends it so but a tester.
+const PREFACE_PAUSE: Duration = Duration::from_millis(5);
+
+/// How a request came in; on requests that came over TLS.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Arrival {
+    Plain,
+    Tls,
+}
+
+impl Arrival {
+    /// What is plain bears no mark: most requests have no extension at all.
+    pub(super) fn mark<B>(self, request: &mut Request<B>) {
+        if self == Self::Tls {
+            request.extensions_mut().insert(self);
+        }
+    }
+}
+
+/// Accepts until told to stop, then waits for the connections and tunnels to finish, as long as the stop allows.
 pub(super) async fn serve(
     plane: Arc<Plane>,
     listener: TcpListener,
@@ -33,7 +61,11 @@ pub(super) async fn serve(
         match accepted {
             Ok((stream, peer)) => {
                 count(&plane.counters.connections);
-                tokio::spawn(connection(Arc::clone(&plane), stream, peer, stopped.clone(), place));
+                let (plane, stopped) = (Arc::clone(&plane), stopped.clone());
+                tokio::spawn(async move {
+                    connection(plane, stream, peer, stopped).await;
+                    drop(place);
+                });
             }
             Err(error) => {
                 tracing::warn!(%error, "cannot accept a connection");
@@ -44,9 +76,15 @@ pub(super) async fn serve(
     drop(listener);
     let drain = stopped.borrow().unwrap_or_default();
     let all = u32::try_from(CONNECTIONS_MAX).unwrap_or(u32::MAX);
-    if tokio::time::timeout(drain, places.acquire_many(all)).await.is_err() {
+    let ended = async {
+        // A place is never taken from here on; its being closed would be as good.
+        let _all = places.acquire_many(all).await;
+        plane.tunnels.ended().await;
+    };
+    if timeout(drain, ended).await.is_err() {
         let left = CONNECTIONS_MAX - places.available_permits();
-        tracing::warn!(left, "connections are broken off, the drain time is over");
+        let tunnels = plane.tunnels.open();
+        tracing::warn!(left, tunnels, "connections are broken off, the drain time is over");
     }
 }
 
@@ -54,14 +92,60 @@ async fn connection(
     plane: Arc<Plane>,
     stream: TcpStream,
     peer: SocketAddr,
-    mut stopped: watch::Receiver<Option<Duration>>,
-    _place: OwnedSemaphorePermit,
+    stopped: watch::Receiver<Option<Duration>>,
 ) {
     // Without it only small writes are slower.
     let _ = stream.set_nodelay(true);
+    let in_force = plane.in_force.load_full();
+    let deadline = Instant::now() + plane.limits.client_head;
+    match &in_force.tls {
+        Some(tls) => over_tls(tls, plane, stream, peer, stopped, deadline).await,
+        None if is_http2(&stream, deadline).await => {
+            streams::serve(plane, stream, peer, Arrival::Plain, stopped).await;
+        }
+        None => http1(plane, stream, peer, Arrival::Plain, stopped).await,
+    }
+}
+
+async fn over_tls(
+    tls: &Tls,
+    plane: Arc<Plane>,
+    stream: TcpStream,
+    peer: SocketAddr,
+    mut stopped: watch::Receiver<Option<Duration>>,
+    deadline: Instant,
+) {
+    let acceptor = TlsAcceptor::from(Arc::clone(&tls.config));
+    let shaken = tokio::select! {
+        shaken = timeout_at(deadline, acceptor.accept(stream)) => shaken,
+        // The client has asked for nothing yet.
+        () = async { told(&mut stopped).await; tokio::time::sleep_until(deadline).await } => return,
+    };
+    let stream = match shaken {
+        Ok(Ok(stream)) => stream,
+        Ok(Err(error)) => return tracing::debug!(%peer, %error, "a client's TLS handshake failed"),
+        Err(_) => return tracing::debug!(%peer, "a client's TLS handshake took too long"),
+    };
+    if stream.get_ref().1.alpn_protocol() == Some(H2) {
+        streams::serve(plane, stream, peer, Arrival::Tls, stopped).await;
+    } else {
+        http1(plane, stream, peer, Arrival::Tls, stopped).await;
+    }
+}
+
+async fn http1<S>(
+    plane: Arc<Plane>,
+    stream: S,
+    peer: SocketAddr,
+    arrival: Arrival,
+    mut stopped: watch::Receiver<Option<Duration>>,
+) where
+    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+{
     let client_head = plane.limits.client_head;
-    let service = service_fn(move |request| {
+    let service = service_fn(move |mut request| {
         let plane = Arc::clone(&plane);
+        arrival.mark(&mut request);
         async move { Ok::<_, Infallible>(carry(plane, peer, request).await) }
     });
     let connection = http1::Builder::new()
@@ -84,8 +168,24 @@ async fn connection(
     }
 }
 
+/// Whether a client speaks HTTP/2 without having asked. Looks without reading, so that nothing has to be put back.
+async fn is_http2(stream: &TcpStream, deadline: Instant) -> bool {
+    let mut start = [0; PREFACE.len()];
+    loop {
+        let Ok(Ok(n)) = timeout_at(deadline, stream.peek(&mut start)).await else { return false };
+        let start = start.get(..n).unwrap_or_default();
+        if n == 0 || n == PREFACE.len() || !PREFACE.starts_with(start) {
+            return start == PREFACE;
+        }
+        tokio::time::sleep(PREFACE_PAUSE).await;
+        if Instant::now() >= deadline {
+            return false;
+        }
+    }
+}
+
 /// Comes back once the gateway is to stop.
-async fn told(stopped: &mut watch::Receiver<Option<Duration>>) {
+pub(super) async fn told(stopped: &mut watch::Receiver<Option<Duration>>) {
     // The sender is gone only when the gateway is.
     let _ = stopped.wait_for(Option::is_some).await;
 }

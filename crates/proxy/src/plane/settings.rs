@@ -1,13 +1,26 @@
 //! The settings in force: checked whole, replaced by one pointer store, kept on disk for the next start.
+//!
+//! They are read by a task of their own: a disk that hangs must not hold up a retreat.
+
+use std::sync::Arc;
+use std::time::Duration;
 
 use hmsops_disk::Disk;
 use hmsops_model::gateway::GatewaySettings;
 use serde::{Deserialize, Serialize};
 
-use super::GatewayError;
+use tokio::sync::mpsc;
+use tokio::time::MissedTickBehavior;
+
+use super::link::Event;
+use super::tls::{Stamps, Tickets, Tls, TlsError, stamps};
+use super::{GatewayError, Plane};
 
 /// The largest settings file that is read.
 const BYTES_MAX: usize = 4 << 20;
+
+/// Between two looks at the files that settings name.
+const LOOK_EVERY: Duration = Duration::from_secs(1);
 
 /// The version of [`Kept`].
 const KEPT_VERSION: u32 = 1;
@@ -22,6 +35,9 @@ struct Kept {
 /// Settings, and what was made of them.
 pub(super) struct InForce {
     pub(super) settings: GatewaySettings,
+    /// `None`: plain HTTP.
+    pub(super) tls: Option<Tls>,
+    tickets: Tickets,
 }
 
 /// Why settings can't be used.
@@ -30,13 +46,110 @@ pub enum SettingsError {
     /// The file of settings holds something else.
     #[error("cannot read the gateway's settings: {0}")]
     Unreadable(String),
+    /// A certificate or key can't be used.
+    #[error(transparent)]
+    Tls(#[from] TlsError),
+    /// Who carries the requests can't change under them.
+    #[error("the gateway carries requests itself; stop it, and its tower starts one that drives HAProxy")]
+    Haproxy,
 }
 
 impl InForce {
-    /// Makes of settings what requests need. Reads the files that they name.
-    pub(super) fn new(settings: GatewaySettings) -> Result<Self, SettingsError> {
-        Ok(Self { settings })
+    /// The files as they were when they were read.
+    fn stamps(&self) -> Stamps {
+        self.tls.as_ref().map(|tls| tls.seen.clone()).unwrap_or_default()
     }
+
+    /// Makes of settings what requests need. Reads the files that they name.
+    pub(super) fn new(settings: GatewaySettings, tickets: &Tickets) -> Result<Self, SettingsError> {
+        let tls = Tls::open(&settings.tls, tickets)?;
+        Ok(Self { settings, tls, tickets: tickets.clone() })
+    }
+
+    /// What other settings come to.
+    pub(super) fn with(&self, settings: GatewaySettings) -> Result<Self, SettingsError> {
+        if settings.haproxy.is_some() {
+            return Err(SettingsError::Haproxy);
+        }
+        Self::new(settings, &self.tickets)
+    }
+}
+
+/// Puts what is `wanted` into force, and again what is in force when a file that it names has changed and stands
+/// still. What came of it is told as an event.
+pub(super) async fn run(
+    plane: Arc<Plane>,
+    mut wanted: mpsc::Receiver<GatewaySettings>,
+    events: mpsc::Sender<Event>,
+) {
+    let mut look = tokio::time::interval(LOOK_EVERY);
+    look.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let mut last = None;
+    let mut tried = plane.in_force.load().stamps();
+    loop {
+        let told = tokio::select! {
+            settings = wanted.recv() => match settings { Some(settings) => Some(settings), None => return },
+            _ = look.tick() => None,
+        };
+        let is_told = told.is_some();
+        let (in_force, before, seen) = (plane.in_force.load_full(), last.take(), tried.clone());
+        let work = tokio::task::spawn_blocking(move || attempt(&in_force, told, before.as_ref(), &seen));
+        let Ok((now, outcome)) = work.await else { continue };
+        last = now;
+        let Some(outcome) = outcome else { continue };
+        let settled = match outcome {
+            Ok(Some(new)) => {
+                tried = new.stamps();
+                let kept = keep_settings(&new.settings);
+                plane.in_force.store(Arc::new(new));
+                tracing::info!("new settings are in force");
+                Settled::Applied(Some(kept))
+            }
+            Ok(None) => Settled::Applied(None),
+            Err(error) => {
+                if !is_told && let Some(now) = &last {
+                    // Said once for each change.
+                    tried.clone_from(now);
+                }
+                let why = error.to_string();
+                tracing::error!(why, "settings are refused; those before stay in force");
+                Settled::Refused(why)
+            }
+        };
+        if events.send(Event::Settled(settled)).await.is_err() {
+            return;
+        }
+    }
+}
+
+/// What a look came to: the files as they are, and what they make, if they had to be read.
+type Attempt = (Option<Stamps>, Option<Result<Option<InForce>, SettingsError>>);
+
+fn attempt(
+    in_force: &InForce,
+    told: Option<GatewaySettings>,
+    last: Option<&Stamps>,
+    tried: &Stamps,
+) -> Attempt {
+    let now = stamps(&in_force.settings.tls);
+    let Some(settings) = told else {
+        let stands_still = last == Some(&now);
+        let outcome =
+            (stands_still && now != *tried).then(|| in_force.with(in_force.settings.clone()).map(Some));
+        return (Some(now), outcome);
+    };
+    if settings == in_force.settings && now == in_force.stamps() {
+        return (Some(now), Some(Ok(None)));
+    }
+    (Some(now), Some(in_force.with(settings).map(Some)))
+}
+
+/// What came of settings.
+pub(super) enum Settled {
+    /// They are in force; with bytes to keep if they are new.
+    Applied(Option<Vec<u8>>),
+    /// Those before stay in force.
+    Refused(String),
 }
 
 /// The settings that were kept; the default when none were. What can't be read is an error: a gateway that forgot its

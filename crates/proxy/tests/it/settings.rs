@@ -6,7 +6,7 @@ use hmsops_wire::gateway::{FromGateway, ToGateway};
 
 use crate::world::{Reply, Tower, backend, gateway, route};
 
-async fn settle(tower: &mut Tower, settings: GatewaySettings) -> Result<(), String> {
+pub(crate) async fn settle(tower: &mut Tower, settings: GatewaySettings) -> Result<(), String> {
     tower.say(ToGateway::Settings { settings }).await;
     tower
         .wait("an answer to the settings", |message| match message {

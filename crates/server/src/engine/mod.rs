@@ -1,6 +1,7 @@
 //! The tower on a thread of its own, and the handle by which doors reach it.
 
 mod run;
+mod sentinel;
 
 pub use run::start;
 
@@ -16,6 +17,7 @@ pub struct Engine {
     work: mpsc::Sender<Work>,
     snapshot: watch::Receiver<Arc<Snapshot>>,
     leaving: Arc<watch::Sender<bool>>,
+    sentinel: sentinel::Ear,
 }
 
 /// What the tower's thread is given.
@@ -44,6 +46,7 @@ impl Engine {
 
     /// Hands an event in and waits until it is decided, durable and applied.
     pub async fn submit(&self, event: Event) -> Result<Handled, Stopping> {
+        self.sentinel.hear(&event);
         let (answer, answered) = oneshot::channel();
         self.work.send(Work::Event(Box::new(event), Some(answer))).await.map_err(|_| Stopping)?;
         answered.await.map_err(|_| Stopping)
@@ -51,6 +54,7 @@ impl Engine {
 
     /// Hands an event in without waiting for what becomes of it.
     pub async fn tell(&self, event: Event) -> Result<(), Stopping> {
+        self.sentinel.hear(&event);
         self.work.send(Work::Event(Box::new(event), None)).await.map_err(|_| Stopping)
     }
 

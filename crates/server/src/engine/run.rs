@@ -5,10 +5,11 @@ use std::time::Duration;
 
 use hmsops_control::Event;
 use hmsops_model::{Millis, Now};
-use hmsops_tower::{Hands, Snapshot, Tower};
+use hmsops_tower::{Handled, Hands, Snapshot, Tower};
 use tokio::sync::{mpsc, watch};
 use tokio::time::MissedTickBehavior;
 
+use super::sentinel::{self, Pulse};
 use super::{Engine, Work};
 use crate::clock::Clock;
 
@@ -21,21 +22,23 @@ const WAKE_EVERY: Duration = Duration::from_millis(100);
 /// Between two snapshots for readers while nothing but evidence changes.
 const PUBLISH_EVERY: Millis = Millis(100);
 
-/// Starts the tower's thread. `acks` carries off which ticks are kept.
+/// Starts the tower's thread, and the one that looks after it. `acks` carries off which ticks are kept.
 pub fn start(
     tower: Tower,
     clock: Clock,
-    hands: impl Hands + Send + 'static,
+    hands: impl Hands + Clone + Send + 'static,
     acks: mpsc::Sender<Vec<(u64, u64)>>,
 ) -> std::io::Result<Engine> {
     let (work, waiting) = mpsc::channel(QUEUE_MAX);
     let (publish, snapshot) = watch::channel(Arc::new(tower.publish(clock.now(), None)));
+    let pulse = Arc::new(Pulse::default());
+    let sentinel = sentinel::start(clock, hands.clone(), Arc::clone(&pulse), snapshot.clone())?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build()?;
     std::thread::Builder::new().name("tower".into()).spawn(move || {
-        let mut turn = Turn { tower, clock, hands: Box::new(hands), publish, acks };
+        let mut turn = Turn { tower, clock, hands: Box::new(hands), publish, acks, pulse };
         runtime.block_on(turn.run(waiting));
     })?;
-    Ok(Engine { work, snapshot, leaving: Arc::new(watch::channel(false).0) })
+    Ok(Engine { work, snapshot, leaving: Arc::new(watch::channel(false).0), sentinel })
 }
 
 struct Turn {
@@ -44,6 +47,7 @@ struct Turn {
     hands: Box<dyn Hands + Send>,
     publish: watch::Sender<Arc<Snapshot>>,
     acks: mpsc::Sender<Vec<(u64, u64)>>,
+    pulse: Arc<Pulse>,
 }
 
 impl Turn {
@@ -55,7 +59,7 @@ impl Turn {
             tokio::select! {
                 work = waiting.recv() => match work {
                     Some(Work::Event(event, answer)) => {
-                        let handled = self.tower.handle(self.clock.now(), &event, self.hands.as_mut());
+                        let handled = self.handle(&event);
                         // What was decided is readable before whoever asked learns of it.
                         self.publish_if(!handled.transitions.is_empty());
                         if let Some(answer) = answer {
@@ -70,12 +74,20 @@ impl Turn {
                     None => return,
                 },
                 _ = wake.tick() => {
-                    let handled = self.tower.handle(self.clock.now(), &Event::Wake, self.hands.as_mut());
+                    let handled = self.handle(&Event::Wake);
                     self.publish_if(!handled.transitions.is_empty());
                 }
             }
             self.pass_acks();
         }
+    }
+
+    fn handle(&mut self, event: &Event) -> Handled {
+        let now = self.clock.now();
+        self.pulse.begin(now.steady);
+        let handled = self.tower.handle(now, event, self.hands.as_mut());
+        self.pulse.end();
+        handled
     }
 
     fn publish_if(&mut self, changed: bool) {

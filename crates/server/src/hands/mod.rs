@@ -17,6 +17,7 @@ use hmsops_wire::gateway::ToGateway;
 use tokio::sync::mpsc;
 
 /// Where each kind of effect goes.
+#[derive(Clone)]
 pub struct Queues {
     /// Messages to each gateway.
     pub gateways: BTreeMap<String, mpsc::Sender<ToGateway>>,
