@@ -196,6 +196,28 @@ async fn the_share_that_is_set_is_the_share_that_is_counted() {
     assert!(tower.ticks.iter().any(|tick| tick.weight.bp() == 2500 && tick.epoch == 3));
 }
 
+/// A canary does not wait for a long round of HAProxy's round robin to end before it gets its first request.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_step_begins_at_once() {
+    let haproxy = Haproxy::start("balance roundrobin").await;
+    let ((stable, canary), gateway) = (versions().await, driving(haproxy.settings()).await);
+    let mut tower = gateway.tower().await;
+    let mut client = haproxy.client().await;
+    let steps = [1000, 5000, 2500, 500, 9000];
+    for (n, bp) in (1..).zip(steps) {
+        let at = [&stable.address, &canary.address];
+        let mut none = route(2 * n, at[0], at[1], 0);
+        none.canary = None;
+        tower.set(none).await;
+        assert_eq!(ask(&mut client, 50).await, 0);
+        tower.set(route(2 * n + 1, at[0], at[1], bp)).await;
+        let before = canary.asked();
+        assert_eq!(ask(&mut client, 200).await, 0);
+        let (seen, expected) = (canary.asked() - before, u64::from(bp) / 50);
+        assert!(seen.abs_diff(expected) <= 10 + expected / 10, "{seen} of 200 at {bp} basis points");
+    }
+}
+
 /// A map's share is drawn for each request and may be as small as a basis point.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_map_gives_shares_that_weights_cannot() {

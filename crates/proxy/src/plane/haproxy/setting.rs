@@ -210,7 +210,7 @@ mod tests {
         let commands = |bp| Setting::of(Some(&route(bp)), &haproxy()).unwrap().commands(&haproxy());
         assert_eq!(
             commands(0),
-            "set server b/s addr 127.0.0.1 port 81;set server b/s weight 256;set server b/s state ready;\
+            "set server b/s addr 127.0.0.1 port 81;set server b/s weight 1;set server b/s state ready;\
              set server b/c state maint;set server b/c weight 0;set server b/c addr 127.0.0.1 port 82"
         );
         assert!(commands(100).starts_with("set server b/c addr 127.0.0.1 port 82;set server b/c weight "));
