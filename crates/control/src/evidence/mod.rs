@@ -6,6 +6,7 @@ pub mod health;
 pub mod mixture;
 pub mod probes;
 pub mod seen;
+pub mod share;
 pub mod traffic;
 
 use std::collections::{BTreeMap, VecDeque};

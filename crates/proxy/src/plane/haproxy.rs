@@ -210,7 +210,9 @@ impl Router {
         let mut routes = self.routes.states();
         if !self.is_in_force {
             // What is not known to be in force is to be set again.
-            routes.iter_mut().for_each(|state| state.epoch = state.epoch.saturating_sub(1));
+            for state in &mut routes {
+                state.epoch = state.epoch.saturating_sub(1);
+            }
         }
         self.say(FromGateway::Hello {
             protocol: PROTOCOL,
@@ -308,7 +310,7 @@ impl Router {
         if let (Some(reading), Some(route)) = (&before, &route) {
             self.count(reading, route);
         }
-        if before.is_some_and(|before| setting.moves_stable(&before)) {
+        if before.is_some_and(|before| before.stable.open > 0 && setting.moves_stable(&before)) {
             self.moved_at = Some(self.clock.now().steady);
         }
         match self.driver.set(&setting).await {
@@ -317,7 +319,9 @@ impl Router {
                 self.is_in_force = true;
                 self.watch_drain();
                 let owed = std::mem::take(&mut self.owed);
-                owed.into_iter().for_each(|answer| self.say(answer));
+                for answer in owed {
+                    self.say(answer);
+                }
                 None
             }
             Err(error) => {
@@ -391,7 +395,9 @@ impl Router {
         let is_heard = self.tower.is_some();
         let tick = self.counts.tick(self.clock.now(), reading, route);
         let kept = tick.filter(|tick| is_heard || tick.stable.requests + tick.canary.requests > 0);
-        kept.into_iter().for_each(|tick| self.ring.push(tick));
+        if let Some(tick) = kept {
+            self.ring.push(tick);
+        }
     }
 
     /// Begins to watch for the last request of each canary that gets none any more.
@@ -418,7 +424,9 @@ impl Router {
                 drained.push(FromGateway::Drained { service: draining.service.clone(), release: *release });
             }
         }
-        drained.into_iter().for_each(|message| self.say(message));
+        for message in drained {
+            self.say(message);
+        }
         let routed = self.routes.iter().next().and_then(|route| Some(route.canary.as_ref()?.release));
         self.draining.retain(|release, draining| !draining.is_told || routed == Some(*release));
     }

@@ -44,8 +44,10 @@ impl Pair {
     }
 
     fn reduced(self) -> Self {
-        let divisor =
-            (1..=self.canary).rev().find(|n| self.canary % n == 0 && self.stable % n == 0).unwrap_or(1);
+        let divisor = (1..=self.canary)
+            .rev()
+            .find(|n| self.canary.is_multiple_of(*n) && self.stable.is_multiple_of(*n))
+            .unwrap_or(1);
         Self { stable: self.stable / divisor, canary: self.canary / divisor }
     }
 
