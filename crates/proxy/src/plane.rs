@@ -16,9 +16,11 @@ mod answer;
 mod carry;
 mod clock;
 mod conductor;
+mod handover;
 mod haproxy;
 mod head;
 mod holder;
+mod inherited;
 mod keeper;
 mod link;
 mod receipt;
@@ -42,16 +44,18 @@ use arc_swap::ArcSwap;
 use hmsops_disk::Disk;
 use hmsops_model::Millis;
 use hmsops_model::limits::GATEWAY_RETREAT_AFTER;
-use tokio::net::{TcpListener, UnixListener};
+use tokio::net::{TcpListener, UnixListener, UnixStream};
 use tokio::sync::{mpsc, watch};
 
 pub use clock::{Clock, MachineClock};
 pub use settings::{SettingsError, keep_settings, settings_file};
 pub use tls::TlsError;
 
-use crate::routes::{Routes, Silence};
+use crate::routes::{KeptError, Routes, Silence};
 use conductor::Conductor;
+use handover::Sockets;
 use keeper::Keeper;
+use serve::Stop;
 use settings::InForce;
 use table::Table;
 use tls::Tickets;
@@ -68,6 +72,9 @@ pub const CONNECTIONS_MAX: usize = 10_000;
 
 /// The largest state file that is read: [`crate::routes::ROUTES_MAX`] routes of some kilobytes.
 pub const STATE_BYTES_MAX: usize = 64 << 20;
+
+/// The version of this program, as towers and other processes of the same gateway are told.
+pub const PROGRAM: &str = env!("CARGO_PKG_VERSION");
 
 /// How long requests in flight may take after SIGTERM.
 const STOP_DRAIN: Duration = Duration::from_secs(10);
@@ -96,6 +103,8 @@ pub struct GatewayOptions {
     pub clock: Arc<dyn Clock>,
     /// It takes canary traffic back after so long without a word from its tower.
     pub retreat_after: Millis,
+    /// Whether it takes the place of the one that runs on the same socket.
+    pub take_over: bool,
     /// How long it waits for others.
     pub limits: Limits,
 }
@@ -112,6 +121,7 @@ impl GatewayOptions {
             settings: settings_file(name),
             clock: Arc::new(MachineClock),
             retreat_after: GATEWAY_RETREAT_AFTER,
+            take_over: false,
             limits: Limits::default(),
         }
     }
@@ -191,6 +201,18 @@ pub enum GatewayError {
         /// What the system said.
         source: io::Error,
     },
+    /// The place of another gateway could not be taken.
+    #[error(
+        "cannot take over from the gateway at `{}`; it goes on, if it runs: without one start this \
+         without `--take-over`",
+        path.display()
+    )]
+    TakeOver {
+        /// Where it was asked.
+        path: PathBuf,
+        /// What went wrong.
+        source: io::Error,
+    },
     /// The settings it kept can't be used.
     #[error(transparent)]
     Settings(#[from] SettingsError),
@@ -234,7 +256,9 @@ pub struct Gateway {
     towers: UnixListener,
     routes: Routes,
     in_force: InForce,
-    keepers: Keepers,
+    keepers: Option<Keepers>,
+    /// What the process had whose place this one takes, and the line to it.
+    before: Option<(u64, UnixStream)>,
 }
 
 /// What keeps the state and the settings.
@@ -243,13 +267,37 @@ struct Keepers {
     settings: Keeper,
 }
 
+/// Where they are kept.
+struct Keeping {
+    disk: Arc<dyn Disk>,
+    state: String,
+    settings: String,
+}
+
+impl Keeping {
+    fn of(options: &GatewayOptions) -> Self {
+        let (state, settings) = (options.state.clone(), options.settings.clone());
+        Self { disk: Arc::clone(&options.disk), state, settings }
+    }
+
+    fn start(&self) -> Result<Keepers, GatewayError> {
+        Ok(Keepers {
+            state: Keeper::start(Arc::clone(&self.disk), self.state.clone())?,
+            settings: Keeper::start(Arc::clone(&self.disk), self.settings.clone())?,
+        })
+    }
+}
+
 /// Runs a gateway until SIGTERM, SIGINT or its tower ends it.
 pub async fn run(options: GatewayOptions) -> Result<(), GatewayError> {
     use tokio::signal::unix::{SignalKind, signal};
     let failed = |source| GatewayError::Thread { source };
     let mut terminate = signal(SignalKind::terminate()).map_err(failed)?;
     let mut interrupt = signal(SignalKind::interrupt()).map_err(failed)?;
-    let gateway = Gateway::bind(options).await?;
+    let gateway = match options.take_over {
+        true => Gateway::take_over(options).await?,
+        false => Gateway::bind(options).await?,
+    };
     gateway
         .serve(async move {
             tokio::select! {
@@ -264,8 +312,7 @@ impl Gateway {
     /// Takes the sockets and reads the state. What was a canary's traffic is stable's until the tower says
     /// otherwise.
     pub async fn bind(options: GatewayOptions) -> Result<Self, GatewayError> {
-        let tickets = Tickets::new().map_err(|error| GatewayError::Random(error.to_string()))?;
-        let in_force = InForce::new(settings::load(options.disk.as_ref(), &options.settings)?, &tickets)?;
+        let in_force = InForce::new(settings::load(options.disk.as_ref(), &options.settings)?, &tickets()?)?;
         let address = options.listen;
         let listener = TcpListener::bind(address).await.map_err(|source| match source.kind() {
             io::ErrorKind::AddrInUse => GatewayError::PortTaken {
@@ -279,11 +326,25 @@ impl Gateway {
         // The port first: whoever does not get it leaves the socket to the one who has.
         let towers = link::listen(&options.socket)?;
         let routes = load(options.disk.as_ref(), &options.state);
-        let keepers = Keepers {
-            state: Keeper::start(Arc::clone(&options.disk), options.state.clone())?,
-            settings: Keeper::start(Arc::clone(&options.disk), options.settings.clone())?,
+        let keepers = Some(Keeping::of(&options).start()?);
+        Ok(Self { options, listener, listen, towers, routes, in_force, keepers, before: None })
+    }
+
+    /// Takes the place of the gateway that runs on the same socket: its sockets, and all that it has in force. That
+    /// one drains once this serves; if this ends before, it goes on as it was.
+    pub async fn take_over(options: GatewayOptions) -> Result<Self, GatewayError> {
+        let taking = handover::take(&options.socket, PROGRAM).await?;
+        let handover::Taking { stream, requests: listener, towers, heritage } = taking;
+        let inherited = |error: KeptError| {
+            let source = io::Error::new(io::ErrorKind::InvalidData, error);
+            GatewayError::TakeOver { path: options.socket.clone(), source }
         };
-        Ok(Self { options, listener, listen, towers, routes, in_force, keepers })
+        let routes = Routes::inherit(heritage.routes).map_err(inherited)?;
+        let in_force = InForce::new(heritage.settings, &tickets()?)?;
+        let address = options.listen;
+        let listen = listener.local_addr().map_err(|source| GatewayError::Listen { address, source })?;
+        let before = Some((heritage.secret, stream));
+        Ok(Self { options, listener, listen, towers, routes, in_force, keepers: None, before })
     }
 
     /// Where it takes requests.
@@ -296,8 +357,10 @@ impl Gateway {
         if let Some(haproxy) = self.in_force.settings.haproxy.clone() {
             return haproxy::serve(self, *haproxy, stop).await;
         }
-        let Self { options, listener, listen, towers, routes, in_force, keepers } = self;
-        let (gateway_run, secret) = (random()?, random()?);
+        let keeping = Keeping::of(&self.options);
+        let Self { options, listener, listen, towers, routes, in_force, keepers, before } = self;
+        let gateway_run = random()?;
+        let secret = before.as_ref().map_or_else(random, |(secret, _)| Ok(*secret))?;
         let plane = Arc::new(Plane {
             table: ArcSwap::default(),
             clock: options.clock,
@@ -310,28 +373,42 @@ impl Gateway {
         let (stopping, stopped) = watch::channel(None);
         let stopping = Arc::new(stopping);
         let (end, ended) = watch::channel(false);
+        let (owns, owned) = watch::channel(keepers.is_some());
         let silence = Silence::new(plane.clock.now().steady, options.retreat_after);
         let identity = conductor::Identity { name: options.name, gateway_run, listen: listen.to_string() };
         let (settings, wanted) = mpsc::channel(SETTINGS_WAITING_MAX);
-        let conductor = Conductor::new(
+        let mut conductor = Conductor::new(
             Arc::clone(&plane),
             identity,
             routes,
             silence,
-            keepers,
+            (keepers, keeping, Arc::new(owns)),
             Arc::clone(&stopping),
             settings,
         );
         let (events, heard) = mpsc::channel(link::EVENTS_MAX);
         tokio::spawn(settings::run(Arc::clone(&plane), wanted, events.clone()));
-        let towers = tokio::spawn(link::accept(towers, events));
+        let next = handover::path(&options.socket);
+        match Sockets::of(&listener, &towers) {
+            Ok(sockets) => {
+                let offer = handover::offer(next.clone(), sockets, events.clone(), owned, stopped.clone());
+                tokio::spawn(offer);
+            }
+            Err(error) => tracing::warn!(%error, "no other process can take over"),
+        }
+        if let Some((_, stream)) = before {
+            let taken = handover::begin(stream, events.clone()).await;
+            let path = next.clone();
+            conductor.follow(taken.map_err(|source| GatewayError::TakeOver { path, source })?);
+        }
+        let towers = tokio::spawn(link::accept(towers, events, stopped.clone()));
         let conductor = tokio::spawn(conductor.run(heard, ended));
-        let serving = serve::serve(Arc::clone(&plane), listener, stopped);
+        let serving = serve::serve(Arc::clone(&plane), listener, stopped.clone());
         let mut serving = std::pin::pin!(serving);
         tokio::select! {
             () = &mut serving => {}
             () = stop => {
-                stopping.send_replace(Some(STOP_DRAIN));
+                Stop::hurry(&stopping, STOP_DRAIN);
                 serving.await;
             }
         }
@@ -339,10 +416,17 @@ impl Gateway {
         let _ = end.send(true);
         let _ = conductor.await;
         towers.abort();
-        let _ = rustix::fs::unlink(&options.socket);
+        if !stopped.borrow().is_some_and(|stop| stop.is_handed) {
+            let _ = rustix::fs::unlink(&options.socket);
+            let _ = rustix::fs::unlink(&next);
+        }
         tracing::info!(counters = ?plane.counters, "the gateway ends");
         Ok(())
     }
+}
+
+fn tickets() -> Result<Tickets, GatewayError> {
+    Tickets::new().map_err(|error| GatewayError::Random(error.to_string()))
 }
 
 /// The routes as kept, without canaries. A state that can't be read is put aside and said: users are served again

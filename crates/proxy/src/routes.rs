@@ -202,6 +202,21 @@ impl Routes {
         Ok(serde_json::to_vec(&kept)?)
     }
 
+    /// For the process that takes this one's place: all that is in force.
+    pub fn heritage(&self) -> Result<serde_json::Value, KeptError> {
+        Ok(serde_json::from_slice(&self.keep()?)?)
+    }
+
+    /// What the process before had in force, weights and all: it has a tower that spoke a moment ago.
+    pub fn inherit(heritage: serde_json::Value) -> Result<Self, KeptError> {
+        let kept: Kept = serde_json::from_value(heritage)?;
+        if kept.version != KEPT_VERSION {
+            return Err(KeptError::Version(kept.version));
+        }
+        let routes = kept.routes.into_iter().map(|route| (route.service.clone(), route));
+        Ok(Self { by_service: routes.collect(), retreats: kept.retreats, removed: kept.removed })
+    }
+
     /// From the bytes of a state file, on stable only: canaries have no weight, and each epoch counts as one
     /// less, so that the tower may set the same route again.
     pub fn load(bytes: &[u8]) -> Result<Self, KeptError> {

@@ -4,6 +4,8 @@
 
 #[path = "it/counts.rs"]
 mod counts;
+#[path = "it/handover.rs"]
+mod handover;
 #[path = "it/haproxy.rs"]
 mod haproxy;
 #[path = "it/hostile.rs"]

@@ -28,6 +28,9 @@ pub(super) struct Args {
     /// The folder it keeps its last weights in
     #[arg(long, value_name = "DIR")]
     state: PathBuf,
+    /// Take the place of the gateway on this socket: its port, its routes, its settings. It drains; no connection fails
+    #[arg(long)]
+    take_over: bool,
 }
 
 pub(super) fn run(args: Args) -> Result<(), Failure> {
@@ -40,7 +43,8 @@ pub(super) fn run(args: Args) -> Result<(), Failure> {
         Failure::new(Exit::Failed, format!("cannot use the folder `{}`: {error}", args.state.display()))
     })?;
     let state = format!("gateway-{}.json", args.name);
-    let options = GatewayOptions::new(&args.name, args.listen, args.socket, disk, &state);
+    let mut options = GatewayOptions::new(&args.name, args.listen, args.socket, disk, &state);
+    options.take_over = args.take_over;
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
     let runtime = runtime.map_err(|error| machine("start a runtime", &error))?;
     runtime.block_on(plane::run(options)).map_err(|error| {

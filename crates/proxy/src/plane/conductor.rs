@@ -1,6 +1,8 @@
 //! The one task that changes routes: it obeys the tower, watches for its silence, closes ticks, and says when a
 //! canary is drained. Requests never wait for it; they read the table it stores.
 
+mod kin;
+
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -8,18 +10,22 @@ use std::time::Duration;
 
 use hmsops_model::gateway::GatewaySettings;
 use hmsops_model::limits::TICK_INTERVAL;
-use hmsops_model::{ReleaseId, ServiceName, Weight};
+use hmsops_model::{ReleaseId, ServiceName, Tick, Weight};
 use hmsops_wire::gateway::{FromGateway, PROTOCOL, RetreatBy, ToGateway};
 use tokio::sync::{mpsc, watch};
 use tokio::time::MissedTickBehavior;
 
+use super::handover::Word;
+use super::inherited::Inherited;
 use super::link::{Event, Link};
+use super::serve::Stop;
 use super::settings::Settled;
 use super::table::{Served, Service, Table, Trial};
 use super::upstream::Upstreams;
-use super::{Keepers, Plane};
+use super::{Keepers, Keeping, PROGRAM, Plane};
 use crate::routes::{Routes, Silence};
 use crate::ticks::Ring;
+use kin::{Predecessor, Successor};
 
 /// Intervals in a row without a request at a canary of weight 0 before it counts as drained: a request that
 /// read the table before it changed has announced itself by then.
@@ -30,9 +36,6 @@ const REAP_EVERY: u64 = 10;
 
 /// What the tower says is still to be written after the end may take so long.
 pub(super) const FAREWELL_MAX: Duration = Duration::from_secs(1);
-
-/// The version of this program.
-pub(super) const PROGRAM: &str = env!("CARGO_PKG_VERSION");
 
 /// How the process is known to its tower.
 pub(super) struct Identity {
@@ -50,12 +53,19 @@ pub(super) struct Conductor {
     upstreams: Upstreams,
     ring: Ring,
     silence: Silence,
-    keepers: Keepers,
+    /// `None` while another process writes to disk.
+    keepers: Option<Keepers>,
+    keeping: Keeping,
+    /// Whether there are keepers.
+    owns: Arc<watch::Sender<bool>>,
+    predecessor: Option<Predecessor>,
+    successor: Option<Successor>,
+    inherited: Inherited,
     tower: Option<Link>,
     /// Canaries whose drain is to be told, with the quiet intervals seen.
     draining: BTreeMap<ReleaseId, Draining>,
     intervals: u64,
-    stop: Arc<watch::Sender<Option<Duration>>>,
+    stop: Arc<watch::Sender<Option<Stop>>>,
     /// To the task that reads settings.
     settings: mpsc::Sender<GatewaySettings>,
 }
@@ -73,10 +83,11 @@ impl Conductor {
         identity: Identity,
         routes: Routes,
         silence: Silence,
-        keepers: Keepers,
-        stop: Arc<watch::Sender<Option<Duration>>>,
+        keepers: (Option<Keepers>, Keeping, Arc<watch::Sender<bool>>),
+        stop: Arc<watch::Sender<Option<Stop>>>,
         settings: mpsc::Sender<GatewaySettings>,
     ) -> Self {
+        let (keepers, keeping, owns) = keepers;
         let mut conductor = Self {
             plane,
             ring: Ring::new(identity.gateway_run),
@@ -86,6 +97,11 @@ impl Conductor {
             upstreams: Upstreams::default(),
             silence,
             keepers,
+            keeping,
+            owns,
+            predecessor: None,
+            successor: None,
+            inherited: Inherited::default(),
             tower: None,
             draining: BTreeMap::new(),
             intervals: 0,
@@ -121,6 +137,7 @@ impl Conductor {
         if let Some(tower) = self.tower.take() {
             let _ = tokio::time::timeout(FAREWELL_MAX, tower.finish()).await;
         }
+        let _ = tokio::time::timeout(FAREWELL_MAX, self.finish_kin()).await;
     }
 
     fn hear(&mut self, event: Event) {
@@ -133,12 +150,14 @@ impl Conductor {
             Event::Gone(id) if self.tower.as_ref().is_some_and(|tower| tower.id == id) => self.tower = None,
             Event::Settled(settled) => self.settled(settled),
             Event::Heard(..) | Event::Gone(_) => {}
+            kin => self.hear_kin(kin),
         }
     }
 
     fn greet(&mut self, link: Link) {
         self.tower = Some(link);
         self.ring.resend();
+        self.inherited.resend();
         self.draining.values_mut().for_each(|draining| draining.is_told = false);
         self.say(FromGateway::Hello {
             protocol: PROTOCOL,
@@ -153,6 +172,7 @@ impl Conductor {
     }
 
     fn obey(&mut self, message: ToGateway) {
+        self.relay(&message);
         match message {
             ToGateway::Set { route } => {
                 let service = route.service.clone();
@@ -179,12 +199,12 @@ impl Conductor {
                 }
             }
             ToGateway::Ping => self.say(FromGateway::Pong),
-            ToGateway::TickAck { gateway_run, seq } => self.ring.acknowledge(gateway_run, seq),
+            ToGateway::TickAck { gateway_run, seq } => {
+                self.ring.acknowledge(gateway_run, seq);
+                self.inherited.acknowledge(gateway_run, seq);
+            }
             ToGateway::Shutdown { drain_ms } => {
-                self.stop.send_if_modified(|stop| {
-                    stop.get_or_insert(Duration::from_millis(drain_ms));
-                    true
-                });
+                Stop::hurry(&self.stop, Duration::from_millis(drain_ms));
             }
             ToGateway::Hello { tower_run, .. } => tracing::info!(tower_run, "a tower is here"),
             ToGateway::Unknown => {}
@@ -195,7 +215,9 @@ impl Conductor {
     fn settled(&mut self, settled: Settled) {
         match settled {
             Settled::Applied(kept) => {
-                kept.into_iter().for_each(|kept| self.keepers.settings.keep(kept));
+                if let (Some(kept), Some(keepers)) = (kept, &self.keepers) {
+                    keepers.settings.keep(kept);
+                }
                 self.say(FromGateway::SettingsApplied);
             }
             Settled::Refused(why) => self.say(FromGateway::SettingsRefused { why }),
@@ -257,8 +279,9 @@ impl Conductor {
     }
 
     fn keep(&self) {
+        let Some(keepers) = &self.keepers else { return };
         match self.routes.keep() {
-            Ok(bytes) => self.keepers.state.keep(bytes),
+            Ok(bytes) => keepers.state.keep(bytes),
             Err(error) => tracing::error!(%error, "cannot write the gateway's routes"),
         }
     }
@@ -296,6 +319,7 @@ impl Conductor {
             if let FromGateway::Retreated { service, release, .. } = &message {
                 tracing::warn!(%service, %release, "no tower is heard: the canary has no traffic any more");
                 self.wake(*release);
+                self.relay(&ToGateway::Retreat { service: service.clone(), release: *release });
             }
             self.say(message);
         }
@@ -315,7 +339,7 @@ impl Conductor {
                 ticks
             };
             // Without a tower there is nobody to be told that nothing happened.
-            let is_heard = self.tower.is_some();
+            let is_heard = self.tower.is_some() || self.speaker().is_some();
             let kept =
                 ticks.into_iter().filter(|tick| is_heard || tick.stable.requests + tick.canary.requests > 0);
             kept.for_each(|tick| self.ring.push(tick));
@@ -324,10 +348,13 @@ impl Conductor {
 
     fn tell_drained(&mut self) {
         let mut drained = Vec::new();
+        let is_heard = self.tower.is_some() || self.speaker().is_some();
+        let waits = |release: &&ReleaseId| self.waits_elsewhere(**release);
+        let elsewhere: Vec<_> = self.draining.keys().filter(waits).copied().collect();
         for (release, draining) in &mut self.draining {
             let is_quiet = draining.trial.open.load(Ordering::SeqCst) == 0;
             draining.quiet = if is_quiet { draining.quiet.saturating_add(1) } else { 0 };
-            if draining.quiet >= QUIET_MIN && !draining.is_told && self.tower.is_some() {
+            if draining.quiet >= QUIET_MIN && !draining.is_told && is_heard && !elsewhere.contains(release) {
                 draining.is_told = true;
                 drained.push(FromGateway::Drained { service: draining.service.clone(), release: *release });
             }
@@ -353,6 +380,11 @@ impl Conductor {
     }
 
     fn say(&mut self, message: FromGateway) {
+        if let Some(speaker) = self.speaker() {
+            // What it does not take, the tower learns from its own state.
+            let _ = speaker.say(Word::Report(Box::new(message)));
+            return;
+        }
         if let Some(tower) = &self.tower
             && tower.out.try_send(message).is_err()
         {
@@ -362,18 +394,34 @@ impl Conductor {
         }
     }
 
+    /// Sends what counts of a process before this one, then our own, as long as there is room; some is left for what
+    /// must not wait.
     fn send_ticks(&mut self) {
-        let Some(tower) = &self.tower else { return };
-        while let Some(tick) = self.ring.next_unsent() {
-            // Room is left for what must not wait.
-            if tower.out.capacity() <= tower.out.max_capacity() / 2 {
+        while let Some(tick) = self.inherited.next_unsent().cloned() {
+            if !self.send_tick(tick) {
                 return;
             }
-            let seq = tick.seq;
-            if tower.out.try_send(FromGateway::Tick(tick.clone())).is_err() {
+            self.inherited.went();
+        }
+        while let Some(tick) = self.ring.next_unsent() {
+            let (seq, tick) = (tick.seq, tick.clone());
+            if !self.send_tick(tick) {
                 return;
             }
             self.ring.sent(seq);
+        }
+    }
+
+    fn send_tick(&self, tick: Tick) -> bool {
+        match (self.speaker(), &self.tower) {
+            (Some(other), _) => {
+                other.has_room() && other.say(Word::Report(Box::new(FromGateway::Tick(tick))))
+            }
+            (None, Some(tower)) => {
+                tower.out.capacity() > tower.out.max_capacity() / 2
+                    && tower.out.try_send(FromGateway::Tick(tick)).is_ok()
+            }
+            (None, None) => false,
         }
     }
 }

@@ -32,10 +32,10 @@ use tokio::sync::{Semaphore, mpsc, watch};
 use tokio::time::MissedTickBehavior;
 
 use super::clock::Clock;
-use super::conductor::{FAREWELL_MAX, Identity, PROGRAM};
+use super::conductor::{FAREWELL_MAX, Identity};
 use super::link::{self, Event, Link};
 use super::settings::keep_settings;
-use super::{ACCEPT_PAUSE, Gateway, GatewayError, Keepers, random};
+use super::{ACCEPT_PAUSE, Gateway, GatewayError, Keepers, Keeping, PROGRAM, random};
 use crate::routes::{Routes, Silence};
 use crate::ticks::Ring;
 use answer::Reading;
@@ -62,7 +62,9 @@ pub(super) async fn serve(
     haproxy: HaproxySettings,
     stop: impl Future<Output = ()> + Send,
 ) -> Result<(), GatewayError> {
-    let Gateway { options, listener, listen, towers, routes, in_force, keepers } = gateway;
+    let keeping = Keeping::of(&gateway.options);
+    let Gateway { options, listener, listen, towers, routes, in_force, keepers, .. } = gateway;
+    let keepers = keepers.map_or_else(|| keeping.start(), Ok)?;
     let identity = Identity { name: options.name, gateway_run: random()?, listen: listen.to_string() };
     let now = options.clock.now().steady;
     let (stopping, mut stopped) = watch::channel(false);
@@ -88,7 +90,9 @@ pub(super) async fn serve(
         stopping,
     };
     let (events, heard) = mpsc::channel(link::EVENTS_MAX);
-    let towers = tokio::spawn(link::accept(towers, events));
+    // Nobody takes this process's place: what it does, another does as well a moment later.
+    let (_handed, never) = watch::channel(None);
+    let towers = tokio::spawn(link::accept(towers, events, never));
     let checks = tokio::spawn(answer_checks(listener));
     let router = tokio::spawn(router.run(heard, ended));
     tokio::select! {
@@ -199,7 +203,8 @@ impl Router {
                 self.obey(message).await;
             }
             Event::Gone(id) if self.tower.as_ref().is_some_and(|tower| tower.id == id) => self.tower = None,
-            Event::Heard(..) | Event::Gone(_) | Event::Settled(_) => {}
+            // The rest is of hand-overs and of settings that are read from files: neither happens here.
+            _ => {}
         }
     }
 

@@ -9,11 +9,13 @@ use rustix::fs::{Mode, chmod};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::unix::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::net::{UnixListener, UnixStream};
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
 
 use super::GatewayError;
+use super::handover::{Heritage, Kin, Other, Word, handed};
+use super::serve::Stop;
 use super::settings::Settled;
 
 /// Messages that wait for a tower to read them; ticks wait in their ring beyond that.
@@ -39,6 +41,14 @@ pub(super) enum Event {
     Gone(u64),
     /// What came of settings.
     Settled(Settled),
+    /// Another process wants to take this one's place.
+    Asked(oneshot::Sender<Heritage>, Other),
+    /// It has.
+    Taken,
+    /// The other process of a hand-over said something.
+    KinSaid(Kin, Word),
+    /// It is gone.
+    KinGone(Kin),
 }
 
 /// A tower's connection. Dropping it closes the connection after what was sent.
@@ -70,10 +80,15 @@ impl Drop for Link {
 
 /// Listens at `path`, for the gateway's own user only. A socket that nobody answers on any more is replaced.
 pub(super) fn listen(path: &Path) -> Result<UnixListener, GatewayError> {
-    let failed = |doing, source: io::Error| GatewayError::Socket { path: path.to_owned(), doing, source };
     if std::os::unix::net::UnixStream::connect(path).is_ok() {
         return Err(GatewayError::AlreadyRunning { path: path.to_owned() });
     }
+    bind_private(path)
+}
+
+/// Listens at `path` in place of whoever does.
+pub(super) fn bind_private(path: &Path) -> Result<UnixListener, GatewayError> {
+    let failed = |doing, source: io::Error| GatewayError::Socket { path: path.to_owned(), doing, source };
     // Bound under another name first: nobody can call before the mode is set.
     let mut new = path.as_os_str().to_owned();
     new.push(".new");
@@ -85,10 +100,18 @@ pub(super) fn listen(path: &Path) -> Result<UnixListener, GatewayError> {
     Ok(listener)
 }
 
-/// Takes towers' calls until the conductor is gone.
-pub(super) async fn accept(listener: UnixListener, events: mpsc::Sender<Event>) {
+/// Takes towers' calls until the conductor is gone, or another process takes them.
+pub(super) async fn accept(
+    listener: UnixListener,
+    events: mpsc::Sender<Event>,
+    mut stopped: watch::Receiver<Option<Stop>>,
+) {
     for id in 1.. {
-        match listener.accept().await {
+        let accepted = tokio::select! {
+            accepted = listener.accept() => accepted,
+            () = handed(&mut stopped) => return,
+        };
+        match accepted {
             Ok((stream, _)) => {
                 let (link, go) = start(id, stream, events.clone());
                 if events.send(Event::Connected(link)).await.is_err() {

@@ -5,14 +5,15 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use http::Request;
+use http::header::{self, HeaderValue};
+use http::{Request, StatusCode};
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Semaphore, watch};
-use tokio::time::{Instant, timeout, timeout_at};
+use tokio::time::{Instant, timeout_at};
 use tokio_rustls::TlsAcceptor;
 
 use super::carry::carry;
@@ -42,11 +43,38 @@ impl Arrival {
     }
 }
 
+/// How the gateway is to stop.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Stop {
+    /// How long what runs may take.
+    pub(super) drain: Duration,
+    /// Another process has the place: there is no hurry, and nobody must notice.
+    pub(super) is_handed: bool,
+}
+
+impl Stop {
+    /// Stops within this time, or sooner if that was said before.
+    pub(super) fn hurry(stop: &watch::Sender<Option<Self>>, drain: Duration) {
+        stop.send_modify(|stop| {
+            let (before, is_handed) = stop.map_or((drain, false), |stop| (stop.drain, stop.is_handed));
+            *stop = Some(Self { drain: drain.min(before), is_handed });
+        });
+    }
+
+    pub(super) fn handed() -> Self {
+        Self { drain: HANDED_DRAIN, is_handed: true }
+    }
+}
+
+/// Requests, streams and tunnels of a process whose place was taken may go on for so long: as long as a tunnel that
+/// is used now and then, but a binary with a hole must be gone the same day.
+const HANDED_DRAIN: Duration = Duration::from_secs(60 * 60);
+
 /// Accepts until told to stop, then waits for the connections and tunnels to finish, as long as the stop allows.
 pub(super) async fn serve(
     plane: Arc<Plane>,
     listener: TcpListener,
-    mut stopped: watch::Receiver<Option<Duration>>,
+    mut stopped: watch::Receiver<Option<Stop>>,
 ) {
     let places = Arc::new(Semaphore::new(CONNECTIONS_MAX));
     loop {
@@ -74,25 +102,32 @@ pub(super) async fn serve(
         }
     }
     drop(listener);
-    let drain = stopped.borrow().unwrap_or_default();
     let all = u32::try_from(CONNECTIONS_MAX).unwrap_or(u32::MAX);
     let ended = async {
         // A place is never taken from here on; its being closed would be as good.
         let _all = places.acquire_many(all).await;
         plane.tunnels.ended().await;
     };
-    if timeout(drain, ended).await.is_err() {
-        let left = CONNECTIONS_MAX - places.available_permits();
-        let tunnels = plane.tunnels.open();
-        tracing::warn!(left, tunnels, "connections are broken off, the drain time is over");
+    let mut ended = std::pin::pin!(ended);
+    loop {
+        let drain = stopped.borrow_and_update().map_or(Duration::ZERO, |stop| stop.drain);
+        tokio::select! {
+            () = ended.as_mut() => return,
+            // It is to stop sooner.
+            Ok(()) = stopped.changed() => {}
+            () = tokio::time::sleep(drain) => break,
+        }
     }
+    let left = CONNECTIONS_MAX - places.available_permits();
+    let tunnels = plane.tunnels.open();
+    tracing::warn!(left, tunnels, "connections are broken off, the drain time is over");
 }
 
 async fn connection(
     plane: Arc<Plane>,
     stream: TcpStream,
     peer: SocketAddr,
-    stopped: watch::Receiver<Option<Duration>>,
+    stopped: watch::Receiver<Option<Stop>>,
 ) {
     // Without it only small writes are slower.
     let _ = stream.set_nodelay(true);
@@ -112,7 +147,7 @@ async fn over_tls(
     plane: Arc<Plane>,
     stream: TcpStream,
     peer: SocketAddr,
-    mut stopped: watch::Receiver<Option<Duration>>,
+    mut stopped: watch::Receiver<Option<Stop>>,
     deadline: Instant,
 ) {
     let acceptor = TlsAcceptor::from(Arc::clone(&tls.config));
@@ -138,15 +173,22 @@ async fn http1<S>(
     stream: S,
     peer: SocketAddr,
     arrival: Arrival,
-    mut stopped: watch::Receiver<Option<Duration>>,
+    mut stopped: watch::Receiver<Option<Stop>>,
 ) where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
     let client_head = plane.limits.client_head;
+    let leaving = stopped.clone();
     let service = service_fn(move |mut request| {
-        let plane = Arc::clone(&plane);
+        let (plane, leaving) = (Arc::clone(&plane), leaving.clone());
         arrival.mark(&mut request);
-        async move { Ok::<_, Infallible>(carry(plane, peer, request).await) }
+        async move {
+            let mut answer = carry(plane, peer, request).await;
+            if leaving.borrow().is_some() && answer.status() != StatusCode::SWITCHING_PROTOCOLS {
+                answer.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
+            }
+            Ok::<_, Infallible>(answer)
+        }
     });
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())
@@ -159,7 +201,11 @@ async fn http1<S>(
     let ended = tokio::select! {
         ended = connection.as_mut() => ended,
         () = told(&mut stopped) => {
-            connection.as_mut().graceful_shutdown();
+            // A connection that is closed while idle may meet a request on its way. Handed over, there is time to
+            // wait for that request, or for as long as its client may be silent anyway.
+            if !stopped.borrow().is_some_and(|stop| stop.is_handed) {
+                connection.as_mut().graceful_shutdown();
+            }
             connection.await
         }
     };
@@ -185,7 +231,7 @@ async fn is_http2(stream: &TcpStream, deadline: Instant) -> bool {
 }
 
 /// Comes back once the gateway is to stop.
-pub(super) async fn told(stopped: &mut watch::Receiver<Option<Duration>>) {
+pub(super) async fn told(stopped: &mut watch::Receiver<Option<Stop>>) {
     // The sender is gone only when the gateway is.
     let _ = stopped.wait_for(Option::is_some).await;
 }

@@ -22,7 +22,7 @@ use tokio::sync::{Notify, watch};
 
 use super::answer::{Answer, FlowError};
 use super::carry::carry;
-use super::serve::{Arrival, told};
+use super::serve::{Arrival, Stop, told};
 use super::{HEAD_BYTES_MAX, Plane};
 
 /// Requests at a time on one connection: what RFC 9113 §6.5.2 asks servers not to go below.
@@ -65,7 +65,7 @@ pub(super) async fn serve<S>(
     stream: S,
     peer: SocketAddr,
     arrival: Arrival,
-    mut stopped: watch::Receiver<Option<Duration>>,
+    mut stopped: watch::Receiver<Option<Stop>>,
 ) where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {

@@ -22,7 +22,7 @@ use super::carry::UPGRADE;
 use super::head;
 use super::table::Waiting;
 
-/// Tunnels that are open; the gateway's end waits for them.
+/// Tunnels that are open, and a process before this one that drains; the gateway's end waits for them.
 #[derive(Default)]
 pub(super) struct Tunnels {
     open: AtomicUsize,
@@ -48,10 +48,10 @@ impl Tunnels {
 }
 
 /// A tunnel's place among those open; ends when dropped.
-struct Place(Arc<Plane>);
+pub(super) struct Place(Arc<Plane>);
 
 impl Place {
-    fn new(plane: &Arc<Plane>) -> Self {
+    pub(super) fn new(plane: &Arc<Plane>) -> Self {
         plane.tunnels.open.fetch_add(1, Ordering::SeqCst);
         Self(Arc::clone(plane))
     }

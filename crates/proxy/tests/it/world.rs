@@ -62,7 +62,10 @@ async fn start(
     // A busy machine is no silent tower.
     options.retreat_after = Millis::from_mins(1);
     change(&mut options);
-    let gateway = Gateway::bind(options).await.unwrap();
+    let gateway = match options.take_over {
+        true => Gateway::take_over(options).await.unwrap(),
+        false => Gateway::bind(options).await.unwrap(),
+    };
     let listen = gateway.listen();
     let (stop, stopped) = oneshot::channel::<()>();
     let task = tokio::spawn(gateway.serve(async move {
@@ -85,6 +88,16 @@ impl Running {
         let _ = self.stop.take().unwrap().send(());
         patiently("the end", &mut self.task).await.unwrap().unwrap();
         Stopped { disk: Arc::clone(&self.disk), folder: Arc::clone(&self.folder) }
+    }
+
+    /// A new process in its place.
+    pub(crate) async fn successor(&self) -> Self {
+        let take_over = |options: &mut GatewayOptions| options.take_over = true;
+        start(Arc::clone(&self.folder), Arc::clone(&self.disk), take_over).await
+    }
+
+    pub(crate) fn is_running(&self) -> bool {
+        !self.task.is_finished()
     }
 
     /// Waits until it ends by itself.

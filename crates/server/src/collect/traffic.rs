@@ -44,24 +44,25 @@ pub struct GatewayTraffic(Arc<Mutex<Sums>>);
 #[derive(Debug, Default)]
 struct Sums {
     arms: BTreeMap<ArmKey, ArmTotal>,
-    /// By gateway: its life, and the last tick that was added. A tick that is sent again is not added again.
-    last: BTreeMap<String, (u64, u64)>,
+    /// By gateway and process, of which there are two while one takes the other's place: the last tick that was
+    /// added. A tick that is sent again is not added again.
+    last: BTreeMap<(String, u64), u64>,
 }
+
+/// Processes that are remembered, by far more than run at a time.
+const RUNS_MAX: usize = 4096;
 
 impl GatewayTraffic {
     /// Adds a tick. Which version an arm has is what `state` says at this moment.
     pub fn add(&self, gateway: &str, state: &State, tick: &Tick) {
         let mut sums = self.sums();
-        match sums.last.get_mut(gateway) {
-            Some((run, seq)) if *run == tick.gateway_run => {
-                if tick.seq <= *seq {
-                    return;
-                }
-                *seq = tick.seq;
-            }
-            _ => {
-                sums.last.insert(gateway.to_owned(), (tick.gateway_run, tick.seq));
-            }
+        let last = sums.last.entry((gateway.to_owned(), tick.gateway_run)).or_insert(0);
+        if tick.seq <= *last {
+            return;
+        }
+        *last = tick.seq;
+        while sums.last.len() > RUNS_MAX {
+            sums.last.pop_first();
         }
         let Some(service) = state.services.get(&tick.service) else { return };
         let stable = service.stable_instance().map(|known| known.instance.version.clone());

@@ -1,5 +1,6 @@
 //! The tower's end of a gateway: keeps the process running, the connection up, and carries messages both ways.
 
+use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -26,6 +27,9 @@ const RETRY: Duration = Duration::from_millis(50);
 /// A gateway that was started is given so long to listen before another is started.
 const START_PATIENCE: Duration = Duration::from_secs(3);
 
+/// A successor that ends sooner has not taken over.
+const SUCCESSION_PATIENCE: Duration = Duration::from_secs(15);
+
 /// So much of a gateway's log is looked through for why it ended.
 const LOG_TAIL_BYTES: u64 = 8192;
 
@@ -51,6 +55,9 @@ pub struct GatewaySite {
     pub settings: watch::Receiver<GatewaySettings>,
 }
 
+/// Gateway processes that were told to make room for one of this program: each once.
+type Renewed = BTreeSet<u64>;
+
 /// Why a connection ended.
 type Ended = std::io::Error;
 
@@ -65,11 +72,14 @@ pub async fn run(
 ) {
     let mut child: Option<(Child, tokio::time::Instant)> = None;
     let mut told = false;
+    let mut renewed = Renewed::new();
     loop {
         match UnixStream::connect(&site.socket).await {
             Ok(stream) => {
                 told = false;
-                let ended = talk(&engine, clock, &site, stream, &mut orders, &mut acks, tower_run).await;
+                let ended =
+                    talk(&engine, clock, &site, stream, &mut orders, &mut acks, tower_run, &mut renewed)
+                        .await;
                 tracing::warn!("gateway {}: the connection ended: {ended}", site.name);
                 let report = GatewayReport::Lost;
                 if engine.tell(Event::Gateway { gateway: site.name.clone(), report }).await.is_err() {
@@ -106,7 +116,7 @@ fn revive(
             _ => {}
         }
     }
-    match start(site) {
+    match start(site, false) {
         Ok(started) => {
             *child = Some((started, tokio::time::Instant::now()));
             None
@@ -143,7 +153,7 @@ fn tail(log: &std::path::Path) -> std::io::Result<String> {
 }
 
 /// Starts the gateway's process in a group of its own: what ends the tower does not end it.
-fn start(site: &GatewaySite) -> std::io::Result<Child> {
+fn start(site: &GatewaySite, take_over: bool) -> std::io::Result<Child> {
     use std::os::unix::fs::OpenOptionsExt as _;
     prepare(site)?;
     let log = std::fs::OpenOptions::new()
@@ -159,11 +169,42 @@ fn start(site: &GatewaySite) -> std::io::Result<Child> {
         .arg(&site.socket)
         .arg("--state")
         .arg(&site.dir)
+        .args(take_over.then_some("--take-over"))
         .stdin(std::process::Stdio::null())
         .stdout(log.try_clone()?)
         .stderr(log)
         .process_group(0)
         .spawn()
+}
+
+/// Starts a process of this program that takes the place of one of another version. If it fails, that one goes on.
+fn renew(site: &GatewaySite, program: &str) {
+    let name = site.name.clone();
+    if program.is_empty() {
+        let hint = "stop it when it suits, and this tower starts one of its own version";
+        return tracing::warn!("gateway {name}: it is of a version that can't be taken over; {hint}");
+    }
+    if site.settings.borrow().haproxy.is_some() {
+        let hint = "end it when no canary is out, and this tower starts one of its own version";
+        return tracing::warn!("gateway {name}: it drives HAProxy with version {program}; {hint}");
+    }
+    tracing::info!("gateway {name}: it is of version {program}, one of {} takes over", plane::PROGRAM);
+    let mut child = match start(site, true) {
+        Ok(child) => child,
+        Err(error) => return tracing::error!("gateway {name}: cannot start its successor: {error}"),
+    };
+    let (site, since) = (site.clone(), tokio::time::Instant::now());
+    tokio::spawn(async move {
+        if let Ok(status) = child.wait().await
+            && since.elapsed() < SUCCESSION_PATIENCE
+        {
+            let log = site.dir.join(format!("gateway-{name}.log"));
+            tracing::error!(
+                "gateway {name}: its successor ended ({status}), it goes on as it was; see {}",
+                log.display()
+            );
+        }
+    });
 }
 
 /// Leaves the settings where the gateway looks for them: it must not answer in clear before its tower calls.
@@ -181,6 +222,7 @@ async fn talk(
     orders: &mut mpsc::Receiver<ToGateway>,
     acks: &mut tokio::sync::broadcast::Receiver<Vec<(u64, u64)>>,
     tower_run: u64,
+    renewed: &mut Renewed,
 ) -> Ended {
     let (mut from, mut to) = stream.into_split();
     let hello = ToGateway::Hello { protocol: hmsops_wire::gateway::PROTOCOL, tower_run };
@@ -202,7 +244,7 @@ async fn talk(
             },
             read = from.read(&mut buffer) => match read {
                 Ok(0) => return std::io::ErrorKind::UnexpectedEof.into(),
-                Ok(n) => hear(engine, site, &mut reader, buffer.get(..n).unwrap_or_default()).await,
+                Ok(n) => hear(engine, site, renewed, &mut reader, buffer.get(..n).unwrap_or_default()).await,
                 Err(error) => Err(error),
             },
             Ok(()) = settings.changed() => {
@@ -233,10 +275,22 @@ async fn say(to: &mut tokio::net::unix::OwnedWriteHalf, message: &ToGateway) -> 
     to.write_all(&line).await
 }
 
-async fn hear(engine: &Engine, site: &GatewaySite, reader: &mut Reader, bytes: &[u8]) -> std::io::Result<()> {
+async fn hear(
+    engine: &Engine,
+    site: &GatewaySite,
+    renewed: &mut Renewed,
+    reader: &mut Reader,
+    bytes: &[u8],
+) -> std::io::Result<()> {
     reader.push(bytes);
     while let Some(message) = reader.next_message::<FromGateway>().map_err(std::io::Error::other)? {
         let stopped = || std::io::Error::other("the tower is stopping");
+        if let FromGateway::Hello { program, gateway_run, .. } = &message
+            && program != plane::PROGRAM
+            && renewed.insert(*gateway_run)
+        {
+            renew(site, program);
+        }
         let event = match message {
             FromGateway::Tick(tick) => {
                 site.traffic.add(&site.name, &engine.snapshot().state, &tick);
