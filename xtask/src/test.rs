@@ -236,6 +236,7 @@ fn install() {
     let wanted = [
         ("python3", &["python3"][..]),
         ("nginx", &["nginx-light", "nginx"]),
+        ("haproxy", &["haproxy"]),
         ("shellcheck", &["shellcheck"]),
         ("curl", &["curl"]),
         ("node", &["nodejs"]),

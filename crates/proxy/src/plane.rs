@@ -20,6 +20,7 @@ mod conduct;
 mod conductor;
 mod grpc;
 mod handover;
+mod haproxy;
 mod head;
 mod holder;
 mod inflow;
@@ -386,6 +387,9 @@ impl Gateway {
 
     /// Serves until `stop` comes or the tower says so, then finishes what runs within the drain time.
     pub async fn serve(self, stop: impl Future<Output = ()> + Send) -> Result<(), GatewayError> {
+        if let Some(haproxy) = self.in_force.settings.haproxy.clone() {
+            return haproxy::serve(self, *haproxy, stop).await;
+        }
         let keeping = Keeping::of(&self.options);
         let Self { options, listener, listen, towers, routes, in_force, keepers, before } = self;
         let gateway_run = random()?;

@@ -10,6 +10,8 @@ mod grpc;
 mod guard;
 #[path = "it/handover.rs"]
 mod handover;
+#[path = "it/haproxy.rs"]
+mod haproxy;
 #[path = "it/hostile.rs"]
 mod hostile;
 #[path = "it/http.rs"]

@@ -47,6 +47,7 @@ static SECTIONS: [(&str, &[&Shape]); 8] = [
             &gateway::GATEWAY,
             &gateway::TLS,
             &guard::LIMITS,
+            &gateway::HAPROXY,
             &settings::REPO,
             &settings::HEAL,
             &settings::RETENTION,

@@ -7,6 +7,7 @@ pub mod margin;
 pub mod mixture;
 pub mod probes;
 pub mod seen;
+pub mod share;
 pub mod slow;
 pub mod traffic;
 

@@ -205,6 +205,9 @@ fn page(release: &Release) -> String {
     lines.push(format!("steps     {}; now {}", steps.join(" → "), print::share(release.weight_bp)));
     lines.push(format!("shown     {}", watch::live(release)));
     lines.push(format!("users     {} bad answers seen, {} shielded", release.seen, release.shielded));
+    if let Some(measured) = &release.measured {
+        lines.push(format!("share     {}", measured.words));
+    }
     let moments = [
         ("asked", Some(&release.requested_at)),
         ("traffic", release.traffic_since.as_ref()),
@@ -256,8 +259,9 @@ fn page(release: &Release) -> String {
 fn because(why: &Why) -> String {
     let moments: Vec<String> =
         why.moments.iter().map(|(what, at)| format!("{what} {}", print::clock(at))).collect();
+    let measured = why.measured.as_ref().map(|words| print::plain(words) + "\n").unwrap_or_default();
     format!(
-        "{}\n{} · {} bad answers seen by users, {} shielded\n",
+        "{}\n{} · {} bad answers seen by users, {} shielded\n{measured}",
         print::plain(&why.why),
         print::plain(&moments.join(" · ")),
         why.seen,

@@ -110,6 +110,7 @@ async fn why(State(context): State<Context>, Path(id): Path<String>) -> Result<J
         moments,
         seen: release.seen,
         shielded: release.shielded,
+        measured: release.measured.map(|measured| measured.words),
     }))
 }
 

@@ -1,5 +1,6 @@
 //! State and evidence as the API shows them. Every sentence is `control::sentence`'s.
 
+use hmsops_control::evidence::share::Measured;
 use hmsops_control::evidence::{GATEWAY_SILENT, Point, Watch};
 use hmsops_control::state::release as control;
 use hmsops_control::state::service::{InstancePhase, InstanceState};
@@ -78,6 +79,15 @@ pub fn release(snapshot: &Snapshot, release: &control::Release) -> api::Release 
         },
         shielded: tally.shielded,
         seen: tally.seen,
+        measured: measured(snapshot, release).map(|measured| api::Measured {
+            weight_bp: measured.weight.bp(),
+            requests: measured.all,
+            canary: measured.canary,
+            low: measured.low,
+            high: measured.high,
+            follows: measured.follows(),
+            words: measured.words(),
+        }),
         probes: tally.probes,
         probes_failed: tally.probes_failed,
         by: by(&release.by),
@@ -88,6 +98,13 @@ pub fn release(snapshot: &Snapshot, release: &control::Release) -> api::Release 
         irreversible_bp: release.spec.irreversible.map(hmsops_model::Weight::bp),
         points: None,
     }
+}
+
+/// The canary's share of the requests of the step that it is at, or was at last.
+pub fn measured(snapshot: &Snapshot, release: &control::Release) -> Option<Measured> {
+    let weight = if release.weight.bp() > 0 { release.weight } else { release.weight_max };
+    let since = release.step_since.or(release.traffic_since)?;
+    snapshot.evidence.releases.get(&release.id)?.measured(weight, since.wall)
 }
 
 /// The copy of the new version.

@@ -75,6 +75,9 @@ pub struct Release {
     pub shielded: u64,
     /// Bad answers that users saw.
     pub seen: u64,
+    /// The canary's share of the step's requests, as counted; `None`: too few to say.
+    #[serde(default)]
+    pub measured: Option<Measured>,
     /// Probes of the canary.
     pub probes: u64,
     /// How many of them failed.
@@ -98,6 +101,25 @@ pub struct Release {
     /// The course by second, oldest first; only when asked for with `evidence=1`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub points: Option<Vec<Point>>,
+}
+
+/// The canary's share of a step's requests, as counted.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Measured {
+    /// What the step asked for.
+    pub weight_bp: u16,
+    /// Requests of both arms.
+    pub requests: u64,
+    /// Those of the canary.
+    pub canary: u64,
+    /// The 99.9 % interval's lower end, 0 to 1.
+    pub low: f64,
+    /// And its upper end.
+    pub high: f64,
+    /// Whether the router follows.
+    pub follows: bool,
+    /// For people: `measured 1.02 % of 41 200 requests`.
+    pub words: String,
 }
 
 /// Where a release stands.
@@ -213,4 +235,7 @@ pub struct Why {
     pub seen: u64,
     /// Bad answers that stable made good.
     pub shielded: u64,
+    /// The canary's measured share, for people.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub measured: Option<String>,
 }
