@@ -18,8 +18,9 @@ use crate::world::{STEP, World};
 /// An arm that gets fewer requests than this in a step has each of them simulated by itself.
 const BULK_MIN: f64 = 6.0;
 
-/// A fresh process's errors last so long after its first user: what a release is excused for. Longer ones are its own fault.
-const WARM_ERRORS: Millis = hmsops_model::limits::WARM_UP;
+/// A fresh process's errors last so long after its first user: what a release is excused for, less the step by which
+/// simulated users come later than its share. Longer ones are its own fault.
+const WARM_ERRORS: Millis = Millis(hmsops_model::limits::WARM_UP.0 - STEP.0);
 
 /// A fresh process's slowness lasts so long after its first user.
 const WARM_SLOW: Millis = Millis(10_000);
