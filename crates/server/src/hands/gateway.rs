@@ -78,7 +78,7 @@ pub async fn run(
             Ok(stream) => {
                 told = false;
                 let ended =
-                    talk(&engine, clock, &site, stream, &mut orders, &mut acks, tower_run, &mut renewed)
+                    talk(&engine, clock, &site, stream, &mut orders, &mut acks, (tower_run, &mut renewed))
                         .await;
                 tracing::warn!("gateway {}: the connection ended: {ended}", site.name);
                 let report = GatewayReport::Lost;
