@@ -158,6 +158,9 @@ fn store(text: &mut Exposition, metrics: &Metrics, stats: &Stats) {
     text.family("hmsops_metrics_chunk_bytes", "gauge", help, one(stats.chunk_bytes));
 }
 
+/// One of what a gateway counts.
+type Counted = fn(&GatewayCounts) -> u64;
+
 /// What gateways refused, retried and left alone.
 fn gateways(text: &mut Exposition, counts: &BTreeMap<String, GatewayCounts>) {
     let one = |name: &str, value: &str| format!("{name}=\"{}\"", escaped(value));
@@ -170,7 +173,7 @@ fn gateways(text: &mut Exposition, counts: &BTreeMap<String, GatewayCounts>) {
     });
     let help = "Requests and connections that a gateway refused or ended, by reason.";
     text.family("hmsops_gateway_refused_total", "counter", help, refused);
-    let families: [(&str, &str, fn(&GatewayCounts) -> u64); 3] = [
+    let families: [(&str, &str, Counted); 3] = [
         (
             "hmsops_gateway_ejections_total",
             "Times an upstream was left alone because it failed more than the others.",
