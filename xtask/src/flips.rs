@@ -155,10 +155,10 @@ impl<'a> Place<'a> {
 
     /// Other settings, and other declarations of what is bad.
     fn reload(&mut self, nth: u64) -> Result<(), Failure> {
-        let idle_ms = if nth % 2 == 0 { 1_800_000 } else { 3_600_000 };
+        let idle_ms = if nth.is_multiple_of(2) { 1_800_000 } else { 3_600_000 };
         self.tower.say(&format!("{{\"type\":\"settings\",\"settings\":{{\"tunnel_idle\":{idle_ms}}}}}"))?;
         self.tower.wait("settings-applied", "")?;
-        let bad = if nth % 2 == 0 { "\"5xx\"" } else { "\"5xx\",\"timeout\"" };
+        let bad = if nth.is_multiple_of(2) { "\"5xx\"" } else { "\"5xx\",\"timeout\"" };
         self.tower.set_with(self.ground.stable, self.ground.canary, SPLIT_BP, bad)
     }
 

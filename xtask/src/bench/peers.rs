@@ -45,7 +45,8 @@ pub(crate) struct Running {
     pub(crate) port: u16,
     /// The process that does the work.
     child: Child,
-    _tower: Option<Tower>,
+    /// Keeps it from retreating.
+    towers: Vec<Tower>,
 }
 
 impl Drop for Running {
@@ -119,7 +120,7 @@ impl Ground {
         command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(log);
         // taskset becomes the program: its process id is the program's.
         let child = command.spawn().trying(format!("start `{name}`"))?;
-        let mut running = Running { name, port, child, _tower: None };
+        let mut running = Running { name, port, child, towers: Vec::new() };
         running.await_listening(&self.folder)?;
         Ok(running)
     }
@@ -167,7 +168,7 @@ impl Ground {
         let mut running = self.gateway(hmsops, port()?, &["--threads", "1"])?;
         let mut tower = Tower::connect(&self.socket())?;
         tower.set(self.stable, self.canary, 100)?;
-        running._tower = Some(tower);
+        running.towers.push(tower);
         Ok(running)
     }
 

@@ -110,7 +110,7 @@ fn work(plan: &Plan, taken: &AtomicU64) -> Count {
         if number >= plan.requests {
             return count;
         }
-        let is_post = number % POST_EVERY == 0;
+        let is_post = number.is_multiple_of(POST_EVERY);
         match ask(plan, is_post, &mut kept, &mut count.asked_again) {
             Ok(answer) => match judge(plan, &answer) {
                 Ok(arm) => count.good[arm] += 1,
