@@ -120,8 +120,8 @@ mod tests {
     /// swings around its level; §3.1.1 there).
     #[test]
     fn the_interval_covers() {
-        for (share, n) in [(0.01, 5000_u64), (0.25, 400), (0.5, 200)] {
-            let (mut covered, mut term) = (0.0, (1.0 - share).powf(n as f64));
+        for (share, n) in [(0.01_f64, 5000_u64), (0.25, 400), (0.5, 200)] {
+            let (mut covered, mut term) = (0.0_f64, (1.0 - share).powf(n as f64));
             for k in 0..=n {
                 if k > 0 {
                     term *= (n - k + 1) as f64 / k as f64 * share / (1.0 - share);

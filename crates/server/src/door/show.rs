@@ -1,6 +1,5 @@
 //! State and evidence as the API shows them. Every sentence is `control::sentence`'s.
 
-use hmsops_control::evidence::share::Measured;
 use hmsops_control::evidence::{GATEWAY_SILENT, Point, Watch};
 use hmsops_control::state::release as control;
 use hmsops_control::state::service::{InstancePhase, InstanceState};
@@ -79,15 +78,7 @@ pub fn release(snapshot: &Snapshot, release: &control::Release) -> api::Release 
         },
         shielded: tally.shielded,
         seen: tally.seen,
-        measured: measured(snapshot, release).map(|measured| api::Measured {
-            weight_bp: measured.weight.bp(),
-            requests: measured.all,
-            canary: measured.canary,
-            low: measured.low,
-            high: measured.high,
-            follows: measured.follows(),
-            words: measured.words(),
-        }),
+        measured: measured(snapshot, release),
         probes: tally.probes,
         probes_failed: tally.probes_failed,
         by: by(&release.by),
@@ -101,10 +92,19 @@ pub fn release(snapshot: &Snapshot, release: &control::Release) -> api::Release 
 }
 
 /// The canary's share of the requests of the step that it is at, or was at last.
-pub fn measured(snapshot: &Snapshot, release: &control::Release) -> Option<Measured> {
+fn measured(snapshot: &Snapshot, release: &control::Release) -> Option<api::Measured> {
     let weight = if release.weight.bp() > 0 { release.weight } else { release.weight_max };
     let since = release.step_since.or(release.traffic_since)?;
-    snapshot.evidence.releases.get(&release.id)?.measured(weight, since.wall)
+    let measured = snapshot.evidence.releases.get(&release.id)?.measured(weight, since.wall)?;
+    Some(api::Measured {
+        weight_bp: measured.weight.bp(),
+        requests: measured.all,
+        canary: measured.canary,
+        low: measured.low,
+        high: measured.high,
+        follows: measured.follows(),
+        words: measured.words(),
+    })
 }
 
 /// The copy of the new version.
