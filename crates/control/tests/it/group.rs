@@ -19,7 +19,13 @@ fn named(name: &str) -> ServiceName {
 
 /// The portal, and the photos that it asks.
 fn services() -> Vec<ServiceSpec> {
-    let host = |host: &str| Some(RouteSpec { gateway: "public".into(), host: Some(host.into()) });
+    let host = |host: &str| {
+        Some(RouteSpec {
+            gateway: "public".into(),
+            host: Some(host.into()),
+            protocol: hmsops_model::service::Protocol::Http1,
+        })
+    };
     let portal = ServiceSpec { route: host("portal"), ..service() };
     vec![portal, ServiceSpec { name: named("dmv-photo"), route: host("photo"), ..service() }]
 }
