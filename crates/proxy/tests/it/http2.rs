@@ -183,7 +183,7 @@ async fn fickle() -> Fickle {
                 let mut turn = 0;
                 while let Some(Ok((_, mut respond))) = connection.accept().await {
                     turn += 1;
-                    if turn % 3 == 2 {
+                    if turn == 4 {
                         no.fetch_add(1, Ordering::SeqCst);
                         respond.send_reset(h2::Reason::REFUSED_STREAM);
                         continue;
