@@ -10,6 +10,7 @@ use crate::address;
 use crate::diagnostic::{Checked, Findings, Refused, Span, shown};
 use crate::driver;
 use crate::fields::{Fields, Key, Shape};
+use crate::freeze;
 use crate::health;
 use crate::nearest::nearest;
 use crate::scalar;
@@ -37,6 +38,9 @@ pub(crate) static SERVICE: Shape = Shape {
         Key::optional("sticky", "sticky: true"),
         Key::optional("bad", "bad: [5xx, timeout]"),
         Key::optional("stable", "stable: \"1.7.3\""),
+        Key::optional("freeze", "freeze: [{weekly: Fri 16:00 – Mon 08:00, time_zone: America/New_York}]"),
+        Key::optional("rollback_window", "rollback_window: {versions: 3, age: 7d}"),
+        Key::optional("capacity", "capacity: 400 req/s"),
         Key::optional("health", "health: [{path: /health, threshold: 3 fails/60 s}]"),
     ],
 };
@@ -174,6 +178,9 @@ fn service(entry: &Entry, out: &mut Findings) -> Option<ServiceSpec> {
         Some(entry) => health::checks(entry, out),
         None => Some(Vec::new()),
     };
+    let freeze = optional(fields.get("freeze"), |entry| freeze::freezes(entry, out));
+    let window = optional(fields.get("rollback_window"), |entry| freeze::rollback_window(entry, out));
+    let capacity = optional(fields.get("capacity"), |entry| freeze::capacity(entry, out));
     Some(ServiceSpec {
         name: name.ok()?,
         system: system?,
@@ -185,6 +192,9 @@ fn service(entry: &Entry, out: &mut Findings) -> Option<ServiceSpec> {
         bad: bad?,
         stable: stable.ok()?,
         health: health?,
+        freeze: freeze.ok()?.unwrap_or_default(),
+        rollback_window: window.ok()?.unwrap_or_default(),
+        capacity_milli: capacity.ok()?,
     })
 }
 

@@ -55,4 +55,8 @@ pub struct CanaryArm {
     /// For so long after it first has a share, its bad answers are no evidence: the arm is still warming up.
     #[serde(default)]
     pub excused_for: Millis,
+    /// Nothing but its tower takes its share away: a gateway that hears none leaves it as it is, because there is no way
+    /// back for those who have had it.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub irreversible: bool,
 }

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
+use crate::freeze::{Freeze, RollbackWindow};
 use crate::release::HealthCheck;
 use crate::{ServiceName, Version};
 
@@ -30,6 +31,15 @@ pub struct ServiceSpec {
     pub stable: Option<Version>,
     /// Checks that hold for every version, beside a release's own.
     pub health: Vec<HealthCheck>,
+    /// When no release of it begins or goes further, besides the tower's own such times.
+    #[serde(default)]
+    pub freeze: Vec<Freeze>,
+    /// Which earlier versions are deployed without a canary.
+    #[serde(default)]
+    pub rollback_window: RollbackWindow,
+    /// Requests a second that one address of it can take, in thousandths; `None`: not known.
+    #[serde(default)]
+    pub capacity_milli: Option<u64>,
 }
 
 /// How versions of a service run.

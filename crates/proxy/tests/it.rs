@@ -6,8 +6,12 @@
 mod counts;
 #[path = "it/grpc.rs"]
 mod grpc;
+#[path = "it/guard.rs"]
+mod guard;
 #[path = "it/handover.rs"]
 mod handover;
+#[path = "it/haproxy.rs"]
+mod haproxy;
 #[path = "it/hostile.rs"]
 mod hostile;
 #[path = "it/http.rs"]

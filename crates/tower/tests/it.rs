@@ -96,6 +96,9 @@ fn service() -> ServiceSpec {
         bad: BadRule::defaults(),
         stable: Some(Version::new("1.7.3").unwrap()),
         health: vec![check()],
+        freeze: Vec::new(),
+        rollback_window: hmsops_model::freeze::RollbackWindow::default(),
+        capacity_milli: None,
     }
 }
 
@@ -109,6 +112,10 @@ fn release() -> ReleaseSpec {
         bake: Millis::from_mins(30),
         start_timeout: Millis::from_secs(20),
         shield_after: None,
+        irreversible: None,
+        after: Vec::new(),
+        margin_bp: None,
+        inconclusive: hmsops_model::release::Inconclusive::default(),
     }
 }
 

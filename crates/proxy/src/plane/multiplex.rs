@@ -87,8 +87,8 @@ impl Multiplex {
                 Err(mut failed) => {
                     let unsent = failed.take_message().map(as_it_was);
                     let is_untouched = unsent.is_some() || is_untouched(&failed.into_error());
-                    if ask.upload.is_broken() {
-                        return Err(Fault::Client);
+                    if let Some(fault) = ask.upload.fault() {
+                        return Err(fault);
                     }
                     if let Some(request) = unsent.or(spare.filter(|_| is_untouched)) {
                         ask.put_back(request);

@@ -251,6 +251,7 @@ pub(crate) fn route(epoch: u64, stable: &str, canary: &str, bp: u16) -> Route {
             salt: 7,
             shield_after: Some(Millis::from_secs(20)),
             excused_for: Millis::ZERO,
+            irreversible: false,
         }),
         identity: Identity::Request,
         sticky: false,

@@ -164,6 +164,9 @@ mod tests {
             bad: BadRule::defaults(),
             stable: Some(version("1.0")),
             health: vec![HealthCheck::connects()],
+            freeze: Vec::new(),
+            rollback_window: hmsops_model::freeze::RollbackWindow::default(),
+            capacity_milli: None,
         }
     }
 
@@ -177,6 +180,10 @@ mod tests {
             bake: Millis::from_mins(1),
             start_timeout: Millis::from_mins(1),
             shield_after: None,
+            irreversible: None,
+            after: Vec::new(),
+            margin_bp: None,
+            inconclusive: hmsops_model::release::Inconclusive::default(),
         }
     }
 
