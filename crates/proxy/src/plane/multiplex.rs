@@ -24,8 +24,8 @@ const STREAMS_MAX: usize = 100;
 /// Connections to one address: ten thousand requests at a time.
 const CONNECTIONS_MAX: usize = 100;
 
-/// Connections that one request tries: two that are just closing, and a fresh one.
-const TRIES_MAX: usize = 3;
+/// Streams that one request tries. A server that refuses so many in a row has no room, and is not to be pressed.
+const TRIES_MAX: usize = 5;
 
 /// Looks in a row that must find a connection unused before it is closed; there is one a second.
 const IDLE_LOOKS: u32 = 60;
