@@ -22,6 +22,9 @@ pub struct GatewaySettings {
     pub trusted_proxies: Vec<Network>,
     /// Where a line for each request goes: a file's path, or `stdout`; `None`: nowhere.
     pub access_log: Option<String>,
+    /// The HAProxy that carries the requests in this gateway's place; `None`: it carries them itself.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub haproxy: Option<Box<HaproxySettings>>,
 }
 
 /// What one gateway grants. Rates hold for each service on its own.
@@ -105,6 +108,7 @@ impl Default for GatewaySettings {
             limits: GatewayLimits::default(),
             trusted_proxies: loopback(),
             access_log: None,
+            haproxy: None,
         }
     }
 }
@@ -120,4 +124,22 @@ pub struct TlsCertificate {
     pub cert: String,
     /// The file of its key, PEM; nobody but its owner and group may read it.
     pub key: String,
+}
+
+/// An HAProxy that is driven by its runtime socket: one backend with two servers, whose weights, addresses and states
+/// are the gateway's to set.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct HaproxySettings {
+    /// Its runtime socket: a path, or `IP:PORT` on loopback. Its level must be `admin`.
+    pub socket: String,
+    /// The backend.
+    pub backend: String,
+    /// The server in it that carries the version users are safe on.
+    pub stable: String,
+    /// The server in it that carries the version under watch.
+    pub canary: String,
+    /// The file name of the map in which HAProxy looks up the canary's share, in basis points, under the backend's
+    /// name. `None`: the share is set by the servers' weights.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub map: Option<String>,
 }

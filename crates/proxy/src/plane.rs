@@ -18,7 +18,9 @@ mod carry;
 mod clock;
 mod conduct;
 mod conductor;
+mod grpc;
 mod handover;
+mod haproxy;
 mod head;
 mod holder;
 mod inflow;
@@ -27,6 +29,7 @@ mod journal;
 mod keeper;
 mod link;
 mod meter;
+mod multiplex;
 mod pace;
 mod place;
 mod receipt;
@@ -384,6 +387,9 @@ impl Gateway {
 
     /// Serves until `stop` comes or the tower says so, then finishes what runs within the drain time.
     pub async fn serve(self, stop: impl Future<Output = ()> + Send) -> Result<(), GatewayError> {
+        if let Some(haproxy) = self.in_force.settings.haproxy.clone() {
+            return haproxy::serve(self, *haproxy, stop).await;
+        }
         let keeping = Keeping::of(&self.options);
         let Self { options, listener, listen, towers, routes, in_force, keepers, before } = self;
         let gateway_run = random()?;

@@ -13,6 +13,7 @@ use http::{Response, StatusCode};
 use hyper::body::{Body, Frame, Incoming, SizeHint};
 use tokio::time::{Instant, Sleep};
 
+use super::grpc;
 use super::head::REASON;
 use super::journal::Entry;
 use super::meter::Why;
@@ -39,6 +40,11 @@ impl Refusal {
     /// With word of when it is worth coming back.
     pub(super) const fn after(self, wait: Millis) -> Self {
         Self { retry_after: Some(wait.0.div_ceil(1000)), ..self }
+    }
+
+    /// As a call of gRPC is refused.
+    pub(super) fn grpc_answer(self) -> Response<Answer> {
+        grpc::refuse(self.answer(), self.text)
     }
 
     pub(super) fn answer(self) -> Response<Answer> {
@@ -78,6 +84,8 @@ pub(super) struct Flow {
     upload: Arc<Progress>,
     /// Its line of the access log, written when it ends.
     pub(super) entry: Option<Box<Entry>>,
+    /// A call of gRPC, whose trailers say how it ended.
+    is_grpc: bool,
     /// The arm may pause so long.
     pause_max: Duration,
     pause: Option<Pin<Box<Sleep>>>,
@@ -101,6 +109,7 @@ impl Flow {
         waiting: Option<Waiting>,
         upload: Arc<Progress>,
         pause_max: Duration,
+        is_grpc: bool,
     ) -> Self {
         let mut flow = Self {
             body,
@@ -109,12 +118,13 @@ impl Flow {
             _waiting: waiting,
             upload,
             entry: None,
+            is_grpc,
             pause_max,
             pause: None,
             is_pausing: false,
         };
         if flow.body.is_end_stream() {
-            flow.end(None);
+            flow.end_whole();
         }
         flow
     }
@@ -138,6 +148,11 @@ impl Flow {
         }
     }
 
+    /// The body came whole. A call of gRPC whose trailers did not come has broken off.
+    fn end_whole(&mut self) {
+        self.end(self.is_grpc.then_some(BadKind::Broken));
+    }
+
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, FlowError>>> {
         match Pin::new(&mut self.body).poll_frame(cx) {
             Poll::Ready(Some(Ok(frame))) => {
@@ -145,8 +160,10 @@ impl Flow {
                 if let (Some(entry), Some(data)) = (&mut self.entry, frame.data_ref()) {
                     entry.bytes += data.len() as u64;
                 }
-                if self.body.is_end_stream() {
-                    self.end(None);
+                if let Some(trailers) = frame.trailers_ref() {
+                    self.end(if self.is_grpc { grpc::judge(trailers) } else { None });
+                } else if self.body.is_end_stream() {
+                    self.end_whole();
                 }
                 Poll::Ready(Some(Ok(frame)))
             }
@@ -156,7 +173,7 @@ impl Flow {
                 Poll::Ready(Some(Err(error.into())))
             }
             Poll::Ready(None) => {
-                self.end(None);
+                self.end_whole();
                 Poll::Ready(None)
             }
             Poll::Pending => self.poll_pause(cx),

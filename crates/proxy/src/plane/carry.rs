@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
+use hmsops_model::service::BadRule;
 use hmsops_model::{BadKind, Millis, Weight};
 use http::header::HeaderValue;
 use http::{HeaderMap, Method, Request, Response, StatusCode, Version, request};
@@ -25,7 +26,7 @@ use super::settings::InForce;
 use super::table::{Served, Trial, Waiting};
 use super::upload::{Ask, SLOW, TOO_LARGE};
 use super::upstream::{Answered, Fault, Upstream};
-use super::{Plane, count, trace, tunnel};
+use super::{Plane, count, grpc, trace, tunnel};
 use crate::split::Side;
 
 /// Addresses of stable that one request tries when they refuse.
@@ -38,6 +39,7 @@ pub(super) async fn carry(
     request: Request<Incoming>,
 ) -> Response<Answer> {
     count(&plane.counters.requests);
+    let is_grpc = grpc::is_grpc(request.headers());
     let in_force = plane.in_force.load_full();
     let caller = Caller::new(request.headers(), peer, &in_force.settings.trusted_proxies);
     let (parts, body) = request.into_parts();
@@ -51,7 +53,7 @@ pub(super) async fn carry(
             if let Some(entry) = &mut entry {
                 entry.refused(refusal.why);
             }
-            refusal.answer()
+            if is_grpc { refusal.grpc_answer() } else { refusal.answer() }
         }
     };
     if let Some(entry) = &mut entry {
@@ -405,7 +407,16 @@ impl Carriage<'_> {
     }
 
     fn judge(&self, answered: &Answered) -> Option<BadKind> {
-        head::judge(&self.served.route, self.ask.uri.path(), answered.response.status())
+        let (route, response) = (&self.served.route, &answered.response);
+        head::judge(route, self.ask.uri.path(), response.status()).or_else(|| {
+            let has_ended = self.is_judged_call(response) && grpc::has_ended(response.headers());
+            has_ended.then(|| grpc::judge(response.headers())).flatten()
+        })
+    }
+
+    /// Whether an answer is a call's of gRPC, and its status counts by the service's rules like one of HTTP.
+    fn is_judged_call(&self, response: &Response<Incoming>) -> bool {
+        self.served.route.bad.contains(&BadRule::Status5xx) && grpc::is_grpc(response.headers())
     }
 
     /// As a fault counts by the service's rules.
@@ -470,10 +481,13 @@ impl Carriage<'_> {
             self.tell_version(response.headers_mut());
         }
         *response.version_mut() = Version::HTTP_11;
-        let pause = self.plane.limits.pause;
+        // A stream of gRPC may be silent for as long as a tunnel.
+        let idle = || Duration::from_millis(self.plane.in_force.load().settings.tunnel_idle.0);
+        let pause = if grpc::is_grpc(response.headers()) { idle() } else { self.plane.limits.pause };
+        let is_call = self.is_judged_call(&response) && !grpc::has_ended(response.headers());
         let upload = Arc::clone(&self.ask.upload);
-        Ok(response
-            .map(|body| Answer::Flow(Box::new(Flow::new(body, receipt, lease, waiting, upload, pause)))))
+        let flow = |body| Flow::new(body, receipt, lease, waiting, upload, pause, is_call);
+        Ok(response.map(|body| Answer::Flow(Box::new(flow(body)))))
     }
 
     /// Says which version answered.

@@ -42,7 +42,7 @@ const COMPARE_EVERY: u64 = 100;
 const METER_EVERY: u64 = 10;
 
 /// What the tower says is still to be written after the end may take so long.
-const FAREWELL_MAX: Duration = Duration::from_secs(1);
+pub(super) const FAREWELL_MAX: Duration = Duration::from_secs(1);
 
 /// How the process is known to its tower.
 pub(super) struct Identity {

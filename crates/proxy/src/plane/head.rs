@@ -117,6 +117,7 @@ pub(super) fn forward(parts: &mut request::Parts, caller: &Caller) -> Option<Hea
         }
     }
     withhold_session(headers);
+    join_cookies(headers);
     // The gateway has answered `100-continue` itself by reading the body.
     headers.remove(header::EXPECT);
     if let Some(authority) = parts.uri.authority()
@@ -155,8 +156,11 @@ pub(super) fn strip(headers: &mut HeaderMap) {
         }
         headers.remove(header::CONNECTION);
     }
-    for name in &HOP_BY_HOP {
-        headers.remove(name);
+    // Most heads have none: looking at each field once costs less than a search for each name.
+    if headers.keys().any(|name| HOP_BY_HOP.contains(name)) {
+        for name in &HOP_BY_HOP {
+            headers.remove(name);
+        }
     }
 }
 
@@ -197,6 +201,16 @@ fn withhold_session(headers: &mut HeaderMap) {
     if let Ok(value) = HeaderValue::from_bytes(&kept.join(&b"; "[..]))
         && !kept.is_empty()
     {
+        headers.insert(header::COOKIE, value);
+    }
+}
+
+/// HTTP/2 may send each cookie in a field of its own; HTTP/1.1 has one field (RFC 9113 §8.2.3).
+fn join_cookies(headers: &mut HeaderMap) {
+    let mut cookies = headers.get_all(header::COOKIE).iter().map(HeaderValue::as_bytes);
+    let (Some(first), Some(second)) = (cookies.next(), cookies.next()) else { return };
+    let all: Vec<_> = [first, second].into_iter().chain(cookies).collect();
+    if let Ok(value) = HeaderValue::from_bytes(&all.join(&b"; "[..])) {
         headers.insert(header::COOKIE, value);
     }
 }

@@ -20,7 +20,7 @@ use super::carry::carry;
 use super::meter::Why;
 use super::pace::Paced;
 use super::tls::{H2, Tls};
-use super::{ACCEPT_PAUSE, CONNECTIONS_MAX, HEAD_BYTES_MAX, HEAD_FIELDS_MAX, Plane, count, streams};
+use super::{ACCEPT_PAUSE, CONNECTIONS_MAX, HEAD_BYTES_MAX, Plane, count, streams};
 
 /// With which a client of HTTP/2 begins that knows without asking (RFC 9113 §3.4); the rest of it is read by the
 /// library. No method of HTTP/1.1 begins so.
@@ -202,10 +202,11 @@ async fn http1<S>(
             Ok::<_, Infallible>(answer)
         }
     });
+    // At most [`super::HEAD_FIELDS_MAX`] fields: that is what hyper takes when it is not told. Told, it fills buffers
+    // for each head that it otherwise leaves as they are.
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(client_head)
-        .max_headers(HEAD_FIELDS_MAX)
         .max_header_size(HEAD_BYTES_MAX)
         .serve_connection(TokioIo::new(stream), service)
         .with_upgrades();

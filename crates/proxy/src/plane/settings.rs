@@ -61,6 +61,9 @@ pub enum SettingsError {
     /// A certificate or key can't be used.
     #[error(transparent)]
     Tls(#[from] TlsError),
+    /// Who carries the requests can't change under them.
+    #[error("the gateway carries requests itself; stop it, and its tower starts one that drives HAProxy")]
+    Haproxy,
 }
 
 impl InForce {
@@ -82,6 +85,9 @@ impl InForce {
 
     /// What other settings come to.
     pub(super) fn with(&self, settings: GatewaySettings) -> Result<Self, SettingsError> {
+        if settings.haproxy.is_some() {
+            return Err(SettingsError::Haproxy);
+        }
         let tls = Tls::open(&settings.tls, &self.tickets)?;
         let is_same = self.journal.is_some() && self.settings.access_log == settings.access_log;
         let journal = if is_same { self.journal.clone() } else { journal(&settings)? };

@@ -69,8 +69,11 @@ impl Served {
                 before.and_then(|before| before.trial.as_ref()).filter(|t| t.release == canary.release);
             same.map_or_else(|| Arc::new(Trial::new(canary.release)), Arc::clone)
         });
-        let stable = pools.of(&route.stable.upstreams);
-        let canary = route.canary.as_ref().map_or_else(Vec::new, |canary| pools.of(&canary.arm.upstreams));
+        let stable = pools.of(&route.stable.upstreams, route.protocol);
+        let canary = route
+            .canary
+            .as_ref()
+            .map_or_else(Vec::new, |canary| pools.of(&canary.arm.upstreams, route.protocol));
         Self { route, stable, canary, service, trial }
     }
 

@@ -188,6 +188,18 @@ impl Ask {
         request
     }
 
+    /// What [`Ask::put_back`] needs of a request that the server refuses unread, where its body is held.
+    pub(super) fn spare(&self) -> Option<Request<Upload>> {
+        let upload = match &self.payload {
+            Payload::Empty => Upload::Held(None),
+            Payload::Held(bytes) => Upload::Held(Some(bytes.clone())),
+            Payload::Stream(_) | Payload::Gone => return None,
+        };
+        let mut request = Request::new(upload);
+        request.headers_mut().clone_from(&self.headers);
+        Some(request)
+    }
+
     /// Takes back a request of which nothing was sent.
     pub(super) fn put_back(&mut self, request: Request<Upload>) {
         if self.is_repeatable() {

@@ -7,6 +7,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use hmsops_model::BadKind;
+use hmsops_model::service::Protocol;
 use http::{Response, StatusCode};
 use hyper::body::Incoming;
 use hyper::client::conn::http1::{self, SendRequest};
@@ -15,11 +16,12 @@ use rustix::io::Errno;
 use tokio::net::TcpStream;
 use tokio::time::{Instant, timeout};
 
+use super::HEAD_BYTES_MAX;
 use super::conduct::Conduct;
 use super::inflow::{Awaited, Inflow};
+use super::multiplex::{self, Multiplex};
 use super::place::{Bounds, Place, Places};
 use super::upload::{Ask, Upload};
-use super::{HEAD_BYTES_MAX, HEAD_FIELDS_MAX};
 
 /// A connection idle for longer is not used again: below the 5 s after which common servers close theirs.
 const IDLE_MAX: Duration = Duration::from_secs(4);
@@ -37,10 +39,12 @@ pub(super) struct Upstream {
     idle: Mutex<Vec<Idle>>,
     places: Arc<Places>,
     pub(super) conduct: Conduct,
+    /// For those that speak HTTP/2.
+    multiplex: Option<Multiplex>,
 }
 
 /// An open connection.
-struct Wire {
+pub(super) struct Wire {
     sender: SendRequest<Upload>,
     awaited: Awaited,
 }
@@ -52,14 +56,15 @@ struct Idle {
 
 /// Every address some route names, so that connections outlive a change of weight.
 #[derive(Default)]
-pub(super) struct Upstreams(HashMap<String, Arc<Upstream>>);
+pub(super) struct Upstreams(HashMap<(Protocol, String), Arc<Upstream>>);
 
 impl Upstreams {
-    pub(super) fn of(&mut self, addresses: &[String]) -> Vec<Arc<Upstream>> {
+    pub(super) fn of(&mut self, addresses: &[String], protocol: Protocol) -> Vec<Arc<Upstream>> {
         addresses
             .iter()
             .map(|address| {
-                Arc::clone(self.0.entry(address.clone()).or_insert_with(|| Upstream::new(address)))
+                let entry = self.0.entry((protocol, address.clone()));
+                Arc::clone(entry.or_insert_with(|| Upstream::new(address, protocol)))
             })
             .collect()
     }
@@ -67,7 +72,10 @@ impl Upstreams {
     /// Closes connections that are too old, and forgets addresses that no route names.
     pub(super) fn reap(&mut self) {
         self.0.retain(|_, upstream| Arc::strong_count(upstream) > 1);
-        self.0.values().for_each(|upstream| upstream.idle().retain(Idle::is_usable));
+        for upstream in self.0.values() {
+            upstream.idle().retain(Idle::is_usable);
+            upstream.multiplex.iter().for_each(Multiplex::reap);
+        }
     }
 }
 
@@ -78,19 +86,26 @@ impl Idle {
 }
 
 /// A connection in use.
-pub(super) struct Lease {
-    upstream: Arc<Upstream>,
-    wire: Wire,
-    _place: Place,
+pub(super) enum Lease {
+    /// All of it.
+    Whole {
+        /// Whose it is.
+        upstream: Arc<Upstream>,
+        wire: Wire,
+        _place: Place,
+    },
+    /// A place among others, which is free when it is dropped.
+    Shared { _stream: multiplex::Place, _place: Place },
 }
 
 impl Lease {
     /// For the next request. The caller has read the answer whole.
     pub(super) fn give_back(self) {
-        if !self.wire.sender.is_closed() {
-            let mut idle = self.upstream.idle();
+        let Self::Whole { upstream, wire, .. } = self else { return };
+        if !wire.sender.is_closed() {
+            let mut idle = upstream.idle();
             if idle.len() < IDLE_CONNECTIONS_MAX {
-                idle.push(Idle { wire: self.wire, since: Instant::now() });
+                idle.push(Idle { wire, since: Instant::now() });
             }
         }
     }
@@ -149,13 +164,14 @@ impl Fault {
 }
 
 impl Upstream {
-    fn new(address: &str) -> Arc<Self> {
+    fn new(address: &str, protocol: Protocol) -> Arc<Self> {
         Arc::new(Self {
             address: address.to_owned(),
             parsed: address.parse().ok(),
             idle: Mutex::default(),
             places: Arc::default(),
             conduct: Conduct::default(),
+            multiplex: (protocol == Protocol::H2c).then(Multiplex::default),
         })
     }
 
@@ -172,6 +188,11 @@ impl Upstream {
         connect_max: Duration,
     ) -> Result<Answered, Fault> {
         let place = self.places.take(bounds).await.ok_or(Fault::Busy)?;
+        if let Some(multiplex) = &self.multiplex {
+            let (response, stream) = multiplex.ask(ask, &self.address, || self.dial(connect_max)).await?;
+            let lease = Lease::Shared { _stream: stream, _place: place };
+            return Ok(Answered { response, lease });
+        }
         if let Some(wire) = self.take_idle() {
             match self.send(wire, ask).await {
                 Ok((response, wire)) => return Ok(self.answered(response, wire, place)),
@@ -186,7 +207,7 @@ impl Upstream {
     }
 
     fn answered(self: &Arc<Self>, response: Response<Incoming>, wire: Wire, place: Place) -> Answered {
-        Answered { response, lease: Lease { upstream: Arc::clone(self), wire, _place: place } }
+        Answered { response, lease: Lease::Whole { upstream: Arc::clone(self), wire, _place: place } }
     }
 
     fn take_idle(&self) -> Option<Wire> {
@@ -206,7 +227,7 @@ impl Upstream {
         None
     }
 
-    async fn connect(&self, connect_max: Duration) -> Result<Wire, Fault> {
+    async fn dial(&self, connect_max: Duration) -> Result<TcpStream, Fault> {
         let stream = match self.parsed {
             Some(address) => timeout(connect_max, TcpStream::connect(address)).await,
             None => timeout(connect_max.max(LOOKUP_MAX), TcpStream::connect(self.address.as_str())).await,
@@ -214,9 +235,14 @@ impl Upstream {
         let stream = stream.map_err(|_| Fault::Refused)?.map_err(|error| Fault::of_connecting(&error))?;
         // Without it only small writes are slower.
         let _ = stream.set_nodelay(true);
+        Ok(stream)
+    }
+
+    async fn connect(&self, connect_max: Duration) -> Result<Wire, Fault> {
+        let stream = self.dial(connect_max).await?;
         let awaited = Awaited::new();
+        // At most [`super::HEAD_FIELDS_MAX`] fields, see `serve`.
         let (sender, connection) = http1::Builder::new()
-            .max_headers(HEAD_FIELDS_MAX)
             .max_header_size(HEAD_BYTES_MAX)
             .handshake(TokioIo::new(Inflow::new(stream, awaited.clone())))
             .await

@@ -9,7 +9,7 @@ use hmsops_model::{ServiceName, Tick, Version};
 use hmsops_wire::gateway::GatewayCounts;
 
 /// The arm that most users have.
-const STABLE: &str = "stable";
+pub(super) const STABLE: &str = "stable";
 
 /// The arm of a release.
 const CANARY: &str = "canary";

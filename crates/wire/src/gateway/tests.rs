@@ -1,6 +1,6 @@
 use hmsops_model::gateway::{GatewayLimits, Rate, TlsCertificate};
 use hmsops_model::route::{Arm, CanaryArm};
-use hmsops_model::service::{BadRule, Identity};
+use hmsops_model::service::{BadRule, Identity, Protocol};
 use hmsops_model::{BadKind, Millis, Unit, Version};
 
 use super::*;
@@ -29,6 +29,7 @@ fn to_gateway() -> Vec<ToGateway> {
             salt: u64::MAX,
             shield_after: Some(Millis(1500)),
             excused_for: Millis(1000),
+            irreversible: false,
         }),
         identity: Identity::Cookie("session".to_owned()),
         sticky: true,
@@ -37,6 +38,7 @@ fn to_gateway() -> Vec<ToGateway> {
             BadRule::Timeout,
             BadRule::Answer { path: Some("/login".to_owned()), status: vec![401, 403] },
         ],
+        protocol: Protocol::Http1,
     };
     vec![
         ToGateway::Hello { protocol: 1, tower_run: u64::MAX },
