@@ -296,13 +296,11 @@ impl Reader<'_> {
             self.quoted().map(Step::Key)?
         } else {
             let digits: String = self.while_some(|c| c.is_ascii_digit());
-            match digits.parse() {
-                Ok(index) => Step::Index(index),
-                Err(_) => {
-                    let message = "between `[` and `]` stands a number from 0, or a name in quotes".into();
-                    return Err(self.wrong(begin, message, "write it like `body.items[0]`"));
-                }
-            }
+            let Ok(index) = digits.parse() else {
+                let message = "between `[` and `]` stands a number from 0, or a name in quotes".into();
+                return Err(self.wrong(begin, message, "write it like `body.items[0]`"));
+            };
+            Step::Index(index)
         };
         if !self.take(']') {
             return Err(self.wrong(self.at, "a `]` is missing".into(), "write it like `body.items[0]`"));

@@ -92,13 +92,11 @@ impl Certificate {
 
 impl fmt::Display for Certificate {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self.invalid() {
-            Some(why) => f.write_str(why.trim_start_matches("certificate ")),
-            None => {
-                let left = span(self.not_after - self.now);
-                write!(f, "expires in {left} ({}){}", date(self.not_after), self.whose())
-            }
+        if let Some(why) = self.invalid() {
+            return f.write_str(why.trim_start_matches("certificate "));
         }
+        let left = span(self.not_after - self.now);
+        write!(f, "expires in {left} ({}){}", date(self.not_after), self.whose())
     }
 }
 

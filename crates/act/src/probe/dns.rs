@@ -95,8 +95,8 @@ async fn over_tcp(resolver: &str, question: &[u8], record: RecordType) -> Result
 
 /// The first `nameserver` line (resolv.conf(5)).
 fn first_resolver(text: &str) -> Option<String> {
-    let servers = text.lines().filter_map(|line| line.trim_start().strip_prefix("nameserver"));
-    let address = servers.filter_map(|rest| rest.split_ascii_whitespace().next()).next()?;
+    let mut servers = text.lines().filter_map(|line| line.trim_start().strip_prefix("nameserver"));
+    let address = servers.find_map(|rest| rest.split_ascii_whitespace().next())?;
     Some(if address.contains(':') { format!("[{address}]:53") } else { format!("{address}:53") })
 }
 

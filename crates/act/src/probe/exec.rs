@@ -1,6 +1,7 @@
 //! A program as a check: exit code 0 passes. No shell, an environment of our own making, and nothing of it is left
 //! when its time is over.
 
+use std::os::unix::process::ExitStatusExt as _;
 use std::path::Path;
 use std::process::Stdio;
 
@@ -71,13 +72,10 @@ pub(super) async fn ask(target: &Target, place: &Place, argv: &[String]) -> Resu
     let status = status.map_err(|error| failed(format!("cannot wait for `{program}`: {error}")))?;
     out.extend_from_slice(&err);
     let output = Some(String::from_utf8_lossy(&out).trim_end().to_owned());
-    match status.code() {
-        Some(code) => Ok(Seen { exit: Some(code), output, ..Seen::default() }),
-        None => {
-            use std::os::unix::process::ExitStatusExt as _;
-            Err(failed(format!("was ended by signal {}", status.signal().unwrap_or(0))))
-        }
-    }
+    let Some(code) = status.code() else {
+        return Err(failed(format!("was ended by signal {}", status.signal().unwrap_or(0))));
+    };
+    Ok(Seen { exit: Some(code), output, ..Seen::default() })
 }
 
 /// Reads to the end, keeps the beginning.

@@ -106,10 +106,10 @@ impl Nginx {
             let pass = grpc.map_or(String::new(), |port| {
                 format!("location /grpc. {{ grpc_pass grpc://127.0.0.1:{port}; }}")
             });
-            servers.push_str(&format!(
-                "server {{ listen 127.0.0.1:{port} ssl http2; ssl_certificate {here}/{name}.crt;\n\
+            servers = format!(
+                "{servers}server {{ listen 127.0.0.1:{port} ssl http2; ssl_certificate {here}/{name}.crt;\n\
                  ssl_certificate_key {here}/{name}.key; {pass} location / {{ return 200 ok; }} }}\n"
-            ));
+            );
             ports.push(port);
         }
         let conf = format!(
