@@ -9,6 +9,7 @@ use hmsops_model::gateway::{GatewaySettings, HaproxySettings, TlsCertificate};
 use crate::address;
 use crate::diagnostic::{Findings, shown};
 use crate::fields::{Fields, Key, Shape};
+use crate::guard;
 use crate::scalar;
 use crate::settings::{ITEMS_MAX, line};
 use crate::tower::{GatewayConfig, days};
@@ -21,6 +22,9 @@ pub(crate) static GATEWAY: Shape = Shape {
         Key::optional("tls", "tls: {cert: tls.crt, key: \"file:tls.key\"}"),
         Key::optional("plain", "plain: \"published on 127.0.0.1 by compose\""),
         Key::optional("tunnel_idle", "tunnel_idle: 1 h"),
+        Key::optional("limits", "limits: {client_rate: 50/s}"),
+        Key::optional("trusted_proxies", "trusted_proxies: [\"10.0.0.0/8\"]"),
+        Key::optional("access_log", "access_log: /var/log/hmsops/access.log"),
         Key::optional("haproxy", HAPROXY_EXAMPLE),
     ],
 };
@@ -129,9 +133,10 @@ fn settings(fields: &Fields<'_>, out: &mut Findings) -> GatewaySettings {
     {
         settings.tunnel_idle = span;
     }
+    guard::guard(fields, &mut settings, out);
     if let Some(entry) = fields.get("haproxy") {
         settings.haproxy = haproxy(entry, out).map(Box::new);
-        for key in ["tls", "tunnel_idle"] {
+        for key in ["tls", "tunnel_idle", "limits", "trusted_proxies", "access_log"] {
             if let Some(entry) = fields.get(key) {
                 let hint =
                     format!("HAProxy carries the requests: set it in haproxy.cfg and leave `{key}` out");

@@ -28,6 +28,8 @@ mod load;
 mod nginx;
 #[path = "it/policies.rs"]
 mod policies;
+#[path = "it/probes.rs"]
+mod probes;
 #[path = "it/receiver.rs"]
 mod receiver;
 #[path = "it/sender.rs"]

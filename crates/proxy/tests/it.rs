@@ -4,6 +4,10 @@
 
 #[path = "it/counts.rs"]
 mod counts;
+#[path = "it/grpc.rs"]
+mod grpc;
+#[path = "it/guard.rs"]
+mod guard;
 #[path = "it/handover.rs"]
 mod handover;
 #[path = "it/haproxy.rs"]
@@ -12,6 +16,8 @@ mod haproxy;
 mod hostile;
 #[path = "it/http.rs"]
 mod http;
+#[path = "it/http2.rs"]
+mod http2;
 #[path = "it/retreat.rs"]
 mod retreat;
 #[path = "it/settings.rs"]

@@ -29,6 +29,12 @@ pub fn release(snapshot: &Snapshot, release: &control::Release) -> api::Release 
         HoldReason::Halted { .. } => "halted",
         HoldReason::BothFail { .. } => "both-fail",
         HoldReason::Policy { .. } => "policy",
+        HoldReason::Freeze { .. } => "freeze",
+        HoldReason::Irreversible => "irreversible",
+        HoldReason::NoReturn { .. } => "no-return",
+        HoldReason::Capacity { .. } => "capacity",
+        HoldReason::Inconclusive { .. } => "inconclusive",
+        HoldReason::Flapping { .. } => "flapping",
     });
     api::Release {
         id: release.id,
@@ -78,6 +84,9 @@ pub fn release(snapshot: &Snapshot, release: &control::Release) -> api::Release 
         by: by(&release.by),
         digest: release.digest.clone(),
         denied: snapshot.state.denied.contains_key(&release.id),
+        group: release.group,
+        revert: release.revert,
+        irreversible_bp: release.spec.irreversible.map(hmsops_model::Weight::bp),
         points: None,
     }
 }
@@ -256,12 +265,14 @@ const fn detector(detector: Detector) -> &'static str {
     match detector {
         Detector::Errors => "errors",
         Detector::Probes => "probes",
+        Detector::Slow => "slow",
         Detector::Process => "process",
         Detector::Start => "start",
         Detector::Person => "person",
         Detector::Superseded => "superseded",
         Detector::Gateway => "gateway",
         Detector::Policy => "policy",
+        Detector::Group => "group",
     }
 }
 

@@ -78,7 +78,7 @@ pub async fn run(
             Ok(stream) => {
                 told = false;
                 let ended =
-                    talk(&engine, clock, &site, stream, &mut orders, &mut acks, tower_run, &mut renewed)
+                    talk(&engine, clock, &site, stream, &mut orders, &mut acks, (tower_run, &mut renewed))
                         .await;
                 tracing::warn!("gateway {}: the connection ended: {ended}", site.name);
                 let report = GatewayReport::Lost;
@@ -221,8 +221,7 @@ async fn talk(
     stream: UnixStream,
     orders: &mut mpsc::Receiver<ToGateway>,
     acks: &mut tokio::sync::broadcast::Receiver<Vec<(u64, u64)>>,
-    tower_run: u64,
-    renewed: &mut Renewed,
+    (tower_run, renewed): (u64, &mut Renewed),
 ) -> Ended {
     let (mut from, mut to) = stream.into_split();
     let hello = ToGateway::Hello { protocol: hmsops_wire::gateway::PROTOCOL, tower_run };
@@ -304,6 +303,10 @@ async fn hear(
                 tracing::error!("gateway {}: it goes on with its settings as they were: {why}", site.name);
                 continue;
             }
+            FromGateway::Counts { counts, .. } => {
+                site.traffic.set_counts(&site.name, counts);
+                continue;
+            }
             other => match report(other) {
                 Some(report) => Event::Gateway { gateway: site.name.clone(), report },
                 None => continue,
@@ -338,6 +341,7 @@ fn report(message: FromGateway) -> Option<GatewayReport> {
         FromGateway::Drained { service, release } => GatewayReport::Drained { service, release },
         FromGateway::Pong => GatewayReport::Alive,
         FromGateway::Tick(_)
+        | FromGateway::Counts { .. }
         | FromGateway::SettingsApplied
         | FromGateway::SettingsRefused { .. }
         | FromGateway::Unknown => return None,

@@ -35,7 +35,8 @@ pub struct Release {
     pub steps: Vec<Step>,
     /// The canary's share as decided.
     pub weight_bp: u16,
-    /// Why it stays where it is: `paused`, `halted`, `both-fail`, `policy`.
+    /// Why it stays where it is: `paused`, `halted`, `both-fail`, `policy`, `freeze`, `irreversible` (a person has to let
+    /// it go on), `no-return` (it is bad and cannot go back), `capacity`.
     pub hold: Option<String>,
     /// One sentence: where it stands.
     pub headline: String,
@@ -47,7 +48,8 @@ pub struct Release {
     pub traffic_since: Option<String>,
     /// When it was decided to take it back.
     pub verdict_at: Option<String>,
-    /// What decided that: `errors`, `probes`, `process`, `start`, `person`, `superseded`, `gateway`.
+    /// What decided that: `errors`, `probes`, `process`, `start`, `person`, `superseded`, `gateway`,
+    /// `policy`, `group`.
     pub detector: Option<String>,
     /// When it ended, well or not.
     pub ended_at: Option<String>,
@@ -86,6 +88,16 @@ pub struct Release {
     pub digest: Option<Digest>,
     /// Whether the version may not be deployed until a person lifts it.
     pub denied: bool,
+    /// The first of the releases that were asked for together; `null`: it was asked for alone.
+    #[serde(default)]
+    pub group: Option<ReleaseId>,
+    /// Whether it goes back to an earlier version, without a canary.
+    #[serde(default)]
+    pub revert: bool,
+    /// From which share on nothing but a person takes it back, in basis points; 0: from the first traffic on; `null`:
+    /// it always can be.
+    #[serde(default)]
+    pub irreversible_bp: Option<u16>,
     /// The course by second, oldest first; only when asked for with `evidence=1`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub points: Option<Vec<Point>>,

@@ -187,11 +187,13 @@ mod tests {
             upstreams: vec![at.to_owned()],
         };
         Route {
+            protocol: hmsops_model::service::Protocol::Http1,
             service: ServiceName::new("portal").unwrap(),
             host: None,
             epoch: 1,
             stable: arm("1", "127.0.0.1:81"),
             canary: Some(CanaryArm {
+                irreversible: false,
                 release: ReleaseId(1),
                 arm: arm("2", "127.0.0.1:82"),
                 weight: Weight::from_bp(bp).unwrap(),
