@@ -294,6 +294,22 @@ fn an_empty_tower_is_the_default_and_a_wrong_one_is_not() {
             "gateways: {g: {listen: \"0.0.0.0:80\"}}",
             "1:24 0.0.0.0:80 is beyond loopback, where only TLS is spoken",
         ),
+        (
+            "gateways: {g: {listen: \"127.0.0.1:8405\", haproxy: {socket: a.sock, backend: b, stable: s, canary: c}}}",
+            "1:60 `a.sock` is no socket of HAProxy's",
+        ),
+        (
+            "gateways: {g: {listen: \"127.0.0.1:8405\", haproxy: {socket: \"10.0.0.1:9\", backend: b, stable: s, canary: c}}}",
+            "1:60 10.0.0.1:9 is beyond loopback",
+        ),
+        (
+            "gateways: {g: {listen: \"127.0.0.1:8405\", haproxy: {socket: /a, backend: b, stable: s, canary: s}}}",
+            "1:95 one server can't be both stable and canary",
+        ),
+        (
+            "gateways: {g: {listen: \"127.0.0.1:8405\", haproxy: {socket: /a, backend: \"b;x\", stable: s, canary: c}}}",
+            "1:73 `b;x` is no name in haproxy.cfg",
+        ),
         ("gateways: {g: {listen: \"[::]:443\", tls: {cert: a, key: b}}}", "1:56 `key` names no file"),
         (
             "gateways: {g: {listen: \"[::]:443\", tls: {cert: a, key: \"file:b\"}, plain: x}}",

@@ -101,6 +101,8 @@ fn without_a_tower_or_a_gateway_the_canary_loses_its_users() {
     let id = site.json(&["deploy", "-f", &file])["id"].as_str().unwrap().to_owned();
     site.wait_for_weight(&id, 5000);
     site.wait("users have 1.1", 10, |_| (load.tally().of("1.1") > 20).then_some(()));
+    site.release(&id, "its share is measured", 15, |release| release["measured"]["follows"] == true);
+    assert!(site.done(&["release", "why", &id]).contains("\nmeasured "));
     let gateway = site.gateway_pid();
     site.kill_tower();
     kit::kill(gateway);
