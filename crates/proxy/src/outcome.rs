@@ -104,8 +104,20 @@ pub struct Fold {
     recent: RecentClients,
     stable: [Latencies; 2],
     stable_since: Millis,
-    /// The release that was seen last with a share, until when its bad answers are excused, and its slow ones.
-    excused: Option<(ReleaseId, Millis, Millis)>,
+    /// What the release that was seen last with a share is excused for.
+    excused: Option<Excuse>,
+}
+
+/// What a fresh canary is excused for, and stable with it.
+#[derive(Debug, Clone, Copy)]
+struct Excuse {
+    release: ReleaseId,
+    /// Bad answers to requests of so long after the canary's first one.
+    bad_for: Millis,
+    /// When the canary's first request came, once it is answered.
+    since: Option<Millis>,
+    /// Slow answers until then.
+    slow_until: Millis,
 }
 
 /// A tick that is being counted.
@@ -157,9 +169,14 @@ impl Fold {
     /// A release that gets its first share is excused for a while; a later share of the same release is not.
     fn excuse(&mut self, now: Now, route: &Route) {
         let canary = route.canary.as_ref().filter(|canary| canary.weight > Weight::NONE);
-        if let Some(canary) = canary.filter(|canary| self.excused.is_none_or(|(of, ..)| of != canary.release))
-        {
-            self.excused = Some((canary.release, now.steady + canary.excused_for, now.steady + SLOW_EXCUSED));
+        let canary = canary.filter(|new| self.excused.is_none_or(|known| known.release != new.release));
+        if let Some(canary) = canary {
+            self.excused = Some(Excuse {
+                release: canary.release,
+                bad_for: canary.excused_for,
+                since: None,
+                slow_until: now.steady + SLOW_EXCUSED,
+            });
         }
     }
 
@@ -180,7 +197,9 @@ impl Fold {
         {
             self.observe_stable(outcome.at.steady, micros, 1);
         }
-        let (new_bad, error) = if outcome.bad.is_some() { self.evidence(outcome) } else { (false, false) };
+        let excused = self.is_excused(outcome);
+        let is_evidence = outcome.bad.is_some() && !excused;
+        let (new_bad, error) = if is_evidence { self.evidence(outcome) } else { (false, false) };
         let is_slow = self.is_slow(outcome);
         let new_slow = is_slow && self.slow_evidence(outcome);
         let counts = self.open_for(outcome.routed).side(outcome.side);
@@ -251,13 +270,6 @@ impl Fold {
     /// Whether a bad answer is a client's (or request's) first of the release, and whether it is one that the
     /// guard counts.
     fn evidence(&mut self, outcome: &Outcome) -> (bool, bool) {
-        let excused = self.excused.is_some_and(|(release, until, _)| {
-            outcome.routed.release == Some(release) && outcome.at.steady < until
-        });
-        // Both arms alike: clients that fail everywhere would else come in a burst of the canary's alone.
-        if excused {
-            return (false, false);
-        }
         let Some(client) = outcome.client else { return (true, true) };
         let (first_of_arm, first_of_both) = self.recent.count(client, outcome.side, outcome.at.steady);
         let first = match outcome.routed.unit {
@@ -266,6 +278,25 @@ impl Fold {
             Unit::Client => outcome.routed.release == self.current.release && self.bad.insert(client),
         };
         (first, first_of_arm)
+    }
+
+    /// Whether a request came within the time that a fresh canary is excused for. It counts from the canary's own
+    /// first request: at little traffic that comes long after its share. Both arms alike: clients that fail
+    /// everywhere would else come in a burst of the canary's alone.
+    fn is_excused(&mut self, outcome: &Outcome) -> bool {
+        let came = outcome.at.steady.since(Millis(outcome.latency_us.unwrap_or(0) / 1000));
+        if outcome.side == Side::Canary {
+            self.note_canary(outcome.routed, came);
+        }
+        let excuse = self.excused.filter(|of| outcome.routed.release == Some(of.release));
+        excuse.is_some_and(|excuse| excuse.since.is_none_or(|since| came < since + excuse.bad_for))
+    }
+
+    /// Notes when the canary's first request came.
+    fn note_canary(&mut self, routed: Routed, came: Millis) {
+        if let Some(excuse) = self.excused.as_mut().filter(|of| routed.release == Some(of.release)) {
+            excuse.since.get_or_insert(came);
+        }
     }
 
     /// Whether an answer that is not bad took longer than stable's do.
@@ -280,9 +311,9 @@ impl Fold {
     /// Whether a slow answer is a client's (or request's) first of the release.
     fn slow_evidence(&mut self, outcome: &Outcome) -> bool {
         let routed = outcome.routed;
-        let excused = self
-            .excused
-            .is_some_and(|(release, _, until)| routed.release == Some(release) && outcome.at.steady < until);
+        let excused = self.excused.is_some_and(|excuse| {
+            routed.release == Some(excuse.release) && outcome.at.steady < excuse.slow_until
+        });
         if excused || routed.release.is_none() || routed.release != self.current.release {
             return false;
         }

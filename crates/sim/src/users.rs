@@ -396,7 +396,9 @@ impl World {
         let waited = if pause_left == Millis::ZERO { 0 } else { pause_left.0 + self.traffic.below(STEP.0) };
         let micros = (self.users.shape.at(u) as f64 * slow) as u64 + waited * 1000;
         let took = Millis(micros / 1000);
-        if arm.side == Side::Canary && took > PATIENCE_MIN {
+        // Stable's counts at the same moment, see `Carriage::patience` of the real gateway.
+        let watched = arm.side == Side::Canary || self.gateway.weight() > hmsops_model::Weight::NONE;
+        if watched && took > PATIENCE_MIN {
             let patience = self.gateway.fold.as_ref().map_or(PATIENCE_MIN, Fold::auto_shield_after);
             if took > patience {
                 return Answer::Bad(BadKind::Timeout, patience);

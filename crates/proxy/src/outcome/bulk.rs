@@ -3,7 +3,7 @@
 
 use super::{Fold, Routed};
 use crate::split::Side;
-use hmsops_model::Now;
+use hmsops_model::{Millis, Now};
 
 /// Good answers of one arm that took about as long, none of them slow.
 #[derive(Debug, Clone, Copy)]
@@ -30,6 +30,9 @@ impl Fold {
     pub fn count_many(&mut self, bulk: &Bulk<'_>) {
         for client in bulk.some {
             self.seen.insert(*client, bulk.at.steady);
+        }
+        if bulk.side == Side::Canary && bulk.requests > 0 {
+            self.note_canary(bulk.routed, bulk.at.steady.since(Millis(bulk.latency_us / 1000)));
         }
         if bulk.side == Side::Stable {
             self.observe_stable(bulk.at.steady, bulk.latency_us, bulk.requests);

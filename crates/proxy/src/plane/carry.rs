@@ -173,42 +173,51 @@ impl Carriage<'_> {
 
     /// Stable's answer, good or bad, is the user's.
     async fn ask_stable(mut self) -> Result<Response<Answer>, Refusal> {
-        let mut receipt = Receipt::new(self.plane, &self.served, self.drawn, &self.ask.upload);
-        let (asked, has_refused) = self.stable().await;
+        let mut receipt = Some(Receipt::new(self.plane, &self.served, self.drawn, &self.ask.upload));
+        let patience = self.patience();
+        let (asked, has_refused) = {
+            let mut asked = pin!(self.stable());
+            tokio::select! {
+                biased;
+                asked = &mut asked => asked,
+                () = patience => {
+                    receipt.take().into_iter().for_each(Receipt::settle_slow);
+                    asked.await
+                }
+            }
+        };
         match asked {
             Ok(answered) => {
-                receipt.head_came();
-                let receipt = match self.judge(&answered) {
-                    Some(kind) => {
-                        receipt.settle_bad(kind, false);
-                        None
+                let receipt = receipt.and_then(|mut receipt| {
+                    receipt.head_came();
+                    match self.judge(&answered) {
+                        Some(kind) => receipt.settle_bad(kind, false),
+                        None if has_refused => receipt.settle_bad(BadKind::Refused, true),
+                        None => return Some(receipt),
                     }
-                    None if has_refused => {
-                        receipt.settle_bad(BadKind::Refused, true);
-                        None
-                    }
-                    None if self.is_slow(&receipt) => {
-                        receipt.settle_slow();
-                        None
-                    }
-                    None => Some(receipt),
-                };
+                    None
+                });
                 self.forward(answered, receipt, None)
             }
             Err(fault) => {
-                self.settle_fault(receipt, fault);
+                receipt.into_iter().for_each(|receipt| self.settle_fault(receipt, fault));
                 Err(self.refusal(fault))
             }
         }
     }
 
-    /// Whether stable took longer than a canary would have been given: held against neither arm or both, or a
-    /// service with a few slow answers would lose every release.
-    fn is_slow(&self, receipt: &Receipt) -> bool {
-        self.drawn.routed.weight > Weight::NONE
-            && self.ask.is_repeatable()
-            && self.served.times_out()
-            && receipt.latency() > Duration::from_millis(self.served.shield_after().0)
+    /// For as long as a canary would be waited for, if one is out; then the answer counts as a canary's would, at the
+    /// same moment: held against neither arm or both, or a service with a few slow answers would lose every release.
+    fn patience(&self) -> impl Future<Output = ()> + use<> {
+        let counts =
+            self.drawn.routed.weight > Weight::NONE && self.ask.is_repeatable() && self.served.times_out();
+        let until = counts.then(|| Instant::now() + Duration::from_millis(self.served.shield_after().0));
+        async move {
+            match until {
+                Some(until) => sleep_until(until).await,
+                None => std::future::pending().await,
+            }
+        }
     }
 
     /// The canary's answer is the user's if it is good, or if stable can't or mustn't be asked instead.

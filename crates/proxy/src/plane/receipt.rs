@@ -55,12 +55,7 @@ impl Receipt {
         self.settle(Some(bad), is_shielded);
     }
 
-    /// Until the answer's head, or until now.
-    pub(super) fn latency(&self) -> Duration {
-        self.latency_us.map_or_else(|| self.started.elapsed(), Duration::from_micros)
-    }
-
-    /// A good answer that came later than the other arm would have been waited for.
+    /// An answer that has not come when the other arm would not be waited for any longer.
     pub(super) fn settle_slow(mut self) {
         let at: Now = self.plane.clock.now();
         self.count(at, Some(BadKind::Timeout), false, false);
