@@ -1,5 +1,12 @@
 //! `cargo xtask bench AREA`: our figures beside those of the peers.
 
+mod gateway;
+pub(crate) mod peers;
+pub(crate) mod tower;
+mod wrk;
+
+use std::path::Path;
+
 use crate::chore::Chore;
 use crate::failure::Failure;
 use crate::flags::Flags;
@@ -9,9 +16,18 @@ pub(crate) const CHORE: Chore = Chore {
     name: "bench",
     summary: "measures one area against installed peers",
     help: "\
-usage: cargo xtask bench AREA [--json]
+usage: cargo xtask bench AREA [--json] [--rounds N] [--seconds N] [--program F]
 
-AREA is metrics, gateway, loop or logs. None of them has a benchmark yet: it arrives with the area itself.
+AREA is metrics, gateway, loop or logs; only gateway has a benchmark yet.
+
+gateway: requests a second, latency and processor time of `hmsops gateway` with a 1 % canary, beside a bare hyper
+forwarder, HAProxy, nginx and Caddy, whichever are installed. Each has one thread on one core; wrk and the upstream (nginx)
+have another. Rounds are interleaved; a figure is the median of its rounds.
+
+  --json        ends with one line of JSON
+  --rounds N    1 to 100, by default 5
+  --seconds N   of each round, 1 to 60, by default 4
+  --program F   an hmsops that is built already, with `examples/forwarder` beside it
 
 example: cargo xtask bench gateway --json
 ",
@@ -22,12 +38,19 @@ example: cargo xtask bench gateway --json
 const AREAS: [&str; 4] = ["metrics", "gateway", "loop", "logs"];
 
 fn run(args: &[String]) -> Result<(), Failure> {
-    let flags = Flags::read(args, &["--json"], &[], 1)?;
+    let flags = Flags::read(args, &["--json"], &["--rounds", "--seconds", "--program"], 1)?;
     let area = flags.words.first().ok_or_else(|| Failure::usage("no area is named").hint(list()))?;
-    if AREAS.contains(&area.as_str()) {
-        Err(Failure::new(format!("there is no benchmark of `{area}` yet; nothing was measured")))
-    } else {
-        Err(Failure::usage(format!("unknown area `{area}`")).hint(list()))
+    match area.as_str() {
+        "gateway" => gateway::bench(
+            flags.number("--rounds", 5_usize, 1..=100)?,
+            flags.number("--seconds", 4_u32, 1..=60)?,
+            flags.has("--json"),
+            flags.text("--program").map(Path::new),
+        ),
+        area if AREAS.contains(&area) => {
+            Err(Failure::new(format!("there is no benchmark of `{area}` yet; nothing was measured")))
+        }
+        area => Err(Failure::usage(format!("unknown area `{area}`")).hint(list())),
     }
 }
 

@@ -97,6 +97,11 @@ impl Connection {
         silent && self.stream.set_nonblocking(false).is_ok()
     }
 
+    /// Whether the server said nothing of closing it.
+    pub(crate) fn is_kept(&self) -> bool {
+        self.keeps
+    }
+
     /// Sends the bytes of one request and reads its whole answer before `deadline`.
     pub(crate) fn exchange(&mut self, request: &[u8], deadline: Instant) -> Result<Answer, Broken> {
         self.keeps = false;

@@ -5,6 +5,7 @@
 
 pub(crate) mod arrivals;
 pub(crate) mod chore;
+pub(crate) mod closed;
 pub(crate) mod tally;
 
 use std::net::SocketAddr;

@@ -12,6 +12,7 @@ mod checkout;
 mod chore;
 mod failure;
 mod flags;
+mod flips;
 mod http;
 mod json;
 mod lab;
@@ -34,6 +35,7 @@ const CHORES: &[Chore] = &[
     sim::CHORE,
     bench::CHORE,
     load::chore::CHORE,
+    flips::CHORE,
     promqltest::CHORE,
     ui::CHORE,
 ];

@@ -8,7 +8,7 @@ use crate::checkout;
 use crate::chore::Chore;
 use crate::failure::{Failure, Trying as _};
 use crate::flags::Flags;
-use crate::{lab, sim, tidy, ui};
+use crate::{flips, lab, sim, tidy, ui};
 
 /// The chore.
 pub(crate) const CHORE: Chore = Chore {
@@ -52,10 +52,14 @@ const STAGES: &[Stage] = &[
     Stage { name: "clippy", run: clippy },
     Stage { name: "tests", run: tests },
     Stage { name: "docs", run: docs },
-    Stage { name: "sim", run: || done(sim::simulate(&words("--rough 500 --rollouts 500 --seed 1"))) },
+    Stage {
+        name: "sim",
+        run: || done(sim::simulate(&words("--rough 500 --rollouts 300 --timed 4 --claims 50 --seed 1"))),
+    },
     Stage { name: "browser", run: browser },
     Stage { name: "lab", run: || done(lab::check(&words("--check"))) },
     Stage { name: "lab-photo", run: || done(lab::check(&words("--check --story photo"))) },
+    Stage { name: "flips", run: || done(flips::check(&[])) },
     Stage { name: "kills", run: || done(lab::check(&words("--check --kills 20"))) },
     Stage { name: "faults", run: || done(lab::check(&words("--check --faults 20 --rate 100"))) },
 ];
@@ -63,7 +67,15 @@ const STAGES: &[Stage] = &[
 const LONG_STAGES: &[Stage] = &[
     Stage {
         name: "sim-long",
-        run: || done(sim::simulate(&words("--rough 2000 --rollouts 2000 --seed 100000"))),
+        run: || {
+            done(sim::simulate(&words(
+                "--rough 2000 --rollouts 20000 --timed 200 --claims 2000 --kills --seed 100000",
+            )))
+        },
+    },
+    Stage {
+        name: "flips-long",
+        run: || done(flips::check(&words("--requests 1000000 --flips 1000 --reloads 20 --upgrades 10"))),
     },
     Stage { name: "lab-long", run: lab_long },
     Stage { name: "faults-long", run: || done(lab::check(&words("--check --faults 200 --rate 100"))) },
@@ -224,6 +236,7 @@ fn install() {
     let wanted = [
         ("python3", &["python3"][..]),
         ("nginx", &["nginx-light", "nginx"]),
+        ("haproxy", &["haproxy"]),
         ("shellcheck", &["shellcheck"]),
         ("curl", &["curl"]),
         ("node", &["nodejs"]),

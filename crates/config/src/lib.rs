@@ -7,12 +7,15 @@
 //! checked by the same code: [`parse_rule`], [`parse_heal`], [`parse_duration`].
 
 mod address;
+mod baseline;
 mod check;
 mod diagnostic;
 mod driver;
 mod duration;
 mod fields;
+mod freeze;
 mod gateway;
+mod guard;
 mod heal;
 mod health;
 mod image;
@@ -33,6 +36,7 @@ pub mod tower;
 mod when;
 mod yaml;
 
+pub use baseline::parse_baseline;
 pub use check::{Kind, Report, check, kind_of};
 pub use diagnostic::{Checked, Diagnostic, Severity, TextError};
 pub use duration::parse_duration;

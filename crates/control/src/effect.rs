@@ -248,6 +248,7 @@ pub fn route_of(state: &State, service: &Service) -> Option<Route> {
         identity: service.spec.identity.clone(),
         sticky: service.spec.sticky,
         bad: service.spec.bad.clone(),
+        protocol: route.protocol,
     })
 }
 
@@ -270,6 +271,7 @@ fn canary_arm(service: &Service, release: &Release) -> Option<CanaryArm> {
         salt: release.salt,
         shield_after: release.spec.shield_after,
         excused_for: WARM_UP,
+        irreversible: release.is_past_return(),
     })
 }
 

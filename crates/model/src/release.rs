@@ -24,6 +24,33 @@ pub struct ReleaseSpec {
     pub start_timeout: Millis,
     /// When a canary that has not begun to answer is given up and stable asked; `None` is `auto`.
     pub shield_after: Option<Millis>,
+    /// From this share on there is no way back by itself: a person lets it go there, and nothing but a person takes
+    /// it back. [`Weight::NONE`]: from the first traffic on. `None`: it can always be taken back.
+    #[serde(default)]
+    pub irreversible: Option<Weight>,
+    /// Services whose releases, deployed together with this one, get each share before it does.
+    #[serde(default)]
+    pub after: Vec<ServiceName>,
+    /// How many more bad answers than stable's the new version may give, in basis points of all, for a step to end
+    /// in time; `None` is `auto`: 100, or what the step's traffic can rule out when that is more.
+    #[serde(default)]
+    pub margin_bp: Option<u32>,
+    /// What a step does whose traffic did not rule that out.
+    #[serde(default)]
+    pub inconclusive: Inconclusive,
+}
+
+/// What becomes of a step that ends without a clear answer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Inconclusive {
+    /// It lasts once more as long, and then goes on.
+    #[default]
+    Extend,
+    /// It is held until a person lets it go on.
+    Hold,
+    /// It is held, and its people are told.
+    Ask,
 }
 
 /// `csac-portal:1.8.0`.

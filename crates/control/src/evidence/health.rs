@@ -106,6 +106,11 @@ impl Health {
         (self.looks.len(), self.looks.iter().filter(|failed| **failed).count())
     }
 
+    /// Whether a check was ever passed: else it is another version's.
+    pub fn knows(&self, path: &str) -> bool {
+        self.checks.get(path).is_some_and(|check| check.passed_once)
+    }
+
     /// Whether each check passed at least `passes` times in a row, lately.
     pub fn passes(&self, checks: &[HealthCheck], passes: u32) -> bool {
         checks.iter().all(|check| self.checks.get(&check.path).is_some_and(|h| h.passes_in_row >= passes))

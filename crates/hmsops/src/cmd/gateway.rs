@@ -28,6 +28,9 @@ pub(super) struct Args {
     /// The folder it keeps its last weights in
     #[arg(long, value_name = "DIR")]
     state: PathBuf,
+    /// Threads that carry requests, 1 to 64; by default as many as the machine has cores
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=64))]
+    threads: Option<u16>,
     /// Take the place of the gateway on this socket: its port, its routes, its settings. It drains; no connection fails
     #[arg(long)]
     take_over: bool,
@@ -45,8 +48,7 @@ pub(super) fn run(args: Args) -> Result<(), Failure> {
     let state = format!("gateway-{}.json", args.name);
     let mut options = GatewayOptions::new(&args.name, args.listen, args.socket, disk, &state);
     options.take_over = args.take_over;
-    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
-    let runtime = runtime.map_err(|error| machine("start a runtime", &error))?;
+    let runtime = runtime(args.threads).map_err(|error| machine("start a runtime", &error))?;
     runtime.block_on(plane::run(options)).map_err(|error| {
         let mut message = error.to_string();
         let mut cause = std::error::Error::source(&error);
@@ -57,4 +59,16 @@ pub(super) fn run(args: Args) -> Result<(), Failure> {
         }
         Failure::new(Exit::Failed, message)
     })
+}
+
+/// One thread needs no queues that others could steal from.
+fn runtime(threads: Option<u16>) -> std::io::Result<tokio::runtime::Runtime> {
+    let mut builder = match threads {
+        Some(1) => tokio::runtime::Builder::new_current_thread(),
+        _ => tokio::runtime::Builder::new_multi_thread(),
+    };
+    if let Some(threads) = threads.filter(|threads| *threads > 1) {
+        builder.worker_threads(usize::from(threads));
+    }
+    builder.enable_all().build()
 }
