@@ -15,12 +15,15 @@ Builds the simulator and hands it all options; it explains them itself.
 
   --rollouts N   healthy rollouts to simulate, on which false alarms are counted (200)
   --rough N      rollouts with faults of theirs and ours, on which invariants are checked (200)
-  --timed N      rollouts of each fault that detection is timed on (50)
-  --seed S       the first seed; same seed, same run (1)
+  --timed N      rollouts of each fault that detection is timed on, of ours and of modelled peers (50)
+  --claims N     rollouts of slightly worse versions, on which the claims of promotions are counted (100)
+  --kills        tower, gateway and shims killed at every state of every step, and at every write of the ledger
+  --seed S       the first seed; same seed, same run, on any number of threads (1)
+  --threads N    how many stories are told at a time (one a core)
   --only SEED    one seed, told in full, twice
-  --json         ends with one line of JSON
+  --json         ends with one line of JSON instead of a table
 
-example: cargo xtask sim --rollouts 2000 --seed 7 --json
+example: cargo xtask sim --rollouts 20000 --rough 0 --seed 7 --json
 ",
     run,
 };

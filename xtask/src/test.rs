@@ -52,7 +52,10 @@ const STAGES: &[Stage] = &[
     Stage { name: "clippy", run: clippy },
     Stage { name: "tests", run: tests },
     Stage { name: "docs", run: docs },
-    Stage { name: "sim", run: || done(sim::simulate(&words("--rough 500 --rollouts 500 --seed 1"))) },
+    Stage {
+        name: "sim",
+        run: || done(sim::simulate(&words("--rough 500 --rollouts 300 --timed 4 --claims 50 --seed 1"))),
+    },
     Stage { name: "browser", run: browser },
     Stage { name: "lab", run: || done(lab::check(&words("--check"))) },
     Stage { name: "lab-photo", run: || done(lab::check(&words("--check --story photo"))) },
@@ -64,7 +67,11 @@ const STAGES: &[Stage] = &[
 const LONG_STAGES: &[Stage] = &[
     Stage {
         name: "sim-long",
-        run: || done(sim::simulate(&words("--rough 2000 --rollouts 2000 --seed 100000"))),
+        run: || {
+            done(sim::simulate(&words(
+                "--rough 2000 --rollouts 20000 --timed 200 --claims 2000 --kills --seed 100000",
+            )))
+        },
     },
     Stage {
         name: "flips-long",
@@ -229,6 +236,7 @@ fn install() {
     let wanted = [
         ("python3", &["python3"][..]),
         ("nginx", &["nginx-light", "nginx"]),
+        ("haproxy", &["haproxy"]),
         ("shellcheck", &["shellcheck"]),
         ("curl", &["curl"]),
         ("node", &["nodejs"]),

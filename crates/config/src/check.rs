@@ -4,7 +4,7 @@ use crate::diagnostic::{Checked, Diagnostic, Findings, Severity, Span, shown};
 use crate::fields::Shape;
 use crate::nearest::nearest;
 use crate::yaml::{self, Value};
-use crate::{policy, release, rule_file, scrape, service, settings};
+use crate::{baseline, policy, release, rule_file, scrape, service, settings};
 
 /// The files we read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -21,12 +21,14 @@ pub enum Kind {
     Rules,
     /// Whose metrics are fetched, `ops/scrape/*.yaml`.
     Scrape,
+    /// What a service's latency is expected to be, `ops/baselines/*.yaml`.
+    Baseline,
     /// None of them.
     Unknown,
 }
 
 impl Kind {
-    /// `release`, `services`, `policy`, `tower`, `rules`, `scrape` or `unknown`.
+    /// `release`, `services`, `policy`, `tower`, `rules`, `scrape`, `baseline` or `unknown`.
     pub const fn name(self) -> &'static str {
         match self {
             Self::Release => "release",
@@ -35,6 +37,7 @@ impl Kind {
             Self::Tower => "tower",
             Self::Rules => "rules",
             Self::Scrape => "scrape",
+            Self::Baseline => "baseline",
             Self::Unknown => "unknown",
         }
     }
@@ -59,7 +62,7 @@ impl Report {
 }
 
 /// Kinds with their top-level keys and the name of the file that usually holds them. Of equals the first wins.
-static KINDS: [(Kind, &Shape, &str); 6] = [
+static KINDS: [(Kind, &Shape, &str); 7] = [
     (Kind::Services, &service::SERVICES, "services.yaml"),
     (Kind::Release, &release::RELEASE, "canary.yaml"),
     // Both have `notify`, which alone makes settings but no policy.
@@ -67,6 +70,7 @@ static KINDS: [(Kind, &Shape, &str); 6] = [
     (Kind::Policy, &policy::POLICY, "rollback.yaml"),
     (Kind::Rules, &rule_file::RULES, "alerts.yaml"),
     (Kind::Scrape, &scrape::SCRAPE, "scrape.yaml"),
+    (Kind::Baseline, &baseline::BASELINE, "baseline.yaml"),
 ];
 
 /// Tells a text's kind by its top-level keys; misspelt keys and text that is no valid YAML count too.
@@ -103,6 +107,7 @@ pub fn check(name: &str, text: &str) -> Report {
         Kind::Tower => settings::parse_tower(text).diagnostics,
         Kind::Rules => rule_file::parse_rules(text).diagnostics,
         Kind::Scrape => scrape::parse_scrape(text).diagnostics,
+        Kind::Baseline => baseline::parse_baseline(text).diagnostics,
         Kind::Unknown => unknown(text).diagnostics,
     };
     Report { name: name.to_owned(), kind, diagnostics }
@@ -118,7 +123,7 @@ fn unknown(text: &str) -> Checked<()> {
             None => "this file holds nothing that tells what it is".to_owned(),
         };
         let hint = "a release has `service` and `image`; services stand below `services`; a policy has `detect` \
-                    and `action`; alert rules stand below `groups`, scrape jobs below `scrape_configs`; the tower's \
+                    and `action`; alert rules stand below `groups`, scrape jobs below `scrape_configs`; a baseline has `expect`; the tower's \
                     settings have `gateways`";
         out.error(at, message, hint);
     }

@@ -135,6 +135,11 @@ impl<'n> Fields<'n> {
         self.values.iter().find(|(key, _)| key.name == name).map(|(_, entry)| *entry)
     }
 
+    /// The name that an entry of [`Fields::get`] stands for: it may be written with another spelling.
+    pub(crate) fn name_of(&self, entry: &Entry) -> &'static str {
+        self.values.iter().find(|(_, known)| std::ptr::eq(*known, entry)).map_or("", |(key, _)| key.name)
+    }
+
     fn known(&mut self, key: &'static Key, entry: &'n Entry, out: &mut Findings) {
         if let Some((_, first)) = self.values.iter().find(|(known, _)| known.name == key.name) {
             let message = format!("`{}` and `{}` are the same key", first.key, entry.key);

@@ -4,11 +4,12 @@ use std::collections::BTreeMap;
 use std::net::SocketAddr;
 
 use hmsops_model::Millis;
-use hmsops_model::gateway::{GatewaySettings, TlsCertificate};
+use hmsops_model::gateway::{GatewaySettings, HaproxySettings, TlsCertificate};
 
 use crate::address;
 use crate::diagnostic::{Findings, shown};
 use crate::fields::{Fields, Key, Shape};
+use crate::guard;
 use crate::scalar;
 use crate::settings::{ITEMS_MAX, line};
 use crate::tower::{GatewayConfig, days};
@@ -21,8 +22,29 @@ pub(crate) static GATEWAY: Shape = Shape {
         Key::optional("tls", "tls: {cert: tls.crt, key: \"file:tls.key\"}"),
         Key::optional("plain", "plain: \"published on 127.0.0.1 by compose\""),
         Key::optional("tunnel_idle", "tunnel_idle: 1 h"),
+        Key::optional("limits", "limits: {client_rate: 50/s}"),
+        Key::optional("trusted_proxies", "trusted_proxies: [\"10.0.0.0/8\"]"),
+        Key::optional("access_log", "access_log: /var/log/hmsops/access.log"),
+        Key::optional("haproxy", HAPROXY_EXAMPLE),
     ],
 };
+
+const HAPROXY_EXAMPLE: &str =
+    "haproxy: {socket: /run/haproxy/admin.sock, backend: portal, stable: srv_stable, canary: srv_canary}";
+
+pub(crate) static HAPROXY: Shape = Shape {
+    what: "an HAProxy",
+    keys: &[
+        Key::needed("socket", "socket: /run/haproxy/admin.sock", "HAProxy is driven by its runtime socket"),
+        Key::needed("backend", "backend: portal", "the backend whose servers are driven"),
+        Key::needed("stable", "stable: srv_stable", "the server that carries stable"),
+        Key::needed("canary", "canary: srv_canary", "the server that carries the canary"),
+        Key::optional("map", "map: /etc/haproxy/canary.map"),
+    ],
+};
+
+/// The longest path of a unix socket (`sun_path` without its NUL, unix(7)).
+const SOCKET_PATH_MAX: usize = 107;
 
 pub(crate) static TLS: Shape = Shape {
     what: "TLS",
@@ -111,7 +133,88 @@ fn settings(fields: &Fields<'_>, out: &mut Findings) -> GatewaySettings {
     {
         settings.tunnel_idle = span;
     }
+    guard::guard(fields, &mut settings, out);
+    if let Some(entry) = fields.get("haproxy") {
+        settings.haproxy = haproxy(entry, out).map(Box::new);
+        for key in ["tls", "tunnel_idle", "limits", "trusted_proxies", "access_log"] {
+            if let Some(entry) = fields.get(key) {
+                let hint =
+                    format!("HAProxy carries the requests: set it in haproxy.cfg and leave `{key}` out");
+                out.error(entry.at, format!("`{key}` is of a gateway that carries requests itself"), hint);
+            }
+        }
+    }
     settings
+}
+
+/// HAProxy in the gateway's place.
+fn haproxy(entry: &Entry, out: &mut Findings) -> Option<HaproxySettings> {
+    let fields = Fields::open(&entry.value, entry.at, &HAPROXY, out)?;
+    let name = |key: &str, out: &mut Findings| fields.get(key).and_then(|entry| haproxy_name(entry, out));
+    let (backend, stable, canary) = (name("backend", out), name("stable", out), name("canary", out));
+    if let (Some(entry), true) = (fields.get("canary"), stable.is_some() && stable == canary) {
+        out.error(
+            entry.value.at,
+            "one server can't be both stable and canary",
+            "name two servers of the backend",
+        );
+    }
+    let socket = fields.get("socket").and_then(|entry| haproxy_socket(entry, out));
+    let map = fields.get("map").map(|entry| haproxy_map(entry, out));
+    Some(HaproxySettings {
+        socket: socket?,
+        backend: backend?,
+        stable: stable?,
+        canary: canary?,
+        map: map.flatten(),
+    })
+}
+
+/// What HAProxy takes for a proxy's or server's name (Configuration Manual, §4).
+fn haproxy_name(entry: &Entry, out: &mut Findings) -> Option<String> {
+    let example = format!("{}: portal", entry.key);
+    let written = scalar::text(&entry.value, &format!("`{}`", entry.key), &example, out)?;
+    let is_named = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.' | ':');
+    if written.is_empty() || written.len() > 200 || !written.chars().all(is_named) {
+        let message = format!("`{}` is no name in haproxy.cfg", shown(written));
+        out.error(entry.value.at, message, "use 1 to 200 of `A-Z`, `a-z`, `0-9`, `-`, `_`, `.` and `:`");
+        return None;
+    }
+    Some(written.to_owned())
+}
+
+/// A path, or an address on loopback: whoever reaches it rules the HAProxy.
+fn haproxy_socket(entry: &Entry, out: &mut Findings) -> Option<String> {
+    let example = "socket: /run/haproxy/admin.sock";
+    let written = scalar::text(&entry.value, "`socket`", example, out)?;
+    if let Ok(address) = written.parse::<SocketAddr>() {
+        if !address.ip().is_loopback() {
+            let hint = "whoever reaches it rules the HAProxy: use a unix socket, or 127.0.0.1";
+            out.error(entry.value.at, format!("{address} is beyond loopback"), hint);
+            return None;
+        }
+    } else if !written.starts_with('/')
+        || written.len() > SOCKET_PATH_MAX
+        || written.chars().any(char::is_control)
+    {
+        let hint = format!("write a path from `/`, at most {SOCKET_PATH_MAX} bytes, or `127.0.0.1:9999`");
+        out.error(entry.value.at, format!("`{}` is no socket of HAProxy's", shown(written)), hint);
+        return None;
+    }
+    Some(written.to_owned())
+}
+
+/// A map's name goes into a command as it is: no blanks and nothing that ends one.
+fn haproxy_map(entry: &Entry, out: &mut Findings) -> Option<String> {
+    let example = "map: /etc/haproxy/canary.map";
+    let written = scalar::text(&entry.value, "`map`", example, out)?;
+    let is_plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.' | '/' | '@');
+    if written.is_empty() || written.len() > 1000 || !written.chars().all(is_plain) {
+        let hint = format!("write it as in haproxy.cfg, `{example}`, without blanks");
+        out.error(entry.value.at, format!("`{}` is no file name of a map", shown(written)), hint);
+        return None;
+    }
+    Some(written.to_owned())
 }
 
 /// One certificate, or a list of them.

@@ -1,4 +1,4 @@
-//! Health checks: `path` and `threshold: 3 fails/60 s`.
+//! Health checks: a list of `path` and `threshold: 3 fails/60 s`, or of the kinds that `probe.rs` reads.
 
 use hmsops_model::Millis;
 use hmsops_model::limits::{HEALTH_CHECKS_MAX, PROBE_INTERVAL};
@@ -7,6 +7,7 @@ use hmsops_model::release::{HealthCheck, Threshold};
 use crate::diagnostic::{Findings, shown};
 use crate::duration::parse_duration;
 use crate::fields::{Fields, Key, Shape};
+use crate::probe;
 use crate::scalar;
 use crate::yaml::{Entry, Node};
 
@@ -15,6 +16,9 @@ pub(crate) static HEALTH_CHECK: Shape = Shape {
     keys: &[
         Key::needed("path", "path: /api/v1/health", "a check says what it asks for"),
         Key::needed("threshold", "threshold: 3 fails/60 s", "a check says how many failures are too many"),
+        Key::optional("conditions", "conditions: [\"status == 200\"]"),
+        Key::optional("every", "every: 10 s"),
+        Key::optional("timeout", "timeout: 2 s"),
     ],
 };
 
@@ -22,7 +26,7 @@ const EXAMPLE: &str = "write it like `threshold: 3 fails/60 s`";
 
 const FAILS_MAX: u32 = 1000;
 
-/// Reads a list of checks, at least one, each path once.
+/// Reads a list of checks, at least one, each name once.
 pub(crate) fn checks(entry: &Entry, out: &mut Findings) -> Option<Vec<HealthCheck>> {
     let example = format!("{}: [{{path: /health, threshold: 3 fails/60 s}}]", entry.key);
     let nodes = scalar::list(entry, &example, out)?;
@@ -31,24 +35,49 @@ pub(crate) fn checks(entry: &Entry, out: &mut Findings) -> Option<Vec<HealthChec
         out.error(entry.at, message, "each is a request a second to each version; leave some out");
         return None;
     }
-    let mut paths: Vec<String> = Vec::new();
+    let mut names: Vec<String> = Vec::new();
     scalar::each(nodes, |node| {
         let check = check(node, out)?;
-        if paths.contains(&check.path) {
-            let message = format!("the path `{}` is checked twice", shown(&check.path));
-            out.error(node.at, message, "one check per path: keep the stricter one");
+        if names.contains(&check.path) {
+            let (message, hint) = if check.path.starts_with('/') {
+                let message = format!("the path `{}` is checked twice", shown(&check.path));
+                (message, "one check per path: keep the stricter one")
+            } else {
+                (format!("there are two checks `{}`", shown(&check.path)), "give one of them a `name:`")
+            };
+            out.error(node.at, message, hint);
             return None;
         }
-        paths.push(check.path.clone());
+        names.push(check.path.clone());
         Some(check)
     })
 }
 
 fn check(node: &Node, out: &mut Findings) -> Option<HealthCheck> {
+    if probe::is_one(node) {
+        let fields = Fields::open(node, node.at, &probe::CHECK, out)?;
+        let read = probe::read(&fields, out);
+        let every = read.as_ref().map_or(PROBE_INTERVAL, |(_, probe)| probe.every);
+        let threshold = match fields.get("threshold") {
+            Some(entry) => threshold(entry, every, out),
+            None => Some(usual_threshold(every)),
+        };
+        let (path, probe) = read?;
+        return Some(HealthCheck { path, threshold: threshold?, probe: Some(Box::new(probe)) });
+    }
     let fields = Fields::open(node, node.at, &HEALTH_CHECK, out)?;
     let path = fields.get("path").and_then(|entry| path(entry, out));
-    let threshold = fields.get("threshold").and_then(|entry| threshold(entry, out));
-    Some(HealthCheck { path: path?, threshold: threshold? })
+    let probe = probe::beside_path(&fields, path.as_deref().unwrap_or("/"), out);
+    let every = probe.as_ref().ok().and_then(Option::as_ref).map_or(PROBE_INTERVAL, |probe| probe.every);
+    let threshold = fields.get("threshold").and_then(|entry| threshold(entry, every, out));
+    let probe = probe.ok()?.map(Box::new);
+    Some(HealthCheck { path: path?, threshold: threshold?, probe })
+}
+
+/// Three failures within a minute, or, of checks that are made seldom, of the last four looks.
+fn usual_threshold(every: Millis) -> Threshold {
+    let usual = Threshold::default();
+    Threshold { window: usual.window.max(Millis(every.0 * 4)), ..usual }
 }
 
 /// A path of HTTP: starts with `/`, nothing that a request line cannot carry.
@@ -73,7 +102,7 @@ pub(crate) fn path(entry: &Entry, out: &mut Findings) -> Option<String> {
 }
 
 /// `3 fails/60 s`.
-fn threshold(entry: &Entry, out: &mut Findings) -> Option<Threshold> {
+fn threshold(entry: &Entry, every: Millis, out: &mut Findings) -> Option<Threshold> {
     let written = scalar::text(&entry.value, "`threshold`", "threshold: 3 fails/60 s", out)?;
     let chars = |text: &str| text.chars().count();
     let Some((left, right)) = written.split_once('/') else {
@@ -115,10 +144,16 @@ fn threshold(entry: &Entry, out: &mut Findings) -> Option<Threshold> {
             return None;
         }
     };
-    bounded(entry, number, window, out)
+    bounded(entry, number, window, every, out)
 }
 
-fn bounded(entry: &Entry, number: &str, window: Millis, out: &mut Findings) -> Option<Threshold> {
+fn bounded(
+    entry: &Entry,
+    number: &str,
+    window: Millis,
+    every: Millis,
+    out: &mut Findings,
+) -> Option<Threshold> {
     let fails: u32 = number.parse().unwrap_or(u32::MAX);
     let message = if fails == 0 {
         "a threshold of 0 fails would halt every release".to_owned()
@@ -129,11 +164,10 @@ fn bounded(entry: &Entry, number: &str, window: Millis, out: &mut Findings) -> O
     } else if window > Millis::from_mins(24 * 60) {
         format!("a threshold within {window} is longer than a day")
     } else {
-        let probes = window.0 / PROBE_INTERVAL.0 + 1;
+        let probes = window.0 / every.0.max(1) + 1;
         if u64::from(fails) > probes {
-            let message = format!(
-                "{fails} failures within {window} cannot happen: a probe goes out every {PROBE_INTERVAL}"
-            );
+            let message =
+                format!("{fails} failures within {window} cannot happen: a probe goes out every {every}");
             out.warning(entry.value.at, message, format!("allow at most {probes} fails, or a longer time"));
         }
         return Some(Threshold { fails, window });

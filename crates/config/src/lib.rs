@@ -7,18 +7,22 @@
 //! checked by the same code: [`parse_rule`], [`parse_heal`], [`parse_duration`].
 
 mod address;
+mod baseline;
 mod check;
 mod diagnostic;
 mod driver;
 mod duration;
 mod fields;
+mod freeze;
 mod gateway;
+mod guard;
 mod heal;
 mod health;
 mod image;
 mod nearest;
 mod notify;
 mod policy;
+mod probe;
 mod release;
 pub mod render;
 mod rule;
@@ -32,6 +36,7 @@ pub mod tower;
 mod when;
 mod yaml;
 
+pub use baseline::parse_baseline;
 pub use check::{Kind, Report, check, kind_of};
 pub use diagnostic::{Checked, Diagnostic, Severity, TextError};
 pub use duration::parse_duration;

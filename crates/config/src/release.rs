@@ -1,8 +1,8 @@
 //! `dev/cd/canary.yaml` → [`ReleaseSpec`].
 
 use hmsops_model::limits::{BAKE_DEFAULT, START_TIMEOUT_DEFAULT, STEP_HOLD_DEFAULT, STEPS_MAX};
-use hmsops_model::release::{Image, ReleaseSpec, Step};
-use hmsops_model::{Millis, Weight};
+use hmsops_model::release::{Image, Inconclusive, ReleaseSpec, Step};
+use hmsops_model::{Millis, ServiceName, Weight};
 
 use crate::diagnostic::{Checked, Findings, Refused, Span, shown};
 use crate::fields::{Fields, Key, Shape};
@@ -31,6 +31,10 @@ pub(crate) static RELEASE: Shape = Shape {
         Key::optional("bake", "bake: 30 min"),
         Key::optional("start_timeout", "start_timeout: 20 s"),
         Key::optional("shield_after", "shield_after: auto"),
+        Key::optional("irreversible", "irreversible: true"),
+        Key::optional("after", "after: [dmv-photo]"),
+        Key::optional("margin", "margin: 1 %"),
+        Key::optional("inconclusive", "inconclusive: extend"),
     ],
 };
 
@@ -79,6 +83,11 @@ fn release(root: &Node, out: &mut Findings) -> Option<ReleaseSpec> {
     let bake = span("bake", Millis::ZERO, HOLD_MAX, BAKE_DEFAULT, out);
     let start_timeout = span("start_timeout", Millis(100), Millis::from_mins(60), START_TIMEOUT_DEFAULT, out);
     let shield_after = fields.get("shield_after").map_or(Ok(None), |entry| shield_after(entry, out));
+    let irreversible = fields.get("irreversible").map_or(Ok(None), |entry| irreversible(entry, out));
+    let after = fields.get("after").map_or(Some(Vec::new()), |entry| after(entry, out));
+    let margin_bp = fields.get("margin").map_or(Ok(None), |entry| margin(entry, out));
+    let inconclusive =
+        fields.get("inconclusive").map_or(Some(Inconclusive::default()), |entry| inconclusive(entry, out));
     Some(ReleaseSpec {
         service: service?,
         image: image?,
@@ -87,7 +96,38 @@ fn release(root: &Node, out: &mut Findings) -> Option<ReleaseSpec> {
         bake: bake?,
         start_timeout: start_timeout?,
         shield_after: shield_after.ok()?,
+        irreversible: irreversible.ok()?,
+        after: after?,
+        margin_bp: margin_bp.ok()?,
+        inconclusive: inconclusive?,
     })
+}
+
+/// `true` (from the first traffic on), `false`, or the share from which on there is no way back.
+fn irreversible(entry: &Entry, out: &mut Findings) -> Result<Option<Weight>, Refused> {
+    let example = "irreversible: true";
+    match scalar::text(&entry.value, "`irreversible`", example, out).ok_or(Refused)? {
+        "true" | "True" | "TRUE" => Ok(Some(Weight::NONE)),
+        "false" | "False" | "FALSE" => Ok(None),
+        written if written.starts_with(|c: char| c.is_ascii_digit()) => {
+            weight(&entry.value, out).map(Some).ok_or(Refused)
+        }
+        written => {
+            let message = format!("`{}` does not say from where on there is no way back", shown(written));
+            out.error(entry.value.at, message, "write `true`: from the first traffic on; or a share: `25`");
+            Err(Refused)
+        }
+    }
+}
+
+/// The services whose releases go before this one's.
+fn after(entry: &Entry, out: &mut Findings) -> Option<Vec<ServiceName>> {
+    let nodes = scalar::list(entry, "after: [dmv-photo]", out)?;
+    if nodes.len() > STEPS_MAX {
+        out.error(entry.at, format!("{} services are more than {STEPS_MAX}", nodes.len()), "leave some out");
+        return None;
+    }
+    scalar::each(nodes, |node| scalar::service(node, out))
 }
 
 /// `auto`, or a span of time.
@@ -97,6 +137,45 @@ fn shield_after(entry: &Entry, out: &mut Findings) -> Result<Option<Millis>, Ref
         return Ok(None);
     }
     scalar::span(entry, Millis(10), Millis::from_secs(60), out).map(Some).ok_or(Refused)
+}
+
+/// `auto`, or per cent of answers with at most two decimals.
+fn margin(entry: &Entry, out: &mut Findings) -> Result<Option<u32>, Refused> {
+    let written = scalar::text(&entry.value, "`margin`", "margin: 1 %", out).ok_or(Refused)?;
+    if written == "auto" {
+        return Ok(None);
+    }
+    let number = written.strip_suffix('%').map_or(written, str::trim_end);
+    let (whole, decimals) = number.split_once('.').unwrap_or((number, ""));
+    let digits = |text: &str| text.bytes().all(|byte| byte.is_ascii_digit());
+    let sound = (1..=3).contains(&whole.len()) && decimals.len() <= 2 && digits(whole) && digits(decimals);
+    let bp = format!("{whole}{decimals:0<2}").parse::<u32>().ok();
+    match bp.filter(|bp| sound && !number.ends_with('.') && (1..=10_000).contains(bp)) {
+        Some(bp) => Ok(Some(bp)),
+        None => {
+            let message = format!("margin `{}` is not a share of answers", shown(written));
+            out.error(entry.value.at, message, "margins are per cent, 0.01 to 100, or `auto`");
+            Err(Refused)
+        }
+    }
+}
+
+fn inconclusive(entry: &Entry, out: &mut Findings) -> Option<Inconclusive> {
+    const KNOWN: [&str; 3] = ["extend", "hold", "ask"];
+    let written = scalar::text(&entry.value, "`inconclusive`", "inconclusive: extend", out)?;
+    match written {
+        "extend" => Some(Inconclusive::Extend),
+        "hold" => Some(Inconclusive::Hold),
+        "ask" => Some(Inconclusive::Ask),
+        _ => {
+            let hint = match nearest(written, KNOWN) {
+                Some(near) => format!("did you mean `{near}`?"),
+                None => "an inconclusive step may `extend`, `hold` or `ask`".to_owned(),
+            };
+            out.error(entry.value.at, format!("`{}` is not known here", shown(written)), hint);
+            None
+        }
+    }
 }
 
 fn image(entry: &Entry, out: &mut Findings) -> Option<Image> {

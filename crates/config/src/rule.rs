@@ -206,6 +206,7 @@ impl Check {
             heal,
             on_nodata,
             notify,
+            expected: None,
         })
     }
 

@@ -4,12 +4,13 @@ use std::collections::BTreeMap;
 
 use hmsops_model::ServiceName;
 use hmsops_model::release::HealthCheck;
-use hmsops_model::service::{BadRule, Driver, Identity, RouteSpec, ServiceSpec};
+use hmsops_model::service::{BadRule, Driver, Identity, Protocol, RouteSpec, ServiceSpec};
 
 use crate::address;
 use crate::diagnostic::{Checked, Findings, Refused, Span, shown};
 use crate::driver;
 use crate::fields::{Fields, Key, Shape};
+use crate::freeze;
 use crate::health;
 use crate::nearest::nearest;
 use crate::scalar;
@@ -37,6 +38,9 @@ pub(crate) static SERVICE: Shape = Shape {
         Key::optional("sticky", "sticky: true"),
         Key::optional("bad", "bad: [5xx, timeout]"),
         Key::optional("stable", "stable: \"1.7.3\""),
+        Key::optional("freeze", "freeze: [{weekly: Fri 16:00 – Mon 08:00, time_zone: America/New_York}]"),
+        Key::optional("rollback_window", "rollback_window: {versions: 3, age: 7d}"),
+        Key::optional("capacity", "capacity: 400 req/s"),
         Key::optional("health", "health: [{path: /health, threshold: 3 fails/60 s}]"),
     ],
 };
@@ -46,6 +50,7 @@ pub(crate) static ROUTE: Shape = Shape {
     keys: &[
         Key::needed("gateway", "gateway: public", "a route says through which gateway of hmsops.yaml"),
         Key::optional("host", "host: portal.csac.gov"),
+        Key::optional("protocol", "protocol: h2c"),
     ],
 };
 
@@ -173,6 +178,9 @@ fn service(entry: &Entry, out: &mut Findings) -> Option<ServiceSpec> {
         Some(entry) => health::checks(entry, out),
         None => Some(Vec::new()),
     };
+    let freeze = optional(fields.get("freeze"), |entry| freeze::freezes(entry, out));
+    let window = optional(fields.get("rollback_window"), |entry| freeze::rollback_window(entry, out));
+    let capacity = optional(fields.get("capacity"), |entry| freeze::capacity(entry, out));
     Some(ServiceSpec {
         name: name.ok()?,
         system: system?,
@@ -184,6 +192,9 @@ fn service(entry: &Entry, out: &mut Findings) -> Option<ServiceSpec> {
         bad: bad?,
         stable: stable.ok()?,
         health: health?,
+        freeze: freeze.ok()?.unwrap_or_default(),
+        rollback_window: window.ok()?.unwrap_or_default(),
+        capacity_milli: capacity.ok()?,
     })
 }
 
@@ -221,7 +232,20 @@ fn route(entry: &Entry, out: &mut Findings) -> Option<RouteSpec> {
     let fields = Fields::open(&entry.value, entry.at, &ROUTE, out)?;
     let gateway = fields.get("gateway").and_then(|entry| address::gateway_name(&entry.value, out));
     let host = optional(fields.get("host"), |entry| address::host(&entry.value, out));
-    Some(RouteSpec { gateway: gateway?, host: host.ok()? })
+    let protocol = fields.get("protocol").map_or(Some(Protocol::Http1), |entry| protocol(entry, out));
+    Some(RouteSpec { gateway: gateway?, host: host.ok()?, protocol: protocol? })
+}
+
+fn protocol(entry: &Entry, out: &mut Findings) -> Option<Protocol> {
+    match scalar::text(&entry.value, "`protocol`", "protocol: h2c", out)? {
+        "http1" => Some(Protocol::Http1),
+        "h2c" => Some(Protocol::H2c),
+        other => {
+            let message = format!("`{}` is not a protocol that versions are asked in", shown(other));
+            out.error(entry.value.at, message, "use `http1`, or `h2c` for gRPC");
+            None
+        }
+    }
 }
 
 fn identity_and_sticky(fields: &Fields<'_>, out: &mut Findings) -> Option<(Identity, bool)> {

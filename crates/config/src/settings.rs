@@ -5,6 +5,7 @@ use hmsops_model::Millis;
 
 use crate::diagnostic::{Checked, Findings, shown};
 use crate::fields::{Fields, Key, Shape};
+use crate::freeze;
 use crate::gateway;
 use crate::nearest::nearest;
 use crate::notify;
@@ -22,6 +23,7 @@ pub(crate) static TOWER: Shape = Shape {
         Key::optional("repos", "repos: [{dir: /srv/portal}]"),
         Key::optional("heal", "heal: {rollback: auto, restart: auto, other: approve}"),
         Key::optional("notify", "notify: {mail: {server: \"smtp.csac.gov:587\", from: hmsops@csac.gov}}"),
+        Key::optional("freeze", "freeze: [{weekly: Fri 16:00 – Mon 08:00, time_zone: America/New_York}]"),
         Key::optional("observe_only", "observe_only: false"),
         Key::optional("retention", "retention: {audit: 1095d}"),
         Key::optional("system", "system: {name: CSAC Portal, impact: moderate}"),
@@ -116,6 +118,9 @@ fn tower(root: &Node, out: &mut Findings) -> Option<TowerConfig> {
     }
     if let Some(entry) = fields.get("heal") {
         heal(entry, &mut config.heal, out);
+    }
+    if let Some(entry) = fields.get("freeze") {
+        config.freeze = freeze::freezes(entry, out).unwrap_or_default();
     }
     if let Some(entry) = fields.get("observe_only") {
         config.observe_only = scalar::flag(entry, out).unwrap_or_default();

@@ -5,6 +5,7 @@ mod files;
 mod mutation;
 mod notify;
 mod pages;
+mod probe;
 mod rule;
 mod rule_file;
 mod scrape;

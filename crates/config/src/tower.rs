@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 
+use hmsops_model::freeze::Freeze;
 use hmsops_model::gateway::GatewaySettings;
 use hmsops_model::{Millis, ServiceName};
 
@@ -15,6 +16,8 @@ pub struct TowerConfig {
     pub repos: Vec<RepoConfig>,
     /// What may be healed without a person.
     pub heal: HealConfig,
+    /// When no release begins or goes further.
+    pub freeze: Vec<Freeze>,
     /// Decide and record what would have been done, do nothing.
     pub observe_only: bool,
     /// How long things are kept.
@@ -197,6 +200,7 @@ impl Default for TowerConfig {
             gateways: BTreeMap::new(),
             repos: Vec::new(),
             heal: HealConfig { rollback: HealMode::Auto, restart: HealMode::Auto, other: HealMode::Approve },
+            freeze: Vec::new(),
             observe_only: false,
             retention: RetentionConfig {
                 metrics: days(400),

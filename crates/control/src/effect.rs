@@ -4,10 +4,11 @@ use std::collections::BTreeSet;
 
 use hmsops_model::instance::Instance;
 use hmsops_model::limits::WARM_UP;
-use hmsops_model::release::HealthCheck;
+use hmsops_model::probe::Probe;
+use hmsops_model::release::{HealthCheck, Threshold};
 use hmsops_model::route::{Arm, CanaryArm, Route};
 use hmsops_model::service::{Driver, ServiceSpec};
-use hmsops_model::{InstanceId, Now, ReleaseId, ServiceName, Weight};
+use hmsops_model::{InstanceId, Now, ReleaseId, ServiceName, Version, Weight};
 
 use crate::evidence::Evidence;
 use crate::signal::Signal;
@@ -88,8 +89,16 @@ pub struct ProbeTarget {
     pub instance: InstanceId,
     /// Where it answers, `host:port`.
     pub addr: String,
-    /// The path; empty: a connection is enough.
+    /// The check's name: of an HTTP check in the plain form its path; empty: a connection is enough.
     pub path: String,
+    /// How it looks.
+    pub probe: Probe,
+    /// When failures halt a release.
+    pub threshold: Threshold,
+    /// The version.
+    pub version: Version,
+    /// The version's folder, in which programs run; `None`: it runs elsewhere.
+    pub dir: Option<String>,
 }
 
 /// What has to be done about a transition that has just been applied. Retreats come first.
@@ -239,6 +248,7 @@ pub fn route_of(state: &State, service: &Service) -> Option<Route> {
         identity: service.spec.identity.clone(),
         sticky: service.spec.sticky,
         bad: service.spec.bad.clone(),
+        protocol: route.protocol,
     })
 }
 
@@ -261,6 +271,7 @@ fn canary_arm(service: &Service, release: &Release) -> Option<CanaryArm> {
         salt: release.salt,
         shield_after: release.spec.shield_after,
         excused_for: WARM_UP,
+        irreversible: release.is_past_return(),
     })
 }
 
@@ -280,6 +291,16 @@ fn checks_of(state: &State, service: &Service, known: &InstanceState) -> Vec<Hea
     }
 }
 
+/// Where a version's files are.
+fn folder_of(service: &Service, known: &InstanceState) -> Option<String> {
+    match &service.spec.driver {
+        Driver::Process { image_dir, .. } => {
+            Some(image_dir.replace("{tag}", known.instance.version.as_str()))
+        }
+        Driver::External { .. } => None,
+    }
+}
+
 /// What has to be probed: each check of each instance that runs.
 pub fn probe_targets(state: &State) -> Vec<ProbeTarget> {
     let services = state.services.values();
@@ -295,6 +316,10 @@ pub fn probe_targets(state: &State) -> Vec<ProbeTarget> {
                     service: service.spec.name.clone(),
                     instance: known.instance.id,
                     addr: addr.clone()?,
+                    probe: check.probe(),
+                    threshold: check.threshold,
+                    version: known.instance.version.clone(),
+                    dir: folder_of(service, known),
                     path: check.path,
                 })
             })

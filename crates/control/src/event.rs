@@ -2,6 +2,7 @@
 
 use std::fmt;
 
+use hmsops_model::freeze::Freeze;
 use hmsops_model::probe::ProbeResult;
 use hmsops_model::release::{PolicySpec, ReleaseSpec};
 use hmsops_model::service::ServiceSpec;
@@ -27,6 +28,9 @@ impl Who {
     }
 }
 
+/// What stands in the ledger where nobody has said why.
+pub const NO_REASON: &str = "no reason given";
+
 /// Everything that can wake the tower.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Event {
@@ -50,6 +54,15 @@ pub enum Event {
         salt: u64,
         /// Whether it is known that no version has ever run.
         first: bool,
+        /// Who asked.
+        by: Who,
+    },
+    /// Releases are asked for that go out together, or one with more to say than [`Event::Deploy`] can.
+    Release {
+        /// One for each service, at least one.
+        asked: Vec<Asked>,
+        /// What holds for all of them.
+        options: Options,
         /// Who asked.
         by: Who,
     },
@@ -114,8 +127,32 @@ pub enum Event {
     },
     /// Which verbs heal by themselves, as the settings say.
     HealModes(HealModes),
+    /// When nothing new goes out, whatever the service, as the settings say.
+    Freezes(Vec<Freeze>),
     /// Time has passed.
     Wake,
+}
+
+/// A release that is asked for.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Asked {
+    /// The checked release file.
+    pub spec: Box<ReleaseSpec>,
+    /// What the version's folder holds; `None` for external services.
+    pub digest: Option<Digest>,
+    /// Drawn by the caller, below 2^53: decides which users see the canary.
+    pub salt: u64,
+}
+
+/// How releases are asked for.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Options {
+    /// Whether it is known that no version has ever run.
+    pub first: bool,
+    /// Behind a canary, though it is a version to go back to.
+    pub canary: bool,
+    /// Why a person lets them begin and go on in a freeze.
+    pub override_freeze: Option<String>,
 }
 
 /// What a person can ask for.
@@ -126,6 +163,9 @@ pub enum Command {
     Promote {
         /// The release.
         release: ReleaseId,
+        /// Also in a freeze.
+        #[serde(default)]
+        override_freeze: bool,
     },
     /// Stay at this step until resumed.
     Pause {
@@ -266,7 +306,7 @@ impl Command {
     /// What it is about: `release/r-1` or `service/csac-portal`.
     pub fn subject(&self) -> String {
         match self {
-            Self::Promote { release }
+            Self::Promote { release, .. }
             | Self::Pause { release }
             | Self::Resume { release }
             | Self::Abort { release }

@@ -517,6 +517,9 @@ mod tests {
                 bad: Vec::new(),
                 stable: None,
                 health: Vec::new(),
+                freeze: Vec::new(),
+                rollback_window: hmsops_model::freeze::RollbackWindow::default(),
+                capacity_milli: None,
             };
             state.services.insert(spec.name.clone(), Service::new(spec, crate::Who::tower()));
         }

@@ -17,17 +17,7 @@ pub(crate) fn take_back(
     epoch: u64,
     by: &Who,
 ) -> Transition {
-    let watch = view.evidence.releases.get(&release.id);
-    let verdict = Verdict {
-        detector,
-        detail,
-        at: view.now,
-        evidence: watch.map_or(1, |watch| whole(watch.evidence())),
-        needed: whole(Watch::needed()),
-        weight: release.weight,
-        tally: tally(view, release),
-        evidence_sha256: None,
-    };
+    let verdict = verdict(view, release, detector, detail);
     Transition::ReleaseTakenBack {
         release: release.id,
         service: release.spec.service.clone(),
@@ -37,23 +27,49 @@ pub(crate) fn take_back(
     }
 }
 
+/// What a detector says of a release, with the numbers of this moment.
+pub(crate) fn verdict(view: View<'_>, release: &Release, detector: Detector, detail: String) -> Verdict {
+    let watch = view.evidence.releases.get(&release.id);
+    Verdict {
+        detector,
+        detail,
+        at: view.now,
+        evidence: watch.map_or(1, |watch| whole(watch.evidence())),
+        needed: whole(Watch::needed()),
+        weight: release.weight,
+        tally: tally(view, release),
+        evidence_sha256: None,
+    }
+}
+
 /// A release's numbers at this moment.
 pub(crate) fn tally(view: View<'_>, release: &Release) -> Tally {
     view.evidence.releases.get(&release.id).map_or_else(|| release.tally.clone(), |watch| watch.tally.clone())
 }
 
 /// An e-value as a whole number, rounded down, at most 10^15 (exact in JSON).
-fn whole(evidence: f64) -> u64 {
+pub(crate) fn whole(evidence: f64) -> u64 {
     evidence.clamp(0.0, 1e15) as u64
 }
 
-/// The smallest worsening of the error share, in basis points, that `n` canary requests can rule out, with 95 %
-/// confidence and 80 % power when the error share is really `base`: the margin of a one-sided non-inferiority
-/// comparison with stable taken as known, δ = (z₁ + z₂) √(p(1−p)/n), z₁ = 1.645, z₂ = 0.842 (Chow, Shao, Wang,
-/// *Sample Size Calculations in Clinical Research*, §4.1). `None`: not even a canary that always fails.
-pub fn rules_out_bp(n: u64, base: f64) -> Option<u32> {
-    let margin = (1.645 + 0.842) * (base * (1.0 - base) / n as f64).sqrt();
-    (margin < 1.0 - base).then(|| (margin * 10_000.0).ceil() as u32)
+/// What a step's traffic could not rule out, in basis points more bad answers than stable's.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Doubt {
+    /// How much worse the canary may still be; `None`: anything.
+    pub upper_bp: Option<u32>,
+    /// How much worse it may be at most.
+    pub margin_bp: u32,
+}
+
+impl Doubt {
+    /// The doubt about a release's present step; `None`: the canary is within its margin, or there is no
+    /// traffic and no declared margin, so that nothing was asked of any.
+    pub fn of(watch: &Watch, release: &Release) -> Option<Self> {
+        let step = &watch.step;
+        let margin = release.spec.margin_bp.map_or_else(|| step.auto_margin(), |bp| f64::from(bp) / 10_000.0);
+        let margin_bp = (margin * 10_000.0).round().clamp(1.0, 10_000.0) as u32;
+        (step.upper() > margin + 1e-6).then(|| Self { upper_bp: step.rules_out_bp(), margin_bp })
+    }
 }
 
 /// How many requests a step gives the canary at a rate of so many requests a second.
@@ -66,13 +82,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_step_says_what_it_cannot_see() {
-        // research: base 0.5 %, margin 1 point needs 307 requests; 0.2 points 7 692.
-        let bp = rules_out_bp(307, 0.005).unwrap();
-        assert!((100..=101).contains(&bp), "{bp}");
-        let bp = rules_out_bp(7692, 0.005).unwrap();
-        assert!((20..=21).contains(&bp), "{bp}");
-        assert_eq!(rules_out_bp(0, 0.005), None);
+    fn a_step_says_how_many_will_see_it() {
         assert_eq!(step_requests(Weight::from_bp(100).unwrap(), 300.0, 100.0), 300);
     }
 }

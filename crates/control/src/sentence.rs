@@ -3,7 +3,9 @@
 use hmsops_model::probe::ProbeVerdict;
 use hmsops_model::{Millis, UnixMillis, Weight};
 
+use crate::decide::View;
 use crate::effect::Effect;
+use crate::freeze;
 use crate::headline::clock;
 use crate::incident::Incident;
 use crate::signal::words;
@@ -56,6 +58,9 @@ pub fn taken_back_after(release: &Release) -> Option<Millis> {
 pub fn headline(release: &Release) -> String {
     let version = &release.spec.image.tag;
     match release.phase {
+        Phase::Starting | Phase::Baking if release.hold.is_some() => {
+            release.hold.as_ref().map_or_else(String::new, |(why, _)| held(release, why))
+        }
         Phase::Starting => format!("{version} is starting; no user sees it yet."),
         Phase::Watching => match &release.hold {
             Some((HoldReason::Paused, _)) => format!("{version} is paused at {}.", release.weight),
@@ -72,6 +77,13 @@ pub fn headline(release: &Release) -> String {
             Some((HoldReason::Policy { metric }, _)) => {
                 format!("{version} is held at {}: the policy on {metric} is broken.", release.weight)
             }
+            Some((HoldReason::Inconclusive { upper_bp, margin_bp }, _)) => {
+                format!("{version} is held at {}: {}.", release.weight, doubt(*upper_bp, *margin_bp))
+            }
+            Some((HoldReason::Flapping { failed, looks }, _)) => {
+                format!("{version} is held at {}: {}.", release.weight, flapping(*failed, *looks))
+            }
+            Some((why, _)) => held(release, why),
             None if release.step_since.is_none() => {
                 format!("{version} is on its way to {} of traffic.", release.weight)
             }
@@ -88,6 +100,41 @@ pub fn headline(release: &Release) -> String {
             None => format!("{version} was taken back before it gave a bad answer."),
         },
     }
+}
+
+/// Why a release stays where it is, of the reasons that hold in any phase.
+fn held(release: &Release, why: &HoldReason) -> String {
+    let (version, id) = (&release.spec.image.tag, release.id);
+    let at = match release.weight {
+        Weight::NONE => "before its first share".to_owned(),
+        weight => format!("at {weight}"),
+    };
+    match why {
+        HoldReason::Freeze { until, because } => {
+            format!(
+                "{version} is held {at}: nothing new goes out {}.",
+                freeze::words(*until, because.as_deref())
+            )
+        }
+        HoldReason::Irreversible => format!(
+            "{version} is held {at}: there is no way back from the next step; a person lets it go there \
+             (`hmsops release promote {id} --reason …`)."
+        ),
+        HoldReason::NoReturn { why, .. } => format!(
+            "{version} is bad and irreversible, so it stays {at}: {why} A person decides: deploy a fix, or \
+             `hmsops release abort {id} --reason …`."
+        ),
+        HoldReason::Capacity { detail } => format!("{version} is held {at}: {detail}."),
+        _ => format!("{version} is held {at}."),
+    }
+}
+
+/// What a detector has found, one sentence, of a release that is not taken back by itself.
+pub(crate) fn found(view: View<'_>, release: &Release, detector: Detector, detail: &str) -> String {
+    let verdict = crate::release::verdict(view, release, detector, detail.to_owned());
+    let said = because(release.spec.image.tag.as_str(), &verdict);
+    let mut chars = said.chars();
+    chars.next().map_or_else(String::new, |first| first.to_uppercase().chain(chars).collect())
 }
 
 fn is_by_policy(release: &Release) -> bool {
@@ -124,12 +171,24 @@ pub fn why(release: &Release) -> String {
 fn because(version: &str, verdict: &Verdict) -> String {
     let tally = &verdict.tally;
     let evidence = || format!("Evidence {}, needed {}.", grouped(verdict.evidence), grouped(verdict.needed));
+    let unit =
+        if tally.by_request { "requests (too few clients are known to tell them apart)" } else { "users" };
     match verdict.detector {
         Detector::Errors => {
             let all = tally.canary_bad_clients + tally.stable_bad_clients;
             format!(
-                "{} of {} failures hit {version}, which had {} of users. {}",
+                "{} of {} failures hit {version}, which had {} of {unit}. {}",
                 grouped(tally.canary_bad_clients),
+                grouped(all),
+                verdict.weight,
+                evidence()
+            )
+        }
+        Detector::Slow => {
+            let all = tally.canary_slow_clients + tally.stable_slow_clients;
+            format!(
+                "{} of {} slow answers came from {version}, which had {} of {unit}. {}",
+                grouped(tally.canary_slow_clients),
                 grouped(all),
                 verdict.weight,
                 evidence()
@@ -144,6 +203,24 @@ fn because(version: &str, verdict: &Verdict) -> String {
         Detector::Process => format!("the process of {version} ended: {}.", verdict.detail),
         _ => format!("{}.", verdict.detail.trim_end_matches('.')),
     }
+}
+
+/// What a step's traffic leaves open: `its traffic cannot rule out 1.8 points more errors, and 1 point is allowed`.
+fn doubt(upper_bp: Option<u32>, margin_bp: u32) -> String {
+    match upper_bp {
+        Some(bp) => format!(
+            "its traffic cannot rule out {} more errors, and {} is allowed",
+            points(bp),
+            points(margin_bp)
+        ),
+        None => {
+            format!("its traffic cannot rule anything out, and {} more errors is allowed", points(margin_bp))
+        }
+    }
+}
+
+fn flapping(failed: u64, looks: u64) -> String {
+    format!("its probes flap, {} of {} failed, far more than stable's", grouped(failed), grouped(looks))
 }
 
 /// Basis points as people say them: `1 point`, `0.4 points`.
@@ -208,7 +285,26 @@ fn release_line(transition: &Transition) -> String {
             }
             HoldReason::BothFail { path } => format!("held: both versions fail {}", check_name(path)),
             HoldReason::Policy { metric } => format!("held: the policy on {metric} is broken"),
+            HoldReason::Freeze { until, because } => {
+                format!("held: nothing new goes out {}", freeze::words(*until, because.as_deref()))
+            }
+            HoldReason::Irreversible => "held: a person has to let it go on, for there is no way back".into(),
+            HoldReason::NoReturn { why, .. } => format!("held, as there is no way back: {why}"),
+            HoldReason::Capacity { detail } => format!("held: {detail}"),
+            HoldReason::Inconclusive { upper_bp, margin_bp } => {
+                format!("held: {}", doubt(*upper_bp, *margin_bp))
+            }
+            HoldReason::Flapping { failed, looks } => format!("held: {}", flapping(*failed, *looks)),
         },
+        Transition::ReleaseCommitted { reason, .. } => {
+            format!("a person lets it go where there is no way back{}", because(reason))
+        }
+        Transition::StepExtended { upper_bp, margin_bp, .. } => {
+            format!("the step lasts once more as long: {}", doubt(*upper_bp, *margin_bp))
+        }
+        Transition::ReleaseResumed { reason, overrides_freeze: true, .. } => {
+            format!("goes on in a freeze{}", because(reason))
+        }
         Transition::ReleaseResumed { reason, .. } => format!("goes on{}", because(reason)),
         Transition::ReleaseTakenBack { verdict, .. } => {
             format!("taken back: {}", because_detail(verdict))
@@ -280,6 +376,7 @@ pub(crate) fn log_line(state: &State, transition: &Transition) -> Option<Effect>
             let image = &release?.spec.image;
             say(false, format!("release {service}: {image} has {weight} of traffic"))
         }
+        Transition::StepExtended { .. } => say(false, format!("release {service}: {}", line(transition))),
         Transition::ReleaseHeld { .. } => say(true, format!("release {service}: {}", headline(release?))),
         Transition::ReleaseTakenBack { .. } => say(true, format!("rollback {service}: {}", why(release?))),
         Transition::RollbackCompleted { .. } => {

@@ -71,15 +71,53 @@ pub enum Transition {
         instance: InstanceId,
         salt: u64,
         by: Who,
+        /// The first of the releases that were asked for together, when there are several.
+        #[serde(default)]
+        group: Option<ReleaseId>,
+        /// Whether it goes back to an earlier version: then without a canary.
+        #[serde(default)]
+        revert: bool,
+        /// Why a person lets it go on in a freeze.
+        #[serde(default)]
+        freeze_overridden: Option<String>,
     },
     /// The canary shall get a share (intent).
-    WeightIntended { release: ReleaseId, service: ServiceName, step: usize, weight: Weight, epoch: u64 },
+    WeightIntended {
+        release: ReleaseId,
+        service: ServiceName,
+        step: usize,
+        weight: Weight,
+        epoch: u64,
+        /// With the first step: looks at stable until then and how many failed, so that what is held against the
+        /// canary's can be found again from the ledger and the side log alone.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        stable_looks: Option<(u32, u32)>,
+    },
     /// Its gateway gives it that share (outcome); the step's time begins.
     WeightApplied { release: ReleaseId, service: ServiceName, weight: Weight, epoch: u64 },
+    /// The step lasts once more as long: its traffic could not rule out that the canary is worse by the margin.
+    StepExtended {
+        release: ReleaseId,
+        service: ServiceName,
+        step: usize,
+        /// By how many basis points it may still be worse; `None`: by any.
+        upper_bp: Option<u32>,
+        margin_bp: u32,
+    },
     /// The release stays where it is.
     ReleaseHeld { release: ReleaseId, service: ServiceName, why: HoldReason, by: Who, reason: String },
     /// It goes on.
-    ReleaseResumed { release: ReleaseId, service: ServiceName, by: Who, reason: String },
+    ReleaseResumed {
+        release: ReleaseId,
+        service: ServiceName,
+        by: Who,
+        reason: String,
+        /// Whether it may go on in a freeze, by a person's word.
+        #[serde(default)]
+        overrides_freeze: bool,
+    },
+    /// A person lets an irreversible release go where nothing takes it back by itself.
+    ReleaseCommitted { release: ReleaseId, service: ServiceName, by: Who, reason: String },
     /// It is taken back (retreat).
     ReleaseTakenBack { release: ReleaseId, service: ServiceName, epoch: u64, verdict: Box<Verdict>, by: Who },
     /// No gateway sends the canary anything any more (outcome of the retreat).
@@ -154,6 +192,57 @@ pub enum HoldReason {
         /// Its metric.
         metric: String,
     },
+    /// Nothing new goes out at this time.
+    Freeze {
+        /// Until when.
+        until: UnixMillis,
+        /// Why it is frozen, when that was said.
+        #[serde(default)]
+        because: Option<String>,
+    },
+    /// From the next share on there is no way back: a person has to let it go there.
+    Irreversible,
+    /// It is bad, and there is no way back but by a person.
+    NoReturn {
+        /// What found it.
+        detector: Detector,
+        /// Why, one sentence.
+        why: String,
+    },
+    /// The new version is not known to be able to take all traffic.
+    Capacity {
+        /// One line.
+        detail: String,
+    },
+    /// A step's traffic could not rule out that the canary is worse by the margin.
+    Inconclusive {
+        /// By how many basis points it may still be worse; `None`: by any.
+        #[serde(default)]
+        upper_bp: Option<u32>,
+        /// And may be at most.
+        margin_bp: u32,
+    },
+    /// The canary fails single looks far oftener than stable, if too seldom for a verdict.
+    Flapping {
+        /// Failed looks.
+        failed: u64,
+        /// Of so many.
+        looks: u64,
+    },
+}
+
+impl HoldReason {
+    /// Whether it ends by a person's word alone: then somebody is called.
+    pub const fn needs_person(&self) -> bool {
+        matches!(
+            self,
+            Self::Irreversible
+                | Self::NoReturn { .. }
+                | Self::Halted { .. }
+                | Self::BothFail { .. }
+                | Self::Flapping { .. }
+        )
+    }
 }
 
 /// What took a release back.
@@ -164,6 +253,8 @@ pub enum Detector {
     Errors,
     /// The sequential test of probes.
     Probes,
+    /// The sequential test of slow answers.
+    Slow,
     /// The canary's process ended.
     Process,
     /// It never became healthy.
@@ -176,6 +267,8 @@ pub enum Detector {
     Gateway,
     /// A policy's metric, judged against stable.
     Policy,
+    /// A release that was deployed together with it was taken back.
+    Group,
 }
 
 /// Why a release was taken back, with the numbers that say so.
@@ -215,6 +308,15 @@ pub struct Tally {
     pub canary_bad_clients: u64,
     /// Distinct clients (or requests) with a bad answer of stable.
     pub stable_bad_clients: u64,
+    /// Distinct clients (or requests) with a slow answer of the canary.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub canary_slow_clients: u64,
+    /// Distinct clients (or requests) with a slow answer of stable.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub stable_slow_clients: u64,
+    /// Whether requests were counted instead of clients, for want of an identity or of twenty clients.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub by_request: bool,
     /// Bad answers that stable made good.
     pub shielded: u64,
     /// Bad answers that users saw.
@@ -227,6 +329,10 @@ pub struct Tally {
     pub first_bad_at: Option<UnixMillis>,
     /// And its last.
     pub last_bad_at: Option<UnixMillis>,
+}
+
+fn is_zero(n: &u64) -> bool {
+    *n == 0
 }
 
 impl Transition {
@@ -254,8 +360,10 @@ impl Transition {
             | Self::RevertIntended { service, .. }
             | Self::WeightIntended { service, .. }
             | Self::WeightApplied { service, .. }
+            | Self::StepExtended { service, .. }
             | Self::ReleaseHeld { service, .. }
             | Self::ReleaseResumed { service, .. }
+            | Self::ReleaseCommitted { service, .. }
             | Self::ReleaseTakenBack { service, .. }
             | Self::RollbackCompleted { service, .. }
             | Self::ReleaseClosed { service, .. }
@@ -277,8 +385,10 @@ impl Transition {
             Self::ReleaseRequested { release, .. }
             | Self::WeightIntended { release, .. }
             | Self::WeightApplied { release, .. }
+            | Self::StepExtended { release, .. }
             | Self::ReleaseHeld { release, .. }
             | Self::ReleaseResumed { release, .. }
+            | Self::ReleaseCommitted { release, .. }
             | Self::ReleaseTakenBack { release, .. }
             | Self::RollbackCompleted { release, .. }
             | Self::ReleaseClosed { release, .. }
@@ -295,7 +405,10 @@ impl Transition {
 impl Verdict {
     /// Whether a detector found the version itself to be bad: then it is denied.
     pub fn is_the_versions_fault(&self) -> bool {
-        matches!(self.detector, Detector::Errors | Detector::Probes | Detector::Process | Detector::Policy)
+        matches!(
+            self.detector,
+            Detector::Errors | Detector::Probes | Detector::Slow | Detector::Process | Detector::Policy
+        )
     }
 
     /// Whether a person decided it.

@@ -4,15 +4,27 @@
 
 #[path = "it/alerts.rs"]
 mod alerts;
+#[path = "it/capacity.rs"]
+mod capacity;
 #[path = "it/command.rs"]
 mod command;
+#[path = "it/freeze.rs"]
+mod freeze;
+#[path = "it/group.rs"]
+mod group;
+#[path = "it/irreversible.rs"]
+mod irreversible;
 #[path = "it/policies.rs"]
 mod policies;
 #[path = "it/probe.rs"]
 mod probe;
 #[path = "it/release.rs"]
 mod release;
+#[path = "it/revert.rs"]
+mod revert;
 #[path = "it/service.rs"]
 mod service;
 #[path = "it/story.rs"]
 mod story;
+#[path = "it/verdicts.rs"]
+mod verdicts;

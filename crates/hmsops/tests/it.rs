@@ -10,6 +10,8 @@ mod clock;
 mod emitter;
 #[path = "it/external.rs"]
 mod external;
+#[path = "it/haproxy.rs"]
+mod haproxy;
 #[path = "it/http.rs"]
 mod http;
 #[path = "it/inputs.rs"]
@@ -26,6 +28,8 @@ mod load;
 mod nginx;
 #[path = "it/policies.rs"]
 mod policies;
+#[path = "it/probes.rs"]
+mod probes;
 #[path = "it/receiver.rs"]
 mod receiver;
 #[path = "it/sender.rs"]

@@ -4,11 +4,14 @@
 //! Refuses: I/O, a clock, formats. Types derive `serde` traits because they appear in the ledger, the
 //! gateway protocol and the API; which bytes they become is decided in `wire`, `tower` and `ledger`.
 
+pub mod condition;
+pub mod freeze;
 pub mod gateway;
 pub mod ids;
 pub mod instance;
 pub mod labels;
 pub mod limits;
+pub mod network;
 pub mod outcome;
 pub mod probe;
 pub mod release;

@@ -60,6 +60,12 @@ pub struct ArmTick {
     /// Bad answers, at most one a client a second: what the guard counts.
     #[serde(default)]
     pub errors: u64,
+    /// Answers slower than stable's 99th percentile of late.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub slow: u64,
+    /// Clients (or requests) that got their first slow answer of this release.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub new_slow: u64,
     /// All bad answers, by kind.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub bad: BTreeMap<BadKind, u64>,
@@ -80,6 +86,10 @@ pub struct ArmTick {
     pub latencies: Latencies,
 }
 
+fn is_zero(n: &u64) -> bool {
+    *n == 0
+}
+
 impl ArmTick {
     /// All bad answers, of every kind.
     pub fn n_bad(&self) -> u64 {
@@ -92,6 +102,8 @@ impl ArmTick {
         self.clients += other.clients;
         self.new_bad += other.new_bad;
         self.errors += other.errors;
+        self.slow += other.slow;
+        self.new_slow += other.new_slow;
         for (kind, n) in &other.bad {
             *self.bad.entry(*kind).or_default() += n;
         }
@@ -156,9 +168,28 @@ impl Latencies {
 
     /// Counts one answer that took so many microseconds.
     pub fn observe(&mut self, micros: u64) {
+        self.observe_many(micros, 1);
+    }
+
+    /// Counts `n` answers that took so many microseconds each.
+    pub fn observe_many(&mut self, micros: u64, n: u64) {
+        *self.0.entry(Self::bucket(micros)).or_default() += n;
+    }
+
+    /// The bucket of an answer that took so many microseconds.
+    pub fn bucket(micros: u64) -> u8 {
         let tenths = (micros as f64 / 100.0).max(1.0);
-        let bucket = (tenths.log2() * 4.0).ceil().clamp(0.0, 255.0) as u8;
-        *self.0.entry(bucket).or_default() += 1;
+        (tenths.log2() * 4.0).ceil().clamp(0.0, 255.0) as u8
+    }
+
+    /// The bucket that holds the quantile `q` (0 to 1); `None` when empty.
+    pub fn quantile_bucket(&self, q: f64) -> Option<u8> {
+        let rank = (q * self.count() as f64).ceil().max(1.0) as u64;
+        let mut seen = 0;
+        self.0.iter().find_map(|(bucket, n)| {
+            seen += n;
+            (seen >= rank).then_some(*bucket)
+        })
     }
 
     /// Adds another histogram's counts.
@@ -175,12 +206,7 @@ impl Latencies {
 
     /// The latency in milliseconds that a share `q` (0 to 1) of answers did not exceed; `None` when empty.
     pub fn quantile_ms(&self, q: f64) -> Option<f64> {
-        let rank = (q * self.count() as f64).ceil().max(1.0) as u64;
-        let mut seen = 0;
-        self.0.iter().find_map(|(bucket, n)| {
-            seen += n;
-            (seen >= rank).then(|| (f64::from(*bucket) / 4.0).exp2() * 0.1)
-        })
+        self.quantile_bucket(q).map(|bucket| (f64::from(bucket) / 4.0).exp2() * 0.1)
     }
 }
 

@@ -4,6 +4,7 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
+use crate::probe::Probe;
 use crate::{Millis, ServiceName, Version, Weight};
 
 /// A release as declared, checked and complete.
@@ -23,6 +24,33 @@ pub struct ReleaseSpec {
     pub start_timeout: Millis,
     /// When a canary that has not begun to answer is given up and stable asked; `None` is `auto`.
     pub shield_after: Option<Millis>,
+    /// From this share on there is no way back by itself: a person lets it go there, and nothing but a person takes
+    /// it back. [`Weight::NONE`]: from the first traffic on. `None`: it can always be taken back.
+    #[serde(default)]
+    pub irreversible: Option<Weight>,
+    /// Services whose releases, deployed together with this one, get each share before it does.
+    #[serde(default)]
+    pub after: Vec<ServiceName>,
+    /// How many more bad answers than stable's the new version may give, in basis points of all, for a step to end
+    /// in time; `None` is `auto`: 100, or what the step's traffic can rule out when that is more.
+    #[serde(default)]
+    pub margin_bp: Option<u32>,
+    /// What a step does whose traffic did not rule that out.
+    #[serde(default)]
+    pub inconclusive: Inconclusive,
+}
+
+/// What becomes of a step that ends without a clear answer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Inconclusive {
+    /// It lasts once more as long, and then goes on.
+    #[default]
+    Extend,
+    /// It is held until a person lets it go on.
+    Hold,
+    /// It is held, and its people are told.
+    Ask,
 }
 
 /// `csac-portal:1.8.0`.
@@ -49,24 +77,38 @@ pub struct Step {
     pub hold: Millis,
 }
 
-/// A probe that each arm must answer with a status of 200 to 299.
+/// A probe that each arm must answer well.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct HealthCheck {
-    /// The path asked for, starting with `/`; empty: it is enough that the port takes a connection.
+    /// Its name, under which its looks are remembered: of an HTTP check in the plain form the path asked for,
+    /// starting with `/`; empty: it is enough that the port takes a connection.
     pub path: String,
     /// When failures halt the release.
     pub threshold: Threshold,
+    /// How it looks; `None`: in the plain form, see [`Probe::of_path`].
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub probe: Option<Box<Probe>>,
 }
 
 impl HealthCheck {
     /// What is asked of a service that declares no check: that its port takes a connection.
     pub fn connects() -> Self {
-        Self { path: String::new(), threshold: Threshold::default() }
+        Self::of_path(String::new(), Threshold::default())
+    }
+
+    /// The plain form: a status of 200 to 299 on this path.
+    pub fn of_path(path: impl Into<String>, threshold: Threshold) -> Self {
+        Self { path: path.into(), threshold, probe: None }
+    }
+
+    /// How it looks, whichever way it was written.
+    pub fn probe(&self) -> Probe {
+        self.probe.as_deref().cloned().unwrap_or_else(|| Probe::of_path(&self.path))
     }
 }
 
 /// `3 fails/60 s`: so many scheduled probe failures inside so long a time.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct Threshold {
     /// Failures, 1 to 1000.
     pub fails: u32,

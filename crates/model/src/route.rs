@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::service::{BadRule, Identity};
+use crate::service::{BadRule, Identity, Protocol};
 use crate::{Millis, ReleaseId, ServiceName, Version, Weight};
 
 /// How one service's requests are carried. Replaced whole; a higher epoch wins.
@@ -24,6 +24,9 @@ pub struct Route {
     pub sticky: bool,
     /// Which answers are bad.
     pub bad: Vec<BadRule>,
+    /// What its versions speak.
+    #[serde(default, skip_serializing_if = "Protocol::is_http1")]
+    pub protocol: Protocol,
 }
 
 /// Where a version answers.
@@ -52,4 +55,8 @@ pub struct CanaryArm {
     /// For so long after it first has a share, its bad answers are no evidence: the arm is still warming up.
     #[serde(default)]
     pub excused_for: Millis,
+    /// Nothing but its tower takes its share away: a gateway that hears none leaves it as it is, because there is no way
+    /// back for those who have had it.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub irreversible: bool,
 }

@@ -44,6 +44,20 @@ pub struct RuleSpec {
     /// Mail addresses and names of webhooks that are told.
     #[serde(default)]
     pub notify: Vec<String>,
+    /// What it compares with, when it watches a latency for drift: its value is in milliseconds then.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub expected: Option<Expected>,
+}
+
+/// A latency as a baseline expects it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Expected {
+    /// The quantile in per cent: 99 is p99.
+    pub quantile: u8,
+    /// What it is expected to be.
+    pub span: Millis,
+    /// PromQL that holds while there are enough requests to tell the quantile; while it does not, there is no data.
+    pub enough: String,
 }
 
 /// What is made of a rule whose series have no samples in its window.

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
+use crate::freeze::{Freeze, RollbackWindow};
 use crate::release::HealthCheck;
 use crate::{ServiceName, Version};
 
@@ -30,6 +31,15 @@ pub struct ServiceSpec {
     pub stable: Option<Version>,
     /// Checks that hold for every version, beside a release's own.
     pub health: Vec<HealthCheck>,
+    /// When no release of it begins or goes further, besides the tower's own such times.
+    #[serde(default)]
+    pub freeze: Vec<Freeze>,
+    /// Which earlier versions are deployed without a canary.
+    #[serde(default)]
+    pub rollback_window: RollbackWindow,
+    /// Requests a second that one address of it can take, in thousandths; `None`: not known.
+    #[serde(default)]
+    pub capacity_milli: Option<u64>,
 }
 
 /// How versions of a service run.
@@ -61,6 +71,27 @@ pub struct RouteSpec {
     pub gateway: String,
     /// The host it answers for; `None`: any.
     pub host: Option<String>,
+    /// What its versions speak.
+    #[serde(default, skip_serializing_if = "Protocol::is_http1")]
+    pub protocol: Protocol,
+}
+
+/// What a version speaks with its gateway.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Protocol {
+    /// HTTP/1.1 (RFC 9112).
+    #[default]
+    Http1,
+    /// HTTP/2 in clear, known beforehand (RFC 9113 §3.3): what gRPC needs.
+    H2c,
+}
+
+impl Protocol {
+    /// Whether it is the usual one, which is not written out: lines of before it was known stay as they are.
+    pub fn is_http1(&self) -> bool {
+        *self == Self::Http1
+    }
 }
 
 /// Who counts as one client when traffic is split and bad answers are counted.

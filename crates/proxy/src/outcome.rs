@@ -7,6 +7,7 @@
 //! fewer than [`hmsops_model::limits::CLIENTS_MIN`] distinct clients there is no fair draw among clients, so requests are split and
 //! counted instead, at most one a client a second.
 
+mod bulk;
 mod clients;
 #[cfg(test)]
 mod tests;
@@ -18,6 +19,7 @@ use hmsops_model::{ArmTick, BadKind, Latencies, Millis, Now, ReleaseId, ServiceN
 
 use crate::shield;
 use crate::split::Side;
+pub use bulk::Bulk;
 use clients::{BadClients, ClientSet, RecentClients};
 
 /// A route without a canary or traffic still ticks this often, which says that the gateway lives.
@@ -25,6 +27,16 @@ pub const EMPTY_TICK_INTERVAL: Millis = Millis(1000);
 
 /// Stable's latency is known over the last one to two of these.
 const LATENCY_WINDOW: Millis = Millis::from_secs(30);
+
+/// Of fewer answers of stable's the 99th percentile is a matter of chance.
+const SLOW_ANSWERS_MIN: u64 = 200;
+
+/// Answers in less than 20 ms are never slow: nobody notices, and a version may take 3 ms where 1 ms was enough.
+const SLOW_FLOOR_US: u64 = 20_000;
+
+/// Slow answers of a fresh canary are excused for so long after its first share, of both arms alike: caches fill and
+/// code is compiled as it is used. Bad answers are excused for less, see [`hmsops_model::route::Canary::excused_for`].
+const SLOW_EXCUSED: Millis = Millis::from_secs(15);
 
 /// What a request was routed under. Its outcome is counted with this, however long it took.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -86,11 +98,14 @@ pub struct Fold {
     told_at: Millis,
     seen: ClientSet,
     bad: BadClients,
+    slow: BadClients,
+    /// Answers in later buckets are slow; `None`: not known yet.
+    slow_past: Option<u8>,
     recent: RecentClients,
     stable: [Latencies; 2],
     stable_since: Millis,
-    /// The release that was seen last with a share, and until when its bad answers are excused.
-    excused: Option<(ReleaseId, Millis)>,
+    /// The release that was seen last with a share, until when its bad answers are excused, and its slow ones.
+    excused: Option<(ReleaseId, Millis, Millis)>,
 }
 
 /// A tick that is being counted.
@@ -120,6 +135,8 @@ impl Fold {
             told_at: now.steady,
             seen: ClientSet::new(now.steady),
             bad: BadClients::default(),
+            slow: BadClients::default(),
+            slow_past: None,
             recent: RecentClients::default(),
             stable: [Latencies::default(), Latencies::default()],
             stable_since: now.steady,
@@ -140,9 +157,9 @@ impl Fold {
     /// A release that gets its first share is excused for a while; a later share of the same release is not.
     fn excuse(&mut self, now: Now, route: &Route) {
         let canary = route.canary.as_ref().filter(|canary| canary.weight > Weight::NONE);
-        if let Some(canary) = canary.filter(|canary| self.excused.is_none_or(|(of, _)| of != canary.release))
+        if let Some(canary) = canary.filter(|canary| self.excused.is_none_or(|(of, ..)| of != canary.release))
         {
-            self.excused = Some((canary.release, now.steady + canary.excused_for));
+            self.excused = Some((canary.release, now.steady + canary.excused_for, now.steady + SLOW_EXCUSED));
         }
     }
 
@@ -161,14 +178,18 @@ impl Fold {
             && outcome.bad.is_none()
             && let Some(micros) = outcome.latency_us
         {
-            self.observe_stable(outcome.at.steady, micros);
+            self.observe_stable(outcome.at.steady, micros, 1);
         }
         let (new_bad, error) = if outcome.bad.is_some() { self.evidence(outcome) } else { (false, false) };
+        let is_slow = self.is_slow(outcome);
+        let new_slow = is_slow && self.slow_evidence(outcome);
         let counts = self.open_for(outcome.routed).side(outcome.side);
         let tick = &mut counts.tick;
         tick.requests += 1;
         tick.clients += u64::from(outcome.client.is_none_or(|client| counts.clients.insert(client)));
         outcome.latency_us.iter().for_each(|micros| tick.latencies.observe(*micros));
+        tick.slow += u64::from(is_slow);
+        tick.new_slow += u64::from(new_slow);
         if let Some(kind) = outcome.bad {
             *tick.bad.entry(kind).or_default() += 1;
             tick.new_bad += u64::from(new_bad);
@@ -187,6 +208,7 @@ impl Fold {
             self.seen.turn(now.steady);
             self.turn(now, Routed { unit: self.unit(), ..self.current });
             self.recent.forget(now.steady);
+            self.learn_slow();
             let watched = self.current.weight > Weight::NONE || waiting > 0;
             let silent = now.steady.since(self.told_at) >= EMPTY_TICK_INTERVAL;
             if self.closed.is_empty() && (watched || silent) {
@@ -221,6 +243,7 @@ impl Fold {
         self.closed_at = now.steady;
         if next.release != self.current.release {
             self.bad.clear();
+            self.slow.clear();
         }
         self.current = next;
     }
@@ -228,7 +251,7 @@ impl Fold {
     /// Whether a bad answer is a client's (or request's) first of the release, and whether it is one that the
     /// guard counts.
     fn evidence(&mut self, outcome: &Outcome) -> (bool, bool) {
-        let excused = self.excused.is_some_and(|(release, until)| {
+        let excused = self.excused.is_some_and(|(release, until, _)| {
             outcome.routed.release == Some(release) && outcome.at.steady < until
         });
         // Both arms alike: clients that fail everywhere would else come in a burst of the canary's alone.
@@ -245,6 +268,35 @@ impl Fold {
         (first, first_of_arm)
     }
 
+    /// Whether an answer that is not bad took longer than stable's do.
+    fn is_slow(&self, outcome: &Outcome) -> bool {
+        outcome.bad.is_none()
+            && outcome
+                .latency_us
+                .zip(self.slow_past)
+                .is_some_and(|(micros, past)| micros > SLOW_FLOOR_US && Latencies::bucket(micros) > past)
+    }
+
+    /// Whether a slow answer is a client's (or request's) first of the release.
+    fn slow_evidence(&mut self, outcome: &Outcome) -> bool {
+        let routed = outcome.routed;
+        let excused = self
+            .excused
+            .is_some_and(|(release, _, until)| routed.release == Some(release) && outcome.at.steady < until);
+        if excused || routed.release.is_none() || routed.release != self.current.release {
+            return false;
+        }
+        outcome.client.is_none_or(|client| self.slow.insert(client))
+    }
+
+    /// What is slow from now on. Stable is followed as it changes: the bound is drawn before the answers that it
+    /// judges, and is the same for both arms, so a service that is slower at noon is not held against the canary.
+    fn learn_slow(&mut self) {
+        let mut latencies = self.stable[0].clone();
+        latencies.add(&self.stable[1]);
+        self.slow_past = latencies.quantile_bucket(0.99).filter(|_| latencies.count() >= SLOW_ANSWERS_MIN);
+    }
+
     fn open_for(&mut self, routed: Routed) -> &mut Open {
         let at = self.open.iter().position(|open| open.routed == routed).unwrap_or_else(|| {
             self.open.push(Open::new(routed));
@@ -253,13 +305,13 @@ impl Fold {
         &mut self.open[at]
     }
 
-    fn observe_stable(&mut self, now: Millis, micros: u64) {
+    fn observe_stable(&mut self, now: Millis, micros: u64, n: u64) {
         if now.since(self.stable_since) >= LATENCY_WINDOW {
             self.stable_since = now;
             self.stable.swap(0, 1);
             self.stable[0] = Latencies::default();
         }
-        self.stable[0].observe(micros);
+        self.stable[0].observe_many(micros, n);
     }
 }
 

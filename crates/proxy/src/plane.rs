@@ -13,21 +13,32 @@
 //! ```
 
 mod answer;
+mod caller;
 mod carry;
 mod clock;
+mod conduct;
 mod conductor;
+mod grpc;
 mod handover;
+mod haproxy;
 mod head;
 mod holder;
+mod inflow;
 mod inherited;
+mod journal;
 mod keeper;
 mod link;
+mod meter;
+mod multiplex;
+mod pace;
+mod place;
 mod receipt;
 mod serve;
 mod settings;
 mod streams;
 mod table;
 mod tls;
+mod trace;
 mod tunnel;
 mod upload;
 mod upstream;
@@ -41,8 +52,8 @@ use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use hmsops_disk::Disk;
-use hmsops_model::Millis;
 use hmsops_model::limits::GATEWAY_RETREAT_AFTER;
+use hmsops_model::{Millis, ServiceName};
 use tokio::net::{TcpListener, UnixListener, UnixStream};
 use tokio::sync::{mpsc, watch};
 
@@ -51,9 +62,12 @@ pub use settings::{SettingsError, keep_settings, settings_file};
 pub use tls::TlsError;
 
 use crate::routes::{KeptError, Routes, Silence};
+use caller::{Guest, Guests};
+use conduct::Ejection;
 use conductor::Conductor;
 use handover::Sockets;
 use keeper::Keeper;
+use meter::Meter;
 use serve::Stop;
 use settings::InForce;
 use table::Table;
@@ -230,6 +244,28 @@ pub(crate) struct Plane {
     /// Keys the numbers of clients, so that nobody can choose theirs.
     secret: u64,
     counters: Counters,
+    meter: Arc<Meter>,
+    guests: Arc<Guests>,
+    /// Traces that the gateway has begun.
+    traces: AtomicU64,
+}
+
+impl Plane {
+    /// Lets a connection in unless its address has all it may have; a trusted proxy's are its clients'.
+    fn admit(&self, peer: SocketAddr) -> Option<Guest> {
+        let in_force = self.in_force.load();
+        let settings = &in_force.settings;
+        let is_trusted = settings.trusted_proxies.iter().any(|network| network.contains(peer.ip()));
+        let most = if is_trusted { u32::MAX } else { settings.limits.client_connections };
+        self.guests.admit(peer, most)
+    }
+
+    /// Says and counts that one of stable's upstreams is left alone for a while.
+    fn ejected(&self, service: &ServiceName, ejection: &Ejection) {
+        count(&self.meter.ejections);
+        let seconds = ejection.until.since(self.clock.now().steady).0.div_ceil(1000);
+        tracing::warn!(%service, upstream = ejection.upstream, seconds, "an upstream fails more than the others; it is left alone for a while");
+    }
 }
 
 /// What happened since the start.
@@ -293,10 +329,8 @@ pub async fn run(options: GatewayOptions) -> Result<(), GatewayError> {
     let failed = |source| GatewayError::Thread { source };
     let mut terminate = signal(SignalKind::terminate()).map_err(failed)?;
     let mut interrupt = signal(SignalKind::interrupt()).map_err(failed)?;
-    let gateway = match options.take_over {
-        true => Gateway::take_over(options).await?,
-        false => Gateway::bind(options).await?,
-    };
+    let gateway =
+        if options.take_over { Gateway::take_over(options).await? } else { Gateway::bind(options).await? };
     gateway
         .serve(async move {
             tokio::select! {
@@ -353,6 +387,9 @@ impl Gateway {
 
     /// Serves until `stop` comes or the tower says so, then finishes what runs within the drain time.
     pub async fn serve(self, stop: impl Future<Output = ()> + Send) -> Result<(), GatewayError> {
+        if let Some(haproxy) = self.in_force.settings.haproxy.clone() {
+            return haproxy::serve(self, *haproxy, stop).await;
+        }
         let keeping = Keeping::of(&self.options);
         let Self { options, listener, listen, towers, routes, in_force, keepers, before } = self;
         let gateway_run = random()?;
@@ -365,6 +402,9 @@ impl Gateway {
             tunnels: Tunnels::default(),
             secret,
             counters: Counters::default(),
+            meter: Arc::default(),
+            guests: Arc::default(),
+            traces: AtomicU64::new(0),
         });
         let (stopping, stopped) = watch::channel(None);
         let stopping = Arc::new(stopping);

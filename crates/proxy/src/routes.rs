@@ -146,24 +146,24 @@ impl Routes {
         (retreat.told(release), changed)
     }
 
-    /// Takes every canary's weight away, because the tower has been silent. Returns what to tell it later.
+    /// Takes every canary's weight away, because the tower has been silent; of one that there is no way back from
+    /// it does not. Returns what to tell the tower later.
     pub fn retreat_all(&mut self, at: UnixMillis) -> Vec<FromGateway> {
         let out: Vec<_> = self
             .by_service
             .values()
             .filter_map(|route| route.canary.as_ref().map(|canary| (route.service.clone(), canary)))
-            .filter(|(_, canary)| canary.weight > Weight::NONE)
+            .filter(|(_, canary)| canary.weight > Weight::NONE && !canary.irreversible)
             .map(|(service, canary)| (service, canary.release))
             .collect();
         let by = RetreatBy::Gateway;
         out.into_iter().map(|(service, release)| self.retreat(&service, release, by, at).0).collect()
     }
 
-    /// Whether some canary has weight.
+    /// Whether some canary has weight that a silent tower takes away.
     pub fn is_watching(&self) -> bool {
-        self.by_service
-            .values()
-            .any(|route| route.canary.as_ref().is_some_and(|canary| canary.weight > Weight::NONE))
+        let canaries = self.by_service.values().filter_map(|route| route.canary.as_ref());
+        canaries.into_iter().any(|canary| canary.weight > Weight::NONE && !canary.irreversible)
     }
 
     /// What a `hello` says of each route.
@@ -268,7 +268,7 @@ impl Silence {
 mod tests {
     use hmsops_model::Version;
     use hmsops_model::route::{Arm, CanaryArm};
-    use hmsops_model::service::Identity;
+    use hmsops_model::service::{Identity, Protocol};
     use proptest::prelude::*;
 
     use super::*;
@@ -291,10 +291,12 @@ mod tests {
                 salt: 1,
                 shield_after: None,
                 excused_for: Millis::ZERO,
+                irreversible: false,
             }),
             identity: Identity::Request,
             sticky: false,
             bad: Vec::new(),
+            protocol: Protocol::Http1,
         }
     }
 
@@ -347,6 +349,10 @@ mod tests {
             [FromGateway::Retreated { by: RetreatBy::Gateway, weight_was, .. }] if weight_was.bp() == 2500
         ));
         assert!(!routes.is_watching() && routes.retreat_all(UnixMillis(10)).is_empty());
+        let mut stays = route(6, 2, 2500);
+        stays.canary.as_mut().unwrap().irreversible = true;
+        routes.set(stays);
+        assert!(routes.retreat_all(UnixMillis(11)).is_empty() && weight(&routes) == 2500, "no way back");
         let mut silence = Silence::new(Millis(0), Millis(5000));
         silence.heard(Millis(100));
         assert!(!silence.is_over(Millis(5099)) && silence.is_over(Millis(5100)));

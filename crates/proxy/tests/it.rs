@@ -4,12 +4,20 @@
 
 #[path = "it/counts.rs"]
 mod counts;
+#[path = "it/grpc.rs"]
+mod grpc;
+#[path = "it/guard.rs"]
+mod guard;
 #[path = "it/handover.rs"]
 mod handover;
+#[path = "it/haproxy.rs"]
+mod haproxy;
 #[path = "it/hostile.rs"]
 mod hostile;
 #[path = "it/http.rs"]
 mod http;
+#[path = "it/http2.rs"]
+mod http2;
 #[path = "it/retreat.rs"]
 mod retreat;
 #[path = "it/settings.rs"]

@@ -167,7 +167,7 @@ fn open(data: &Path, config: &TowerConfig) -> Result<Parts, ServeError> {
         tracing::info!("tower: recovered {known} services from {size} ledger entries");
     }
     let metrics = Metrics::open(disk.clone(), config, clock).map_err(|error| unusable(error.chain()))?;
-    let (tower, traffic) = (std::sync::Mutex::new(Some(tower)), GatewayTraffic::default());
+    let (tower, traffic) = (std::sync::Mutex::new(Some(tower)), metrics.traffic().clone());
     Ok(Parts { disk, clock, reader, tower, metrics, traffic })
 }
 
@@ -233,6 +233,8 @@ impl Parts {
         };
         // First of all: nothing heals before it is known what may.
         let _begun = tower.handle(self.clock.now(), &Event::HealModes(modes), &mut hands);
+        let freezes = Event::Freezes(config.freeze.clone());
+        let _known = tower.handle(self.clock.now(), &freezes, &mut hands);
         let engine = engine::start(tower, self.clock, hands, acks)
             .map_err(|error| ServeError::Machine("start the tower's thread", error))?;
         let (spread, _) = broadcast::channel(64);
@@ -349,7 +351,9 @@ async fn serve_http(
             _ = hup.recv() => {
                 tracing::info!("tower: reading the declarations again");
                 let _already = reload.try_send(());
-                settings.read_again();
+                if let Some(config) = settings.read_again() {
+                    let _known = engine.submit(Event::Freezes(config.freeze)).await;
+                }
             }
             () = engine.ended() => {
                 // Pages that show the last state of a tower that no longer thinks would be a lie.

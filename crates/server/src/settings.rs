@@ -32,12 +32,18 @@ impl Settings {
         self.gateways.get(gateway).map(|(_, settings)| settings.subscribe())
     }
 
-    /// Reads them again. A file with a mistake changes nothing and says so; what takes a restart is said.
-    pub(crate) fn read_again(&self) {
+    /// Reads them again, and gives the whole file's. A file with a mistake changes nothing and says so; what takes a
+    /// restart is said.
+    pub(crate) fn read_again(&self) -> Option<TowerConfig> {
         let config = match read_config(self.file.as_deref()) {
             Ok(config) => config,
-            Err(ServeError::Config(why)) => return tracing::error!("settings: nothing is changed\n{why}"),
-            Err(error) => return tracing::error!("settings: nothing is changed: {error}"),
+            Err(error) => {
+                match error {
+                    ServeError::Config(why) => tracing::error!("settings: nothing is changed\n{why}"),
+                    error => tracing::error!("settings: nothing is changed: {error}"),
+                }
+                return None;
+            }
         };
         for (name, gateway) in &config.gateways {
             let Some((listen, settings)) = self.gateways.get(name) else {
@@ -63,6 +69,7 @@ impl Settings {
         for name in self.gateways.keys().filter(|name| !config.gateways.contains_key(*name)) {
             tracing::warn!("settings: gateway {name} is gone from the file and goes on until it is stopped");
         }
+        Some(config)
     }
 }
 
@@ -78,6 +85,9 @@ fn absolute(file: Option<&Path>, gateway: &GatewayConfig) -> GatewaySettings {
     for tls in &mut settings.tls {
         whole(&mut tls.cert);
         whole(&mut tls.key);
+    }
+    if let Some(path) = settings.access_log.as_mut().filter(|path| *path != "stdout") {
+        whole(path);
     }
     settings
 }

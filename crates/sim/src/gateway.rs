@@ -122,11 +122,13 @@ impl Gateway {
         }
     }
 
-    /// Closes due ticks and returns those to send.
-    pub fn ticks(&mut self, now: Now, waiting: u64) -> Vec<Tick> {
+    /// Closes due ticks and returns those to send. `lossy`: what is due is lost before it is kept.
+    pub fn ticks(&mut self, now: Now, waiting: u64, lossy: bool) -> Vec<Tick> {
         if let Some(fold) = &mut self.fold {
             for tick in fold.close(now, waiting) {
-                self.ring.push(tick);
+                if !lossy {
+                    self.ring.push(tick);
+                }
             }
         }
         let mut ticks = Vec::new();

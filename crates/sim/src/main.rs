@@ -1,9 +1,10 @@
-//! `hmsops-sim [--rollouts N] [--rough N] [--timed N] [--seed S] [--only SEED] [--json]`
+//! `hmsops-sim [--rollouts N] [--rough N] [--timed N] [--claims N] [--kills] [--seed S] [--only SEED] [--json]`
 
 use std::process::ExitCode;
 
-use hmsops_sim::report::survey;
+use hmsops_sim::report::{Scope, survey};
 use hmsops_sim::story::{Kind, run};
+use hmsops_sim::{survey, table};
 
 fn main() -> ExitCode {
     match main_with(&std::env::args().skip(1).collect::<Vec<_>>()) {
@@ -17,7 +18,10 @@ fn main() -> ExitCode {
 }
 
 fn main_with(args: &[String]) -> Result<bool, String> {
-    let (mut rough, mut healthy, mut timed, mut seed, mut only, mut json) = (200, 200, 50, 1, None, false);
+    let threads = survey::threads();
+    let mut scope =
+        Scope { rough: 200, healthy: 200, timed: 50, slight: 100, kills: false, seed: 1, threads };
+    let (mut only, mut json) = (None, false);
     let mut args = args.iter();
     while let Some(flag) = args.next() {
         let mut number = || -> Result<u64, String> {
@@ -25,15 +29,18 @@ fn main_with(args: &[String]) -> Result<bool, String> {
             text.parse().map_err(|_| format!("`{flag} {text}`: expected a whole number"))
         };
         match flag.as_str() {
-            "--rough" => rough = number()?,
-            "--rollouts" => healthy = number()?,
-            "--timed" => timed = number()?,
-            "--seed" => seed = number()?,
+            "--rough" => scope.rough = number()?,
+            "--rollouts" => scope.healthy = number()?,
+            "--timed" => scope.timed = number()?,
+            "--claims" => scope.slight = number()?,
+            "--kills" => scope.kills = true,
+            "--seed" => scope.seed = number()?,
+            "--threads" => scope.threads = usize::try_from(number()?.clamp(1, 256)).unwrap_or(1),
             "--only" => only = Some(number()?),
             "--json" => json = true,
             _ => {
                 return Err(format!(
-                    "unknown flag `{flag}`; there are --rough N, --rollouts N, --timed N, --seed S, --only SEED, --json"
+                    "unknown flag `{flag}`; there are --rollouts N, --rough N, --timed N, --claims N, --kills, --seed S, --threads N, --only SEED, --json"
                 ));
             }
         }
@@ -45,16 +52,16 @@ fn main_with(args: &[String]) -> Result<bool, String> {
         }
         return Ok(true);
     }
-    let report = survey(rough, healthy, timed, seed, |ending| {
-        eprintln!("seed {}: {:?} ended {:?}", ending.seed, ending.fault, ending.phase);
-        for violation in &ending.violations {
+    let report = survey(scope, |what, violations| {
+        eprintln!("{what}");
+        for violation in violations {
             eprintln!("  {} at {} s: {}", violation.invariant, violation.at_secs, violation.what);
         }
     });
     if json {
         println!("{}", serde_json::to_string(&report).map_err(|error| error.to_string())?);
     } else {
-        println!("{report:#?}");
+        print!("{}", table::text(&report));
     }
     Ok(report.invariant_violations == 0)
 }

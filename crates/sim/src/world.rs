@@ -1,4 +1,5 @@
-//! The simulated world around the tower: clock, disk, gateway, processes, probes, users.
+//! The simulated world around the tower: clock, disk, gateway, processes, and what is between them. Users are in
+//! [`crate::users`], probes in [`crate::prober`].
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
@@ -6,18 +7,17 @@ use std::sync::Arc;
 use hmsops_control::event::{GatewayReport, InstanceReport};
 use hmsops_control::{Effect, Event, effect};
 use hmsops_disk::{Disk, Faults, FaultyDisk, MemDisk};
-use hmsops_ledger::{FileLedger, Hash, LedgerReader, Order, SideLog};
-use hmsops_model::limits::{PROBE_INTERVAL, PROBE_RECHECK};
-use hmsops_model::probe::{ProbeResult, ProbeVerdict};
-use hmsops_model::{InstanceId, Millis, Now, ReleaseId, UnixMillis, Weight};
-use hmsops_proxy::outcome::Outcome;
-use hmsops_proxy::split::{Side, side};
+use hmsops_ledger::{FileLedger, Hash, LedgerReader, SideLog};
+use hmsops_model::{InstanceId, Millis, Now, ReleaseId, Tick, UnixMillis, Weight};
 use hmsops_tower::{Handled, Hands, Spill, Tower};
 
 use crate::dice::Dice;
 use crate::gateway::Gateway;
-use crate::instance::{Answer, Fault, Process};
-use crate::invariant::{Invariant, Violation};
+use crate::instance::{Fault, Process};
+use crate::invariant::{Checks, Invariant, Violation};
+use crate::peers::Peers;
+use crate::prober::{Loss, Prober};
+use crate::users::{Crowd, Users};
 
 /// One step of simulated time.
 pub const STEP: Millis = Millis(100);
@@ -27,8 +27,11 @@ pub const GATEWAY: &str = "public";
 
 /// The world. One service is enough to break everything that can break.
 pub struct World {
-    /// Randomness of everything.
+    /// Randomness of everything but users and probes.
     pub dice: Dice,
+    /// Randomness of users: a stream of its own, so that two runs that differ in what is done to us have the same
+    /// users.
+    pub(crate) traffic: Dice,
     /// Both clocks.
     pub now: Now,
     /// The tower, while its process lives.
@@ -41,46 +44,89 @@ pub struct World {
     pub faults: Faults,
     /// What users do.
     pub users: Users,
-    /// Share of probes that get lost on the way.
-    pub probe_loss: f64,
+    /// Whether the service knows nothing of its clients, so that requests are split.
+    pub by_request: bool,
+    /// What goes wrong on a look's way.
+    pub loss: Loss,
     /// What the canary's version does wrong.
     pub canary_fault: Fault,
     /// How long after its first user that begins.
     pub fault_delay: Millis,
+    /// Whether the tower is shown a healthy canary whatever it is: a twin of a run, for the models of others.
+    pub blind: bool,
+    /// The line between gateway and tower.
+    pub line: Line,
+    /// Until when the tower's process stands still.
+    pub tower_paused_until: Millis,
+    /// When the tower's process is to be killed, if it is.
+    pub doom: Option<Doom>,
+    /// What every event handed to the tower wrote, while it is being recorded.
+    pub course: Option<Vec<Moment>>,
     /// Invariants that did not hold.
     pub violations: Vec<Violation>,
     /// Everything that was decided, as bytes: what two runs of one seed are compared by.
     pub journal: Vec<u8>,
     /// When the canary gave its first bad answer, and its last.
     pub canary_bad: Option<(Millis, Millis)>,
+    /// How others would have judged.
+    pub peers: Peers,
+    pub(crate) crowd: Crowd,
+    pub(crate) prober: Prober,
+    pub(crate) stopped: BTreeSet<InstanceId>,
+    pub(crate) checks: Checks,
+    pub(crate) begun_at: Millis,
     disk: Arc<dyn Disk>,
     memory: MemDisk,
     side: SharedSide,
-    reader: Option<LedgerReader>,
+    pub(crate) reader: Option<LedgerReader>,
     orders: VecDeque<Effect>,
-    late: Vec<(Millis, Outcome)>,
-    probes: BTreeMap<InstanceId, (Millis, Option<Millis>)>,
+    mail: VecDeque<(Millis, Event)>,
     started: BTreeSet<InstanceId>,
-    stopped: BTreeSet<InstanceId>,
-    granted: BTreeMap<ReleaseId, Weight>,
-    read_to: u64,
-    begun_at: Millis,
+    handed: u64,
+    pub(crate) read_to: u64,
     pinged_at: Millis,
 }
 
-/// What users do.
-#[derive(Debug, Clone)]
-pub struct Users {
-    /// Requests a second.
-    pub rate: f64,
-    /// How many clients there are.
-    pub clients: u64,
-    /// Share of requests that any version answers with an error.
-    pub base_errors: f64,
-    /// Clients that always fail, whatever the version: the first so many.
-    pub hopeless: u64,
-    /// How often a client that failed tries again at once.
-    pub retries: u64,
+/// The line between gateway and tower.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Line {
+    /// Until when it is cut.
+    pub cut_until: Millis,
+    /// How late messages of the gateway are, until when.
+    pub late: (Millis, Millis),
+    /// Until when each of them comes twice.
+    pub twice_until: Millis,
+    /// Until when its ticks get lost before they are kept.
+    pub lossy_until: Millis,
+}
+
+/// A kill of the tower at one of its writes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Doom {
+    /// The event, by its number from the world's begin.
+    pub event: u64,
+    /// The write of that event which is not done any more, from 1; one more than there are: the event is written down
+    /// and its effects are not carried out.
+    pub write: u64,
+    /// Whether what it had ordered since its last write is still carried out.
+    pub effects: bool,
+    /// Whether the machine loses power, so that writes without a sync may be lost or torn, too.
+    pub power: bool,
+}
+
+/// What an event handed to the tower did.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Moment {
+    /// The event's number.
+    pub event: u64,
+    /// When, in steps since the world's begin.
+    pub step: u64,
+    /// Writes it caused.
+    pub writes: u64,
+    /// What was decided, by name.
+    pub decided: Vec<String>,
+    /// Where the release stood before.
+    pub state: String,
 }
 
 /// Effects as the tower's process gives them; what it gives after its death is not given.
@@ -146,32 +192,43 @@ impl World {
         let faults = Faults::new();
         let disk: Arc<dyn Disk> = Arc::new(FaultyDisk::new(Arc::new(memory.clone()), faults.clone()));
         let now = Now { wall: UnixMillis(1_780_000_000_000), steady: Millis(1_000_000) };
+        let dice = Dice::new(seed);
         let mut world = Self {
-            dice: Dice::new(seed),
+            traffic: dice.branch(1),
+            prober: Prober::new(dice.branch(2)),
+            dice,
             now,
             tower: None,
             gateway: Gateway::default(),
             processes: BTreeMap::new(),
             faults,
-            users: Users { rate: 100.0, clients: 2000, base_errors: 0.0, hopeless: 0, retries: 0 },
-            probe_loss: 0.0,
+            users: Users::default(),
+            by_request: false,
+            loss: Loss::default(),
             canary_fault: Fault::None,
             fault_delay: Millis::ZERO,
+            blind: false,
+            line: Line::default(),
+            tower_paused_until: Millis::ZERO,
+            doom: None,
+            course: None,
             violations: Vec::new(),
             journal: Vec::new(),
             canary_bad: None,
+            peers: Peers::default(),
+            crowd: Crowd::default(),
+            stopped: BTreeSet::new(),
+            checks: Checks::default(),
+            begun_at: now.steady,
             disk,
             memory,
             side: SharedSide::default(),
             reader: None,
             orders: VecDeque::new(),
-            late: Vec::new(),
-            probes: BTreeMap::new(),
+            mail: VecDeque::new(),
             started: BTreeSet::new(),
-            stopped: BTreeSet::new(),
-            granted: BTreeMap::new(),
+            handed: 0,
             read_to: 0,
-            begun_at: now.steady,
             pinged_at: Millis::ZERO,
         };
         world.start_tower();
@@ -188,7 +245,7 @@ impl World {
 
     /// Starts the tower's process on whatever is on its disk.
     pub fn start_tower(&mut self) {
-        if self.reader.is_some() {
+        if self.handed > 0 {
             match hmsops_ledger::verify(self.disk.as_ref(), "ledger") {
                 Ok(report) => {
                     if let Some(bad) = report.first_bad {
@@ -213,7 +270,7 @@ impl World {
         effect::reconcile(tower.state(), tower.evidence(), self.now, true)
     }
 
-    fn recover(&mut self) -> Result<Tower, String> {
+    pub(crate) fn recover(&mut self) -> Result<Tower, String> {
         let (ledger, recovered) =
             FileLedger::open(self.disk.clone(), "ledger", "sim").map_err(|error| error.chain())?;
         self.reader = Some(ledger.reader());
@@ -226,7 +283,40 @@ impl World {
     pub fn kill_tower(&mut self) {
         self.tower = None;
         self.orders.clear();
+        self.mail.clear();
+        self.tower_paused_until = Millis::ZERO;
         self.gateway.connected = false;
+    }
+
+    /// kill -9 of the gateway: who waited for an answer gets none.
+    pub fn kill_gateway(&mut self) {
+        self.gateway.kill();
+        self.mail.clear();
+        self.crowd.hang_up();
+        self.hand_in(&Event::Gateway { gateway: GATEWAY.into(), report: GatewayReport::Lost });
+    }
+
+    /// The line between gateway and tower is cut.
+    pub fn cut_line(&mut self, until: Millis) {
+        self.line.cut_until = until;
+        self.gateway.connected = false;
+        self.mail.clear();
+        self.hand_in(&Event::Gateway { gateway: GATEWAY.into(), report: GatewayReport::Lost });
+    }
+
+    /// Whether the tower's process stands still.
+    pub(crate) fn tower_stands_still(&self) -> bool {
+        self.now.steady < self.tower_paused_until
+    }
+
+    /// The tower is killed in the next event, as a [`Doom`] says.
+    pub fn doom_next(&mut self, doom: Doom) {
+        self.doom = Some(Doom { event: self.handed, ..doom });
+    }
+
+    /// Steps since the world's begin.
+    pub fn steps(&self) -> u64 {
+        self.now.steady.since(self.begun_at).0 / STEP.0
     }
 
     /// The machine of the tower loses power: what was not synced is gone or torn.
@@ -235,30 +325,67 @@ impl World {
         self.faults.heal();
         let seed = self.dice.bits();
         self.memory.crash(seed);
+        // What was granted is read again, from what was really kept.
+        self.reader = None;
+        self.read_to = 0;
+        self.checks.forget_grants();
     }
 
-    /// Hands an event to the tower. `dies_in`: it is killed at so many writes from now.
-    pub fn hand_in(&mut self, event: &Event, dies_in: Option<u64>) -> Option<Handled> {
-        let last = dies_in.map(|n| self.faults.writes() + n.max(1));
-        if let Some(last) = last {
-            self.faults.freeze_at_write(last);
+    /// Hands an event to the tower; nothing comes back when it is dead, stands still, or dies of it.
+    pub fn hand_in(&mut self, event: &Event) -> Option<Handled> {
+        self.tower.as_ref()?;
+        if self.tower_stands_still() {
+            self.mail.push_back((self.tower_paused_until, event.clone()));
+            return None;
         }
+        let number = self.handed;
+        self.handed += 1;
+        let doom = self.doom.filter(|doom| doom.event == number);
+        let before = self.faults.writes();
+        let freeze = doom.map(|doom| before + doom.write.max(1));
+        if let Some(freeze) = freeze {
+            self.faults.freeze_at_write(freeze);
+        }
+        let last = doom.zip(freeze).map(|(doom, freeze)| freeze - u64::from(!doom.effects));
+        let state = self.course.is_some().then(|| self.standing());
         let tower = self.tower.as_mut()?;
         let mut orders = Orders { queue: &mut self.orders, faults: &self.faults, alive_writes: last };
         let handled = tower.handle(self.now, event, &mut orders);
-        if let Some(last) = last {
-            let died = self.faults.writes() >= last;
+        let writes = self.faults.writes() - before;
+        if let Some(doom) = doom {
             self.faults.heal();
-            if died {
+            self.doom = None;
+            self.tower = None;
+            self.carry_out();
+            if doom.power {
+                self.crash_disk();
+            } else {
                 self.kill_tower();
-                return None;
             }
+            return None;
+        }
+        let step = self.steps();
+        if let (Some(course), Some(state)) = (&mut self.course, state)
+            && (writes > 0 || !handled.transitions.is_empty())
+        {
+            let decided = handled.transitions.iter().map(crate::invariant::name_of).collect();
+            course.push(Moment { event: number, step, writes, decided, state });
         }
         for transition in &handled.transitions {
             self.journal.extend(serde_json::to_vec(transition).unwrap_or_default());
             self.journal.push(b'\n');
         }
         Some(handled)
+    }
+
+    /// Where the newest release stands: phase, step, hold.
+    pub fn standing(&self) -> String {
+        let release = self.tower.as_ref().and_then(|tower| tower.state().releases.values().next_back());
+        release.map_or_else(String::new, |release| {
+            let hold = if release.hold.is_some() { ", held" } else { "" };
+            let closed = if release.closed { ", closed" } else { "" };
+            format!("{} at step {}{hold}{closed}", release.phase.words(), release.step + 1)
+        })
     }
 
     /// One step: time, users, probes, ticks, effects, checks.
@@ -268,10 +395,42 @@ impl World {
         self.serve_users();
         self.end_processes();
         self.probe();
+        self.deliver();
         self.talk();
-        self.hand_in(&Event::Wake, None);
+        self.hand_in_unless_still(&Event::Wake);
         self.carry_out();
         self.check();
+    }
+
+    /// A process that stands still does not wake, and nothing is queued for it.
+    fn hand_in_unless_still(&mut self, event: &Event) {
+        if !self.tower_stands_still() {
+            self.hand_in(event);
+        }
+    }
+
+    /// Messages that are due.
+    fn deliver(&mut self) {
+        while let Some((_, event)) = self.mail.pop_front_if(|(due, _)| *due <= self.now.steady) {
+            self.hand_in(&event);
+        }
+    }
+
+    /// A message of the gateway: in order, late or twice as the line is.
+    fn send(&mut self, event: &Event) {
+        let now = self.now.steady;
+        let twice = now < self.line.twice_until;
+        let (delay, until) = self.line.late;
+        let delay = if now < until { delay } else { Millis::ZERO };
+        // Nothing overtakes on a line.
+        let due = self.mail.back().map_or(now, |(due, _)| *due).max(now + delay);
+        for _ in 0..=u64::from(twice) {
+            if due > now {
+                self.mail.push_back((due, event.clone()));
+            } else {
+                self.hand_in(event);
+            }
+        }
     }
 
     fn talk(&mut self) {
@@ -279,7 +438,7 @@ impl World {
             return;
         }
         self.gateway.watch_tower(self.now);
-        if self.tower.is_some() {
+        if self.tower.is_some() && !self.tower_stands_still() && self.now.steady >= self.line.cut_until {
             if !self.gateway.connected {
                 for report in self.gateway.connect(self.now.steady) {
                     self.gateway_says(report);
@@ -291,9 +450,15 @@ impl World {
                 self.gateway_says(GatewayReport::Alive);
             }
         }
-        let waiting = self.late.len() as u64;
-        for tick in self.gateway.ticks(self.now, waiting) {
-            self.hand_in(&Event::Tick(Box::new(tick)), None);
+        let waiting = self.crowd.waiting;
+        let lossy = self.now.steady < self.line.lossy_until;
+        for tick in self.gateway.ticks(self.now, waiting, lossy) {
+            if tick.weight > Weight::NONE {
+                let broken_at = self.processes.values().find_map(|process| process.broken_at);
+                self.peers.observe(self.now.steady, &tick, broken_at);
+            }
+            let tick = if self.blind { healthy(tick) } else { tick };
+            self.send(&Event::Tick(Box::new(tick)));
         }
         let acks = self.tower.as_mut().map(Tower::take_acks).unwrap_or_default();
         for (run, seq) in acks {
@@ -313,7 +478,7 @@ impl World {
     }
 
     fn gateway_says(&mut self, report: GatewayReport) {
-        self.hand_in(&Event::Gateway { gateway: GATEWAY.into(), report }, None);
+        self.send(&Event::Gateway { gateway: GATEWAY.into(), report });
     }
 
     /// Carries out what the tower ordered.
@@ -339,7 +504,7 @@ impl World {
                         process.ended = true;
                     }
                     let (id, report) = (instance.id, InstanceReport::Stopped);
-                    self.hand_in(&Event::Instance { id, report }, None);
+                    self.hand_in(&Event::Instance { id, report });
                 }
                 _ => {}
             }
@@ -354,7 +519,7 @@ impl World {
             } else {
                 started(id)
             };
-            self.hand_in(&Event::Instance { id, report }, None);
+            self.hand_in(&Event::Instance { id, report });
             return;
         }
         if !self.started.insert(id) {
@@ -363,214 +528,28 @@ impl World {
         let is_good = instance.version.as_str() == "1.7.3";
         let fault = if is_good { Fault::None } else { self.canary_fault };
         let up_at = self.now.steady + Millis(self.dice.below(1500));
-        let process =
-            Process { instance, fault, broken_at: None, paused_until: Millis::ZERO, up_at, ended: false };
+        let mut process = Process::new(instance, fault, up_at);
+        if is_good {
+            // Stable has been up for long before the story.
+            process.first_user_at = Some(Millis::ZERO);
+        }
         self.processes.insert(id, process);
-        self.hand_in(&Event::Instance { id, report: started(id) }, None);
+        self.hand_in(&Event::Instance { id, report: started(id) });
     }
 
     fn end_processes(&mut self) {
-        let now = self.now.steady;
+        let (now, blind) = (self.now.steady, self.blind);
         let dying =
             self.processes.values_mut().filter(|p| !p.ended && p.fault == Fault::Dead && p.broken(now));
         let dead: Vec<InstanceId> = dying
-            .map(|process| {
+            .filter_map(|process| {
                 process.ended = true;
-                process.instance.id
+                (!process.alone && !blind).then_some(process.instance.id)
             })
             .collect();
         for id in dead {
             let report = InstanceReport::Exited { reason: "exited with code 1".into() };
-            self.hand_in(&Event::Instance { id, report }, None);
-        }
-    }
-
-    fn probe(&mut self) {
-        let Some(tower) = &self.tower else { return };
-        let now = self.now.steady;
-        let targets = effect::probe_targets(tower.state());
-        self.probes.retain(|id, _| targets.iter().any(|target| target.instance == *id));
-        for target in targets {
-            let (due, recheck) = self.probes.entry(target.instance).or_insert((now, None));
-            let scheduled = now >= *due;
-            if !scheduled && recheck.is_none_or(|at| now < at) {
-                continue;
-            }
-            if scheduled {
-                *due = now + PROBE_INTERVAL;
-            }
-            *recheck = None;
-            let lost = self.dice.chance(self.probe_loss);
-            let found = self.processes.get(&target.instance).and_then(|process| process.probe(now));
-            let found = found.or(lost.then_some("no answer in 500 ms"));
-            if found.is_some() {
-                let took = if found == Some("no answer in 500 ms") { Millis(500) } else { Millis::ZERO };
-                for (other, (_, recheck)) in &mut self.probes {
-                    if *other != target.instance {
-                        recheck.get_or_insert(now + STEP);
-                    }
-                }
-                self.probes
-                    .insert(target.instance, (self.due(target.instance), Some(now + took + PROBE_RECHECK)));
-            }
-            let verdict = found.map_or(ProbeVerdict::Pass { millis: 2 }, |reason| ProbeVerdict::Fail {
-                reason: reason.into(),
-            });
-            let (service, instance, path) = (target.service, target.instance, target.path);
-            self.hand_in(&Event::Probe(ProbeResult { service, instance, path, scheduled, verdict }), None);
-        }
-    }
-
-    fn due(&self, id: InstanceId) -> Millis {
-        self.probes.get(&id).map_or(Millis::ZERO, |(due, _)| *due)
-    }
-
-    fn serve_users(&mut self) {
-        let due: Vec<Outcome> = {
-            let now = self.now.steady;
-            let (due, later) = self.late.drain(..).partition(|(at, _)| *at <= now);
-            self.late = later;
-            let due: Vec<(Millis, Outcome)> = due;
-            due.into_iter().map(|(_, outcome)| outcome).collect()
-        };
-        for mut outcome in due {
-            outcome.at = self.now;
-            self.count(&outcome);
-        }
-        let n = self.dice.poisson(self.users.rate * STEP.as_secs_f64());
-        for _ in 0..n {
-            let client = self.dice.below(self.users.clients);
-            let mut tries = 1 + self.users.retries;
-            while tries > 0 && self.request(client) {
-                tries -= 1;
-            }
-        }
-    }
-
-    /// One request; returns whether the user would try again.
-    fn request(&mut self, client: u64) -> bool {
-        let (Some(route), Some(fold)) = (&self.gateway.route, &self.gateway.fold) else { return false };
-        let mut routed = fold.routed();
-        routed.weight = self.gateway.weight();
-        let key = if routed.unit == hmsops_model::Unit::Client { client } else { self.dice.bits() };
-        let arm = route
-            .canary
-            .as_ref()
-            .map_or(Side::Stable, |canary| side(canary.salt, &key.to_le_bytes(), canary.weight));
-        let upstreams = match (arm, &route.canary) {
-            (Side::Canary, Some(canary)) => &canary.arm.upstreams,
-            _ => &route.stable.upstreams,
-        };
-        let id =
-            upstreams.first().and_then(|addr| addr.rsplit(':').next()).and_then(|port| port.parse().ok());
-        let id = InstanceId(id.unwrap_or(0));
-        if self.stopped.contains(&id) {
-            self.violate(
-                Invariant::StableUntouched,
-                format!("a request was sent to {id}, which was stopped"),
-            );
-        }
-        let now = self.now.steady;
-        let idempotent = !self.dice.chance(0.1);
-        let Some(process) = self.processes.get_mut(&id) else { return false };
-        if arm == Side::Canary && process.broken_at.is_none() && process.fault != Fault::None {
-            process.broken_at = Some(now + self.fault_delay);
-        }
-        let base = if client < self.users.hopeless { 1.0 } else { self.users.base_errors };
-        let answer = process.answer(now, base, &mut self.dice);
-        let bad = match answer {
-            Answer::Good => None,
-            Answer::Bad(kind) => Some(kind),
-        };
-        let shielded = bad.is_some() && arm == Side::Canary && idempotent;
-        let outcome = Outcome {
-            at: self.now,
-            routed,
-            side: arm,
-            client: Some(client),
-            latency_us: bad.is_none().then_some(5000),
-            bad,
-            shielded,
-            seen: bad.is_some() && !shielded,
-        };
-        if bad == Some(hmsops_model::BadKind::Timeout) {
-            self.late.push((now + Millis(1000), outcome));
-        } else {
-            self.count(&outcome);
-        }
-        bad.is_some()
-    }
-
-    fn count(&mut self, outcome: &Outcome) {
-        if outcome.bad.is_some() && outcome.side == Side::Canary {
-            let now = self.now.steady;
-            let first = self.canary_bad.map_or(now, |(first, _)| first);
-            self.canary_bad = Some((first, now));
-        }
-        if let Some(fold) = &mut self.gateway.fold {
-            fold.count(outcome);
-        }
-    }
-
-    /// What must hold after every step.
-    fn check(&mut self) {
-        self.read_grants();
-        let canary = self.gateway.route.as_ref().and_then(|route| route.canary.clone());
-        let Some(canary) = canary.filter(|canary| canary.weight > Weight::NONE) else { return };
-        let granted = self.granted.get(&canary.release).copied().unwrap_or_default();
-        if canary.weight > granted {
-            let what = format!("{} has {}, the ledger grants {granted}", canary.release, canary.weight);
-            self.violate(Invariant::NoLineNoAdvance, what);
-        }
-        if self.gateway.retreated.contains(&canary.release) {
-            let what = format!("{} has {} after its retreat", canary.release, canary.weight);
-            self.violate(Invariant::RetreatedStaysRetreated, what);
-        }
-    }
-
-    /// The highest share that the durable ledger has granted to any release.
-    pub fn granted_max(&mut self) -> Weight {
-        self.read_grants();
-        self.granted.values().copied().max().unwrap_or_default()
-    }
-
-    /// Reads which shares the durable ledger has granted.
-    fn read_grants(&mut self) {
-        let Some(reader) = &self.reader else { return };
-        let size = reader.size();
-        if size <= self.read_to {
-            return;
-        }
-        let entries = reader.read(self.read_to..size, Order::OldestFirst, usize::MAX).unwrap_or_default();
-        for entry in entries {
-            let data = &entry.data;
-            let release = data.get("release").and_then(|id| id.as_str()).and_then(|id| id.parse().ok());
-            let weight =
-                data.get("weight").and_then(serde_json::Value::as_u64).and_then(|bp| u16::try_from(bp).ok());
-            if let ("release.weight", Some(release), Some(weight)) =
-                (entry.kind.as_str(), release, weight.and_then(Weight::from_bp))
-            {
-                let granted: &mut Weight = self.granted.entry(release).or_default();
-                *granted = weight.max(*granted);
-            }
-        }
-        self.read_to = size;
-    }
-
-    /// State read back from disk is the state that was.
-    pub fn check_fold(&mut self) {
-        let Some(tower) = self.tower.take() else { return };
-        let (live, backlog) = (serde_json::to_value(tower.state()), tower.backlog_len());
-        drop(tower);
-        match self.recover() {
-            Ok(read) => {
-                let read_back = serde_json::to_value(read.state());
-                if backlog == 0 && live.ok() != read_back.ok() {
-                    self.violate(Invariant::StateIsAFold, "the state read back differs".into());
-                }
-                self.tower = Some(read);
-            }
-            Err(why) => self.violate(Invariant::LedgerVerifies, why),
+            self.hand_in(&Event::Instance { id, report });
         }
     }
 }
@@ -578,4 +557,15 @@ impl World {
 fn started(id: InstanceId) -> InstanceReport {
     let upstreams = vec![format!("127.0.0.1:{}", id.0)];
     InstanceReport::Started { pid: Some(1000 + id.0 as u32), upstreams, metrics: None }
+}
+
+/// A tick as it would be of a healthy canary.
+fn healthy(mut tick: Tick) -> Tick {
+    for arm in [&mut tick.stable, &mut tick.canary] {
+        arm.bad.clear();
+        (arm.new_bad, arm.errors, arm.shielded, arm.seen) = (0, 0, 0, 0);
+        (arm.slow, arm.new_slow) = (0, 0);
+        (arm.first_bad_at, arm.last_bad_at) = (None, None);
+    }
+    tick
 }

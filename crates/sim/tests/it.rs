@@ -1,8 +1,12 @@
 //! A few stories with every commit; `cargo xtask sim` tells thousands.
 
 use hmsops_control::state::release::Phase;
+use hmsops_model::Millis;
 use hmsops_sim::instance::Fault;
+use hmsops_sim::kills::{PLOTS, Plot, kills, tell, try_kill};
+use hmsops_sim::report::{Scope, survey};
 use hmsops_sim::story::{Kind, Timed, run};
+use hmsops_sim::table;
 
 /// Seeds that once showed something, and a few that never did. A seed that fails is added here.
 const KEPT: [u64; 11] = [1, 4, 28, 31, 63, 70, 86, 105, 1000, 2024, 101_642];
@@ -24,16 +28,51 @@ fn the_same_seed_gives_the_same_bytes() {
     }
 }
 
+fn timed(fault: Fault, blind: bool) -> Kind {
+    let delay = Millis::from_secs(20);
+    Kind::Timed(Timed { fault, weight_bp: 100, rate: 100.0, base_errors: 0.005, delay, blind })
+}
+
 #[test]
-fn broken_releases_are_taken_back_and_healthy_ones_are_not() {
-    for (fault, phase) in [
-        (Fault::Errors(1.0), Phase::RolledBack),
-        (Fault::Hang, Phase::RolledBack),
-        (Fault::Dead, Phase::RolledBack),
-        (Fault::None, Phase::Done),
-    ] {
-        let timed = Timed { fault, weight_bp: 100, rate: 100.0, base_errors: 0.005 };
-        let ending = run(7, Kind::Timed(timed));
-        assert_eq!((ending.phase, &ending.violations[..]), (Some(phase), &[][..]), "{fault:?}");
+fn broken_releases_are_taken_back() {
+    for fault in [Fault::Errors(1.0), Fault::Hang, Fault::Dead, Fault::Probe] {
+        let ending = run(7, timed(fault, false));
+        assert_eq!((ending.phase, &ending.violations[..]), (Some(Phase::RolledBack), &[][..]), "{fault:?}");
+        assert!(ending.detected_ms.is_some_and(|ms| ms < 20_000), "{fault:?}: {:?}", ending.detected_ms);
     }
+}
+
+/// The models of others see the fault to its end, because the tower of that twin sees none.
+#[test]
+fn a_blind_twin_takes_nothing_back() {
+    let ending = run(7, timed(Fault::Errors(1.0), true));
+    assert_eq!((ending.detected_ms, ending.detector), (None, None));
+    assert!(ending.peers_ms.iter().filter(|ms| ms.is_some()).count() >= 3, "{:?}", ending.peers_ms);
+}
+
+/// Every plot has kills in each of its states, and some of each kind hold. All of them: `cargo xtask sim --kills`.
+#[test]
+fn kills_of_ours_change_no_end() {
+    for plot in PLOTS {
+        let without = tell(plot, None);
+        assert_eq!(without.violations, [], "{plot:?}");
+        let kills = kills(plot);
+        assert!(kills.len() > 50, "{plot:?}: {}", kills.len());
+        for kill in kills.iter().step_by(41) {
+            assert_eq!(try_kill(kill, &without), [], "{kill:?}");
+        }
+    }
+    assert_eq!(tell(Plot::Healthy, None).end, "1.8.0 done; stable 1.8.0; 0 denied");
+    assert_eq!(tell(Plot::HangsBaking, None).end, "1.8.0 rolled back; stable 1.7.3; 1 denied");
+}
+
+#[test]
+fn a_report_is_the_same_on_one_thread_and_on_three() {
+    let told = |threads| {
+        let scope = Scope { rough: 3, healthy: 3, timed: 0, slight: 2, kills: false, seed: 5, threads };
+        table::text(&survey(scope, |_, _| {}))
+    };
+    let one = told(1);
+    assert_eq!(one, told(3));
+    assert!(one.contains("3 rollouts") && one.contains("99 % upper bound"), "{one}");
 }

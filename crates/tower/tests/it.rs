@@ -12,7 +12,7 @@ use hmsops_disk::{Disk, Faults, FaultyDisk, MemDisk};
 use hmsops_ledger::{FileLedger, Hash, LedgerReader, Order, SideLog};
 use hmsops_model::probe::{ProbeResult, ProbeVerdict};
 use hmsops_model::release::{HealthCheck, Image, ReleaseSpec, Step};
-use hmsops_model::service::{BadRule, Driver, Identity, RouteSpec, ServiceSpec};
+use hmsops_model::service::{BadRule, Driver, Identity, Protocol, RouteSpec, ServiceSpec};
 use hmsops_model::{
     ArmTick, BadKind, InstanceId, Millis, Now, ReleaseId, ServiceName, Tick, Unit, UnixMillis, Version,
     Weight,
@@ -90,12 +90,15 @@ fn service() -> ServiceSpec {
             ports: [("http".to_owned(), None)].into(),
             env: [].into(),
         },
-        route: Some(RouteSpec { gateway: "public".into(), host: None }),
+        route: Some(RouteSpec { gateway: "public".into(), host: None, protocol: Protocol::Http1 }),
         identity: Identity::Cookie("session".into()),
         sticky: true,
         bad: BadRule::defaults(),
         stable: Some(Version::new("1.7.3").unwrap()),
         health: vec![check()],
+        freeze: Vec::new(),
+        rollback_window: hmsops_model::freeze::RollbackWindow::default(),
+        capacity_milli: None,
     }
 }
 
@@ -109,6 +112,10 @@ fn release() -> ReleaseSpec {
         bake: Millis::from_mins(30),
         start_timeout: Millis::from_secs(20),
         shield_after: None,
+        irreversible: None,
+        after: Vec::new(),
+        margin_bp: None,
+        inconclusive: hmsops_model::release::Inconclusive::default(),
     }
 }
 
@@ -414,7 +421,11 @@ fn an_unconfirmed_retreat_is_sent_again_until_it_is_confirmed() {
 fn other(n: &str, routed: bool) -> ServiceSpec {
     ServiceSpec {
         name: ServiceName::new(n).unwrap(),
-        route: routed.then(|| RouteSpec { gateway: "public".into(), host: Some(n.into()) }),
+        route: routed.then(|| RouteSpec {
+            gateway: "public".into(),
+            host: Some(n.into()),
+            protocol: Protocol::Http1,
+        }),
         ..service()
     }
 }

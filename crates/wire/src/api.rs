@@ -8,6 +8,7 @@ mod audit;
 mod dash;
 mod deploy;
 mod heal;
+mod probe;
 mod problem;
 mod release;
 mod rule;
@@ -17,11 +18,13 @@ pub use alert::{Alert, Alerts, NewSilence, Silence, Silences};
 pub use audit::{Entries, Entry, EntryOutcome, Verified};
 pub use dash::{Dash, Dashes, Panel, PanelAdded, PanelPoints, Panels, Points, SeriesPoints};
 pub use deploy::{
-    Applied, Apply, Change, ChangeKind, Deploy, File, Plan, PlanStep, Reason, Revert, Takeover,
+    Applied, Apply, Change, ChangeKind, Deploy, DeployGroup, File, Plan, PlanStep, Plans, Reason, Revert,
+    Takeover,
 };
 pub use heal::{Heal, HealStarted, Heals, HealsPaused, NewHeal, Notice, Notices, Receiver, Ticket, Tickets};
+pub use probe::{Probe, ProbeFact, ProbeLook, ProbeOrder, ProbeRun, ProbeRuns, ProbeWord, Probes};
 pub use problem::{MEDIA_TYPE, Mistake, Problem};
-pub use release::{Arm, Phase, Point, Release, Releases, Started, Step, Why};
+pub use release::{Arm, Measured, Phase, Point, Release, Releases, Started, Step, Why};
 pub use rule::{NewRule, Rule, RuleDeclared, Rules};
 pub use service::{Health, Service, Services, Stable};
 

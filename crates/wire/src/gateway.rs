@@ -9,6 +9,8 @@
 //! A type that a side doesn't know is skipped and counted, so that a later version may add types and
 //! fields without breaking an older peer. Meaning of what exists never changes within a version.
 
+use std::collections::BTreeMap;
+
 use hmsops_model::gateway::GatewaySettings;
 use hmsops_model::limits::GATEWAY_LINE_BYTES_MAX;
 use hmsops_model::route::Route;
@@ -22,7 +24,6 @@ pub const PROTOCOL: u32 = 1;
 /// What a tower tells a gateway.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "type", rename_all = "kebab-case")]
-#[expect(clippy::large_enum_variant, reason = "messages are few and short-lived")]
 pub enum ToGateway {
     /// The first line of a connection.
     Hello {
@@ -145,6 +146,13 @@ pub enum FromGateway {
     },
     /// What was counted. Sent again after a reconnect until acknowledged.
     Tick(Tick),
+    /// What was refused and left alone so far; when it has changed, at most once a second.
+    Counts {
+        /// The gateway process that counted.
+        gateway_run: u64,
+        /// What it counted since its start.
+        counts: GatewayCounts,
+    },
     /// Answers `ping`.
     Pong,
     /// A type of a later version. Never sent.
@@ -166,6 +174,31 @@ pub struct RouteState {
     pub weight: Weight,
     /// Whether that release has retreated.
     pub retreated: bool,
+}
+
+/// What a gateway process counted since its start, beside its ticks.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(default)]
+pub struct GatewayCounts {
+    /// Requests and connections that it refused, by reason; reasons without any are left out.
+    pub refused: BTreeMap<String, u64>,
+    /// Times that an upstream was left alone because it failed more than the others.
+    pub ejections: u64,
+    /// Retries that the budget did not allow.
+    pub over_budget: u64,
+    /// Lines of the access log that could not be kept.
+    pub unlogged: u64,
+    /// Upstreams that are left alone now.
+    pub ejected: Vec<EjectedUpstream>,
+}
+
+/// An upstream that gets no requests for a while.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct EjectedUpstream {
+    /// The service that it belongs to.
+    pub service: ServiceName,
+    /// Its address.
+    pub upstream: String,
 }
 
 /// Who decided a retreat.

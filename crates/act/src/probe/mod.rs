@@ -1,25 +1,42 @@
-//! Probes: one look at an instance's health path, and a prober that keeps looking.
+//! Probes: one look at an instance, and a prober that keeps looking.
 //!
 //! What a probe says must be about the target alone. When the prober itself was late or short of descriptors,
 //! it says [`ProbeVerdict::Overloaded`], which is neither health nor failure.
 
+mod certificate;
+mod dns;
+mod exec;
+mod grpc;
+mod http;
+mod judge;
 mod look;
+mod packet;
+mod place;
 mod schedule;
+mod seen;
+mod tcp;
+mod tls;
 
 use std::collections::BTreeMap;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use hmsops_model::limits::PROBE_TIMEOUT;
-use hmsops_model::probe::{ProbeResult, ProbeVerdict};
-use hmsops_model::{InstanceId, Millis, ServiceName};
-use tokio::sync::Notify;
+use hmsops_model::probe::{Probe, ProbeResult, ProbeVerdict};
+use hmsops_model::{InstanceId, Millis, ServiceName, Version};
 use tokio::sync::mpsc::Sender;
+use tokio::sync::{Notify, Semaphore};
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
-pub use self::look::probe;
+pub use self::certificate::Certificate;
+pub use self::look::{Look, look};
 use self::schedule::{Next, Schedule};
+pub use self::seen::Seen;
+
+/// Looks under way at a time: each takes a descriptor and, as a program, a process. Who has to wait for its turn
+/// longer than a look may be late says so.
+const LOOKS_MAX: usize = 64;
 
 /// Whom to ask, and for what.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
@@ -28,10 +45,16 @@ pub struct Target {
     pub service: ServiceName,
     /// The instance.
     pub instance: InstanceId,
+    /// Its version.
+    pub version: Version,
     /// `127.0.0.1:41833`, or `host:port` of an external one.
     pub addr: String,
-    /// The path, starting with `/`.
+    /// The check's name.
     pub path: String,
+    /// How it looks.
+    pub probe: Probe,
+    /// The version's folder, in which programs run; `None`: it has none on this machine.
+    pub dir: Option<PathBuf>,
 }
 
 /// Keeps looking at a set of targets, each on a schedule of its own.
@@ -40,6 +63,7 @@ pub struct Prober {
     results: Sender<ProbeResult>,
     /// All schedules count from here.
     begun_at: Instant,
+    turns: Arc<Semaphore>,
     tasks: BTreeMap<Target, Task>,
 }
 
@@ -54,7 +78,8 @@ impl Prober {
     /// Sends what it finds to `results`. A receiver that is too slow delays probes, which are then `Overloaded`.
     /// Must be called inside a tokio runtime, like [`Prober::set`].
     pub fn new(results: Sender<ProbeResult>) -> Self {
-        Self { results, begun_at: Instant::now(), tasks: BTreeMap::new() }
+        let turns = Arc::new(Semaphore::new(LOOKS_MAX));
+        Self { results, begun_at: Instant::now(), turns, tasks: BTreeMap::new() }
     }
 
     /// From now on exactly these. One that stays keeps its schedule; one that goes is not heard of again, except
@@ -68,8 +93,8 @@ impl Prober {
             let running = before.remove(&target).filter(|task| !task.looks.is_finished());
             let task = running.unwrap_or_else(|| {
                 let hurry = Arc::new(Notify::new());
-                let looking =
-                    keep_looking(target.clone(), self.begun_at, self.results.clone(), hurry.clone());
+                let post = Post { results: self.results.clone(), turns: self.turns.clone() };
+                let looking = keep_looking(target.clone(), self.begun_at, post, hurry.clone());
                 Task { looks: tokio::spawn(looking), hurry }
             });
             self.tasks.insert(target, task);
@@ -96,10 +121,16 @@ impl Drop for Prober {
     }
 }
 
+/// What all looks share.
+struct Post {
+    results: Sender<ProbeResult>,
+    turns: Arc<Semaphore>,
+}
+
 /// Until the receiver has gone.
-async fn keep_looking(target: Target, begun_at: Instant, results: Sender<ProbeResult>, hurry: Arc<Notify>) {
+async fn keep_looking(target: Target, begun_at: Instant, post: Post, hurry: Arc<Notify>) {
     let elapsed = || Millis(u64::try_from(begun_at.elapsed().as_millis()).unwrap_or(u64::MAX));
-    let mut schedule = Schedule::new(target.instance, &target.path, elapsed());
+    let mut schedule = Schedule::new(target.instance, &target.path, target.probe.every, elapsed());
     loop {
         let Next { at, scheduled } = schedule.next();
         tokio::select! {
@@ -109,15 +140,14 @@ async fn keep_looking(target: Target, begun_at: Instant, results: Sender<ProbeRe
                 continue;
             }
         }
-        let verdict = if schedule.is_late(elapsed()) {
-            ProbeVerdict::Overloaded
-        } else {
-            probe(&target.addr, &target.path, Duration::from_millis(PROBE_TIMEOUT.0)).await
-        };
+        let Ok(turn) = post.turns.acquire().await else { return };
+        let verdict =
+            if schedule.is_late(elapsed()) { ProbeVerdict::Overloaded } else { look(&target).await.verdict };
+        drop(turn);
         schedule.looked(elapsed(), matches!(verdict, ProbeVerdict::Fail { .. }));
         let (service, path) = (target.service.clone(), target.path.clone());
         let result = ProbeResult { service, instance: target.instance, path, scheduled, verdict };
-        if results.send(result).await.is_err() {
+        if post.results.send(result).await.is_err() {
             return;
         }
     }

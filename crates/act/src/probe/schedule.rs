@@ -3,18 +3,29 @@
 use hmsops_model::limits::{PROBE_INTERVAL, PROBE_LAG_MAX, PROBE_RECHECK};
 use hmsops_model::{InstanceId, Millis};
 
-/// The looks at one target. Scheduled ones start at `phase + n · PROBE_INTERVAL`, whatever they find; after a
-/// failure others come in between, [`PROBE_RECHECK`] after the failed one has ended. Looks never overlap: one that
+/// The looks at one target. Scheduled ones start at `phase + n · every`, whatever they find; after a failure others
+/// come in between, [`PROBE_RECHECK`] after the failed one has ended, or a fifth of `every` where that is longer.
+/// However seldom they come, the first is made within [`PROBE_INTERVAL`], and until some have passed others follow in
+/// that time: a new instance needn't wait for minutes. Looks never overlap: one that
 /// falls due during another starts at its end.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Schedule {
+    /// From the start of a scheduled look to the start of the next.
+    every: Millis,
     /// The next scheduled look.
     due: Millis,
     /// The next look in between, if the last one failed.
     recheck: Option<Millis>,
     /// When the last look ended: until then no other could start.
     busy_until: Millis,
+    /// Passes still wanted soon: who waits for a new or a recovered instance waits for several in a row.
+    wanted: u32,
 }
+
+/// Passes in a row for which a new instance is waited.
+const PASSES_OF_NEW: u32 = 3;
+/// And one that has failed.
+const PASSES_OF_FAILED: u32 = 2;
 
 /// The next look.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -27,13 +38,17 @@ pub(super) struct Next {
 
 impl Schedule {
     /// From `now` on; the phase is drawn from the target, so that many targets are not asked in one moment.
-    pub(super) fn new(instance: InstanceId, path: &str, now: Millis) -> Self {
-        let phase = hash(instance, path) % PROBE_INTERVAL.0;
-        let mut due = now.0 - now.0 % PROBE_INTERVAL.0 + phase;
+    pub(super) fn new(instance: InstanceId, path: &str, every: Millis, now: Millis) -> Self {
+        let every = every.max(Millis(1));
+        let hash = hash(instance, path);
+        let mut due = now.0 - now.0 % every.0 + hash % every.0;
         if due < now.0 {
-            due += PROBE_INTERVAL.0;
+            due += every.0;
         }
-        Self { due: Millis(due), recheck: None, busy_until: Millis::ZERO }
+        let soon = now + Millis(hash % PROBE_INTERVAL.0);
+        let recheck = Some(soon).filter(|soon| every > PROBE_INTERVAL && *soon < Millis(due));
+        let wanted = if every > PROBE_INTERVAL { PASSES_OF_NEW } else { 0 };
+        Self { every, due: Millis(due), recheck, busy_until: Millis::ZERO, wanted }
     }
 
     /// The look that comes next. A scheduled one that is due goes before one in between.
@@ -60,12 +75,22 @@ impl Schedule {
     /// The look that [`Schedule::next`] named has ended.
     pub(super) fn looked(&mut self, ended_at: Millis, failed: bool) {
         if self.next().scheduled {
-            self.due = self.due + PROBE_INTERVAL;
+            self.due = self.due + self.every;
             // What was missed altogether is not made up for; what falls due now still comes.
-            let missed = ended_at.since(self.due).0 / PROBE_INTERVAL.0;
-            self.due = self.due + Millis(missed * PROBE_INTERVAL.0);
+            let missed = ended_at.since(self.due).0 / self.every.0;
+            self.due = self.due + Millis(missed * self.every.0);
         }
-        self.recheck = failed.then_some(ended_at + PROBE_RECHECK);
+        // Of the default's 1 s this is PROBE_RECHECK itself.
+        let gap = PROBE_RECHECK.max(Millis(self.every.0 / 5));
+        if self.every > PROBE_INTERVAL {
+            self.wanted =
+                if failed { self.wanted.max(PASSES_OF_FAILED) } else { self.wanted.saturating_sub(1) };
+        }
+        self.recheck = match (failed, self.wanted) {
+            (true, _) => Some(ended_at + gap),
+            (false, 1..) => Some(ended_at + PROBE_INTERVAL),
+            (false, 0) => None,
+        };
         self.busy_until = ended_at;
     }
 }
@@ -82,7 +107,13 @@ mod tests {
 
     /// Starts at 0 without jitter.
     fn schedule() -> Schedule {
-        Schedule { due: Millis::ZERO, recheck: None, busy_until: Millis::ZERO }
+        Schedule {
+            every: PROBE_INTERVAL,
+            due: Millis::ZERO,
+            recheck: None,
+            busy_until: Millis::ZERO,
+            wanted: 0,
+        }
     }
 
     /// Plays looks that take `millis` and fail or not; returns when each started and whether it was scheduled.
@@ -142,8 +173,32 @@ mod tests {
     }
 
     #[test]
+    fn a_seldom_check_is_soon_known_when_it_is_new_or_has_failed_and_then_keeps_its_rhythm() {
+        let minute = Millis::from_secs(60);
+        let mut schedule = Schedule::new(InstanceId(7), "tls", minute, Millis(120_000));
+        let mut starts = Vec::new();
+        for failed in [false, false, false, false, true, false, false, false] {
+            let next = schedule.next();
+            starts.push((next.at.0, next.scheduled));
+            schedule.looked(next.at + Millis(10), failed);
+        }
+        let first = starts[0].0;
+        assert!((120_000..121_000).contains(&first), "{starts:?}");
+        let due = starts[3].0;
+        assert!(due % 60_000 == starts[7].0 % 60_000 && starts[3].1, "{starts:?}");
+        let after: Vec<u64> = starts.iter().map(|(at, _)| at - first).collect();
+        assert_eq!(after[..3], [0, 1010, 2020]);
+        assert_eq!(starts[4], (due + 60_000, true), "this one fails");
+        assert_eq!(starts[5], (due + 60_000 + 10 + 12_000, false), "after a fifth");
+        assert_eq!(starts[6], (due + 60_000 + 10 + 12_000 + 1010, false), "two in a row");
+        assert_eq!(starts[7], (due + 120_000, true));
+    }
+
+    #[test]
     fn phases_differ_by_target_and_stay_the_same_for_one() {
-        let at = |id: u64, now: u64| Schedule::new(InstanceId(id), "/health", Millis(now)).next().at.0;
+        let at = |id: u64, now: u64| {
+            Schedule::new(InstanceId(id), "/health", PROBE_INTERVAL, Millis(now)).next().at.0
+        };
         assert_eq!(at(7, 0), at(7, 0));
         let phases: std::collections::BTreeSet<u64> = (0..100).map(|id| at(id, 0)).collect();
         assert!(phases.len() > 80, "{phases:?}");

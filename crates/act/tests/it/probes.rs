@@ -1,8 +1,8 @@
 use std::time::Duration;
 
-use hmsops_act::probe::{Prober, Target, probe};
-use hmsops_model::probe::{ProbeResult, ProbeVerdict};
-use hmsops_model::{InstanceId, ServiceName};
+use hmsops_act::probe::{Prober, Target, look};
+use hmsops_model::probe::{Probe, ProbeResult, ProbeVerdict};
+use hmsops_model::{InstanceId, Millis, ServiceName, Version};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::mpsc;
@@ -44,7 +44,13 @@ async fn answering(text: &'static str) -> String {
 }
 
 async fn verdict(addr: &str) -> ProbeVerdict {
-    timeout(PATIENCE, probe(addr, "/api/v1/health", LIMIT)).await.expect("a probe ends")
+    verdict_of(addr, "/api/v1/health").await
+}
+
+async fn verdict_of(addr: &str, path: &str) -> ProbeVerdict {
+    let probe = Probe { timeout: Millis(LIMIT.as_millis() as u64), ..Probe::of_path(path) };
+    let target = Target { probe, ..target(1, addr) };
+    timeout(PATIENCE, look(&target)).await.expect("a probe ends").verdict
 }
 
 async fn reason(addr: &str) -> String {
@@ -140,19 +146,22 @@ async fn an_endless_head_ends_at_a_limit_and_an_endless_body_does_not_matter() {
 async fn what_cannot_be_asked_for_is_a_failure_with_its_reason() {
     let addr = answering("HTTP/1.1 200 OK\r\n\r\n").await;
     for path in ["no slash here", "http://elsewhere/", "/a b"] {
-        let found = probe(&addr, path, LIMIT).await;
+        let found = verdict_of(&addr, path).await;
         let expected = format!("`{path}` is not a path that can be asked for");
         assert_eq!(found, ProbeVerdict::Fail { reason: expected });
     }
     assert!(reason("no-port-here").await.starts_with("cannot connect: "));
 }
 
-fn target(id: u64, addr: &str) -> Target {
+pub(crate) fn target(id: u64, addr: &str) -> Target {
     Target {
         service: ServiceName::new("csac-portal").unwrap(),
         instance: InstanceId(id),
         addr: addr.to_owned(),
         path: "/api/v1/health".into(),
+        version: Version::new("1.8.0").unwrap(),
+        probe: Probe::of_path("/api/v1/health"),
+        dir: None,
     }
 }
 

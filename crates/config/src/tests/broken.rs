@@ -5,22 +5,22 @@ use std::fmt::Write as _;
 use super::{ALERTS, CANARY, ROLLBACK, SCRAPE, SERVICES, edited, errors, rendered};
 
 /// What is done to which line, and where the one error must stand.
-struct Case {
+pub(super) struct Case {
     line: usize,
     new: Option<&'static str>,
     at: (u32, u32),
 }
 
-const fn cut(line: usize, at: (u32, u32)) -> Case {
+pub(super) const fn cut(line: usize, at: (u32, u32)) -> Case {
     Case { line, new: None, at }
 }
 
-const fn put(line: usize, new: &'static str, at: (u32, u32)) -> Case {
+pub(super) const fn put(line: usize, new: &'static str, at: (u32, u32)) -> Case {
     Case { line, new: Some(new), at }
 }
 
 /// Breaks a file case by case and compares everything said with a golden text. `HMSOPS_BLESS=1` rewrites it.
-fn broken(name: &str, original: &str, cases: &[Case], golden: &str, expected: &str) {
+pub(super) fn broken(name: &str, original: &str, cases: &[Case], golden: &str, expected: &str) {
     assert_eq!(errors(name, original), Vec::<String>::new(), "{name} itself is right");
     let mut transcript = String::new();
     let mut wrong = Vec::new();
@@ -146,6 +146,12 @@ static CANARY_CASES: &[Case] = &[
     put(4, "strategy: [", (4, 11)),
     put(10, "health_checks: 3 fails", (11, 3)),
     put(12, "    path: /twice", (12, 5)),
+    // What makes a release safe.
+    put(1, "irreversible: maybe", (1, 15)),
+    put(1, "irreversible: 101", (1, 15)),
+    put(1, "irreversable: true", (1, 1)),
+    put(1, "after: dmv-photo", (1, 8)),
+    put(1, "after: [DMV]", (1, 9)),
 ];
 
 #[test]
@@ -244,6 +250,24 @@ static SERVICES_CASES: &[Case] = &[
     put(17, "upstreams: {\"1.7.3\": [\"10.0.0.4:8080\"]}", (17, 1)),
     put(14, "    stable: &v \"1.7.3\"", (14, 16)),
     put(14, "    <<: *base", (14, 9)),
+    // What makes a service safe.
+    put(12, "    freeze: weekends", (12, 13)),
+    put(12, "    freeze: [{weekly: Fri 16:00}]", (12, 23)),
+    put(12, "    freeze: [{weekly: Fryday 16:00 – Mon 08:00}]", (12, 23)),
+    put(12, "    freeze: [{weekly: Fri 24:00 – Mon 08:00}]", (12, 23)),
+    put(12, "    freeze: [{weekly: Fri 16:00 – Fri 16:00}]", (12, 23)),
+    put(12, "    freeze: [{weekly: Fri 16:00 – Mon 08:00, time_zone: Europe/Berln}]", (12, 57)),
+    put(12, "    freeze: [{weekly: Fri 16:00 – Mon 08:00, to: 2026-01-01T00:00:00Z}]", (12, 46)),
+    put(12, "    freeze: [{from: 2026-01-01T00:00:00Z}]", (12, 15)),
+    put(12, "    freeze: [{why: because}]", (12, 14)),
+    put(12, "    freeze: [{from: tomorrow, to: 2026-01-01T00:00:00Z}]", (12, 21)),
+    put(12, "    freeze: [{from: 2026-01-02T00:00:00Z, to: 2026-01-01T00:00:00Z}]", (12, 47)),
+    put(12, "    freeze: [{from: 2026-01-01T00:00:00Z, to: 2026-01-02T00:00:00Z, time_zone: UTC}]", (12, 69)),
+    put(12, "    rollback_window: 7d", (12, 22)),
+    put(12, "    rollback_window: {versions: 21}", (12, 33)),
+    put(12, "    rollback_window: {age: 2y}", (12, 28)),
+    put(12, "    capacity: 400", (12, 15)),
+    put(12, "    capacity: -1 req/s", (12, 15)),
 ];
 
 #[test]
@@ -310,4 +334,28 @@ fn a_line_taken_out_of_a_rule_file_or_a_scrape_file_is_at_most_one_error() {
             assert!(said.len() <= 1, "{name} without line {line}: {said:#?}");
         }
     }
+}
+
+#[test]
+fn each_line_of_the_contracts_baseline_broken_in_turn() {
+    let cases = [
+        cut(1, (1, 1)),
+        cut(2, (1, 1)),
+        put(1, "servce: dmv-photo", (1, 1)),
+        put(1, "service: DMV", (1, 10)),
+        put(2, "expct: {p99: 250ms}", (2, 1)),
+        put(2, "expect: 250ms", (2, 9)),
+        put(2, "expect: {from: esr-run-118}", (2, 1)),
+        put(2, "expect: {p98: 250ms}", (2, 10)),
+        put(2, "expect: {p99: fast}", (2, 15)),
+        put(2, "expect: {p99: 0s}", (2, 15)),
+        put(2, "expect: {p50: 250ms, p99: 40ms}", (2, 27)),
+        put(3, "drift: 20 %", (3, 8)),
+        put(3, "drift: {above: 20}", (3, 16)),
+        put(3, "drift: {above: 0 %}", (3, 16)),
+        put(3, "drift: {abov: 20 %}", (3, 9)),
+        put(3, "drift: {for: 1s}", (3, 14)),
+    ];
+    let text = "service: dmv-photo\nexpect: {p50: 40ms, p99: 250ms, from: esr-run-118}\ndrift: {above: 20 %, for: 10m}\n";
+    broken("baseline.yaml", text, &cases, "baseline.golden", include_str!("../../testdata/baseline.golden"));
 }

@@ -2,12 +2,12 @@
 
 use std::collections::BTreeMap;
 
-use hmsops_model::gateway::TlsCertificate;
+use hmsops_model::gateway::{GatewayLimits, Rate, TlsCertificate};
 use hmsops_model::limits::{BAKE_DEFAULT, START_TIMEOUT_DEFAULT, STEP_HOLD_DEFAULT};
 use hmsops_model::release::{
     Comparison, ComparisonOp, HealthCheck, Image, PolicyAction, PolicySpec, ReleaseSpec, Step, Threshold,
 };
-use hmsops_model::service::{BadRule, Driver, Identity, RouteSpec, ServiceSpec};
+use hmsops_model::service::{BadRule, Driver, Identity, Protocol, RouteSpec, ServiceSpec};
 use hmsops_model::{Millis, ServiceName, Version, Weight};
 
 use super::{ALERTS, CANARY, HMSOPS, ROLLBACK, SCRAPE, SERVICES, edited, errors, rendered, warnings};
@@ -40,13 +40,17 @@ fn the_chapters_canary_is_read_byte_for_byte() {
             step(2500, STEP_HOLD_DEFAULT),
             step(10_000, STEP_HOLD_DEFAULT),
         ],
-        checks: vec![HealthCheck {
-            path: "/api/v1/health".to_owned(),
-            threshold: Threshold { fails: 3, window: Millis::from_secs(60) },
-        }],
+        checks: vec![HealthCheck::of_path(
+            "/api/v1/health",
+            Threshold { fails: 3, window: Millis::from_secs(60) },
+        )],
         bake: BAKE_DEFAULT,
         start_timeout: START_TIMEOUT_DEFAULT,
         shield_after: None,
+        irreversible: None,
+        after: Vec::new(),
+        margin_bp: None,
+        inconclusive: hmsops_model::release::Inconclusive::default(),
     };
     assert_eq!(checked.value, Some(expected));
 }
@@ -109,7 +113,11 @@ fn the_contracts_services_are_read() {
             ports: BTreeMap::from([("http".to_owned(), None), ("metrics".to_owned(), None)]),
             env: BTreeMap::new(),
         },
-        route: Some(RouteSpec { gateway: "public".to_owned(), host: Some("portal.csac.gov".to_owned()) }),
+        route: Some(RouteSpec {
+            gateway: "public".to_owned(),
+            host: Some("portal.csac.gov".to_owned()),
+            protocol: Protocol::Http1,
+        }),
         identity: Identity::Cookie("session".to_owned()),
         sticky: true,
         bad: vec![
@@ -119,6 +127,9 @@ fn the_contracts_services_are_read() {
         ],
         stable: Some(version("1.7.3")),
         health: vec![],
+        freeze: Vec::new(),
+        rollback_window: hmsops_model::freeze::RollbackWindow::default(),
+        capacity_milli: None,
     };
     let forms = ServiceSpec {
         name: name("legacy-forms"),
@@ -136,6 +147,9 @@ fn the_contracts_services_are_read() {
         bad: BadRule::defaults(),
         stable: None,
         health: vec![],
+        freeze: Vec::new(),
+        rollback_window: hmsops_model::freeze::RollbackWindow::default(),
+        capacity_milli: None,
     };
     assert_eq!(checked.value, Some(vec![portal, forms]));
 }
@@ -293,6 +307,17 @@ fn an_empty_tower_is_the_default_and_a_wrong_one_is_not() {
             "gateways: {g: {listen: \"[::1]:443\", tunnel_idle: 2d}}",
             "1:50 `tunnel_idle` of 2 d is longer than 1 d",
         ),
+        ("gateways: {g: {listen: \"[::1]:443\", limits: {client_rate: fast}}}", "1:59 `fast` is not a rate"),
+        (
+            "gateways: {g: {listen: \"[::1]:443\", limits: {client_rate: 5/2 h}}}",
+            "1:59 `5/2 h` is not a rate",
+        ),
+        ("gateways: {g: {listen: \"[::1]:443\", limits: {body_max: 1 GB}}}", "1:56 `1 GB` is not a size"),
+        (
+            "gateways: {g: {listen: \"[::1]:443\", trusted_proxies: [10.0.0.0/99]}}",
+            "1:55 `10.0.0.0/99` is no address or network",
+        ),
+        ("gateways: {g: {listen: \"[::1]:443\", access_log: /var/}}", "1:49 `access_log` names no file"),
         ("gateways: {g: {listen: 8080}}", "1:24 `8080` is not an address to listen on"),
         ("gateways: {g: {listen: \"127.0.0.1:0\"}}", "1:24 port 0 is another one at each start"),
         ("gateways: {g: {}}", "1:12 `listen` is missing: a gateway says where it listens"),
@@ -388,4 +413,64 @@ fn a_report_as_text_json_and_sarif() {
     assert_eq!(place["artifactLocation"]["uri"], "dev/cd/canary%20%22%C3%A9%22.yaml");
     assert_eq!(place["region"], serde_json::json!({"startLine": 7, "startColumn": 15, "endColumn": 18}));
     assert_eq!(sarif["runs"][0]["results"].as_array().unwrap().len(), 1);
+}
+
+#[test]
+fn what_keeps_releases_safe_is_read() {
+    use hmsops_model::freeze::{FreezeSpan, RollbackWindow, WeekTime};
+    let text = "freeze:\n  - {weekly: friday 16:00 to Mon 8:00, time_zone: America/New_York, why: weekend}\n  \
+                - {from: 2026-12-20T00:00:00-05:00, to: 2027-01-04T13:00:00Z}\n";
+    let tower = crate::parse_tower(text).value.unwrap();
+    let (from, to) = (WeekTime::new(4, 16, 0).unwrap(), WeekTime::new(0, 8, 0).unwrap());
+    assert_eq!(tower.freeze[0].when, FreezeSpan::Weekly { from, to, zone: "America/New_York".into() });
+    assert_eq!(tower.freeze[0].why.as_deref(), Some("weekend"));
+    assert_eq!(format!("{from} {to}"), "Fri 16:00 Mon 08:00");
+    let once = FreezeSpan::Once {
+        from: hmsops_model::UnixMillis(1_797_742_800_000),
+        to: hmsops_model::UnixMillis(1_799_067_600_000),
+    };
+    assert_eq!(tower.freeze[1].when, once);
+
+    let text = "services:\n  a:\n    driver: external\n    upstreams: {\"1\": [\"h:80\"]}\n    \
+                rollback_window: {versions: 1}\n    capacity: 12.5 req/s\n";
+    let spec = crate::parse_services(text).value.unwrap().remove(0);
+    assert_eq!(spec.rollback_window, RollbackWindow { versions: 1, ..RollbackWindow::default() });
+    assert_eq!(spec.capacity_milli, Some(12_500));
+
+    for (written, from) in [("true", Some(0)), ("25 %", Some(2500)), ("100", Some(10_000)), ("false", None)] {
+        let text = format!("{}irreversible: {written}\nafter: [b, c]\n", super::CANARY);
+        let spec = crate::parse_release(&text).value.unwrap();
+        assert_eq!(spec.irreversible.map(hmsops_model::Weight::bp), from, "{written}");
+        assert_eq!(spec.after.len(), 2);
+    }
+}
+
+#[test]
+fn a_margin_and_what_becomes_of_a_doubt() {
+    use hmsops_model::release::Inconclusive;
+    let spec = |keys: &str| parse_release(&format!("{CANARY}{keys}"));
+    let declared = spec("margin: 0.5 %\ninconclusive: ask\n").value.unwrap();
+    assert_eq!((declared.margin_bp, declared.inconclusive), (Some(50), Inconclusive::Ask));
+    assert_eq!(spec("margin: 2\n").value.unwrap().margin_bp, Some(200));
+    assert_eq!(spec("margin: auto\ninconclusive: hold\n").value.unwrap().margin_bp, None);
+    for wrong in
+        ["margin: 0", "margin: 101 %", "margin: 0.001", "margin: 1.", "margin: a", "inconclusive: aks"]
+    {
+        assert!(spec(&format!("{wrong}\n")).value.is_none(), "{wrong}");
+    }
+}
+
+#[test]
+fn a_gateways_limits_are_read() {
+    let text = "gateways: {g: {listen: \"127.0.0.1:80\", trusted_proxies: [], access_log: stdout, limits: {\
+        body_max: 16 MiB, client_rate: 50/s, service_rate: 100/10 s, upstream_wait: 0}}}";
+    let checked = parse_tower(text);
+    assert!(checked.diagnostics.is_empty(), "{:?}", checked.diagnostics);
+    let settings = checked.value.unwrap().gateways["g"].settings.clone();
+    assert_eq!(settings.limits.body_max, 16 << 20);
+    assert_eq!(settings.limits.client_rate.unwrap(), Rate { count: 50, per: Millis(1000) });
+    assert_eq!(settings.limits.service_rate.unwrap(), Rate { count: 100, per: Millis(10_000) });
+    assert_eq!(settings.limits.upstream_wait, Millis::ZERO);
+    assert_eq!(settings.limits.client_connections, GatewayLimits::default().client_connections);
+    assert!(settings.trusted_proxies.is_empty() && settings.access_log.as_deref() == Some("stdout"));
 }

@@ -1,41 +1,64 @@
 //! The reference page says everything that the parsers know.
 
 use crate::fields::Shape;
-use crate::{check, driver, gateway, health, notify, policy, release, rule_file, scrape, service, settings};
+use crate::{
+    baseline, check, driver, freeze, gateway, guard, health, notify, policy, probe, release, rule_file,
+    scrape, service, settings,
+};
 
 const PAGE: &str = include_str!("../../../../docs/reference/files.md");
 
-static SHAPES: [&Shape; 30] = [
-    &release::RELEASE,
-    &release::STRATEGY,
-    &release::STEP,
-    &health::HEALTH_CHECK,
-    &service::SERVICES,
-    &service::SERVICE,
-    &service::ROUTE,
-    &service::BAD,
-    &driver::IMAGE,
-    &policy::POLICY,
-    &policy::DETECT,
-    &rule_file::RULES,
-    &rule_file::GROUP,
-    &rule_file::RULE,
-    &scrape::SCRAPE,
-    &scrape::GLOBAL,
-    &scrape::JOB,
-    &scrape::STATIC,
-    &settings::TOWER,
-    &gateway::GATEWAY,
-    &gateway::TLS,
-    &settings::REPO,
-    &settings::HEAL,
-    &settings::RETENTION,
-    &settings::SYSTEM,
-    &settings::STATUS,
-    &settings::METRICS,
-    &notify::NOTIFY,
-    &notify::MAIL,
-    &notify::WEBHOOK,
+/// Each section of the page and the shapes whose keys it has.
+static SECTIONS: [(&str, &[&Shape]); 8] = [
+    ("## canary.yaml", &[&release::RELEASE, &release::STRATEGY, &release::STEP]),
+    (
+        "## Health checks",
+        &[
+            &health::HEALTH_CHECK,
+            &probe::CHECK,
+            &probe::HTTP,
+            &probe::TCP,
+            &probe::GRPC,
+            &probe::DNS,
+            &probe::TLS,
+        ],
+    ),
+    (
+        "## services.yaml",
+        &[
+            &service::SERVICES,
+            &service::SERVICE,
+            &service::ROUTE,
+            &service::BAD,
+            &driver::IMAGE,
+            &freeze::FREEZE,
+            &freeze::ROLLBACK_WINDOW,
+        ],
+    ),
+    ("## rollback.yaml", &[&policy::POLICY, &policy::DETECT]),
+    ("## Alert rules", &[&rule_file::RULES, &rule_file::GROUP, &rule_file::RULE]),
+    ("## Baselines", &[&baseline::BASELINE, &baseline::EXPECT, &baseline::DRIFT]),
+    ("## Scrape files", &[&scrape::SCRAPE, &scrape::GLOBAL, &scrape::JOB, &scrape::STATIC]),
+    (
+        "## hmsops.yaml",
+        &[
+            &settings::TOWER,
+            &freeze::FREEZE,
+            &gateway::GATEWAY,
+            &gateway::TLS,
+            &guard::LIMITS,
+            &gateway::HAPROXY,
+            &settings::REPO,
+            &settings::HEAL,
+            &settings::RETENTION,
+            &settings::SYSTEM,
+            &settings::STATUS,
+            &settings::METRICS,
+            &notify::NOTIFY,
+            &notify::MAIL,
+            &notify::WEBHOOK,
+        ],
+    ),
 ];
 
 /// The section of the page that begins with this heading.
@@ -47,14 +70,7 @@ fn section(heading: &str) -> &'static str {
 
 #[test]
 fn every_key_stands_on_the_reference_page() {
-    for (heading, shapes) in [
-        ("## canary.yaml", &SHAPES[..4]),
-        ("## services.yaml", &SHAPES[4..9]),
-        ("## rollback.yaml", &SHAPES[9..11]),
-        ("## Alert rules", &SHAPES[11..14]),
-        ("## Scrape files", &SHAPES[14..18]),
-        ("## hmsops.yaml", &SHAPES[18..]),
-    ] {
+    for (heading, shapes) in SECTIONS {
         let section = section(heading);
         let keys = shapes.iter().flat_map(|shape| shape.keys).filter(|key| !key.later);
         for name in keys.flat_map(|key| [Some(key.name), key.alias]).flatten() {
@@ -75,7 +91,7 @@ fn the_pages_examples_are_right() {
         assert!(!report.failed(), "{:#?}\n{example}", report.diagnostics);
         examples += 1;
     }
-    assert_eq!(examples, 6);
+    assert_eq!(examples, 7);
 }
 
 #[test]

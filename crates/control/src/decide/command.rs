@@ -2,15 +2,24 @@
 
 use hmsops_model::instance::Instance;
 use hmsops_model::service::Driver;
-use hmsops_model::{Millis, ReleaseId, ServiceName, Version};
+use hmsops_model::{Millis, ReleaseId, ServiceName, Version, Weight};
 
 use super::View;
 use super::deploy::intend;
-use crate::event::{Command, Refusal, Who};
+use crate::event::{Command, NO_REASON, Refusal, Who};
+use crate::freeze;
 use crate::release::take_back;
 use crate::state::release::{Phase, Release};
 use crate::state::service::{Proven, Service};
 use crate::transition::{Detector, HoldReason, Role, Transition, Verdict};
+
+/// What cannot be undone, or was ruled out, is done for a reason that stands in the record.
+pub(super) fn needs_reason(reason: &str, what: &str) -> Result<(), Refusal> {
+    if reason.trim().is_empty() || reason == NO_REASON {
+        return Err(Refusal::conflict(format!("a reason is needed {what}")).hint("add `--reason …`"));
+    }
+    Ok(())
+}
 
 /// A rollback that is asked for so shortly after a detector's means the same one: about what a rule of a minute
 /// takes to see that it has helped.
@@ -24,9 +33,8 @@ impl<'a> View<'a> {
         reason: &str,
     ) -> Result<Vec<Transition>, Refusal> {
         match command {
-            Command::Promote { release } => {
-                let release = self.watched(*release)?;
-                Ok(self.next_step(release))
+            Command::Promote { release, override_freeze } => {
+                self.promote(*release, *override_freeze, by, reason)
             }
             Command::Pause { release } => {
                 let release = self.watched(*release)?;
@@ -41,20 +49,12 @@ impl<'a> View<'a> {
                     reason: reason.to_owned(),
                 }])
             }
-            Command::Resume { release } => {
-                let release = self.watched(*release)?;
-                if release.hold.is_none() {
-                    return Err(Refusal::conflict(format!("{} is not held", release.id)));
-                }
-                Ok(vec![Transition::ReleaseResumed {
-                    release: release.id,
-                    service: release.spec.service.clone(),
-                    by: by.clone(),
-                    reason: reason.to_owned(),
-                }])
-            }
+            Command::Resume { release } => self.resume(*release, by, reason),
             Command::Abort { release } => {
                 let release = self.active(*release)?;
+                if release.is_past_return() {
+                    needs_reason(reason, "to take back what is irreversible")?;
+                }
                 Ok(self.end_by_person(release, by, reason))
             }
             Command::Rollback { service, to } => self.rollback(service, to.as_ref(), by, reason),
@@ -81,6 +81,109 @@ impl<'a> View<'a> {
         )))
     }
 
+    /// Under watch, or held before its first share or in its bake.
+    fn held_or_watched(self, id: ReleaseId) -> Result<&'a Release, Refusal> {
+        let release = self.active(id)?;
+        if release.hold.is_some() { Ok(release) } else { self.watched(id) }
+    }
+
+    fn resume(self, id: ReleaseId, by: &Who, reason: &str) -> Result<Vec<Transition>, Refusal> {
+        let release = self.held_or_watched(id)?;
+        match &release.hold {
+            None => return Err(Refusal::conflict(format!("{id} is not held"))),
+            Some((HoldReason::Irreversible, _)) => {
+                return Err(Refusal::conflict(format!("{id} is irreversible from the next step on"))
+                    .hint(format!("`hmsops release promote {id} --reason …` lets it go there")));
+            }
+            Some((HoldReason::Freeze { until, because }, _)) => {
+                let words = freeze::words(*until, because.as_deref());
+                return Err(Refusal::conflict(format!("{id} is frozen {words}")).hint(format!(
+                    "it goes on by itself; `hmsops release promote {id} --override-freeze --reason …` does not wait"
+                )));
+            }
+            Some((HoldReason::NoReturn { .. }, _)) if release.phase != Phase::Baking => {
+                return Err(Refusal::conflict(format!(
+                    "{id} is bad, and irreversible at {}",
+                    release.weight
+                ))
+                .hint(format!(
+                    "deploy a fix, `hmsops release promote {id} --reason …`, or `… abort {id} --reason …`"
+                )));
+            }
+            Some(_) => {}
+        }
+        let (service, by) = (release.spec.service.clone(), by.clone());
+        let (reason, overrides_freeze) = (reason.to_owned(), false);
+        let mut transitions = vec![Transition::ReleaseResumed {
+            release: id,
+            service: service.clone(),
+            by,
+            reason,
+            overrides_freeze,
+        }];
+        if release.phase == Phase::Baking {
+            // It was held because it is bad and cannot go back: by a person's word it is what users are on.
+            transitions.push(Transition::ReleaseBaked { release: id, service });
+        }
+        Ok(transitions)
+    }
+
+    /// A person lets a release go to its next step: past a freeze and past the point of no return only with a reason.
+    fn promote(
+        self,
+        id: ReleaseId,
+        override_freeze: bool,
+        by: &Who,
+        reason: &str,
+    ) -> Result<Vec<Transition>, Refusal> {
+        let release = self.held_or_watched(id)?;
+        if release.phase == Phase::Baking {
+            return Err(Refusal::conflict(format!("{id} has all traffic already")));
+        }
+        let mut transitions = Vec::new();
+        // Those that were asked for together go on together.
+        for release in self.moved_with(release)? {
+            transitions.extend(self.promote_one(release, override_freeze, by, reason)?);
+        }
+        Ok(transitions)
+    }
+
+    fn promote_one(
+        self,
+        release: &Release,
+        override_freeze: bool,
+        by: &Who,
+        reason: &str,
+    ) -> Result<Vec<Transition>, Refusal> {
+        let service = self.known_service(&release.spec.service)?;
+        if !override_freeze && self.frozen_release(service, release).is_some() {
+            self.refuse_frozen(service)?;
+        }
+        let (id, name, by) = (release.id, release.spec.service.clone(), by.clone());
+        let mut transitions = Vec::new();
+        if override_freeze && release.freeze_overridden.is_none() {
+            needs_reason(reason, "to go on in a freeze")?;
+            let (service, by, reason) = (name.clone(), by.clone(), reason.to_owned());
+            let overrides_freeze = true;
+            transitions.push(Transition::ReleaseResumed {
+                release: id,
+                service,
+                by,
+                reason,
+                overrides_freeze,
+            });
+        }
+        let next = release.next_step();
+        let weight = release.spec.steps.get(next).map_or(Weight::ALL, |step| step.weight);
+        if release.needs_person(weight) && service.stable.is_some() {
+            needs_reason(reason, "to let an irreversible release go on")?;
+            let reason = reason.to_owned();
+            transitions.push(Transition::ReleaseCommitted { release: id, service: name, by, reason });
+        }
+        transitions.extend(self.to_step(release, next));
+        Ok(transitions)
+    }
+
     fn end_by_person(self, release: &Release, by: &Who, reason: &str) -> Vec<Transition> {
         let service = &release.spec.service;
         let epoch = self.next_epoch(service);
@@ -98,6 +201,12 @@ impl<'a> View<'a> {
         if let Some(release) = self.state.active_release(name) {
             // Whatever is out goes first; where it was going back to is where it came from.
             let from = release.from.as_ref();
+            if release.is_past_return() {
+                let id = release.id;
+                return Err(Refusal::conflict(format!("{id} is irreversible at {}", release.weight_max)).hint(format!(
+                    "a person who knows the data can: `hmsops release abort {id} --reason …`; or deploy a fix"
+                )));
+            }
             if to.is_none() || to == from {
                 return Ok(self.end_by_person(release, by, reason));
             }
@@ -174,14 +283,22 @@ impl<'a> View<'a> {
                     ))
                 })
             }
-            None => service
-                .proven
-                .iter()
-                .rev()
-                .find(|proven| Some(&proven.version) != current && !denied(proven))
-                .ok_or_else(|| {
+            None => {
+                let stands = |known: &&Proven| Some(&known.version) == current && known.irreversible;
+                if let Some(version) = service.proven.iter().find(stands).map(|known| &known.version) {
+                    return Err(Refusal::conflict(format!("`{name}` {version} is irreversible")).hint(
+                        "a person who knows the data can name the version: `--to=VERSION`; or deploy a fix",
+                    ));
+                }
+                // Not what somebody went back from: two rollbacks in a row would be back at the bad one.
+                let earlier = |known: &&Proven| {
+                    Some(&known.version) != current && !denied(known) && !known.left_for_good
+                };
+                service.proven.iter().rev().find(earlier).ok_or_else(|| {
                     Refusal::not_found(format!("`{name}` has no earlier proven version to go back to"))
-                }),
+                        .hint("`hmsops service show` lists them; `--to=VERSION` names one")
+                })
+            }
         }
     }
 

@@ -6,36 +6,45 @@ use hmsops_model::service::Driver;
 use hmsops_model::{Digest, Millis, ReleaseId, ServiceName, Version};
 
 use super::View;
-use crate::event::{Refusal, Who};
+use crate::event::{Asked, Options, Refusal, Who};
 use crate::release::take_back;
 use crate::state::release::Phase;
 use crate::state::service::{InstancePhase, Service};
 use crate::transition::{Detector, Role, Transition};
 
 impl<'a> View<'a> {
-    pub(super) fn deploy(
+    /// Releases that are asked for together: all begin, or none.
+    pub(super) fn releases(
         self,
-        spec: &ReleaseSpec,
-        digest: Option<&Digest>,
-        salt: u64,
-        first: bool,
+        asked: &[Asked],
+        options: &Options,
         by: &Who,
     ) -> Result<Vec<Transition>, Refusal> {
-        let service = self.deployable(spec, digest, first)?;
-        let mut transitions = Vec::new();
-        if let Some(active) = self.state.active_release(&spec.service) {
-            let warm = service.warm.and_then(|warm| service.instances.get(&warm.id));
-            if active.phase == Phase::Baking && warm.is_none_or(|warm| warm.phase != InstancePhase::Running) {
-                // Nothing to go back to: it is what users are on, so it stays.
-                let (release, service) = (active.id, spec.service.clone());
-                transitions.push(Transition::ReleaseBaked { release, service });
-            } else {
-                // The newest release supersedes; stable stays the last proven version.
-                let detail = format!("{} {} was deployed", spec.service, spec.image.tag);
-                let epoch = self.next_epoch(&spec.service);
-                transitions.push(take_back(self, active, Detector::Superseded, detail, epoch, by));
-            }
+        let [one] = asked else { return self.group(asked, options, by) };
+        self.release(one, options, None, by)
+    }
+
+    /// One release; `group` is the first of those that are asked for together.
+    pub(super) fn release(
+        self,
+        asked: &Asked,
+        options: &Options,
+        group: Option<ReleaseId>,
+        by: &Who,
+    ) -> Result<Vec<Transition>, Refusal> {
+        let Asked { spec, digest, salt } = asked;
+        let digest = digest.as_ref();
+        let service = self.deployable(spec, digest, options.first)?;
+        let revert = group.is_none() && !options.canary && self.goes_back(service, spec, digest);
+        if !revert && options.override_freeze.is_none() {
+            self.refuse_frozen(service)?;
         }
+        let mut spec = spec.clone();
+        if revert {
+            // A version that was proven here a short while ago is not tried on users once more.
+            spec.steps.drain(..spec.steps.len().saturating_sub(1));
+        }
+        let mut transitions = self.make_way(service, &spec, by)?;
         let instance = Instance {
             id: self.next_instance(),
             service: spec.service.clone(),
@@ -44,14 +53,60 @@ impl<'a> View<'a> {
         };
         transitions.push(Transition::ReleaseRequested {
             release: self.next_release(),
-            spec: Box::new(spec.clone()),
+            spec,
             digest: digest.cloned(),
             instance: instance.id,
-            salt,
+            salt: *salt,
             by: by.clone(),
+            group,
+            revert,
+            freeze_overridden: options.override_freeze.clone(),
         });
         transitions.extend(intend(service, instance, Role::Canary, by));
         Ok(transitions)
+    }
+
+    /// The newest release supersedes; stable stays the last proven version.
+    fn make_way(self, service: &Service, spec: &ReleaseSpec, by: &Who) -> Result<Vec<Transition>, Refusal> {
+        let Some(active) = self.state.active_release(&spec.service) else { return Ok(Vec::new()) };
+        let (id, tag) = (active.id, &spec.image.tag);
+        let warm = service.warm.and_then(|warm| service.instances.get(&warm.id));
+        let warm = warm.filter(|warm| warm.phase == InstancePhase::Running);
+        if active.phase == Phase::Baking && (warm.is_none() || active.is_past_return()) {
+            // Nothing to go back to: it is what users are on, so it stays.
+            let service = spec.service.clone();
+            return Ok(vec![Transition::ReleaseBaked { release: id, service }]);
+        }
+        if active.is_past_return() {
+            return Err(Refusal::conflict(format!("{id} is out and irreversible")).hint(format!(
+                "`hmsops release promote {id} --reason …` first, or `hmsops release abort {id} --reason …`"
+            )));
+        }
+        if active.phase == Phase::Baking && active.from.as_ref() == Some(tag) {
+            return Err(Refusal::conflict(format!("`{}` {tag} is still warm, as {id} bakes", spec.service))
+                .hint(format!("`hmsops release abort {id} --reason …` goes back to it at once")));
+        }
+        let detail = format!("{} {tag} was deployed", spec.service);
+        let epoch = self.next_epoch(&spec.service);
+        Ok(vec![take_back(self, active, Detector::Superseded, detail, epoch, by)])
+    }
+
+    /// Whether a release goes back to a version that was stable lately: within the service's rollback window, of the
+    /// same content, and not left because somebody went back from it.
+    fn goes_back(self, service: &Service, spec: &ReleaseSpec, digest: Option<&Digest>) -> bool {
+        let window = service.spec.rollback_window;
+        let current = service.stable_version();
+        let newest_first = service.proven.iter().rev().filter(|known| Some(&known.version) != current);
+        let mut within = newest_first.take(window.versions as usize);
+        // Beyond a version that there is no return from, nothing is tried without a person.
+        let beyond = service.proven.iter().any(|known| known.irreversible && Some(&known.version) == current);
+        let target = within.find(|known| known.version == spec.image.tag);
+        target.is_some_and(|known| {
+            let age = known
+                .left_at
+                .map_or_else(|| self.now.wall.since(known.since), |left| self.now.steady.since(left.steady));
+            !beyond && !known.left_for_good && known.digest.as_ref() == digest && age <= window.age
+        })
     }
 
     fn deployable(

@@ -6,19 +6,21 @@
 mod alert;
 mod command;
 mod deploy;
+mod gate;
+mod group;
 mod heal;
 mod instance;
 mod notice;
 mod service;
 mod steer;
-mod watch;
+pub(crate) mod watch;
 
 pub use alert::value_text;
 
 use hmsops_model::release::HealthCheck;
 use hmsops_model::{InstanceId, Millis, Now, ReleaseId, ServiceName};
 
-use crate::event::{Event, GatewayReport, Refusal, Who};
+use crate::event::{Asked, Event, GatewayReport, Options, Refusal, Who};
 use crate::evidence::Evidence;
 use crate::release::take_back;
 use crate::state::State;
@@ -36,8 +38,10 @@ pub fn decide(
     let asked = match event {
         Event::Declared { specs, whole, by } => view.declare(specs, *whole, by),
         Event::Deploy { spec, digest, salt, first, by } => {
-            view.deploy(spec, digest.as_ref(), *salt, *first, by)?
+            let asked = Asked { spec: spec.clone(), digest: digest.clone(), salt: *salt };
+            view.releases(&[asked], &Options { first: *first, ..Options::default() }, by)?
         }
+        Event::Release { asked, options, by } => view.releases(asked, options, by)?,
         Event::Command { command, by, reason } => view.command(command, by, reason)?,
         Event::Instance { id, report } => view.instance(*id, report),
         Event::Gateway { report, .. } => view.gateway(report),
@@ -47,7 +51,9 @@ pub fn decide(
         Event::Judged(judgement) => view.judged(judgement),
         Event::Heal { id, report } => view.heal_ran(*id, report),
         Event::Notice { id, report } => view.noticed(*id, report),
-        Event::Tick(_) | Event::Probe(_) | Event::HealModes(_) | Event::Wake => Vec::new(),
+        Event::Tick(_) | Event::Probe(_) | Event::HealModes(_) | Event::Freezes(_) | Event::Wake => {
+            Vec::new()
+        }
     };
     Ok(if asked.is_empty() { view.review() } else { asked })
 }

@@ -1,6 +1,6 @@
 //! Who is told what, and what becomes of it.
 
-use hmsops_model::release::PolicyAction;
+use hmsops_model::release::{Inconclusive, PolicyAction};
 use hmsops_model::{Millis, NoticeId, ServiceName};
 
 use super::View;
@@ -12,7 +12,7 @@ use crate::signal::notice::{About, NOTICE_AGE_MAX, Occasion};
 use crate::signal::ticket::Ticket;
 use crate::signal::words;
 use crate::state::release::Release;
-use crate::transition::{Detector, Transition};
+use crate::transition::{Detector, HoldReason, Transition};
 
 /// Messages of one round; the next round has the rest.
 const ROUND_MAX: usize = 50;
@@ -53,7 +53,8 @@ impl View<'_> {
         let off = self.state.releases.values().filter(|release| release.phase.is_off());
         let off = off.filter(|release| !release.closed || (release.told.is_empty() && lately(release)));
         let releases = off.flat_map(|release| self.release_notices(release));
-        let drafts = alerts.chain(tickets).chain(releases).take(ROUND_MAX);
+        let held = self.state.releases.values().flat_map(|release| self.hold_notices(release));
+        let drafts = alerts.chain(tickets).chain(releases).chain(held).take(ROUND_MAX);
         drafts.zip(signals.last.notice + 1..).map(|(draft, number)| notice(NoticeId(number), draft)).collect()
     }
 
@@ -141,6 +142,29 @@ impl View<'_> {
                 occasion: Occasion::RolledBack,
                 subject: format!("{}: {}", release.spec.service, sentence::headline(release)),
                 text: sentence::why(release),
+            })
+            .collect()
+    }
+
+    /// A release that does not go on, or back, without a person.
+    fn hold_notices(self, release: &Release) -> Vec<Draft> {
+        let asks = release.spec.inconclusive == Inconclusive::Ask;
+        let waits = release.hold.as_ref().is_some_and(|(why, _)| {
+            why.needs_person() || (asks && matches!(why, HoldReason::Inconclusive { .. }))
+        });
+        if !release.phase.is_active() || !waits {
+            return Vec::new();
+        }
+        let untold = self.told_of(&release.spec.service).into_iter();
+        let untold = untold.filter(|receiver| !release.told_hold.contains(receiver));
+        let headline = sentence::headline(release);
+        untold
+            .map(|receiver| Draft {
+                receiver,
+                about: About::Release(release.id),
+                occasion: Occasion::Held,
+                subject: format!("{}: {} waits for you", release.spec.service, release.id),
+                text: headline.clone(),
             })
             .collect()
     }

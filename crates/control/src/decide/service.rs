@@ -236,7 +236,11 @@ impl View<'_> {
         let name = &service.spec.name;
         let denied =
             |version: &Version, digest: Option<&Digest>| self.state.denial(name, version, digest).is_some();
-        let proven = service.proven.iter().rev().find(|known| !denied(&known.version, known.digest.as_ref()));
+        let proven = || {
+            let newest_first = service.proven.iter().rev();
+            newest_first.filter(|known| !denied(&known.version, known.digest.as_ref()))
+        };
+        let proven = proven().find(|known| !known.left_for_good).or_else(|| proven().next());
         match proven {
             Some(proven) => Some((proven.version.clone(), proven.digest.clone())),
             None if service.proven.is_empty() => service

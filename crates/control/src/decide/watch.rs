@@ -1,12 +1,13 @@
 //! A release under watch: start, steps, verdicts, bake, end.
 
 use hmsops_model::limits::DRAIN_TIMEOUT;
+use hmsops_model::release::Inconclusive;
 use hmsops_model::{Millis, Weight};
 
 use super::View;
 use crate::event::Who;
-use crate::evidence::Watch;
-use crate::release::{rules_out_bp, take_back, tally};
+use crate::evidence::{Parts, Watch};
+use crate::release::{Doubt, take_back, tally};
 use crate::state::release::{Phase, Release};
 use crate::state::service::{InstancePhase, InstanceState, Service};
 use crate::transition::{Detector, HoldReason, Transition};
@@ -17,6 +18,9 @@ const CANARY_PASSES: u32 = 3;
 
 /// Failed looks before probes may condemn, however telling two of them are.
 const GUARD_LOOKS: u64 = 3;
+
+/// Clients with a slow answer before slow answers may condemn: fewer are a matter of taste.
+const GUARD_SLOW: u64 = 10;
 
 /// After a retreat the numbers are final when nothing came for so long.
 const CLOSE_AFTER: Millis = Millis(1000);
@@ -42,8 +46,16 @@ impl View<'_> {
         if let InstancePhase::Ended { why } = &canary.phase {
             return self.condemn(service, release, Detector::Start, why.clone());
         }
+        if let Some(detail) = self.deserted(service, release) {
+            return self.condemn(service, release, Detector::Group, detail);
+        }
         if canary.ready_at.is_some() {
-            return self.first_step(service, release);
+            return match &release.hold {
+                None => self.first_step(service, release),
+                Some((HoldReason::Freeze { .. }, _)) => self.thawed(service, release),
+                Some((HoldReason::Capacity { .. }, _)) => self.large_enough(service, release),
+                Some(_) => Vec::new(),
+            };
         }
         if canary.phase == InstancePhase::Running
             && self.passes(&release.spec.checks, release.instance, CANARY_PASSES)
@@ -68,18 +80,27 @@ impl View<'_> {
         if routed.is_some_and(|route| !self.evidence.gateway_live(self.now, &route.gateway)) {
             return Vec::new();
         }
-        if service.stable.is_none() {
+        if service.stable.is_none() && self.group_goes(release) {
             return vec![self.promoted(release)];
         }
-        self.step(release, 0)
+        self.step(service, release)
     }
 
-    /// The transitions that bring a release to its next step.
-    pub(super) fn next_step(self, release: &Release) -> Vec<Transition> {
-        self.step(release, release.step + 1)
+    /// The next step, unless something holds the release before it.
+    fn step(self, service: &Service, release: &Release) -> Vec<Transition> {
+        if !self.group_goes(release) {
+            return Vec::new();
+        }
+        let next = release.next_step();
+        let weight = release.spec.steps.get(next).map_or(Weight::ALL, |step| step.weight);
+        match self.gate(service, release, weight) {
+            Some(held) => vec![held],
+            None => self.to_step(release, next),
+        }
     }
 
-    fn step(self, release: &Release, step: usize) -> Vec<Transition> {
+    /// The transitions that bring a release to a step.
+    pub(super) fn to_step(self, release: &Release, step: usize) -> Vec<Transition> {
         match release.spec.steps.get(step) {
             Some(next) if next.weight < Weight::ALL => vec![Transition::WeightIntended {
                 release: release.id,
@@ -87,20 +108,27 @@ impl View<'_> {
                 step,
                 weight: next.weight,
                 epoch: self.next_epoch(&release.spec.service),
+                stable_looks: (step == 0).then(|| self.stable_looks(release)),
             }],
             _ => vec![self.promoted(release)],
         }
     }
 
+    fn stable_looks(self, release: &Release) -> (u32, u32) {
+        let stable = self.state.services.get(&release.spec.service).and_then(|service| service.stable);
+        let (looks, failed) =
+            stable.and_then(|id| self.evidence.instances.get(&id)).map_or((0, 0), |health| health.looks());
+        (looks as u32, failed as u32)
+    }
+
     fn promoted(self, release: &Release) -> Transition {
-        let tally = tally(self, release);
-        let base = tally.stable_bad as f64 / tally.stable_requests.max(1) as f64;
+        let watch = self.evidence.releases.get(&release.id);
         Transition::ReleasePromoted {
             release: release.id,
             service: release.spec.service.clone(),
             epoch: self.next_epoch(&release.spec.service),
-            ruled_out_bp: rules_out_bp(tally.canary_requests, base.clamp(0.001, 0.5)),
-            tally,
+            ruled_out_bp: watch.and_then(|watch| watch.step.rules_out_bp()),
+            tally: tally(self, release),
         }
     }
 
@@ -116,6 +144,9 @@ impl View<'_> {
         if let Some(detail) = self.policy_condemns(release) {
             return self.condemn(service, release, Detector::Policy, detail);
         }
+        if let Some(detail) = self.deserted(service, release) {
+            return self.condemn(service, release, Detector::Group, detail);
+        }
         let in_force =
             service.spec.route.is_none() || self.held_epoch(&service.spec.name) == Some(service.epoch);
         if release.step_since.is_none() && in_force {
@@ -128,9 +159,13 @@ impl View<'_> {
         }
         match &release.hold {
             None => {
-                self.halt(service, release).map_or_else(|| self.advance(service, release), |held| vec![held])
+                let frozen = || self.frozen_hold(service, release);
+                let held = self.halt(service, release).or_else(frozen);
+                held.map_or_else(|| self.advance(service, release), |held| vec![held])
             }
             Some((HoldReason::BothFail { .. }, _)) => self.recovered(service, release),
+            Some((HoldReason::Freeze { .. }, _)) => self.thawed(service, release),
+            Some((HoldReason::Capacity { .. }, _)) => self.large_enough(service, release),
             Some(_) => Vec::new(),
         }
     }
@@ -138,16 +173,16 @@ impl View<'_> {
     fn halt(self, service: &Service, release: &Release) -> Option<Transition> {
         let health = self.evidence.instances.get(&release.instance)?;
         let since = release.resumed_at.or(release.traffic_since.map(|at| at.steady))?;
-        let (path, fails, _) = health.threshold_reached(self.now, &release.spec.checks, since)?;
-        let stable = service.stable.and_then(|id| self.evidence.instances.get(&id));
-        let both = stable.is_some_and(|health| health.failing(self.now, BOTH_WITHIN));
-        let why = if both { HoldReason::BothFail { path } } else { HoldReason::Halted { path, fails } };
-        Some(Transition::ReleaseHeld {
-            release: release.id,
-            service: service.spec.name.clone(),
-            why,
-            by: Who::tower(),
-            reason: String::new(),
+        if let Some((path, fails, _)) = health.threshold_reached(self.now, &release.spec.checks, since) {
+            let stable = service.stable.and_then(|id| self.evidence.instances.get(&id));
+            let both = stable.is_some_and(|health| health.failing(self.now, BOTH_WITHIN));
+            let why = if both { HoldReason::BothFail { path } } else { HoldReason::Halted { path, fails } };
+            return Some(held(release, why));
+        }
+        let watch = self.evidence.releases.get(&release.id)?;
+        (watch.probes.flaps() && !release.flaps_waived).then(|| {
+            let (failed, looks) = (watch.tally.probes_failed, watch.tally.probes);
+            held(release, HoldReason::Flapping { failed, looks })
         })
     }
 
@@ -165,31 +200,68 @@ impl View<'_> {
             service: service.spec.name.clone(),
             by: Who::tower(),
             reason: "both versions pass again".into(),
+            overrides_freeze: false,
         }]
     }
 
     /// The next step, when its time has come and nothing is unknown: advancing fails closed.
     fn advance(self, service: &Service, release: &Release) -> Vec<Transition> {
-        let Some(step) = release.spec.steps.get(release.step) else { return Vec::new() };
+        if !self.is_over(service, release) {
+            return Vec::new();
+        }
+        self.doubts(service, release).unwrap_or_else(|| self.step(service, release))
+    }
+
+    /// Whether the present step's time has come, nothing that has to be known is unknown, and its traffic leaves no
+    /// doubt that would hold it.
+    pub(super) fn is_due(self, service: &Service, release: &Release) -> bool {
+        self.is_over(service, release) && self.doubts(service, release).is_none()
+    }
+
+    /// Since when the present step is watched. Time in which nobody watched is no time: after a gap it begins anew.
+    fn begun(self, service: &Service, release: &Release) -> Option<Millis> {
         let link = service.spec.route.as_ref().and_then(|route| self.evidence.gateways.get(&route.gateway));
-        // Time in which nobody watched is no time: after a gap the step begins anew.
         let live_since = link.map_or(Millis::ZERO, |link| link.live_since);
-        let begun = release.step_since.map(|since| since.steady.max(live_since));
+        release.step_since.map(|since| since.steady.max(live_since))
+    }
+
+    fn is_over(self, service: &Service, release: &Release) -> bool {
+        let Some(step) = release.spec.steps.get(release.step) else { return false };
+        let begun = self.begun(service, release);
         let elapsed = begun.is_some_and(|begun| self.now.steady.since(begun) >= step.hold);
         let heard = |gateway: &str| self.evidence.gateway_live(self.now, gateway);
         let in_force = self.held_epoch(&service.spec.name) == Some(service.epoch);
         let known = service.spec.route.as_ref().is_none_or(|route| heard(&route.gateway) && in_force);
         let stable = service.stable.is_some_and(|id| self.passes(&service.checks, id, 1));
-        if elapsed
+        elapsed
             && known
             && stable
             && !self.policy_objects(release)
             && self.passes(&release.spec.checks, release.instance, 1)
-        {
-            self.next_step(release)
-        } else {
-            Vec::new()
+    }
+
+    /// What a step that has had its time does while its traffic leaves a doubt; `None`: it leaves none, or what was
+    /// declared for that case is done.
+    fn doubts(self, service: &Service, release: &Release) -> Option<Vec<Transition>> {
+        let step = release.spec.steps.get(release.step)?;
+        let watch = self.evidence.releases.get(&release.id).filter(|_| !release.doubt_waived);
+        let Doubt { upper_bp, margin_bp } = watch.and_then(|watch| Doubt::of(watch, release))?;
+        if release.spec.inconclusive != Inconclusive::Extend {
+            return Some(vec![held(release, HoldReason::Inconclusive { upper_bp, margin_bp })]);
         }
+        let (id, service_name) = (release.id, release.spec.service.clone());
+        if !release.extended {
+            return Some(vec![Transition::StepExtended {
+                release: id,
+                service: service_name,
+                step: release.step,
+                upper_bp,
+                margin_bp,
+            }]);
+        }
+        let twice = step.hold + step.hold;
+        let is_over = self.begun(service, release).is_some_and(|begun| self.now.steady.since(begun) >= twice);
+        (!is_over).then(Vec::new)
     }
 
     fn review_bake(self, service: &Service, release: &Release, canary: &InstanceState) -> Vec<Transition> {
@@ -203,7 +275,14 @@ impl View<'_> {
                 return self.condemn(service, release, Detector::Probes, String::new());
             }
         }
-        if release.bake_until.is_some_and(|until| self.now.steady >= until) {
+        if let Some(detail) = self.deserted(service, release) {
+            return self.condemn(service, release, Detector::Group, detail);
+        }
+        // What was found to be bad, with no way back, is not proven by time.
+        if release.hold.is_none()
+            && self.group_baked(release)
+            && release.bake_until.is_some_and(|until| self.now.steady >= until)
+        {
             let (release, service) = (release.id, service.spec.name.clone());
             return vec![Transition::ReleaseBaked { release, service }];
         }
@@ -218,9 +297,12 @@ impl View<'_> {
         detail: String,
     ) -> Vec<Transition> {
         let name = &service.spec.name;
+        if release.is_past_return() {
+            return self.no_return(service, release, detector, &detail);
+        }
         let taken = take_back(self, release, detector, detail, self.next_epoch(name), &Who::tower());
         let mut transitions = vec![taken];
-        if release.weight_max > Weight::NONE {
+        if release.weight_max > Weight::NONE && detector != Detector::Group {
             transitions.push(Transition::VersionDenied {
                 release: release.id,
                 service: name.clone(),
@@ -228,12 +310,15 @@ impl View<'_> {
                 digest: release.digest.clone(),
             });
         }
+        if detector != Detector::Group {
+            transitions.splice(1..1, self.with_fellows(release));
+        }
         transitions.extend(self.affected(service, release));
         transitions
     }
 
     /// The incident that a release has caused, when users saw its failures and none is open.
-    fn affected(self, service: &Service, release: &Release) -> Option<Transition> {
+    pub(super) fn affected(self, service: &Service, release: &Release) -> Option<Transition> {
         let watch = self.evidence.releases.get(&release.id)?;
         let told = self.state.incidents.values().any(|incident| incident.release == Some(release.id));
         if watch.tally.seen == 0 || service.incident.is_some() || told {
@@ -269,21 +354,35 @@ impl View<'_> {
     }
 }
 
-/// What condemns a release, if anything does.
-fn condemned(watch: &Watch) -> Option<Detector> {
-    if probes_condemn(watch) {
-        return Some(Detector::Probes);
+/// What condemns a release, if anything does: what is enough alone, or what carries the most of what is enough
+/// together; in either case only past its guard.
+pub(crate) fn condemned(watch: &Watch) -> Option<Detector> {
+    let Parts { errors, probes, slow } = watch.parts();
+    let mut parts = [
+        (probes, Detector::Probes, watch.tally.probes_failed >= GUARD_LOOKS),
+        (errors, Detector::Errors, watch.guard_passed()),
+        (slow, Detector::Slow, watch.tally.canary_slow_clients >= GUARD_SLOW),
+    ];
+    let needed = Watch::needed();
+    if let Some((_, detector, _)) = parts.iter().find(|(part, _, guarded)| *part >= needed && *guarded) {
+        return Some(*detector);
     }
-    if watch.evidence() < Watch::needed() {
-        return None;
-    }
-    if watch.probes.value() >= watch.errors.value() {
-        return (watch.tally.probes_failed >= GUARD_LOOKS).then_some(Detector::Probes);
-    }
-    watch.guard_passed().then_some(Detector::Errors)
+    parts.sort_by(|a, b| b.0.total_cmp(&a.0));
+    let [(_, detector, guarded), ..] = parts;
+    (watch.evidence() >= needed && guarded).then_some(detector)
 }
 
 /// Whether failed looks alone are enough.
-fn probes_condemn(watch: &Watch) -> bool {
-    watch.probes.value() / 2.0 >= Watch::needed() && watch.tally.probes_failed >= GUARD_LOOKS
+pub(crate) fn probes_condemn(watch: &Watch) -> bool {
+    watch.parts().probes >= Watch::needed() && watch.tally.probes_failed >= GUARD_LOOKS
+}
+
+fn held(release: &Release, why: HoldReason) -> Transition {
+    Transition::ReleaseHeld {
+        release: release.id,
+        service: release.spec.service.clone(),
+        why,
+        by: Who::tower(),
+        reason: String::new(),
+    }
 }

@@ -28,8 +28,20 @@ pub struct Health {
     pub overloaded: u64,
 }
 
+/// The last look at one check.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LastLook {
+    /// What came of it.
+    pub verdict: ProbeVerdict,
+    /// When it came.
+    pub at: Now,
+    /// Since when each look came to the same: passed, failed, or the prober was too busy.
+    pub since: Now,
+}
+
 #[derive(Debug, Clone, Default)]
 struct CheckHealth {
+    last: Option<LastLook>,
     passed_once: bool,
     passes_in_row: u32,
     fails_in_row: u32,
@@ -42,6 +54,11 @@ impl Health {
     /// Takes in one look. Returns whether it failed; `None`: it says nothing about the target.
     pub fn observe(&mut self, now: Now, probe: &ProbeResult) -> Option<bool> {
         let check = self.checks.entry(probe.path.clone()).or_default();
+        let same = |last: &&LastLook| {
+            std::mem::discriminant(&last.verdict) == std::mem::discriminant(&probe.verdict)
+        };
+        let since = check.last.as_ref().filter(same).map_or(now, |last| last.since);
+        check.last = Some(LastLook { verdict: probe.verdict.clone(), at: now, since });
         self.last = Some((probe.verdict.clone(), now));
         let failed = match &probe.verdict {
             ProbeVerdict::Overloaded => {
@@ -79,9 +96,19 @@ impl Health {
         Some(failed)
     }
 
+    /// The last look at the check of this name; `None`: there was none yet.
+    pub fn last_look(&self, check: &str) -> Option<&LastLook> {
+        self.checks.get(check)?.last.as_ref()
+    }
+
     /// How many looks are remembered, and how many of them failed.
     pub fn looks(&self) -> (usize, usize) {
         (self.looks.len(), self.looks.iter().filter(|failed| **failed).count())
+    }
+
+    /// Whether a check was ever passed: else it is another version's.
+    pub fn knows(&self, path: &str) -> bool {
+        self.checks.get(path).is_some_and(|check| check.passed_once)
     }
 
     /// Whether each check passed at least `passes` times in a row, lately.

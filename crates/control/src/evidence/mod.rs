@@ -3,9 +3,12 @@
 
 pub mod errors;
 pub mod health;
+pub mod margin;
 pub mod mixture;
 pub mod probes;
 pub mod seen;
+pub mod share;
+pub mod slow;
 pub mod traffic;
 
 use std::collections::{BTreeMap, VecDeque};
@@ -13,7 +16,9 @@ use std::sync::Arc;
 
 use hmsops_model::limits::{FALSE_ROLLBACK_ALPHA, GUARD_CLIENTS, GUARD_ERRORS};
 use hmsops_model::probe::ProbeResult;
-use hmsops_model::{InstanceId, Millis, Now, ReleaseId, ServiceName, Tick, UnixMillis, Weight};
+use hmsops_model::{
+    ArmTick, InstanceId, Millis, Now, ReleaseId, ServiceName, Tick, Unit, UnixMillis, Weight,
+};
 
 use crate::event::{Event, GatewayReport, InstanceReport};
 use crate::state::State;
@@ -21,8 +26,10 @@ use crate::state::release::{Phase, Release};
 use crate::transition::Tally;
 use errors::ErrorEvidence;
 use health::Health;
+use margin::StepShares;
 use probes::{ProbeEvidence, loss_bound};
 use seen::Seen;
+use slow::SlowEvidence;
 use traffic::Traffic;
 
 /// Seconds of a release's course that are remembered for its page.
@@ -34,11 +41,40 @@ const GATEWAY_RUNS_MAX: usize = 64;
 /// Releases whose course is kept at hand for their pages; of older ones the ledger and side log tell.
 const WATCHES_MAX: usize = 100;
 
+/// Failed looks that wait for a look at stable, which comes at once: more means that none comes.
+const PENDING_MAX: usize = 100;
+
 /// A failed look at stable makes looks at the canary so close to it say nothing.
 const COMMON_MODE: Millis = Millis(1500);
 
 /// A gateway that has said nothing for so long is silent: nothing is known of what it does.
 pub const GATEWAY_SILENT: Millis = Millis(3000);
+
+/// Shares of the false-rollback budget. Errors decide most releases and come one by one; three failed looks are worth
+/// 10⁵ and more, and must reach 2 500 even after ten quiet minutes; a slow canary can be waited for.
+const ERRORS_SHARE: f64 = 0.56;
+/// See [`ERRORS_SHARE`].
+const PROBES_SHARE: f64 = 0.4;
+/// See [`ERRORS_SHARE`].
+const SLOW_SHARE: f64 = 0.04;
+
+/// What each test adds to a release's evidence.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Parts {
+    /// Bad answers.
+    pub errors: f64,
+    /// Probes.
+    pub probes: f64,
+    /// Slow answers.
+    pub slow: f64,
+}
+
+impl Default for Parts {
+    /// Nothing observed: an e-value of one each.
+    fn default() -> Self {
+        Self { errors: ERRORS_SHARE, probes: PROBES_SHARE, slow: SLOW_SHARE }
+    }
+}
 
 /// Everything that was seen and is not a decision.
 #[derive(Debug, Clone, Default)]
@@ -77,6 +113,10 @@ pub struct Watch {
     pub since: Millis,
     /// Bad answers.
     pub errors: ErrorEvidence,
+    /// Slow answers.
+    pub slow: SlowEvidence,
+    /// What the present step can rule out.
+    pub step: StepShares,
     /// Probes.
     pub probes: ProbeEvidence,
     /// Sums.
@@ -86,7 +126,9 @@ pub struct Watch {
     /// Clients (or requests) whose bad answers of the canary may be held against it.
     pub guard_clients: u64,
     /// Failed looks at the canary since stable was last looked at: evidence only once stable is seen to pass.
-    pending: Vec<u64>,
+    pending: Vec<(String, Millis)>,
+    /// Looks at the other version since the canary has users, and how many of them failed.
+    looks: (u64, u64),
     /// Whether the gateway says that no request waits for the canary any more.
     pub drained: bool,
     /// The course by second, oldest first.
@@ -113,20 +155,35 @@ impl Watch {
         Self {
             since,
             errors: ErrorEvidence::default(),
+            slow: SlowEvidence::default(),
+            step: StepShares::default(),
             probes: ProbeEvidence::default(),
             tally: Tally::default(),
             guard_errors: 0,
             guard_clients: 0,
             pending: Vec::new(),
+            looks: (0, 0),
             drained: false,
             points: VecDeque::new(),
         }
     }
 
-    /// The evidence of both tests together. The mean of two e-values is one, so it may be held against 1/α: that
-    /// is how the false-rollback budget is split over them.
+    /// The evidence of all tests together. A weighted mean of e-values is one, so it may be held against 1/α: that
+    /// is how the false-rollback budget is shared (Vovk & Wang, *E-values: Calibration, combination and
+    /// applications*, Annals of Statistics 2021, §4; a test alone needs 1/(share × α)).
     pub fn evidence(&self) -> f64 {
-        f64::midpoint(self.errors.value(), self.probes.value())
+        ERRORS_SHARE * self.errors.value()
+            + PROBES_SHARE * self.probes.value()
+            + SLOW_SHARE * self.slow.value()
+    }
+
+    /// Each test's part of the evidence.
+    pub fn parts(&self) -> Parts {
+        Parts {
+            errors: ERRORS_SHARE * self.errors.value(),
+            probes: PROBES_SHARE * self.probes.value(),
+            slow: SLOW_SHARE * self.slow.value(),
+        }
     }
 
     /// What the evidence has to reach.
@@ -139,9 +196,18 @@ impl Watch {
         self.guard_errors >= GUARD_ERRORS && self.guard_clients >= GUARD_CLIENTS
     }
 
+    /// The chance that a look at a healthy canary fails. Learnt from stable's looks before it had users, as the ledger
+    /// has them, and from those since, which the side log keeps: whoever reads both finds the same evidence.
+    fn loss(&self, release: &Release) -> f64 {
+        let (looks, failed) = release.stable_looks;
+        loss_bound((u64::from(looks) + self.looks.0) as usize, (u64::from(failed) + self.looks.1) as usize)
+    }
+
     fn observe_tick(&mut self, now: Now, tick: &Tick) {
-        let secs = now.steady.since(self.since).0 / 1000;
-        self.errors.observe(secs, tick.weight, tick.canary.new_bad, tick.stable.new_bad);
+        let at = now.steady.since(self.since);
+        self.errors.observe(at, tick.weight, tick.canary.new_bad, tick.stable.new_bad);
+        self.slow.observe(at, tick.weight, tick.canary.new_slow, tick.stable.new_slow);
+        self.step.observe(tick);
         self.guard_errors += tick.canary.errors;
         self.guard_clients += tick.canary.new_bad;
         let tally = &mut self.tally;
@@ -151,6 +217,10 @@ impl Watch {
         tally.stable_bad += tick.stable.n_bad();
         tally.canary_bad_clients += tick.canary.new_bad;
         tally.stable_bad_clients += tick.stable.new_bad;
+        tally.canary_slow_clients += tick.canary.new_slow;
+        tally.stable_slow_clients += tick.stable.new_slow;
+        let counted = |arm: &ArmTick| arm.new_bad + arm.new_slow > 0;
+        tally.by_request |= tick.unit == Unit::Request && (counted(&tick.canary) || counted(&tick.stable));
         tally.shielded += tick.canary.shielded;
         tally.seen += tick.canary.seen;
         tally.first_bad_at = [tally.first_bad_at, tick.canary.first_bad_at].into_iter().flatten().min();
@@ -196,7 +266,7 @@ impl Evidence {
                 }
                 false
             }
-            Event::Evaluated(_) | Event::Judged(_) | Event::HealModes(_) => {
+            Event::Evaluated(_) | Event::Judged(_) | Event::HealModes(_) | Event::Freezes(_) => {
                 self.seen.observe(state, now, event);
                 false
             }
@@ -270,61 +340,69 @@ impl Evidence {
         let Some(release) = state.active_release(&probe.service) else { return false };
         if probe.instance != release.instance {
             if let Some(failed) = failed {
-                self.observe_other(state, now, release, probe.instance, failed);
+                self.observe_other(state, now, release, probe, failed);
             }
-            return true;
+            return matches!(release.phase, Phase::Watching | Phase::Baking);
         }
         // Looks at a version that no user sees yet are no evidence, also not when the side log is folded again.
         let watched = matches!(release.phase, Phase::Watching | Phase::Baking);
         if let (Some(failed), true) = (failed, watched) {
-            self.observe_canary(state, now, release, failed);
+            self.observe_canary(state, now, release, &probe.path, failed);
         }
         watched
     }
 
-    fn observe_canary(&mut self, state: &State, now: Now, release: &Release, failed: bool) {
+    fn observe_canary(&mut self, state: &State, now: Now, release: &Release, check: &str, failed: bool) {
         let Some(service) = state.services.get(&release.spec.service) else { return };
         // While the release bakes, the version it is compared with is the warm one.
         let other =
             if release.phase == Phase::Baking { service.warm.map(|warm| warm.id) } else { service.stable };
         let stable = other.and_then(|id| self.instances.get(&id));
         let common = stable.is_some_and(|health| health.failing(now, COMMON_MODE));
-        let (looks, fails) = stable.map_or((0, 0), Health::looks);
         let compared = other.is_some_and(|id| service.instances.get(&id).is_some_and(|known| !known.ended()));
         let watch = self.watch(release);
         watch.tally.probes += 1;
         watch.tally.probes_failed += u64::from(failed);
-        let secs = now.steady.since(watch.since).0 / 1000;
+        let at = now.steady.since(watch.since);
         if failed && !common && compared {
             // Whether it is the canary's alone is known when stable is looked at next, which is at once.
-            watch.pending.push(secs);
+            watch.pending.push((check.to_owned(), at));
+            if watch.pending.len() > PENDING_MAX {
+                watch.pending.remove(0);
+            }
         } else if !common {
-            watch.probes.observe(secs, failed, loss_bound(looks, fails));
+            watch.probes.observe(at, failed, watch.loss(release));
         }
     }
 
-    /// A look at stable settles what the canary's failed looks before it are worth.
+    /// A look at stable settles what the canary's failed looks before it at the same check are worth.
     fn observe_other(
         &mut self,
         state: &State,
         now: Now,
         release: &Release,
-        instance: InstanceId,
+        probe: &ProbeResult,
         failed: bool,
     ) {
         let Some(service) = state.services.get(&release.spec.service) else { return };
         let compared =
             if release.phase == Phase::Baking { service.warm.map(|warm| warm.id) } else { service.stable };
-        if compared != Some(instance) {
+        if compared != Some(probe.instance) {
             return;
         }
-        let health = self.instances.get(&instance);
-        let (looks, fails) = health.map_or((0, 0), Health::looks);
+        if !matches!(release.phase, Phase::Watching | Phase::Baking) {
+            return;
+        }
+        let health = self.instances.get(&probe.instance);
+        let own = health.is_some_and(|health| health.knows(&probe.path));
         let common = failed && health.is_some_and(|health| health.failing(now, COMMON_MODE));
         let watch = self.watch(release);
-        for secs in std::mem::take(&mut watch.pending) {
+        watch.looks.0 += u64::from(own);
+        watch.looks.1 += u64::from(own && failed);
+        let pending = watch.pending.extract_if(.., |(check, _)| *check == probe.path);
+        for at in pending.map(|(_, at)| at).collect::<Vec<_>>() {
             if !common {
-                watch.probes.observe(secs, true, loss_bound(looks, fails));
+                watch.probes.observe(at, true, watch.loss(release));
             }
         }
     }

@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use hmsops_model::freeze::Freeze;
 use hmsops_model::release::PolicySpec;
 use hmsops_model::{Labels, Millis, Now, ReleaseId, RuleName, UnixMillis};
 
@@ -21,6 +22,8 @@ pub struct Seen {
     pub policies: BTreeMap<(String, ReleaseId), PolicySeen>,
     /// Which verbs heal by themselves.
     pub modes: HealModes,
+    /// When nothing new goes out, whatever the service.
+    pub freezes: Vec<Freeze>,
 }
 
 /// A rule's last evaluation.
@@ -70,6 +73,7 @@ impl Seen {
                 self.policies.insert(key, PolicySeen { at: now, canary, stable, over_at });
             }
             Event::HealModes(modes) => self.modes = *modes,
+            Event::Freezes(freezes) => self.freezes.clone_from(freezes),
             _ => {}
         }
     }

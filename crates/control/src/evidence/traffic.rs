@@ -7,6 +7,9 @@ use hmsops_model::{ArmTick, Millis, Now, Tick, UnixMillis};
 /// Seconds remembered.
 const SECONDS_MAX: usize = 60;
 
+/// A rate is that of so many seconds: long enough to be steady, short enough to be of now.
+const RATE_SECS: u64 = 10;
+
 /// One second of a service's traffic.
 #[derive(Debug, Clone, Default)]
 pub struct Second {
@@ -47,6 +50,15 @@ impl Traffic {
     pub fn last(&self, now: Now, span: Millis) -> impl Iterator<Item = &Second> {
         let begin = now.steady.since(span).0 / 1000;
         self.seconds.iter().filter(move |second| second.second >= begin)
+    }
+
+    /// Requests a second to both arms, over the last ten whole seconds.
+    pub fn rate(&self, now: Now) -> f64 {
+        let whole = now.steady.0 / 1000;
+        let lately =
+            self.seconds.iter().filter(|known| known.second + RATE_SECS >= whole && known.second < whole);
+        let requests: u64 = lately.map(|known| known.stable.requests + known.canary.requests).sum();
+        requests as f64 / RATE_SECS as f64
     }
 
     /// Sums of stable and canary over the last `span`.

@@ -63,6 +63,8 @@ pub enum Occasion {
     Resolved,
     /// A release was taken back.
     RolledBack,
+    /// A release does not go on, or back, without a person.
+    Held,
     /// A person has to take over.
     TakeOver,
     /// A person tries whether it arrives.

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use hmsops_model::{Millis, Now, RuleName};
+use hmsops_model::{Millis, Now, RuleName, RuleSpec};
 
 use super::alert::{Alert, Handling};
 use super::heal::HealPhase;
@@ -37,7 +37,20 @@ pub fn value(state: &State, evidence: &Evidence, alert: &Alert) -> Option<f64> {
 
 /// The same in words; a value that is no number as it was seen.
 pub fn value_words(state: &State, evidence: &Evidence, alert: &Alert) -> String {
-    value(state, evidence, alert).map_or_else(|| alert.value.clone(), value_text)
+    let Some(value) = value(state, evidence, alert) else { return alert.value.clone() };
+    let rule = state.signals.rules.get(&alert.rule).filter(|_| alert.release.is_none());
+    rule.and_then(|rule| drift_words(&rule.spec, value)).unwrap_or_else(|| value_text(value))
+}
+
+/// The value of a rule that watches a latency for drift: `p99 312 ms, expected 250 ms (+25 %) for 10 min`.
+pub fn drift_words(spec: &RuleSpec, value: f64) -> Option<String> {
+    let expected = spec.expected.as_ref()?;
+    let more = (value / expected.span.0 as f64 - 1.0) * 100.0;
+    let measured = Millis(value.round().clamp(0.0, 1e12) as u64);
+    Some(format!(
+        "p{} {measured}, expected {} ({more:+.0} %) for {}",
+        expected.quantile, expected.span, spec.hold
+    ))
 }
 
 /// An alert as one would say it: `photo_error_spike fired 12 s ago: 0.42; rollback dmv-photo --to=prev runs`.

@@ -1,8 +1,9 @@
 //! What changes of rules, alerts, heals and notices are called, for people.
 
-use hmsops_model::Millis;
+use hmsops_model::{Millis, RuleName};
 
 use super::alert::Alert;
+use super::sentence::drift_words;
 use super::{RuleHealth, Signal};
 use crate::effect::Effect;
 use crate::headline::clock;
@@ -60,6 +61,7 @@ pub(crate) fn log_line(state: &State, change: &Signal) -> Option<Effect> {
     let say = |error: bool, text: String| Some(Effect::Say { service: service.clone(), error, text });
     match change {
         Signal::AlertFired { rule, value, alert, .. } => {
+            let value = &said(state, rule, value);
             let labels = state.signals.alerts.get(alert).map(|alert| alert.labels.to_string());
             say(true, format!("alert {rule}: fired at {value} {}", labels.unwrap_or_default()))
         }
@@ -94,6 +96,13 @@ pub(crate) fn log_line(state: &State, change: &Signal) -> Option<Effect> {
     }
 }
 
+/// A value as it is said: of a drift with what was expected.
+fn said(state: &State, rule: &RuleName, value: &str) -> String {
+    let rule = state.signals.rules.get(rule);
+    let drift = rule.and_then(|rule| drift_words(&rule.spec, value.parse().ok()?));
+    drift.unwrap_or_else(|| value.to_owned())
+}
+
 /// What an alert's receiver reads: subject and text.
 pub(crate) fn alert_notice(state: &State, alert: &Alert) -> (String, String) {
     let rule = state.signals.rules.get(&alert.rule);
@@ -101,7 +110,7 @@ pub(crate) fn alert_notice(state: &State, alert: &Alert) -> (String, String) {
     let service = alert.service.as_ref().map_or_else(String::new, |service| format!("{service}: "));
     let subject = match &alert.ended {
         Some(ended) => format!("{service}{} is over: {}", alert.rule, ended.why),
-        None => format!("{service}{} fired at {}", alert.rule, alert.value),
+        None => format!("{service}{} fired at {}", alert.rule, said(state, &alert.rule, &alert.value)),
     };
     let mut lines = vec![format!("{} {}", alert.rule, alert.labels)];
     lines.extend(annotation("summary").into_iter().chain(annotation("description")).cloned());

@@ -10,9 +10,9 @@ use serde::{Deserialize, Serialize};
 
 use crate::event::Who;
 use crate::incident::Incident;
-use crate::signal::notice::About;
+use crate::signal::notice::{About, Occasion};
 use crate::signal::{Signal, Signals};
-use crate::transition::{Detector, Role, Transition};
+use crate::transition::{Detector, HoldReason, Role, Transition};
 use release::{Phase, Release};
 use service::{InstancePhase, InstanceState, PROVEN_MAX, Proven, Service, Warm};
 
@@ -136,7 +136,7 @@ impl State {
                         let baking = baking.filter(|release| release.phase == Phase::Baking);
                         let version = service.instances.get(id).map(|known| &known.instance.version);
                         if version != baking.map(|release| &release.spec.image.tag) {
-                            service.prove(now, *id);
+                            service.prove(now, *id, false);
                         }
                     }
                     let released = transition.release().and_then(|id| self.releases.get(&id));
@@ -151,10 +151,11 @@ impl State {
     fn apply_signal(&mut self, now: Now, change: &Signal) {
         self.signals.apply(now, change);
         // Who has been told stands with what they were told of, so that it outlives the notice itself.
-        if let Signal::NoticeIntended { receiver, about: About::Release(id), .. } = change
+        if let Signal::NoticeIntended { receiver, about: About::Release(id), occasion, .. } = change
             && let Some(release) = self.releases.get_mut(id)
         {
-            release.told.push(receiver.clone());
+            let told = if *occasion == Occasion::Held { &mut release.told_hold } else { &mut release.told };
+            told.push(receiver.clone());
         }
     }
 
@@ -205,7 +206,17 @@ impl State {
     }
 
     fn request(&mut self, now: Now, transition: &Transition) {
-        let Transition::ReleaseRequested { release: id, spec, digest, instance, salt, by } = transition
+        let Transition::ReleaseRequested {
+            release: id,
+            spec,
+            digest,
+            instance,
+            salt,
+            by,
+            group,
+            revert,
+            freeze_overridden,
+        } = transition
         else {
             return;
         };
@@ -237,7 +248,16 @@ impl State {
             ruled_out_bp: None,
             ended_at: None,
             bake_until: None,
+            extended: false,
+            doubt_waived: false,
+            flaps_waived: false,
+            stable_looks: (0, 0),
             told: Vec::new(),
+            group: *group,
+            revert: *revert,
+            freeze_overridden: freeze_overridden.clone(),
+            committed: false,
+            told_hold: Vec::new(),
         };
         self.releases.insert(*id, release);
         if self.releases.len() > RELEASES_MAX {
@@ -251,20 +271,40 @@ impl State {
     fn apply_release(&mut self, now: Now, id: ReleaseId, transition: &Transition) {
         let Some(release) = self.releases.get_mut(&id) else { return };
         match transition {
-            Transition::WeightIntended { step, weight, .. } => {
+            Transition::WeightIntended { step, weight, stable_looks, .. } => {
+                if let Some(looks) = stable_looks.filter(|_| release.phase == Phase::Starting) {
+                    release.stable_looks = looks;
+                }
                 release.phase = Phase::Watching;
                 release.step = *step;
                 release.weight = *weight;
                 release.weight_max = release.weight_max.max(*weight);
                 release.step_since = None;
+                release.extended = false;
+                release.doubt_waived = false;
             }
+            Transition::StepExtended { .. } => release.extended = true,
             Transition::WeightApplied { .. } => {
                 release.step_since = Some(now);
                 release.traffic_since.get_or_insert(now);
             }
-            Transition::ReleaseHeld { why, .. } => release.hold = Some((why.clone(), now)),
-            Transition::ReleaseResumed { .. } => {
-                release.hold = None;
+            Transition::ReleaseHeld { why, .. } => {
+                release.hold = Some((why.clone(), now));
+                release.told_hold.clear();
+            }
+            Transition::ReleaseCommitted { .. } => {
+                release.committed = true;
+                release.hold = release.hold.take().filter(|(why, _)| *why != HoldReason::Irreversible);
+            }
+            Transition::ReleaseResumed { reason, overrides_freeze, .. } => {
+                match release.hold.take() {
+                    Some((HoldReason::Inconclusive { .. }, _)) => release.doubt_waived = true,
+                    Some((HoldReason::Flapping { .. }, _)) => release.flaps_waived = true,
+                    _ => {}
+                }
+                if *overrides_freeze {
+                    release.freeze_overridden = Some(reason.clone());
+                }
                 release.resumed_at = Some(now.steady);
                 // The step is watched anew: what was learnt before the hold no longer counts as time.
                 release.step_since = release.step_since.map(|_| now);
@@ -390,6 +430,10 @@ impl Service {
             }
             Transition::RevertIntended { id, .. } => self.revert = Some(*id),
             Transition::StableSet { id, epoch, warm_until, .. } => {
+                // Whatever becomes stable without a release is an earlier version, or a new copy of the same.
+                if self.version_of(*id) != self.stable.and_then(|old| self.version_of(old)) {
+                    self.leave(now, self.stable, true);
+                }
                 self.set_stable(*id, *warm_until);
                 self.epoch = self.epoch.max(*epoch);
             }
@@ -424,6 +468,7 @@ impl Service {
     fn follow(&mut self, now: Now, transition: &Transition, release: &Release) {
         match transition {
             Transition::ReleasePromoted { .. } => {
+                self.leave(now, self.stable, release.revert);
                 self.set_stable(release.instance, release.bake_until);
                 self.checks.clone_from(&release.spec.checks);
             }
@@ -431,6 +476,7 @@ impl Service {
             // the warm old version.
             Transition::ReleaseTakenBack { .. } if release.weight_max == Weight::ALL => {
                 let baking = self.stable;
+                self.leave(now, baking, true);
                 self.stable = self.warm.take().map(|warm| warm.id);
                 self.checks.clone_from(&release.checks_before);
                 for id in baking.into_iter().chain([release.instance]) {
@@ -443,7 +489,7 @@ impl Service {
             Transition::ReleaseBaked { .. } => {
                 self.release = None;
                 if let Some(stable) = self.stable {
-                    self.prove(now, stable);
+                    self.prove(now, stable, release.spec.irreversible.is_some());
                 }
             }
             _ => {}
@@ -465,6 +511,10 @@ impl Service {
         self.set_role(id, Role::Stable);
     }
 
+    fn version_of(&self, id: InstanceId) -> Option<&Version> {
+        self.instances.get(&id).map(|known| &known.instance.version)
+    }
+
     fn set_role(&mut self, id: InstanceId, role: Role) {
         if let Some(state) = self.instances.get_mut(&id) {
             state.role = role;
@@ -472,14 +522,28 @@ impl Service {
     }
 
     /// Remembers a version as one to go back to.
-    fn prove(&mut self, now: Now, id: InstanceId) {
+    fn prove(&mut self, now: Now, id: InstanceId, irreversible: bool) {
         let Some(state) = self.instances.get(&id) else { return };
-        let version = state.instance.version.clone();
-        let proven = Proven { version, digest: state.instance.digest.clone(), since: now.wall };
+        let (version, digest) = (state.instance.version.clone(), state.instance.digest.clone());
+        let same = |known: &Proven| known.version == version && known.digest == digest;
+        let before = self.proven.iter().any(|known| same(known) && known.irreversible);
+        let irreversible = irreversible || before;
+        let proven =
+            Proven { version, digest, since: now.wall, left_at: None, left_for_good: false, irreversible };
         self.proven.retain(|known| known.version != proven.version);
         self.proven.push(proven);
         if self.proven.len() > PROVEN_MAX {
             self.proven.remove(0);
+        }
+    }
+
+    /// A version is no longer stable, because another took its place or because somebody went back from it.
+    fn leave(&mut self, now: Now, id: Option<InstanceId>, for_good: bool) {
+        let version = id.and_then(|id| self.instances.get(&id)).map(|known| known.instance.version.clone());
+        let left = self.proven.iter_mut().filter(|known| Some(&known.version) == version.as_ref());
+        for known in left {
+            known.left_at = Some(now);
+            known.left_for_good |= for_good;
         }
     }
 }

@@ -60,9 +60,58 @@ pub struct Release {
     pub ended_at: Option<Now>,
     /// Until when the old version stays warm, on the steady clock.
     pub bake_until: Option<Millis>,
+    /// Whether the present step was given its time once more.
+    #[serde(default)]
+    pub extended: bool,
+    /// Whether a person let the present step pass although its traffic left a doubt.
+    #[serde(default)]
+    pub doubt_waived: bool,
+    /// Whether a person let it go on although its probes flap.
+    #[serde(default)]
+    pub flaps_waived: bool,
+    /// Looks at stable before the canary had users, and how many of them failed: what looks may fail with.
+    #[serde(default)]
+    pub stable_looks: (u32, u32),
+    /// Who was told that it is held and waits for a person.
+    #[serde(default)]
+    pub told_hold: Vec<String>,
     /// Who was told that it was taken back.
     #[serde(default)]
     pub told: Vec<String>,
+    /// The first of the releases that were asked for together, when there are several.
+    #[serde(default)]
+    pub group: Option<ReleaseId>,
+    /// Whether it goes back to an earlier version, without a canary.
+    #[serde(default)]
+    pub revert: bool,
+    /// Why a person lets it go on in a freeze.
+    #[serde(default)]
+    pub freeze_overridden: Option<String>,
+    /// Whether a person has let it go where nothing takes it back by itself.
+    #[serde(default)]
+    pub committed: bool,
+}
+
+impl Release {
+    /// The step that it goes to next, from 0.
+    pub fn next_step(&self) -> usize {
+        if self.phase == Phase::Starting { 0 } else { self.step + 1 }
+    }
+
+    /// Whether a person has to let it have a share.
+    pub fn needs_person(&self, next: Weight) -> bool {
+        !self.committed && self.spec.irreversible.is_some_and(|from| next >= from)
+    }
+
+    /// Whether nothing but a person may take it back: it has had the share from which on it is irreversible, and
+    /// there was something to come from.
+    pub fn is_past_return(&self) -> bool {
+        let share = self.weight_max.max(self.weight);
+        self.phase.is_active()
+            && self.from.is_some()
+            && share > Weight::NONE
+            && self.spec.irreversible.is_some_and(|from| share >= from)
+    }
 }
 
 /// Where a release stands.

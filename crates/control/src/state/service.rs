@@ -65,6 +65,15 @@ pub struct Proven {
     pub digest: Option<Digest>,
     /// Since when.
     pub since: UnixMillis,
+    /// When it ceased to be stable; `None`: it is, or it was so before this was written down.
+    #[serde(default)]
+    pub left_at: Option<Now>,
+    /// Whether somebody went back from it: then it is no version to go back to by itself.
+    #[serde(default)]
+    pub left_for_good: bool,
+    /// Whether there is no way back from it to what was before.
+    #[serde(default)]
+    pub irreversible: bool,
 }
 
 /// One copy of a version.

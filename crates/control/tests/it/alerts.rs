@@ -25,6 +25,7 @@ fn rule() -> RuleSpec {
         heal: Some(HealAction::Rollback { service: name(), to: None }),
         on_nodata: OnNoData::Keep,
         notify: vec!["oncall@csac.gov".into()],
+        expected: None,
     }
 }
 

@@ -1,6 +1,6 @@
 //! The kit of every story: what is declared, how time passes, what the world answers.
 
-use hmsops_control::event::Command;
+use hmsops_control::event::{Asked, Command, Options};
 use hmsops_control::state::release::{Phase, Release};
 use hmsops_control::state::service::InstancePhase;
 use hmsops_control::{
@@ -9,7 +9,7 @@ use hmsops_control::{
 };
 use hmsops_model::probe::{ProbeResult, ProbeVerdict};
 use hmsops_model::release::{HealthCheck, Image, ReleaseSpec, Step, Threshold};
-use hmsops_model::service::{BadRule, Driver, Identity, RouteSpec, ServiceSpec};
+use hmsops_model::service::{BadRule, Driver, Identity, Protocol, RouteSpec, ServiceSpec};
 use hmsops_model::{
     ArmTick, BadKind, HealId, InstanceId, Millis, NoticeId, Now, ReleaseId, ServiceName, Tick, Unit,
     UnixMillis, Version, Weight,
@@ -42,7 +42,15 @@ pub(crate) struct Story {
     /// Paths that a version does not have.
     pub(crate) lacking: Vec<(Version, &'static str)>,
     pub(crate) log: Vec<Transition>,
+    /// The ledger and the side log, as one.
+    pub(crate) kept: Vec<Record>,
     pub(crate) said: Vec<String>,
+}
+
+/// What a ledger or a side log holds.
+pub(crate) enum Record {
+    Line(Now, Transition),
+    Seen(Now, Event),
 }
 
 pub(crate) fn name() -> ServiceName {
@@ -64,17 +72,20 @@ pub(crate) fn service() -> ServiceSpec {
             ports: [("http".to_owned(), None)].into(),
             env: [].into(),
         },
-        route: Some(RouteSpec { gateway: "public".into(), host: None }),
+        route: Some(RouteSpec { gateway: "public".into(), host: None, protocol: Protocol::Http1 }),
         identity: Identity::Cookie("session".into()),
         sticky: true,
         bad: BadRule::defaults(),
         stable: Some(version("1.7.3")),
         health: vec![check(HEALTH)],
+        freeze: Vec::new(),
+        rollback_window: hmsops_model::freeze::RollbackWindow::default(),
+        capacity_milli: None,
     }
 }
 
 pub(crate) fn check(path: &str) -> HealthCheck {
-    HealthCheck { path: path.into(), threshold: Threshold { fails: 3, window: Millis::from_secs(60) } }
+    HealthCheck::of_path(path, Threshold { fails: 3, window: Millis::from_secs(60) })
 }
 
 pub(crate) fn release(tag: &str) -> ReleaseSpec {
@@ -87,6 +98,10 @@ pub(crate) fn release(tag: &str) -> ReleaseSpec {
         bake: Millis::from_mins(30),
         start_timeout: Millis::from_secs(20),
         shield_after: None,
+        irreversible: None,
+        after: Vec::new(),
+        margin_bp: None,
+        inconclusive: hmsops_model::release::Inconclusive::default(),
     }
 }
 
@@ -113,6 +128,7 @@ impl Story {
             failing: Vec::new(),
             lacking: Vec::new(),
             log: Vec::new(),
+            kept: Vec::new(),
             said: Vec::new(),
         };
         story.gateway(GatewayReport::Connected { routes: Vec::new() });
@@ -195,12 +211,18 @@ impl Story {
         self.event(Event::Deploy { spec, digest: None, salt: 7, first, by })
     }
 
+    /// A release is asked for with all that can be said about it.
+    pub(crate) fn release_with(&mut self, specs: Vec<ReleaseSpec>, options: Options) -> Result<(), Refusal> {
+        let asked = specs.into_iter().map(|spec| Asked { spec: Box::new(spec), digest: None, salt: 7 });
+        self.event(Event::Release { asked: asked.collect(), options, by: Who::tower() })
+    }
+
     pub(crate) fn command(&mut self, command: Command) -> Result<(), Refusal> {
         self.event(Event::Command { command, by: Who::tower(), reason: "because".into() })
     }
 
     pub(crate) fn promote(&mut self) {
-        self.command(Command::Promote { release: ReleaseId(1) }).unwrap();
+        self.command(Command::Promote { release: ReleaseId(1), override_freeze: false }).unwrap();
     }
 
     pub(crate) fn abort(&mut self) {
@@ -219,7 +241,9 @@ impl Story {
     pub(crate) fn event(&mut self, event: Event) -> Result<(), Refusal> {
         let mut queue = vec![event];
         while let Some(event) = queue.pop() {
-            self.evidence.observe(&self.state, self.now, &event);
+            if self.evidence.observe(&self.state, self.now, &event) {
+                self.kept.push(Record::Seen(self.now, event.clone()));
+            }
             let mut event = event;
             for round in 0.. {
                 assert!(round < ROUNDS_MAX, "decisions do not settle");
@@ -232,6 +256,7 @@ impl Story {
                     for effect in effects(&self.state, &transition) {
                         queue.extend(self.perform(effect));
                     }
+                    self.kept.push(Record::Line(self.now, transition.clone()));
                     self.log.push(transition);
                 }
                 event = Event::Wake;

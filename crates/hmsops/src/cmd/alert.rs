@@ -255,7 +255,7 @@ async fn ack(client: &Client, id: &str, reason: &str, json: bool) -> Result<(), 
         let rule: Rule = client.get(&rule_path(id)).await?;
         only(&rule)?
     };
-    let body = Reason { reason: reason.to_owned(), next: None };
+    let body = Reason { reason: reason.to_owned(), ..Reason::default() };
     let answer: Value = client.post(&format!("/hms/v1/alerts/{}/ack", encoded(&id)), &body).await?;
     if json {
         return print::json(&answer);

@@ -110,7 +110,7 @@ pub(super) async fn run(client: &Client, args: &Args) -> Result<(), Failure> {
 }
 
 async fn switch(client: &Client, verb: &str, reason: &str) -> Result<(), Failure> {
-    let body = Reason { reason: reason.to_owned(), next: None };
+    let body = Reason { reason: reason.to_owned(), ..Reason::default() };
     let _answer: Value = client.post(&format!("/hms/v1/heals/{verb}"), &body).await?;
     Ok(())
 }

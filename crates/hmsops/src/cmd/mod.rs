@@ -14,6 +14,7 @@ mod login;
 mod man;
 mod metric;
 mod notify;
+mod probe;
 mod query;
 mod release;
 mod restart;
@@ -67,6 +68,7 @@ enum Verb {
     Release(release::Args),
     Rollback(rollback::Args),
     Restart(restart::Args),
+    Probe(probe::Args),
     Query(query::Args),
     Metric(metric::Args),
     Dash(dash::Args),
@@ -102,6 +104,7 @@ pub(crate) fn run(cli: Cli) -> Result<(), Failure> {
         Verb::Release(args) => with(asked, async |client| release::run(&client, &args).await),
         Verb::Rollback(args) => with(asked, async |client| rollback::run(&client, &args).await),
         Verb::Restart(args) => with(asked, async |client| restart::run(&client, &args).await),
+        Verb::Probe(args) => with(asked, async |client| probe::run(&client, &args).await),
         Verb::Query(args) => with(asked, async |client| query::run(&client, &args).await),
         Verb::Metric(args) => with(asked, async |client| metric::run(&client, &args).await),
         Verb::Dash(args) => with(asked, async |client| dash::run(&client, &args).await),

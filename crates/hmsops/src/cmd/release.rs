@@ -75,8 +75,18 @@ enum Verb {
         json: bool,
     },
     /// Go to the next step now
-    #[command(after_help = "Example:\n  hmsops release promote r-42 --reason \"looks-good\"")]
-    Promote(Steer),
+    #[command(
+        after_help = "An irreversible release needs a reason to go where nothing takes it back by itself.\n\n\
+                            Example:\n  hmsops release promote r-42 --reason \"looks-good\"\n  \
+                            hmsops release promote r-42 --override-freeze --reason \"security-fix\""
+    )]
+    Promote {
+        #[command(flatten)]
+        to: Steer,
+        /// Also in a freeze; needs --reason
+        #[arg(long, requires = "reason")]
+        override_freeze: bool,
+    },
     /// Stay at this step until resumed
     #[command(after_help = "Example:\n  hmsops release pause r-42 --reason \"lunch\"")]
     Pause(Steer),
@@ -113,17 +123,17 @@ pub(super) async fn run(client: &Client, args: &Args) -> Result<(), Failure> {
             let why: Why = client.get(&format!("/hms/v1/releases/{id}/why")).await?;
             if *json { print::json(&why) } else { print::data(&because(&why)) }
         }
-        Verb::Promote(to) => steer(client, to, "promote").await,
-        Verb::Pause(to) => steer(client, to, "pause").await,
-        Verb::Resume(to) => steer(client, to, "resume").await,
-        Verb::Abort(to) => steer(client, to, "abort").await,
-        Verb::Rollback(to) => steer(client, to, "rollback").await,
-        Verb::Undeny(to) => steer(client, to, "undeny").await,
+        Verb::Promote { to, override_freeze } => steer(client, to, "promote", *override_freeze).await,
+        Verb::Pause(to) => steer(client, to, "pause", false).await,
+        Verb::Resume(to) => steer(client, to, "resume", false).await,
+        Verb::Abort(to) => steer(client, to, "abort", false).await,
+        Verb::Rollback(to) => steer(client, to, "rollback", false).await,
+        Verb::Undeny(to) => steer(client, to, "undeny", false).await,
     }
 }
 
-async fn steer(client: &Client, to: &Steer, verb: &str) -> Result<(), Failure> {
-    let body = Reason { reason: to.reason.clone(), next: None };
+async fn steer(client: &Client, to: &Steer, verb: &str, override_freeze: bool) -> Result<(), Failure> {
+    let body = Reason { reason: to.reason.clone(), override_freeze, next: None };
     let release: Release = client.post(&format!("/hms/v1/releases/{}/{verb}", to.id), &body).await?;
     if to.json {
         return print::json(&release);
@@ -145,7 +155,7 @@ async fn list(client: &Client, service: Option<&str>, limit: usize, json: bool) 
     if json {
         return print::json(&found);
     }
-    let mut table = Table::new(["RELEASE", "SERVICE", "VERSION", "PHASE", "WEIGHT", "SINCE", "BY"]);
+    let mut table = Table::new(["RELEASE", "SERVICE", "VERSION", "PHASE", "WEIGHT", "GROUP", "SINCE", "BY"]);
     for release in &found.releases {
         table.row([
             release.id.to_string(),
@@ -153,6 +163,7 @@ async fn list(client: &Client, service: Option<&str>, limit: usize, json: bool) 
             release.version.to_string(),
             format!("{} {}", watch::mark(release.phase), release.phase.name()),
             print::share(release.weight_bp),
+            release.group.map(|first| first.to_string()).unwrap_or_default(),
             print::date(&release.requested_at),
             release.by.actor.clone(),
         ]);
@@ -194,6 +205,9 @@ fn page(release: &Release) -> String {
     lines.push(format!("steps     {}; now {}", steps.join(" → "), print::share(release.weight_bp)));
     lines.push(format!("shown     {}", watch::live(release)));
     lines.push(format!("users     {} bad answers seen, {} shielded", release.seen, release.shielded));
+    if let Some(measured) = &release.measured {
+        lines.push(format!("share     {}", measured.words));
+    }
     let moments = [
         ("asked", Some(&release.requested_at)),
         ("traffic", release.traffic_since.as_ref()),
@@ -209,6 +223,16 @@ fn page(release: &Release) -> String {
         moments.into_iter().map(|(at, what)| format!("{what} {}", print::clock(at))).collect();
     lines.push(format!("moments   {}", moments.join(" · ")));
     lines.push(format!("by        {} ({})", release.by.actor, release.by.source));
+    if let Some(first) = release.group {
+        lines.push(format!("group     of {first}: they go out together, and back"));
+    }
+    if release.revert {
+        lines.push("revert    to a version that was stable lately: without a canary".to_owned());
+    }
+    if let Some(from) = release.irreversible_bp {
+        let from = if from == 0 { "the first traffic".to_owned() } else { print::share(from) };
+        lines.push(format!("no return from {from} on: only a person takes it back"));
+    }
     if release.denied {
         lines.push(format!("denied    until `hmsops release undeny {}`", release.id));
     }
@@ -235,8 +259,9 @@ fn page(release: &Release) -> String {
 fn because(why: &Why) -> String {
     let moments: Vec<String> =
         why.moments.iter().map(|(what, at)| format!("{what} {}", print::clock(at))).collect();
+    let measured = why.measured.as_ref().map(|words| print::plain(words) + "\n").unwrap_or_default();
     format!(
-        "{}\n{} · {} bad answers seen by users, {} shielded\n",
+        "{}\n{} · {} bad answers seen by users, {} shielded\n{measured}",
         print::plain(&why.why),
         print::plain(&moments.join(" · ")),
         why.seen,

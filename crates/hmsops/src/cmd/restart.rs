@@ -25,7 +25,7 @@ pub(super) struct Args {
 pub(super) async fn run(client: &Client, args: &Args) -> Result<(), Failure> {
     let path = format!("/hms/v1/services/{}", encoded(&args.service));
     let before = settle::before(client, &path).await?;
-    let body = Reason { reason: args.reason.clone(), next: None };
+    let body = Reason { reason: args.reason.clone(), ..Reason::default() };
     let wish = Wish::OtherCopy(before.stable.map(|stable| stable.instance));
     settle::ask(client, &path, "restart", &body, &wish).await?;
     let service = settle::until_safe(client, &path, &wish).await?;

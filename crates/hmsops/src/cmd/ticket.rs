@@ -73,7 +73,7 @@ pub(super) async fn run(client: &Client, args: &Args) -> Result<(), Failure> {
             if *json { print::json(&ticket) } else { print::data(&page(&ticket)) }
         }
         Verb::Close { id, reason, json } => {
-            let body = Reason { reason: reason.clone(), next: None };
+            let body = Reason { reason: reason.clone(), ..Reason::default() };
             let ticket: Ticket = client.post(&format!("/hms/v1/tickets/{id}/close"), &body).await?;
             if *json { print::json(&ticket) } else { print::line(&format!("{id}  closed")) }
         }

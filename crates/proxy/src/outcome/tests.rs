@@ -25,10 +25,12 @@ fn route(epoch: u64, release: u64, weight: u16) -> Route {
             salt: 1,
             shield_after: None,
             excused_for: Millis::ZERO,
+            irreversible: false,
         }),
         identity: Identity::Cookie("session".to_owned()),
         sticky: true,
         bad: Vec::new(),
+        protocol: hmsops_model::service::Protocol::Http1,
     }
 }
 
@@ -215,4 +217,29 @@ proptest! {
             }
         }
     }
+}
+
+/// What the simulator counts in bulk is what it would be one by one.
+#[test]
+fn many_at_once_are_counted_as_one_by_one() {
+    let (mut singly, mut at_once) = (by_clients(), by_clients());
+    for side in [Side::Stable, Side::Canary] {
+        let some: Vec<u64> = (0..50).collect();
+        for client in &some {
+            let good = good(&singly, 20, Some(*client));
+            singly.count(&Outcome { side, latency_us: Some(7000), ..good });
+        }
+        let (at, routed) = (now(20), at_once.routed());
+        at_once.count_many(&Bulk {
+            at,
+            routed,
+            side,
+            requests: 50,
+            clients: 50,
+            some: &some,
+            latency_us: 7000,
+        });
+    }
+    assert_eq!(singly.auto_shield_after(), at_once.auto_shield_after());
+    assert_eq!(singly.close(now(150), 0), at_once.close(now(150), 0));
 }

@@ -2,60 +2,49 @@
 
 use std::future::Future;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bytes::Bytes;
-use hmsops_model::BadKind;
+use hmsops_model::{BadKind, Millis};
 use http::header::{self, HeaderValue};
 use http::{Response, StatusCode};
 use hyper::body::{Body, Frame, Incoming, SizeHint};
 use tokio::time::{Instant, Sleep};
 
+use super::grpc;
 use super::head::REASON;
+use super::journal::Entry;
+use super::meter::Why;
 use super::receipt::Receipt;
 use super::table::Waiting;
+use super::upload::Progress;
 use super::upstream::Lease;
-
-/// Why the gateway answered itself; the value of the field `hmsops-gateway`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Why {
-    BadRequest,
-    NoRoute,
-    NoUpstream,
-    Method,
-    Slow,
-    Refused,
-    Broken,
-    Timeout,
-}
-
-impl Why {
-    const fn text(self) -> &'static str {
-        match self {
-            Self::BadRequest => "bad-request",
-            Self::NoRoute => "no-route",
-            Self::NoUpstream => "no-upstream",
-            Self::Method => "method",
-            Self::Slow => "request-timeout",
-            Self::Refused => "refused",
-            Self::Broken => "broken",
-            Self::Timeout => "timeout",
-        }
-    }
-}
 
 /// An answer of the gateway's own.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Refusal {
     status: StatusCode,
-    why: Why,
+    pub(super) why: Why,
     text: &'static str,
+    /// When to come back, in seconds.
+    retry_after: Option<u64>,
 }
 
 impl Refusal {
     pub(super) const fn new(status: StatusCode, why: Why, text: &'static str) -> Self {
-        Self { status, why, text }
+        Self { status, why, text, retry_after: None }
+    }
+
+    /// With word of when it is worth coming back.
+    pub(super) const fn after(self, wait: Millis) -> Self {
+        Self { retry_after: Some(wait.0.div_ceil(1000)), ..self }
+    }
+
+    /// As a call of gRPC is refused.
+    pub(super) fn grpc_answer(self) -> Response<Answer> {
+        grpc::refuse(self.answer(), self.text)
     }
 
     pub(super) fn answer(self) -> Response<Answer> {
@@ -64,7 +53,10 @@ impl Refusal {
         let fields = answer.headers_mut();
         fields.insert(header::CONTENT_TYPE, HeaderValue::from_static("text/plain; charset=utf-8"));
         fields.insert(REASON, HeaderValue::from_static(self.why.text()));
-        if self.why == Why::Slow {
+        if let Some(seconds) = self.retry_after {
+            fields.insert(header::RETRY_AFTER, HeaderValue::from(seconds.max(1)));
+        }
+        if self.why.ends_connection() {
             fields.insert(header::CONNECTION, HeaderValue::from_static("close"));
         }
         answer
@@ -88,6 +80,12 @@ pub(super) struct Flow {
     lease: Option<Lease>,
     /// Keeps the canary's instances from being stopped.
     _waiting: Option<Waiting>,
+    /// The request's body, which may still be on its way.
+    upload: Arc<Progress>,
+    /// Its line of the access log, written when it ends.
+    pub(super) entry: Option<Box<Entry>>,
+    /// A call of gRPC, whose trailers say how it ended.
+    is_grpc: bool,
     /// The arm may pause so long.
     pause_max: Duration,
     pause: Option<Pin<Box<Sleep>>>,
@@ -109,14 +107,32 @@ impl Flow {
         receipt: Option<Receipt>,
         lease: Lease,
         waiting: Option<Waiting>,
+        upload: Arc<Progress>,
         pause_max: Duration,
+        is_grpc: bool,
     ) -> Self {
-        let (lease, pause) = (Some(lease), None);
-        let mut flow = Self { body, receipt, lease, _waiting: waiting, pause_max, pause, is_pausing: false };
+        let mut flow = Self {
+            body,
+            receipt,
+            lease: Some(lease),
+            _waiting: waiting,
+            upload,
+            entry: None,
+            is_grpc,
+            pause_max,
+            pause: None,
+            is_pausing: false,
+        };
         if flow.body.is_end_stream() {
-            flow.end(None);
+            flow.end_whole();
         }
         flow
+    }
+
+    /// How it broke. When it was the client's own body that broke, the arm is not to blame: its connection was ended
+    /// for that.
+    fn broke(&self) -> Option<BadKind> {
+        self.upload.fault().is_none().then_some(BadKind::Broken)
     }
 
     /// The first call counts.
@@ -125,27 +141,39 @@ impl Flow {
             receipt.settle_body(bad);
         }
         if let Some(lease) = self.lease.take()
+            && self.body.is_end_stream()
             && bad.is_none()
         {
             lease.give_back();
         }
     }
 
+    /// The body came whole. A call of gRPC whose trailers did not come has broken off.
+    fn end_whole(&mut self) {
+        self.end(self.is_grpc.then_some(BadKind::Broken));
+    }
+
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, FlowError>>> {
         match Pin::new(&mut self.body).poll_frame(cx) {
             Poll::Ready(Some(Ok(frame))) => {
                 self.is_pausing = false;
-                if self.body.is_end_stream() {
-                    self.end(None);
+                if let (Some(entry), Some(data)) = (&mut self.entry, frame.data_ref()) {
+                    entry.bytes += data.len() as u64;
+                }
+                if let Some(trailers) = frame.trailers_ref() {
+                    self.end(if self.is_grpc { grpc::judge(trailers) } else { None });
+                } else if self.body.is_end_stream() {
+                    self.end_whole();
                 }
                 Poll::Ready(Some(Ok(frame)))
             }
             Poll::Ready(Some(Err(error))) => {
-                self.end(Some(BadKind::Broken));
+                self.end(self.broke());
+                self.entry.iter_mut().for_each(|entry| entry.is_broken = true);
                 Poll::Ready(Some(Err(error.into())))
             }
             Poll::Ready(None) => {
-                self.end(None);
+                self.end_whole();
                 Poll::Ready(None)
             }
             Poll::Pending => self.poll_pause(cx),
@@ -162,6 +190,7 @@ impl Flow {
             Poll::Pending => Poll::Pending,
             Poll::Ready(()) => {
                 self.end(Some(BadKind::Timeout));
+                self.entry.iter_mut().for_each(|entry| entry.is_broken = true);
                 Poll::Ready(Some(Err(FlowError::Paused)))
             }
         }

@@ -6,20 +6,27 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use hmsops_model::{BadKind, Weight};
+use hmsops_model::service::BadRule;
+use hmsops_model::{BadKind, Millis, Weight};
 use http::header::HeaderValue;
-use http::{Method, Request, Response, StatusCode, Version};
+use http::{HeaderMap, Method, Request, Response, StatusCode, Version, request};
 use hyper::body::Incoming;
 use hyper::upgrade::OnUpgrade;
 use tokio::time::{Instant, sleep_until};
 
-use super::answer::{Answer, Flow, Refusal, Why};
-use super::head::{self, REASON};
+use super::answer::{Answer, Flow, Refusal};
+use super::caller::Caller;
+use super::conduct;
+use super::head::{self, REASON, VERSION};
+use super::journal::Entry;
+use super::meter::Why;
+use super::place::Bounds;
 use super::receipt::{Drawn, Receipt};
+use super::settings::InForce;
 use super::table::{Served, Trial, Waiting};
-use super::upload::{Ask, SLOW};
+use super::upload::{Ask, SLOW, TOO_LARGE};
 use super::upstream::{Answered, Fault, Upstream};
-use super::{Plane, count, tunnel};
+use super::{Plane, count, grpc, trace, tunnel};
 use crate::split::Side;
 
 /// Addresses of stable that one request tries when they refuse.
@@ -32,34 +39,89 @@ pub(super) async fn carry(
     request: Request<Incoming>,
 ) -> Response<Answer> {
     count(&plane.counters.requests);
-    match carry_inner(&plane, peer, request).await {
+    let is_grpc = grpc::is_grpc(request.headers());
+    let in_force = plane.in_force.load_full();
+    let caller = Caller::new(request.headers(), peer, &in_force.settings.trusted_proxies);
+    let (parts, body) = request.into_parts();
+    let mut entry =
+        in_force.journal.as_ref().map(|journal| Entry::new(&plane, journal, &parts, caller.address));
+    let mut answer = match carry_inner(&plane, &in_force, caller, parts, body, &mut entry).await {
         Ok(answer) => answer,
         Err(refusal) => {
             count(&plane.counters.own_answers);
-            refusal.answer()
+            plane.meter.refuse(refusal.why);
+            if let Some(entry) = &mut entry {
+                entry.refused(refusal.why);
+            }
+            if is_grpc { refusal.grpc_answer() } else { refusal.answer() }
         }
+    };
+    if let Some(entry) = &mut entry {
+        entry.status(answer.status());
     }
+    if let Answer::Flow(flow) = answer.body_mut() {
+        flow.entry = entry;
+    }
+    answer
 }
 
 async fn carry_inner(
     plane: &Arc<Plane>,
-    peer: SocketAddr,
-    request: Request<Incoming>,
+    in_force: &InForce,
+    caller: Caller,
+    mut parts: request::Parts,
+    body: Incoming,
+    entry: &mut Option<Box<Entry>>,
 ) -> Result<Response<Answer>, Refusal> {
-    let (mut parts, body) = request.into_parts();
+    let settings = &in_force.settings;
     if parts.method == Method::CONNECT {
         return Err(Refusal::new(StatusCode::NOT_IMPLEMENTED, Why::Method, "this gateway opens no tunnels"));
     }
+    head::check_target(&parts)?;
     let host = head::host(&parts)?;
     let Some(served) = plane.table.load().find(&host).cloned() else {
         return Err(Refusal::new(StatusCode::NOT_FOUND, Why::NoRoute, "no service is routed for this host"));
     };
-    let drawn =
-        head::with_client(&served.route.identity, &parts.headers, peer, |key| served.draw(plane.secret, key));
-    let upgrade = head::forward(&mut parts, peer);
+    served.service.admit(plane.clock.now(), caller.address, &settings.limits).map_err(|wait| {
+        let text = "more requests than are granted; come back later";
+        Refusal::new(StatusCode::TOO_MANY_REQUESTS, Why::Rate, text).after(wait)
+    })?;
+    let named = caller.is_trusted.then_some(settings.trusted_proxies.as_slice());
+    let drawn = head::with_client(&served.route.identity, &parts.headers, caller.peer, named, |key| {
+        served.draw(plane.secret, key)
+    });
+    let upgrade = head::forward(&mut parts, &caller);
+    let trace =
+        trace::join(&mut parts.headers, plane.secret, || plane.traces.fetch_add(1, Ordering::Relaxed));
+    if let Some(entry) = entry {
+        entry.traced(trace::id(&trace));
+    }
     let upgrade = upgrade.and(parts.extensions.remove::<OnUpgrade>());
-    let ask = Ask::new(parts, body, plane.limits.upload).await?;
-    Carriage { plane, served, drawn, ask, upgrade }.run().await
+    let ask = Ask::new(parts, body, plane.limits.upload, settings.limits.body_max).await?;
+    let limits = &settings.limits;
+    let bounds = Bounds {
+        open: limits.upstream_requests,
+        waiting: limits.upstream_waiting,
+        wait: Duration::from_millis(limits.upstream_wait.0),
+    };
+    let is_told = caller.is_trusted;
+    let body_rate_min = limits.body_rate_min;
+    let by = Side::Stable;
+    Carriage {
+        plane,
+        served,
+        drawn,
+        ask,
+        upgrade,
+        bounds,
+        body_rate_min,
+        is_told,
+        by,
+        is_shielded: false,
+        entry,
+    }
+    .run()
+    .await
 }
 
 /// A request that has been drawn and can be asked.
@@ -69,6 +131,16 @@ struct Carriage<'a> {
     drawn: Drawn,
     ask: Ask,
     upgrade: Option<OnUpgrade>,
+    bounds: Bounds,
+    /// Bytes a second that the client must send of its body.
+    body_rate_min: u64,
+    /// Whether the client may know which version answered.
+    is_told: bool,
+    /// Who gave the answer.
+    by: Side,
+    /// Stable gave it for the canary.
+    is_shielded: bool,
+    entry: &'a mut Option<Box<Entry>>,
 }
 
 /// A canary's failure, until it is known whether stable makes good for it.
@@ -101,7 +173,7 @@ impl Carriage<'_> {
 
     /// Stable's answer, good or bad, is the user's.
     async fn ask_stable(mut self) -> Result<Response<Answer>, Refusal> {
-        let mut receipt = Receipt::new(self.plane, &self.served, self.drawn);
+        let mut receipt = Receipt::new(self.plane, &self.served, self.drawn, &self.ask.upload);
         let (asked, has_refused) = self.stable().await;
         match asked {
             Ok(answered) => {
@@ -141,7 +213,7 @@ impl Carriage<'_> {
 
     /// The canary's answer is the user's if it is good, or if stable can't or mustn't be asked instead.
     async fn ask_canary(mut self, trial: &Arc<Trial>) -> Result<Response<Answer>, Refusal> {
-        let mut receipt = Receipt::new(self.plane, &self.served, self.drawn);
+        let mut receipt = Receipt::new(self.plane, &self.served, self.drawn, &self.ask.upload);
         let mut waiting = Waiting::new(trial);
         let failed = match self.canary(trial).await {
             Ok(answered) => {
@@ -157,7 +229,8 @@ impl Carriage<'_> {
             }
             Err(GivenUp::Retreat) => {
                 // Nobody knows what it would have answered; the request is stable's now.
-                drop((receipt, waiting));
+                receipt.forgive();
+                drop(waiting);
                 self.drawn.side = Side::Stable;
                 return self.ask_stable().await;
             }
@@ -173,14 +246,22 @@ impl Carriage<'_> {
             Err(GivenUp::Fault(fault)) => {
                 let Some(kind) = self.kind(fault) else {
                     self.settle_fault(receipt, fault);
+                    // What the canary has no place for, and what nobody could connect, was not sent.
+                    let is_unsent = matches!(fault, Fault::Busy | Fault::Own) && self.ask.is_whole();
+                    if is_unsent && self.served.may_shield(self.plane.clock.now()) {
+                        drop(waiting);
+                        return self.ask_stable_uncounted().await;
+                    }
                     return Err(self.refusal(fault));
                 };
                 Failed { receipt, kind, answered: None, fault }
             }
         };
-        let may_repeat = self.ask.is_repeatable() || self.ask.is_whole();
-        if may_repeat && self.served.may_shield(self.plane.clock.now()) {
-            return self.shield(failed).await;
+        if self.ask.is_repeatable() || self.ask.is_whole() {
+            if self.served.may_shield(self.plane.clock.now()) {
+                return self.shield(failed).await;
+            }
+            count(&self.plane.meter.over_budget);
         }
         failed.receipt.settle_bad(failed.kind, false);
         match failed.answered {
@@ -196,11 +277,13 @@ impl Carriage<'_> {
         match self.stable().await.0 {
             Ok(answered) => {
                 let is_good = self.judge(&answered).is_none();
+                self.is_shielded = true;
                 failed.receipt.settle_bad(failed.kind, is_good);
                 self.forward(answered, None, None)
             }
             Err(fault) => {
                 failed.receipt.settle_bad(failed.kind, false);
+                self.by = Side::Canary;
                 match failed.answered {
                     Some((answered, waiting)) => self.forward(answered, None, waiting),
                     None => Err(self.refusal(fault)),
@@ -216,32 +299,55 @@ impl Carriage<'_> {
         }
     }
 
-    /// Asks stable's addresses in turn, the next one when one refuses; the flag says whether one did.
+    /// Asks stable's addresses in turn, the next one when one does not take the request and the budget allows it; the
+    /// flag says whether one refused.
     async fn stable(&mut self) -> (Result<Answered, Fault>, bool) {
         let served = Arc::clone(&self.served);
         let (stable, plane) = (&served.stable, self.plane);
-        let first = served.service.turn.fetch_add(1, Ordering::Relaxed);
-        let mut has_refused = false;
-        for at in 0..stable.len().min(STABLE_TRIES_MAX) {
-            let Some(upstream) = stable.get(first.wrapping_add(at) % stable.len()) else { break };
-            let deadline = Instant::now() + plane.limits.head;
-            match self.wait(upstream, None, None, deadline).await {
-                Err(GivenUp::Fault(Fault::Refused)) => has_refused = true,
-                Ok(answered) => return (Ok(answered), has_refused),
-                Err(GivenUp::Fault(fault)) => return (Err(fault), has_refused),
-                Err(GivenUp::Shield | GivenUp::Retreat) => return (Err(Fault::Timeout), has_refused),
+        let turn = served.service.turn.fetch_add(1, Ordering::Relaxed);
+        let (mut tried, mut last, mut has_refused) = ([usize::MAX; STABLE_TRIES_MAX], Fault::Refused, false);
+        self.by = Side::Stable;
+        for at_try in 0..stable.len().min(STABLE_TRIES_MAX) {
+            let now = plane.clock.now();
+            if at_try > 0 && !served.may_retry(now) {
+                count(&plane.meter.over_budget);
+                break;
             }
+            let Some(at) = conduct::pick(stable, Side::Stable, turn, &tried, now.steady) else { break };
+            let Some(upstream) = stable.get(at) else { break };
+            tried.iter_mut().skip(at_try).take(1).for_each(|tried| *tried = at);
+            let deadline = Instant::now() + plane.limits.head;
+            let fault = match self.wait(upstream, None, None, deadline).await {
+                Ok(answered) => {
+                    let is_bad = answered.response.status().is_server_error();
+                    upstream.conduct.answered(is_bad);
+                    return (Ok(answered), has_refused);
+                }
+                Err(GivenUp::Fault(fault)) => fault,
+                Err(GivenUp::Shield | GivenUp::Retreat) => Fault::Timeout,
+            };
+            if fault.is_upstreams()
+                && let Some(ejection) = conduct::fail(stable, at, plane.clock.now().steady)
+            {
+                plane.ejected(&served.route.service, &ejection);
+            }
+            has_refused |= fault == Fault::Refused;
+            if !matches!(fault, Fault::Refused | Fault::Busy) {
+                return (Err(fault), has_refused);
+            }
+            last = fault;
         }
-        (Err(Fault::Refused), has_refused)
+        (Err(last), has_refused)
     }
 
     async fn canary(&mut self, trial: &Trial) -> Result<Answered, GivenUp> {
         let served = Arc::clone(&self.served);
         let canary = served.upstreams(Side::Canary);
         let turn = served.service.turn.fetch_add(1, Ordering::Relaxed);
-        let Some(upstream) = turn.checked_rem(canary.len()).and_then(|at| canary.get(at)) else {
-            return Err(GivenUp::Fault(Fault::Refused));
-        };
+        let now = self.plane.clock.now().steady;
+        let upstream = conduct::pick(canary, Side::Canary, turn, &[], now).and_then(|at| canary.get(at));
+        let Some(upstream) = upstream else { return Err(GivenUp::Fault(Fault::Refused)) };
+        self.by = Side::Canary;
         let now = Instant::now();
         let shield = self.ask.is_repeatable().then(|| now + Duration::from_millis(served.shield_after().0));
         self.wait(upstream, shield, Some(trial), now + self.plane.limits.head).await
@@ -257,9 +363,10 @@ impl Carriage<'_> {
     ) -> Result<Answered, GivenUp> {
         let (plane, served) = (self.plane, Arc::clone(&self.served));
         let (upload, is_repeatable) = (Arc::clone(&self.ask.upload), self.ask.is_repeatable());
-        let (mut deadline, mut frames) = (deadline, 0);
+        let (mut deadline, mut bytes) = (deadline, 0);
+        let least = (self.body_rate_min * plane.limits.upload.as_millis() as u64 / 1000).max(1);
         let mut shield = shield.filter(|shield| *shield < deadline);
-        let mut asked = pin!(upstream.ask(&mut self.ask, plane.limits.connect));
+        let mut asked = pin!(upstream.ask(&mut self.ask, self.bounds, plane.limits.connect));
         let mut retreated = pin!(async {
             match trial {
                 Some(trial) => trial.retreated().await,
@@ -287,20 +394,29 @@ impl Carriage<'_> {
                 if served.may_shield(plane.clock.now()) {
                     return Err(GivenUp::Shield);
                 }
-            } else if !upload.is_open() {
-                return Err(GivenUp::Fault(Fault::Timeout));
-            } else if upload.frames() == frames {
+            } else if upload.bytes().saturating_sub(bytes) >= least {
+                // The client is still sending: the arm's time has not begun.
+                bytes = upload.bytes();
+                deadline = Instant::now() + plane.limits.upload;
+            } else if upload.is_clients_turn() {
                 return Err(GivenUp::Fault(Fault::Client));
             } else {
-                // The client is still sending: the arm's time has not begun.
-                frames = upload.frames();
-                deadline = Instant::now() + plane.limits.upload;
+                return Err(GivenUp::Fault(Fault::Timeout));
             }
         }
     }
 
     fn judge(&self, answered: &Answered) -> Option<BadKind> {
-        head::judge(&self.served.route, self.ask.uri.path(), answered.response.status())
+        let (route, response) = (&self.served.route, &answered.response);
+        head::judge(route, self.ask.uri.path(), response.status()).or_else(|| {
+            let has_ended = self.is_judged_call(response) && grpc::has_ended(response.headers());
+            has_ended.then(|| grpc::judge(response.headers())).flatten()
+        })
+    }
+
+    /// Whether an answer is a call's of gRPC, and its status counts by the service's rules like one of HTTP.
+    fn is_judged_call(&self, response: &Response<Incoming>) -> bool {
+        self.served.route.bad.contains(&BadRule::Status5xx) && grpc::is_grpc(response.headers())
     }
 
     /// As a fault counts by the service's rules.
@@ -308,12 +424,12 @@ impl Carriage<'_> {
         fault.kind().filter(|kind| *kind != BadKind::Timeout || self.served.times_out())
     }
 
-    /// Counts a fault that the user sees. What the client broke itself is not counted.
+    /// Counts a fault that the user sees. What the client or the gateway broke is not counted.
     fn settle_fault(&self, receipt: Receipt, fault: Fault) {
         match self.kind(fault) {
             Some(kind) => receipt.settle_bad(kind, false),
-            None if fault == Fault::Client => drop(receipt),
-            None => receipt.settle_good(),
+            None if fault == Fault::Timeout => receipt.settle_good(),
+            None => receipt.forgive(),
         }
     }
 
@@ -328,6 +444,9 @@ impl Carriage<'_> {
                 (StatusCode::GATEWAY_TIMEOUT, Why::Timeout, "the service did not answer in time")
             }
             Fault::Client => return SLOW,
+            Fault::TooLarge => return TOO_LARGE,
+            Fault::Busy => return BUSY.after(Millis(1000)),
+            Fault::Own => return OVERLOADED.after(Millis(1000)),
         };
         Refusal::new(status, why, text)
     }
@@ -340,6 +459,9 @@ impl Carriage<'_> {
         waiting: Option<Waiting>,
     ) -> Result<Response<Answer>, Refusal> {
         let Answered { mut response, lease } = answered;
+        if let Some(entry) = self.entry {
+            entry.answered(&self.served.route, self.by, self.is_shielded);
+        }
         if response.status() == StatusCode::SWITCHING_PROTOCOLS {
             let Some(client) = self.upgrade.take() else {
                 if let Some(receipt) = receipt {
@@ -354,11 +476,46 @@ impl Carriage<'_> {
         }
         head::strip(response.headers_mut());
         response.headers_mut().remove(REASON);
+        response.headers_mut().remove(VERSION);
+        if self.is_told {
+            self.tell_version(response.headers_mut());
+        }
         *response.version_mut() = Version::HTTP_11;
-        let pause = self.plane.limits.pause;
-        Ok(response.map(|body| Answer::Flow(Box::new(Flow::new(body, receipt, lease, waiting, pause)))))
+        // A stream of gRPC may be silent for as long as a tunnel.
+        let idle = || Duration::from_millis(self.plane.in_force.load().settings.tunnel_idle.0);
+        let pause = if grpc::is_grpc(response.headers()) { idle() } else { self.plane.limits.pause };
+        let is_call = self.is_judged_call(&response) && !grpc::has_ended(response.headers());
+        let upload = Arc::clone(&self.ask.upload);
+        let flow = |body| Flow::new(body, receipt, lease, waiting, upload, pause, is_call);
+        Ok(response.map(|body| Answer::Flow(Box::new(flow(body)))))
+    }
+
+    /// Says which version answered.
+    fn tell_version(&self, headers: &mut HeaderMap) {
+        let route = &self.served.route;
+        let arm = match self.by {
+            Side::Stable => Some(&route.stable),
+            Side::Canary => route.canary.as_ref().map(|canary| &canary.arm),
+        };
+        if let Some(value) = arm.and_then(|arm| HeaderValue::from_str(arm.version.as_str()).ok()) {
+            headers.insert(VERSION, value);
+        }
     }
 }
+
+/// No place is left at any upstream that may be asked.
+const BUSY: Refusal = Refusal::new(
+    StatusCode::SERVICE_UNAVAILABLE,
+    Why::Busy,
+    "the service has too much to do; come back later",
+);
+
+/// The gateway could not open a connection.
+const OVERLOADED: Refusal = Refusal::new(
+    StatusCode::SERVICE_UNAVAILABLE,
+    Why::Overloaded,
+    "the gateway has too much to do; come back later",
+);
 
 /// `Connection: upgrade`, as a 101 carries it.
 pub(super) const UPGRADE: HeaderValue = HeaderValue::from_static("upgrade");

@@ -11,10 +11,11 @@ use std::time::Duration;
 use hmsops_model::gateway::GatewaySettings;
 use hmsops_model::limits::TICK_INTERVAL;
 use hmsops_model::{ReleaseId, ServiceName, Tick, Weight};
-use hmsops_wire::gateway::{FromGateway, PROTOCOL, RetreatBy, ToGateway};
+use hmsops_wire::gateway::{EjectedUpstream, FromGateway, GatewayCounts, PROTOCOL, RetreatBy, ToGateway};
 use tokio::sync::{mpsc, watch};
 use tokio::time::MissedTickBehavior;
 
+use super::conduct;
 use super::handover::Word;
 use super::inherited::Inherited;
 use super::link::{Event, Link};
@@ -34,8 +35,14 @@ const QUIET_MIN: u32 = 2;
 /// Intervals between two looks at idle connections.
 const REAP_EVERY: u64 = 10;
 
+/// Intervals between two looks at how upstreams of one arm answered beside each other: ten seconds.
+const COMPARE_EVERY: u64 = 100;
+
+/// Intervals between two words on what the gateway counted, when it has changed.
+const METER_EVERY: u64 = 10;
+
 /// What the tower says is still to be written after the end may take so long.
-const FAREWELL_MAX: Duration = Duration::from_secs(1);
+pub(super) const FAREWELL_MAX: Duration = Duration::from_secs(1);
 
 /// How the process is known to its tower.
 pub(super) struct Identity {
@@ -65,6 +72,8 @@ pub(super) struct Conductor {
     /// Canaries whose drain is to be told, with the quiet intervals seen.
     draining: BTreeMap<ReleaseId, Draining>,
     intervals: u64,
+    /// As the tower was last told.
+    counts: Option<GatewayCounts>,
     stop: Arc<watch::Sender<Option<Stop>>>,
     /// To the task that reads settings.
     settings: mpsc::Sender<GatewaySettings>,
@@ -105,6 +114,7 @@ impl Conductor {
             tower: None,
             draining: BTreeMap::new(),
             intervals: 0,
+            counts: None,
             stop,
             settings,
         };
@@ -157,6 +167,7 @@ impl Conductor {
     fn greet(&mut self, link: Link) {
         self.tower = Some(link);
         self.ring.resend();
+        self.counts = None;
         self.inherited.resend();
         self.draining.values_mut().for_each(|draining| draining.is_told = false);
         self.say(FromGateway::Hello {
@@ -304,6 +315,50 @@ impl Conductor {
         self.tell_drained();
         if self.intervals.is_multiple_of(REAP_EVERY) {
             self.upstreams.reap();
+        }
+        if self.intervals.is_multiple_of(COMPARE_EVERY) {
+            self.compare();
+        }
+        if self.intervals.is_multiple_of(METER_EVERY) {
+            self.say_counts();
+        }
+    }
+
+    /// Leaves those of stable's upstreams alone that fail more than the others.
+    fn compare(&self) {
+        let now = self.plane.clock.now().steady;
+        for served in self.served.values() {
+            for ejection in conduct::compare(&served.stable, now) {
+                self.plane.ejected(&served.route.service, &ejection);
+            }
+        }
+    }
+
+    /// Tells what was refused and who is left alone, when that has changed.
+    fn say_counts(&mut self) {
+        let now = self.plane.clock.now().steady;
+        let mut ejected = Vec::new();
+        for served in self.served.values() {
+            let out = served.stable.iter().filter(|upstream| upstream.conduct.is_ejected(now));
+            ejected.extend(out.map(|upstream| EjectedUpstream {
+                service: served.route.service.clone(),
+                upstream: upstream.address.clone(),
+            }));
+        }
+        let meter = &self.plane.meter;
+        let in_force = self.plane.in_force.load();
+        let unlogged = in_force.journal.as_ref().map_or(0, |journal| journal.dropped());
+        let counts = GatewayCounts {
+            refused: meter.refused(),
+            ejections: meter.ejections.load(Ordering::Relaxed),
+            over_budget: meter.over_budget.load(Ordering::Relaxed),
+            unlogged,
+            ejected,
+        };
+        drop(in_force);
+        if self.tower.is_some() && self.counts.as_ref() != Some(&counts) {
+            self.counts = Some(counts.clone());
+            self.say(FromGateway::Counts { gateway_run: self.identity.gateway_run, counts });
         }
     }
 

@@ -59,7 +59,6 @@ const SOCKETS: usize = 2;
 /// What the two processes say to each other: a length of four bytes, big end first, and JSON.
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(tag = "word", content = "of", rename_all = "kebab-case")]
-#[expect(clippy::large_enum_variant, reason = "words are few and short-lived")]
 pub(super) enum Word {
     /// The successor asks, and says what it is.
     TakeOver { version: u32, program: String },

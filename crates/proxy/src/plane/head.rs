@@ -1,14 +1,17 @@
 //! What is done to the heads of requests and answers on their way through.
 
-use std::net::SocketAddr;
+use std::net::IpAddr;
 
 use hmsops_model::BadKind;
+use hmsops_model::network::Network;
 use hmsops_model::route::Route;
 use hmsops_model::service::{BadRule, Identity};
 use http::header::{self, HeaderName, HeaderValue};
 use http::{HeaderMap, Method, StatusCode, Uri, Version, request};
 
-use super::answer::{Refusal, Why};
+use super::answer::Refusal;
+use super::caller::{self, Caller, FORWARDED_FOR};
+use super::meter::Why;
 use super::serve::Arrival;
 
 /// Names why the gateway itself answered; on no other answer.
@@ -16,9 +19,26 @@ pub(super) const REASON: HeaderName = HeaderName::from_static("hmsops-gateway");
 
 /// The tower's session cookie, as a pair begins.
 const SESSION: &[u8] = b"hms_session=";
-const FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
+/// Which version answered; told to trusted proxies alone.
+pub(super) const VERSION: HeaderName = HeaderName::from_static("hmsops-version");
+
+/// The longest target of a request, twice the 8 000 that RFC 9112 §3 asks for at least.
+const TARGET_BYTES_MAX: usize = 16 << 10;
+
 const FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
 const FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
+const HTTP2_SETTINGS: HeaderName = HeaderName::from_static("http2-settings");
+
+/// What a client may say of itself only through a proxy that is trusted.
+const FORWARDED: [HeaderName; 7] = [
+    FORWARDED_FOR,
+    FORWARDED_PROTO,
+    FORWARDED_HOST,
+    HeaderName::from_static("x-forwarded-port"),
+    HeaderName::from_static("x-forwarded-prefix"),
+    HeaderName::from_static("x-real-ip"),
+    header::FORWARDED,
+];
 
 /// RFC 9110 §7.6.1, and what hyper writes anew for each hop.
 const HOP_BY_HOP: [HeaderName; 7] = [
@@ -30,6 +50,16 @@ const HOP_BY_HOP: [HeaderName; 7] = [
     header::TRANSFER_ENCODING,
     header::UPGRADE,
 ];
+
+/// Refuses a target that is too long.
+pub(super) fn check_target(parts: &request::Parts) -> Result<(), Refusal> {
+    let long = parts.uri.path_and_query().is_some_and(|target| target.as_str().len() > TARGET_BYTES_MAX);
+    if long {
+        Err(Refusal::new(StatusCode::URI_TOO_LONG, Why::TargetSize, "the target is too long"))
+    } else {
+        Ok(())
+    }
+}
 
 /// The host that a request is for, lower case and without its port; empty when it names none.
 pub(super) fn host(parts: &request::Parts) -> Result<String, Refusal> {
@@ -49,7 +79,17 @@ pub(super) fn host(parts: &request::Parts) -> Result<String, Refusal> {
         Some(colon) if !text.get(colon..).unwrap_or_default().contains(']') => colon,
         _ => text.len(),
     };
-    Ok(text.get(..end).unwrap_or_default().to_ascii_lowercase())
+    let (name, port) = text.split_at_checked(end).unwrap_or_default();
+    let is_port = port.bytes().skip(1).all(|byte| byte.is_ascii_digit());
+    if !is_port || !name.bytes().all(is_host_byte) {
+        return Err(bad("the request's host is no host"));
+    }
+    Ok(name.to_ascii_lowercase())
+}
+
+/// RFC 3986 §3.2.2 without what no host of ours has: percent signs and sub-delimiters, which others may read differently.
+const fn is_host_byte(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_' | b'~' | b':' | b'[' | b']')
 }
 
 /// The path and query alone, as an origin server is asked.
@@ -60,15 +100,24 @@ pub(super) fn origin_form(uri: &Uri) -> Uri {
     }
 }
 
-/// Makes a client's head ours: hop-by-hop fields go, forwarding fields come. `X-Forwarded-Proto` and `-Host`
-/// are kept when a proxy in front has set them; the peer is always added to `X-Forwarded-For`. Returns what
-/// the client wants to upgrade to.
-pub(super) fn forward(parts: &mut request::Parts, peer: SocketAddr) -> Option<HeaderValue> {
+/// Makes a client's head ours: hop-by-hop fields go, forwarding fields come. Those that say whom the client asks for
+/// are kept of a trusted proxy and of nobody else. Returns what the client wants to upgrade to; HTTP/2 in clear is not
+/// among it, because what would follow passes every check here (RFC 9113 §3.1 has withdrawn it).
+pub(super) fn forward(parts: &mut request::Parts, caller: &Caller) -> Option<HeaderValue> {
     let scheme = if parts.extensions.get::<Arrival>().is_some() { "https" } else { "http" };
     let headers = &mut parts.headers;
     let upgrade = wants_upgrade(headers).then(|| headers.get(header::UPGRADE).cloned()).flatten();
+    let upgrade = upgrade.filter(|protocol| !protocol.as_bytes().to_ascii_lowercase().starts_with(b"h2c"));
     strip(headers);
+    withhold_twins(headers);
+    headers.remove(HTTP2_SETTINGS);
+    if !caller.is_trusted {
+        for name in &FORWARDED {
+            headers.remove(name);
+        }
+    }
     withhold_session(headers);
+    join_cookies(headers);
     // The gateway has answered `100-continue` itself by reading the body.
     headers.remove(header::EXPECT);
     if let Some(authority) = parts.uri.authority()
@@ -84,14 +133,7 @@ pub(super) fn forward(parts: &mut request::Parts, peer: SocketAddr) -> Option<He
     if !headers.contains_key(&FORWARDED_PROTO) {
         headers.insert(FORWARDED_PROTO, HeaderValue::from_static(scheme));
     }
-    let peer = peer.ip().to_canonical().to_string();
-    let before: Vec<_> = headers.get_all(&FORWARDED_FOR).iter().map(HeaderValue::as_bytes).collect();
-    let list = if before.is_empty() {
-        peer.into_bytes()
-    } else {
-        [before.join(&b", "[..]).as_slice(), b", ", peer.as_bytes()].concat()
-    };
-    if let Ok(value) = HeaderValue::from_bytes(&list) {
+    if let Some(value) = caller::chain(headers, caller) {
         headers.insert(FORWARDED_FOR, value);
     }
     if let Some(protocol) = &upgrade {
@@ -122,6 +164,24 @@ pub(super) fn strip(headers: &mut HeaderMap) {
     }
 }
 
+/// Removes fields whose names are those of ours with `_` for `-`: behind a CGI-like interface the two are one.
+fn withhold_twins(headers: &mut HeaderMap) {
+    let is_twin = |name: &&HeaderName| {
+        let text = name.as_str();
+        text.contains('_') && {
+            let text = text.replace('_', "-");
+            FORWARDED.iter().any(|name| *name == *text)
+                || [header::HOST, header::CONTENT_LENGTH, header::TRANSFER_ENCODING]
+                    .iter()
+                    .any(|name| *name == *text)
+        }
+    };
+    let twins: Vec<HeaderName> = headers.keys().filter(is_twin).cloned().collect();
+    for twin in twins {
+        headers.remove(twin);
+    }
+}
+
 /// Browsers send a cookie to every port of a host, so whoever is logged in at the tower brings that session here,
 /// too. It is no service's business, least of all a canary's.
 fn withhold_session(headers: &mut HeaderMap) {
@@ -145,6 +205,16 @@ fn withhold_session(headers: &mut HeaderMap) {
     }
 }
 
+/// HTTP/2 may send each cookie in a field of its own; HTTP/1.1 has one field (RFC 9113 §8.2.3).
+fn join_cookies(headers: &mut HeaderMap) {
+    let mut cookies = headers.get_all(header::COOKIE).iter().map(HeaderValue::as_bytes);
+    let (Some(first), Some(second)) = (cookies.next(), cookies.next()) else { return };
+    let all: Vec<_> = [first, second].into_iter().chain(cookies).collect();
+    if let Ok(value) = HeaderValue::from_bytes(&all.join(&b"; "[..])) {
+        headers.insert(header::COOKIE, value);
+    }
+}
+
 fn wants_upgrade(headers: &HeaderMap) -> bool {
     headers.contains_key(header::UPGRADE)
         && tokens(headers, &header::CONNECTION).any(|token| token.eq_ignore_ascii_case("upgrade"))
@@ -160,26 +230,25 @@ pub(super) fn is_idempotent(method: &Method) -> bool {
     [Method::GET, Method::HEAD, Method::PUT, Method::DELETE, Method::OPTIONS, Method::TRACE].contains(method)
 }
 
-/// Calls `with` with the bytes that say who asks; `None` when the request doesn't say.
+/// Calls `with` with the bytes that say who asks; `None` when the request doesn't say. `trusted` are the proxies whose
+/// `X-Forwarded-For` counts; `None`: the peer is not one of them.
 pub(super) fn with_client<T>(
     identity: &Identity,
     headers: &HeaderMap,
-    peer: SocketAddr,
+    peer: IpAddr,
+    trusted: Option<&[Network]>,
     with: impl FnOnce(Option<&[u8]>) -> T,
 ) -> T {
-    let known = |key: Option<&[u8]>| key.filter(|key| !key.is_empty()).map(<[u8]>::to_vec);
     match identity {
         Identity::Request => with(None),
         Identity::Cookie(name) => with(cookie(headers, name).filter(|value| !value.is_empty())),
         Identity::Header(name) => {
             with(headers.get(name.as_str()).map(HeaderValue::as_bytes).filter(|value| !value.is_empty()))
         }
-        Identity::Xff => {
-            let first =
-                headers.get(&FORWARDED_FOR).and_then(|value| value.as_bytes().split(|b| *b == b',').next());
-            let key = known(first.map(<[u8]>::trim_ascii));
-            with(Some(&key.unwrap_or_else(|| peer.ip().to_canonical().to_string().into_bytes())))
-        }
+        Identity::Xff => match trusted.and_then(|trusted| caller::named(headers, trusted)) {
+            Some(named) => with(Some(named)),
+            None => with(Some(peer.to_string().as_bytes())),
+        },
     }
 }
 
@@ -206,6 +275,8 @@ pub(super) fn judge(route: &Route, path: &str, status: StatusCode) -> Option<Bad
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     fn parts(fields: &[(&str, &str)]) -> request::Parts {
@@ -214,8 +285,8 @@ mod tests {
         request.body(()).unwrap().into_parts().0
     }
 
-    fn peer() -> SocketAddr {
-        "[::ffff:192.0.2.7]:4000".parse().unwrap()
+    fn caller(headers: &HeaderMap, trusted: &[Network]) -> Caller {
+        Caller::new(headers, "[::ffff:192.0.2.7]:4000".parse().unwrap(), trusted)
     }
 
     #[test]
@@ -227,6 +298,9 @@ mod tests {
             ("[::1]", "[::1]"),
         ] {
             assert_eq!(host(&parts(&[("host", given)])).unwrap(), found);
+        }
+        for wrong in ["a b", "a/b", "b@a", "a?b", "a#b", "a,b", "a:b", "a\\b", "a:80:x", "a%2e", "a:-1"] {
+            assert!(host(&parts(&[("host", wrong)])).is_err(), "{wrong}");
         }
         assert!(host(&parts(&[])).is_err());
         assert!(host(&parts(&[("host", "a"), ("host", "b")])).is_err());
@@ -244,7 +318,8 @@ mod tests {
             ("traceparent", "00-1-2-3"),
             ("x-forwarded-for", "198.51.100.1"),
         ]);
-        assert_eq!(forward(&mut parts, peer()), None);
+        let proxy = caller(&parts.headers, &["192.0.2.7".parse().unwrap()]);
+        assert_eq!(forward(&mut parts, &proxy), None);
         let names: Vec<_> = parts.headers.keys().map(HeaderName::as_str).collect();
         for gone in ["connection", "x-secret", "keep-alive", "te"] {
             assert!(!names.contains(&gone), "{gone}");
@@ -260,7 +335,8 @@ mod tests {
     fn a_session_at_the_tower_stays_with_the_tower() {
         let sent = |cookie: &str| {
             let mut parts = parts(&[("cookie", cookie)]);
-            forward(&mut parts, peer());
+            let stranger = caller(&parts.headers, &[]);
+            forward(&mut parts, &stranger);
             parts.headers.get("cookie").map(|value| value.to_str().unwrap().to_owned())
         };
         assert_eq!(sent("a=1; hms_session=s3cret; b=2").as_deref(), Some("a=1; b=2"));
@@ -276,14 +352,126 @@ mod tests {
             ("x-user", "u1"),
             ("x-forwarded-for", " 198.51.100.1 , 10.0.0.1"),
         ]);
-        let key = |identity: Identity, headers: &HeaderMap| {
-            with_client(&identity, headers, peer(), |key| key.map(<[u8]>::to_vec))
+        let proxies: [Network; 2] = ["192.0.2.7".parse().unwrap(), "10.0.0.0/8".parse().unwrap()];
+        let peer = caller(&parts.headers, &[]).peer;
+        let ask = |identity: Identity, headers: &HeaderMap, trusted| {
+            with_client(&identity, headers, peer, trusted, |key| key.map(<[u8]>::to_vec))
         };
+        let key = |identity, headers: &HeaderMap| ask(identity, headers, Some(&proxies[..]));
         assert_eq!(key(Identity::Cookie("session".into()), &parts.headers).unwrap(), b"abc");
         assert_eq!(key(Identity::Header("X-User".into()), &parts.headers).unwrap(), b"u1");
         assert_eq!(key(Identity::Xff, &parts.headers).unwrap(), b"198.51.100.1");
+        assert_eq!(ask(Identity::Xff, &parts.headers, None).unwrap(), b"192.0.2.7", "anybody can write it");
         assert_eq!(key(Identity::Request, &parts.headers), None);
         assert_eq!(key(Identity::Xff, &HeaderMap::new()).unwrap(), b"192.0.2.7");
         assert_eq!(key(Identity::Cookie("session".into()), &HeaderMap::new()), None);
+    }
+
+    #[test]
+    fn what_strangers_say_of_themselves_is_replaced() {
+        let mut parts = parts(&[
+            ("host", "a"),
+            ("x-forwarded-for", "198.51.100.1"),
+            ("x-forwarded-host", "evil"),
+            ("x-forwarded-proto", "https"),
+            ("x-forwarded-prefix", "/admin"),
+            ("x-real-ip", "198.51.100.1"),
+            ("forwarded", "for=198.51.100.1"),
+            ("x_forwarded_for", "198.51.100.1"),
+            ("content_length", "3"),
+            ("my_field", "stays"),
+            ("connection", "upgrade, http2-settings"),
+            ("upgrade", "h2c"),
+            ("http2-settings", "AAMAAABkAARAAAAAAAIAAAAA"),
+        ]);
+        let stranger = caller(&parts.headers, &["10.0.0.0/8".parse().unwrap()]);
+        assert_eq!(forward(&mut parts, &stranger), None, "no HTTP/2 in clear");
+        let mut left: Vec<_> =
+            parts.headers.iter().map(|(name, value)| (name.as_str(), value.to_str().unwrap())).collect();
+        left.sort_unstable();
+        let expected = [
+            ("host", "a"),
+            ("my_field", "stays"),
+            ("x-forwarded-for", "192.0.2.7"),
+            ("x-forwarded-host", "a"),
+            ("x-forwarded-proto", "http"),
+        ];
+        assert_eq!(left, expected);
+    }
+
+    fn fields() -> impl Strategy<Value = Vec<(String, Vec<u8>)>> {
+        let known = prop::sample::select(vec![
+            "connection",
+            "Keep-Alive",
+            "TE",
+            "transfer-encoding",
+            "upgrade",
+            "trailer",
+            "proxy-connection",
+            "x-forwarded-for",
+            "x_forwarded_for",
+            "forwarded",
+            "host",
+            "content-length",
+            "cookie",
+            "traceparent",
+            "tracestate",
+            "http2-settings",
+            "x-a",
+        ]);
+        let name = prop_oneof![known.prop_map(str::to_owned), "[a-z_-]{1,8}"];
+        let word = prop::sample::select(vec![
+            "close",
+            "x-a",
+            "upgrade",
+            "h2c",
+            "websocket",
+            ",",
+            " ",
+            "chunked",
+            "10.0.0.1",
+            "hms_session=x;",
+            "content-length",
+        ]);
+        let value = prop_oneof![
+            prop::collection::vec(word, 0..6).prop_map(|words| words.concat().into_bytes()),
+            prop::collection::vec(any::<u8>(), 0..40),
+        ];
+        prop::collection::vec((name, value), 0..12)
+    }
+
+    proptest! {
+        /// Whatever a client sends: no panic, nothing of one hop goes further, and a stranger's word for itself neither.
+        #[test]
+        fn heads_of_any_kind_are_made_ours(fields in fields(), trusted: bool) {
+            let mut parts = parts(&[]);
+            for (name, value) in &fields {
+                if let (Ok(name), Ok(value)) = (HeaderName::from_bytes(name.as_bytes()), HeaderValue::from_bytes(value)) {
+                    parts.headers.append(name, value);
+                }
+            }
+            let named: Vec<HeaderName> = tokens(&parts.headers, &header::CONNECTION)
+                .filter_map(|token| HeaderName::from_bytes(token.as_bytes()).ok())
+                .filter(|name| ![header::HOST, header::CONTENT_LENGTH, header::UPGRADE].contains(name))
+                .filter(|name| !name.as_str().starts_with("x-forwarded"))
+                .collect();
+            let _ = host(&parts);
+            let proxies: &[Network] = if trusted { &["192.0.2.0/24".parse().unwrap()] } else { &[] };
+            let caller = caller(&parts.headers, proxies);
+            let upgrade = forward(&mut parts, &caller);
+            super::super::trace::join(&mut parts.headers, 1, || 1);
+            for name in HOP_BY_HOP.iter().filter(|name| **name != header::UPGRADE) {
+                prop_assert!(!parts.headers.contains_key(name), "{name}");
+            }
+            prop_assert_eq!(parts.headers.contains_key(header::CONNECTION), upgrade.is_some());
+            prop_assert!(named.iter().all(|name| *name == header::CONNECTION
+                || name.as_str() == "traceparent" || !parts.headers.contains_key(name)));
+            let session = parts.headers.get_all(header::COOKIE).iter().any(|value| {
+                value.as_bytes().split(|byte| *byte == b';').any(|pair| pair.trim_ascii().starts_with(SESSION))
+            });
+            prop_assert!(!session);
+            let chain = parts.headers.get(&FORWARDED_FOR).unwrap().as_bytes();
+            prop_assert!(chain.ends_with(b"192.0.2.7") && (trusted || chain == b"192.0.2.7"));
+        }
     }
 }

@@ -86,9 +86,9 @@ mod tests {
     #[test]
     fn each_is_sent_once_a_connection_until_it_is_acknowledged() {
         let mut inherited = Inherited::default();
-        [(1, 1), (1, 2), (2, 1), (1, 2), (1, 3)]
-            .iter()
-            .for_each(|(run, seq)| inherited.push(tick(*run, *seq)));
+        for (run, seq) in [(1, 1), (1, 2), (2, 1), (1, 2), (1, 3)] {
+            inherited.push(tick(run, seq));
+        }
         assert_eq!(drain(&mut inherited), [(1, 1), (1, 2), (2, 1), (1, 3)]);
         inherited.acknowledge(1, 2);
         inherited.push(tick(1, 4));

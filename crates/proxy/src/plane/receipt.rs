@@ -8,10 +8,12 @@ use tokio::time::Instant;
 
 use super::Plane;
 use super::table::Served;
+use super::upload::Progress;
 use crate::outcome::{Outcome, Routed};
 use crate::split::Side;
 
-/// One request's count at one arm. Dropped unsettled when the client went before there was an answer.
+/// One request's count at one arm. Dropped unsettled when the client went before there was an
+/// answer.
 pub(super) struct Receipt {
     plane: Arc<Plane>,
     served: Arc<Served>,
@@ -20,13 +22,27 @@ pub(super) struct Receipt {
     client: Option<u64>,
     started: Instant,
     latency_us: Option<u64>,
+    /// The request's body: while it comes the arm's time has not begun.
+    upload: Arc<Progress>,
+    is_settled: bool,
 }
 
 impl Receipt {
-    pub(super) fn new(plane: &Arc<Plane>, served: &Arc<Served>, drawn: Drawn) -> Self {
+    pub(super) fn new(
+        plane: &Arc<Plane>,
+        served: &Arc<Served>,
+        drawn: Drawn,
+        upload: &Arc<Progress>,
+    ) -> Self {
         let Drawn { side, routed, client } = drawn;
-        let (plane, served) = (Arc::clone(plane), Arc::clone(served));
-        Self { plane, served, routed, side, client, started: Instant::now(), latency_us: None }
+        let (plane, served, upload) = (Arc::clone(plane), Arc::clone(served), Arc::clone(upload));
+        let started = Instant::now();
+        Self { plane, served, routed, side, client, started, latency_us: None, upload, is_settled: false }
+    }
+
+    /// Nothing that the arm did: it is not counted.
+    pub(super) fn forgive(mut self) {
+        self.is_settled = true;
     }
 
     /// The answer's head came.
@@ -45,7 +61,7 @@ impl Receipt {
     }
 
     /// A good answer that came later than the other arm would have been waited for.
-    pub(super) fn settle_slow(self) {
+    pub(super) fn settle_slow(mut self) {
         let at: Now = self.plane.clock.now();
         self.count(at, Some(BadKind::Timeout), false, false);
     }
@@ -61,18 +77,37 @@ impl Receipt {
         self.settle(None, false);
     }
 
-    fn settle(self, bad: Option<BadKind>, is_shielded: bool) {
+    fn settle(mut self, bad: Option<BadKind>, is_shielded: bool) {
         let at: Now = self.plane.clock.now();
         let shielded = bad.is_some() && is_shielded;
         self.count(at, bad, shielded, bad.is_some() && !is_shielded);
     }
 
-    fn count(&self, at: Now, bad: Option<BadKind>, shielded: bool, seen: bool) {
+    fn count(&mut self, at: Now, bad: Option<BadKind>, shielded: bool, seen: bool) {
+        self.is_settled = true;
         let (routed, side, client, latency_us) = (self.routed, self.side, self.client, self.latency_us);
         let outcome = Outcome { at, routed, side, client, latency_us, bad, shielded, seen };
         let mut book = self.served.service.book();
         book.budget.saw(at.steady);
+        book.retries.saw(at.steady);
         book.fold.count(&outcome);
+    }
+}
+
+impl Drop for Receipt {
+    /// The client went before there was an answer. That alone is nobody's failure; but an arm that had kept it waiting
+    /// for longer than a canary is waited for, is why it went. The measure is the same for both arms.
+    fn drop(&mut self) {
+        if self.is_settled || self.latency_us.is_some() || !self.served.times_out() {
+            return;
+        }
+        let Some(waited) = self.upload.arms_turn().map(|turn| turn.min(self.started.elapsed())) else {
+            return;
+        };
+        if waited > Duration::from_millis(self.served.shield_after().0) {
+            let at = self.plane.clock.now();
+            self.count(at, Some(BadKind::Timeout), false, true);
+        }
     }
 }
 

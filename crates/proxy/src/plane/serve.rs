@@ -17,6 +17,8 @@ use tokio::time::{Instant, timeout_at};
 use tokio_rustls::TlsAcceptor;
 
 use super::carry::carry;
+use super::meter::Why;
+use super::pace::Paced;
 use super::tls::{H2, Tls};
 use super::{ACCEPT_PAUSE, CONNECTIONS_MAX, HEAD_BYTES_MAX, Plane, count, streams};
 
@@ -68,7 +70,7 @@ impl Stop {
 
 /// Requests, streams and tunnels of a process whose place was taken may go on for so long: as long as a tunnel that
 /// is used now and then, but a binary with a hole must be gone the same day.
-const HANDED_DRAIN: Duration = Duration::from_secs(60 * 60);
+const HANDED_DRAIN: Duration = Duration::from_hours(1);
 
 /// Accepts until told to stop, then waits for the connections and tunnels to finish, as long as the stop allows.
 pub(super) async fn serve(
@@ -129,6 +131,9 @@ async fn connection(
     peer: SocketAddr,
     stopped: watch::Receiver<Option<Stop>>,
 ) {
+    let Some(_guest) = plane.admit(peer) else {
+        return plane.meter.refuse(Why::Connections);
+    };
     // Without it only small writes are slower.
     let _ = stream.set_nodelay(true);
     let in_force = plane.in_force.load_full();
@@ -136,10 +141,16 @@ async fn connection(
     match &in_force.tls {
         Some(tls) => over_tls(tls, plane, stream, peer, stopped, deadline).await,
         None if is_http2(&stream, deadline).await => {
+            let stream = paced(&plane, stream);
             streams::serve(plane, stream, peer, Arrival::Plain, stopped).await;
         }
-        None => http1(plane, stream, peer, Arrival::Plain, stopped).await,
+        None => http1(Arc::clone(&plane), paced(&plane, stream), peer, Arrival::Plain, stopped).await,
     }
+}
+
+fn paced(plane: &Plane, stream: TcpStream) -> Paced<TcpStream> {
+    let rate = plane.in_force.load().settings.limits.body_rate_min;
+    Paced::new(stream, &plane.meter, plane.limits.upload, rate)
 }
 
 async fn over_tls(
@@ -152,7 +163,7 @@ async fn over_tls(
 ) {
     let acceptor = TlsAcceptor::from(Arc::clone(&tls.config));
     let shaken = tokio::select! {
-        shaken = timeout_at(deadline, acceptor.accept(stream)) => shaken,
+        shaken = timeout_at(deadline, acceptor.accept(paced(&plane, stream))) => shaken,
         // The client has asked for nothing yet.
         () = async { told(&mut stopped).await; tokio::time::sleep_until(deadline).await } => return,
     };
@@ -178,6 +189,7 @@ async fn http1<S>(
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
     let client_head = plane.limits.client_head;
+    let meter = Arc::clone(&plane.meter);
     let leaving = stopped.clone();
     let service = service_fn(move |mut request| {
         let (plane, leaving) = (Arc::clone(&plane), leaving.clone());
@@ -211,6 +223,7 @@ async fn http1<S>(
         }
     };
     if let Err(error) = ended {
+        meter.broken(&error);
         tracing::debug!(%peer, %error, "a client's connection broke");
     }
 }

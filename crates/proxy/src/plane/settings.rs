@@ -2,16 +2,17 @@
 //!
 //! They are read by a task of their own: a disk that hangs must not hold up a retreat.
 
+use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
 use hmsops_disk::Disk;
 use hmsops_model::gateway::GatewaySettings;
 use serde::{Deserialize, Serialize};
-
 use tokio::sync::mpsc;
 use tokio::time::MissedTickBehavior;
 
+use super::journal::Journal;
 use super::link::Event;
 use super::tls::{Stamps, Tickets, Tls, TlsError, stamps};
 use super::{GatewayError, Plane};
@@ -35,6 +36,7 @@ struct Kept {
 /// Settings, and what was made of them.
 pub(super) struct InForce {
     pub(super) settings: GatewaySettings,
+    pub(super) journal: Option<Arc<Journal>>,
     /// `None`: plain HTTP.
     pub(super) tls: Option<Tls>,
     tickets: Tickets,
@@ -46,9 +48,22 @@ pub enum SettingsError {
     /// The file of settings holds something else.
     #[error("cannot read the gateway's settings: {0}")]
     Unreadable(String),
+    /// The access log can't be written.
+    #[error(
+        "cannot open the access log `{path}`; its folder must be there and writable for the gateway's user"
+    )]
+    AccessLog {
+        /// The file.
+        path: String,
+        /// What the system said.
+        source: io::Error,
+    },
     /// A certificate or key can't be used.
     #[error(transparent)]
     Tls(#[from] TlsError),
+    /// Who carries the requests can't change under them.
+    #[error("the gateway carries requests itself; stop it, and its tower starts one that drives HAProxy")]
+    Haproxy,
 }
 
 impl InForce {
@@ -57,16 +72,35 @@ impl InForce {
         self.tls.as_ref().map(|tls| tls.seen.clone()).unwrap_or_default()
     }
 
-    /// Makes of settings what requests need. Reads the files that they name.
+    /// Makes of settings what requests need at the start. Reads the files that they name. Without a place for its access
+    /// log the gateway starts all the same: users matter more.
     pub(super) fn new(settings: GatewaySettings, tickets: &Tickets) -> Result<Self, SettingsError> {
         let tls = Tls::open(&settings.tls, tickets)?;
-        Ok(Self { settings, tls, tickets: tickets.clone() })
+        let journal = journal(&settings).unwrap_or_else(|error| {
+            tracing::error!(%error, "requests are not logged");
+            None
+        });
+        Ok(Self { settings, journal, tls, tickets: tickets.clone() })
     }
 
     /// What other settings come to.
     pub(super) fn with(&self, settings: GatewaySettings) -> Result<Self, SettingsError> {
-        Self::new(settings, &self.tickets)
+        if settings.haproxy.is_some() {
+            return Err(SettingsError::Haproxy);
+        }
+        let tls = Tls::open(&settings.tls, &self.tickets)?;
+        let is_same = self.journal.is_some() && self.settings.access_log == settings.access_log;
+        let journal = if is_same { self.journal.clone() } else { journal(&settings)? };
+        Ok(Self { settings, journal, tls, tickets: self.tickets.clone() })
     }
+}
+
+fn journal(settings: &GatewaySettings) -> Result<Option<Arc<Journal>>, SettingsError> {
+    let open = |path: &String| {
+        let failed = |source| SettingsError::AccessLog { path: path.clone(), source };
+        Journal::open(path).map(Arc::new).map_err(failed)
+    };
+    settings.access_log.as_ref().map(open).transpose()
 }
 
 /// Puts what is `wanted` into force, and again what is in force when a file that it names has changed and stands

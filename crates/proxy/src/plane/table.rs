@@ -1,9 +1,12 @@
 //! The route table that requests read: replaced whole by one pointer store, never changed.
 
 use std::collections::{BTreeMap, HashMap};
+use std::net::IpAddr;
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use hmsops_model::gateway::GatewayLimits;
+use hmsops_model::network::subscriber;
 use hmsops_model::route::{CanaryArm, Route};
 use hmsops_model::service::BadRule;
 use hmsops_model::{Millis, Now, ReleaseId, ServiceName, Unit, Weight};
@@ -12,6 +15,7 @@ use tokio::sync::Notify;
 use super::receipt::{Drawn, unit_code};
 use super::upstream::{Upstream, Upstreams};
 use crate::outcome::{Fold, Routed};
+use crate::rate::Rates;
 use crate::shield::{Budget, SHIELD_AFTER_MIN};
 use crate::split::{self, Side};
 
@@ -65,8 +69,11 @@ impl Served {
                 before.and_then(|before| before.trial.as_ref()).filter(|t| t.release == canary.release);
             same.map_or_else(|| Arc::new(Trial::new(canary.release)), Arc::clone)
         });
-        let stable = pools.of(&route.stable.upstreams);
-        let canary = route.canary.as_ref().map_or_else(Vec::new, |canary| pools.of(&canary.arm.upstreams));
+        let stable = pools.of(&route.stable.upstreams, route.protocol);
+        let canary = route
+            .canary
+            .as_ref()
+            .map_or_else(Vec::new, |canary| pools.of(&canary.arm.upstreams, route.protocol));
         Self { route, stable, canary, service, trial }
     }
 
@@ -113,6 +120,12 @@ impl Served {
         let weight = self.route.canary.as_ref().map_or(Weight::NONE, |canary| canary.weight);
         self.service.book().budget.take(now.steady, weight)
     }
+
+    /// Takes one more try at stable out of its budget, so that upstreams that are down are not asked three times by
+    /// everyone.
+    pub(super) fn may_retry(&self, now: Now) -> bool {
+        self.service.book().retries.take(now.steady, Weight::NONE)
+    }
 }
 
 /// What outlives a service's routes.
@@ -121,6 +134,7 @@ pub(super) struct Service {
     unit: AtomicU8,
     shield_after_ms: AtomicU64,
     draws: AtomicU64,
+    rates: Mutex<Rates>,
     /// Which upstream is asked next.
     pub(super) turn: AtomicUsize,
 }
@@ -128,18 +142,35 @@ pub(super) struct Service {
 /// What is counted under the service's lock, which is never held across an await.
 pub(super) struct Book {
     pub(super) fold: Fold,
+    /// What stable answers for the canary.
     pub(super) budget: Budget,
+    /// What a second of stable's upstreams is asked because the first did not take it.
+    pub(super) retries: Budget,
 }
 
 impl Service {
     pub(super) fn new(now: Now, route: &Route) -> Self {
         Self {
-            book: Mutex::new(Book { fold: Fold::new(now, route), budget: Budget::default() }),
+            book: Mutex::new(Book {
+                fold: Fold::new(now, route),
+                budget: Budget::default(),
+                retries: Budget::default(),
+            }),
             unit: AtomicU8::new(unit_code(Unit::Request)),
             shield_after_ms: AtomicU64::new(SHIELD_AFTER_MIN.0),
             draws: AtomicU64::new(0),
+            rates: Mutex::default(),
             turn: AtomicUsize::new(0),
         }
+    }
+
+    /// Takes a request of this client out of what the service is granted; else how long to wait.
+    pub(super) fn admit(&self, now: Now, client: IpAddr, limits: &GatewayLimits) -> Result<(), Millis> {
+        if limits.service_rate.is_none() && limits.client_rate.is_none() {
+            return Ok(());
+        }
+        let mut rates = self.rates.lock().unwrap_or_else(PoisonError::into_inner);
+        rates.take(now.steady, subscriber(client), limits.service_rate, limits.client_rate)
     }
 
     pub(super) fn book(&self) -> MutexGuard<'_, Book> {

@@ -10,9 +10,12 @@ use bytes::Bytes;
 use http::{HeaderMap, Method, Request, StatusCode, Uri, Version, request};
 use http_body_util::{BodyExt, Limited};
 use hyper::body::{Body, Frame, Incoming, SizeHint};
+use tokio::time::Instant;
 
-use super::answer::{Refusal, Why};
+use super::answer::Refusal;
 use super::head;
+use super::meter::Why;
+use super::upstream::Fault;
 
 /// A body of known length up to this is held, so that it can be sent again.
 const HELD_BYTES_MAX: u64 = 64 << 10;
@@ -24,6 +27,8 @@ pub(super) struct Ask {
     headers: HeaderMap,
     payload: Payload,
     is_idempotent: bool,
+    /// The longest body in bytes.
+    body_max: u64,
     pub(super) upload: Arc<Progress>,
 }
 
@@ -35,32 +40,98 @@ enum Payload {
 }
 
 /// How far a streamed request body has come.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Progress {
-    frames: AtomicU64,
+    bytes: AtomicU64,
     is_open: AtomicBool,
     is_broken: AtomicBool,
+    is_too_large: AtomicBool,
+    /// The arm would take more, and the client has not sent it.
+    is_starved: AtomicBool,
+    started: Instant,
+    /// Milliseconds from `started` until the last of it went on.
+    moved_ms: AtomicU64,
 }
 
 impl Progress {
-    pub(super) fn frames(&self) -> u64 {
-        self.frames.load(Ordering::Relaxed)
+    fn new() -> Self {
+        Self {
+            bytes: AtomicU64::new(0),
+            is_open: AtomicBool::new(false),
+            is_broken: AtomicBool::new(false),
+            is_too_large: AtomicBool::new(false),
+            is_starved: AtomicBool::new(false),
+            started: Instant::now(),
+            moved_ms: AtomicU64::new(0),
+        }
     }
 
-    /// The client has more to send.
-    pub(super) fn is_open(&self) -> bool {
-        self.is_open.load(Ordering::Relaxed)
+    /// Bytes that have come from the client.
+    pub(super) fn bytes(&self) -> u64 {
+        self.bytes.load(Ordering::Relaxed)
     }
 
-    /// The client broke off in its body.
-    pub(super) fn is_broken(&self) -> bool {
-        self.is_broken.load(Ordering::Relaxed)
+    /// For how long the arm has had all that there was to take; `None` while it is the client's turn.
+    pub(super) fn arms_turn(&self) -> Option<Duration> {
+        let moved = Duration::from_millis(self.moved_ms.load(Ordering::Relaxed));
+        (!self.is_clients_turn()).then(|| self.started.elapsed().saturating_sub(moved))
+    }
+
+    /// The client has more to send, and the arm waits for it.
+    pub(super) fn is_clients_turn(&self) -> bool {
+        self.is_open.load(Ordering::Relaxed) && self.is_starved.load(Ordering::Relaxed)
+    }
+
+    /// What the client did wrong in its body, if anything.
+    pub(super) fn fault(&self) -> Option<Fault> {
+        if self.is_too_large.load(Ordering::Relaxed) {
+            Some(Fault::TooLarge)
+        } else {
+            self.is_broken.load(Ordering::Relaxed).then_some(Fault::Client)
+        }
+    }
+
+    /// Notes what came of the client's body, which must not be longer than `most`.
+    fn pass(
+        &self,
+        frame: Option<Result<Frame<Bytes>, hyper::Error>>,
+        is_end: bool,
+        most: u64,
+    ) -> Option<Result<Frame<Bytes>, UploadError>> {
+        if frame.is_none() || is_end {
+            self.is_open.store(false, Ordering::Relaxed);
+        }
+        self.is_starved.store(false, Ordering::Relaxed);
+        self.moved_ms.store(self.started.elapsed().as_millis() as u64, Ordering::Relaxed);
+        match frame? {
+            Ok(frame) => {
+                let more = frame.data_ref().map_or(0, |data| data.len() as u64);
+                if self.bytes.fetch_add(more, Ordering::Relaxed) + more > most {
+                    self.is_too_large.store(true, Ordering::Relaxed);
+                    return Some(Err(UploadError::TooLarge));
+                }
+                Some(Ok(frame))
+            }
+            Err(error) => {
+                self.is_broken.store(true, Ordering::Relaxed);
+                Some(Err(error.into()))
+            }
+        }
     }
 }
 
 impl Ask {
-    /// Takes a client's request over, holding its body when that makes it repeatable.
-    pub(super) async fn new(parts: request::Parts, body: Incoming, wait: Duration) -> Result<Self, Refusal> {
+    /// Takes a client's request over, holding its body when that makes it repeatable. A body that says it is longer
+    /// than allowed is refused before an arm hears of it.
+    pub(super) async fn new(
+        parts: request::Parts,
+        body: Incoming,
+        wait: Duration,
+        body_max: u64,
+    ) -> Result<Self, Refusal> {
+        if body.size_hint().lower() > body_max {
+            return Err(TOO_LARGE);
+        }
         let is_idempotent = head::is_idempotent(&parts.method);
         let payload = match body.size_hint().exact() {
             Some(0) => Payload::Empty,
@@ -68,8 +139,16 @@ impl Ask {
             _ => Payload::Stream(body),
         };
         let uri = head::origin_form(&parts.uri);
-        let upload = Arc::default();
-        Ok(Self { method: parts.method, uri, headers: parts.headers, payload, is_idempotent, upload })
+        let upload = Arc::new(Progress::new());
+        Ok(Self {
+            method: parts.method,
+            uri,
+            headers: parts.headers,
+            payload,
+            is_idempotent,
+            body_max,
+            upload,
+        })
     }
 
     /// Whether it may be asked again although an arm has perhaps acted on it.
@@ -95,7 +174,7 @@ impl Ask {
                 Payload::Held(bytes) => Upload::Held(Some(bytes)),
                 Payload::Stream(body) => {
                     self.upload.is_open.store(true, Ordering::Relaxed);
-                    Upload::Stream(body, Arc::clone(&self.upload))
+                    Upload::Stream(body, Arc::clone(&self.upload), self.body_max)
                 }
                 Payload::Empty | Payload::Gone => Upload::Held(None),
             };
@@ -109,6 +188,18 @@ impl Ask {
         request
     }
 
+    /// What [`Ask::put_back`] needs of a request that the server refuses unread, where its body is held.
+    pub(super) fn spare(&self) -> Option<Request<Upload>> {
+        let upload = match &self.payload {
+            Payload::Empty => Upload::Held(None),
+            Payload::Held(bytes) => Upload::Held(Some(bytes.clone())),
+            Payload::Stream(_) | Payload::Gone => return None,
+        };
+        let mut request = Request::new(upload);
+        request.headers_mut().clone_from(&self.headers);
+        Some(request)
+    }
+
     /// Takes back a request of which nothing was sent.
     pub(super) fn put_back(&mut self, request: Request<Upload>) {
         if self.is_repeatable() {
@@ -119,7 +210,7 @@ impl Ask {
         self.payload = match upload {
             Upload::Held(None) => Payload::Empty,
             Upload::Held(Some(bytes)) => Payload::Held(bytes),
-            Upload::Stream(body, _) => Payload::Stream(body),
+            Upload::Stream(body, ..) => Payload::Stream(body),
         };
     }
 }
@@ -138,35 +229,46 @@ async fn hold(body: Incoming, wait: Duration) -> Result<Bytes, Refusal> {
 pub(super) const SLOW: Refusal =
     Refusal::new(StatusCode::REQUEST_TIMEOUT, Why::Slow, "the request's body did not come in time");
 
+/// The client's body is too long.
+pub(super) const TOO_LARGE: Refusal = Refusal::new(
+    StatusCode::PAYLOAD_TOO_LARGE,
+    Why::BodySize,
+    "the request's body is longer than this gateway lets through",
+);
+
+/// A request body that does not reach the arm whole; its connection is broken off.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum UploadError {
+    #[error("the request's body broke off")]
+    Broken(#[from] hyper::Error),
+    #[error("the request's body is too long")]
+    TooLarge,
+}
+
 /// A request body towards an arm.
 pub(super) enum Upload {
     /// All of it is here; `None`: there is none.
     Held(Option<Bytes>),
-    /// It comes from the client.
-    Stream(Incoming, Arc<Progress>),
+    /// It comes from the client, and may be so many bytes long.
+    Stream(Incoming, Arc<Progress>, u64),
 }
 
 impl Body for Upload {
     type Data = Bytes;
-    type Error = hyper::Error;
+    type Error = UploadError;
 
     fn poll_frame(
         self: Pin<&mut Self>,
         cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
+    ) -> Poll<Option<Result<Frame<Bytes>, UploadError>>> {
         match self.get_mut() {
             Self::Held(bytes) => Poll::Ready(bytes.take().map(|bytes| Ok(Frame::data(bytes)))),
-            Self::Stream(body, progress) => {
-                let frame = std::task::ready!(Pin::new(&mut *body).poll_frame(cx));
-                match &frame {
-                    Some(Ok(_)) => drop(progress.frames.fetch_add(1, Ordering::Relaxed)),
-                    Some(Err(_)) => progress.is_broken.store(true, Ordering::Relaxed),
-                    None => {}
-                }
-                if frame.is_none() || body.is_end_stream() {
-                    progress.is_open.store(false, Ordering::Relaxed);
-                }
-                Poll::Ready(frame)
+            Self::Stream(body, progress, most) => {
+                let Poll::Ready(frame) = Pin::new(&mut *body).poll_frame(cx) else {
+                    progress.is_starved.store(true, Ordering::Relaxed);
+                    return Poll::Pending;
+                };
+                Poll::Ready(progress.pass(frame, body.is_end_stream(), *most))
             }
         }
     }
@@ -174,14 +276,14 @@ impl Body for Upload {
     fn is_end_stream(&self) -> bool {
         match self {
             Self::Held(bytes) => bytes.is_none(),
-            Self::Stream(body, _) => body.is_end_stream(),
+            Self::Stream(body, ..) => body.is_end_stream(),
         }
     }
 
     fn size_hint(&self) -> SizeHint {
         match self {
             Self::Held(bytes) => SizeHint::with_exact(bytes.as_ref().map_or(0, |bytes| bytes.len() as u64)),
-            Self::Stream(body, _) => body.size_hint(),
+            Self::Stream(body, ..) => body.size_hint(),
         }
     }
 }

@@ -67,7 +67,8 @@ async fn stables_next_address_is_asked_when_one_refuses() {
         assert_eq!(client.post("/").await.status, 200);
     }
     let (stable, _) = tower.counts("all", |stable, _| stable.requests >= 20).await;
-    assert_eq!((stable.seen, stable.shielded), (0, 10), "its refusals are counted and were not seen");
+    // After five in a row it is left alone.
+    assert_eq!((stable.seen, stable.shielded), (0, 5), "its refusals are counted and were not seen");
 }
 
 /// A server may close a kept connection at any moment; users must not notice.

@@ -10,7 +10,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use hmsops_disk::{Disk, MemDisk};
 use hmsops_model::route::{Arm, CanaryArm, Route};
-use hmsops_model::service::{BadRule, Identity};
+use hmsops_model::service::{BadRule, Identity, Protocol};
 use hmsops_model::{ArmTick, Millis, ReleaseId, ServiceName, Tick, Version, Weight};
 use hmsops_proxy::plane::{Gateway, GatewayError, GatewayOptions};
 use hmsops_wire::gateway::{FromGateway, PROTOCOL, Reader, ToGateway, encode};
@@ -62,9 +62,10 @@ async fn start(
     // A busy machine is no silent tower.
     options.retreat_after = Millis::from_mins(1);
     change(&mut options);
-    let gateway = match options.take_over {
-        true => Gateway::take_over(options).await.unwrap(),
-        false => Gateway::bind(options).await.unwrap(),
+    let gateway = if options.take_over {
+        Gateway::take_over(options).await.unwrap()
+    } else {
+        Gateway::bind(options).await.unwrap()
     };
     let listen = gateway.listen();
     let (stop, stopped) = oneshot::channel::<()>();
@@ -250,10 +251,12 @@ pub(crate) fn route(epoch: u64, stable: &str, canary: &str, bp: u16) -> Route {
             salt: 7,
             shield_after: Some(Millis::from_secs(20)),
             excused_for: Millis::ZERO,
+            irreversible: false,
         }),
         identity: Identity::Request,
         sticky: false,
         bad: BadRule::defaults(),
+        protocol: Protocol::Http1,
     }
 }
 

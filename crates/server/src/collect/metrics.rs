@@ -12,6 +12,7 @@ use tokio::sync::Semaphore;
 use tokio::time::MissedTickBehavior;
 
 use crate::clock::Clock;
+use crate::collect::GatewayTraffic;
 use crate::families::Families;
 
 /// The store's folder in the data folder.
@@ -145,6 +146,8 @@ struct Inner {
     failing: Mutex<Option<String>>,
     /// What targets say of their metrics.
     families: Arc<Families>,
+    /// What gateways count.
+    traffic: GatewayTraffic,
 }
 
 impl Metrics {
@@ -178,12 +181,18 @@ impl Metrics {
             connections_refused: AtomicU64::new(0),
             failing: Mutex::default(),
             families: Arc::default(),
+            traffic: GatewayTraffic::default(),
         })))
     }
 
     /// The store itself, for readers. Its calls block.
     pub fn store(&self) -> &Store {
         &self.0.store
+    }
+
+    /// What gateways count.
+    pub fn traffic(&self) -> &GatewayTraffic {
+        &self.0.traffic
     }
 
     /// What targets say of their metrics beside the values.

@@ -15,6 +15,7 @@ use hmsops_wire::exposition::{self, Format};
 use tokio::time::MissedTickBehavior;
 
 use super::metrics::Sample;
+use super::traffic::STABLE;
 use super::{Door, GatewayTraffic, Metrics};
 use crate::Engine;
 use crate::door::own_exposition;
@@ -40,25 +41,12 @@ const KINDS: [(BadKind, &str); 5] = [
     (BadKind::Declared, "declared"),
 ];
 
-/// The bounds of the latency histogram: each fourth bucket of a gateway's, from 0.8 ms to 13 s, with the text of
-/// `le` in seconds. Those buckets end at 2^(i/4) × 0.1 ms, so that nothing is estimated.
-const BOUNDS: [(u8, &str); 15] = [
-    (12, "0.0008"),
-    (16, "0.0016"),
-    (20, "0.0032"),
-    (24, "0.0064"),
-    (28, "0.0128"),
-    (32, "0.0256"),
-    (36, "0.0512"),
-    (40, "0.1024"),
-    (44, "0.2048"),
-    (48, "0.4096"),
-    (52, "0.8192"),
-    (56, "1.6384"),
-    (60, "3.2768"),
-    (64, "6.5536"),
-    (68, "13.1072"),
-];
+/// The buckets of a gateway's that the latency histogram shows: they end at 2^(i/4) × 0.1 ms, 0.8 ms to 13 s, so that
+/// nothing is estimated.
+const BUCKETS: std::ops::RangeInclusive<u8> = 12..=68;
+
+/// Each fourth of them; of a service whose latency is watched for drift, all.
+const COARSE: usize = 4;
 
 /// Writes it down until the tower ends.
 pub async fn keep(metrics: Metrics, engine: Engine, traffic: GatewayTraffic) {
@@ -111,19 +99,31 @@ fn gateways(state: &State, traffic: &GatewayTraffic, into: &mut HashMap<Labels, 
         for (kind, text) in KINDS {
             put("gateway_bad_total", Some(("kind", text)), total.bad.get(&kind).copied().unwrap_or(0));
         }
-        for (bound, n) in cumulative(&total.latencies) {
-            put("gateway_latency_seconds_bucket", Some(("le", bound)), n);
+        let fine = arm == STABLE
+            && state
+                .signals
+                .rules
+                .values()
+                .any(|rule| rule.spec.expected.is_some() && rule.spec.service.as_ref() == Some(&service));
+        for (bound, n) in cumulative(&total.latencies, fine) {
+            put("gateway_latency_seconds_bucket", Some(("le", &bound)), n);
         }
         put("gateway_latency_seconds_count", None, total.latencies.count());
     }
 }
 
-/// Counts up to each bound, and all.
-fn cumulative(latencies: &Latencies) -> Vec<(&'static str, u64)> {
+/// Counts up to each bound, with the bound's text in seconds, and all.
+fn cumulative(latencies: &Latencies, fine: bool) -> Vec<(String, u64)> {
     let buckets: BTreeMap<u8, u64> = latencies.buckets().collect();
-    let up_to = |bound: u8| buckets.range(..=bound).map(|(_, n)| n).sum();
-    let bounds = BOUNDS.iter().map(|(bound, text)| (*text, up_to(*bound)));
-    bounds.chain([("+Inf", latencies.count())]).collect()
+    let bounds = BUCKETS.step_by(if fine { 1 } else { COARSE });
+    let up_to = |bound: u8| (bound_text(bound), buckets.range(..=bound).map(|(_, n)| n).sum());
+    bounds.map(up_to).chain([("+Inf".to_owned(), latencies.count())]).collect()
+}
+
+/// Where a bucket ends, in seconds, to 0.1 µs.
+fn bound_text(bucket: u8) -> String {
+    let text = format!("{:.7}", (f64::from(bucket) / 4.0).exp2() * 1e-4);
+    text.trim_end_matches('0').to_owned()
 }
 
 /// Only what is known: an instance whose probes have not said anything yet is neither up nor down.
@@ -295,16 +295,19 @@ mod tests {
 
     #[test]
     fn the_bounds_are_those_of_a_gateways_buckets() {
-        for (bucket, text) in BOUNDS {
-            let seconds = (f64::from(bucket) / 4.0).exp2() * 1e-4;
-            assert!((text.parse::<f64>().unwrap() - seconds).abs() < 1e-12, "{text}: {seconds}");
-        }
+        let texts: Vec<String> = BUCKETS.step_by(COARSE).map(bound_text).collect();
+        let shown =
+            ["0.0008", "0.0016", "0.0032", "0.0064", "0.0128", "0.0256", "0.0512", "0.1024", "0.2048"];
+        assert_eq!(texts[..9], shown);
+        assert_eq!(texts[9..], ["0.4096", "0.8192", "1.6384", "3.2768", "6.5536", "13.1072"]);
+        assert_eq!(bound_text(13), "0.0009514");
         let mut latencies = Latencies::default();
         for micros in [500, 1_000, 100_000, 60_000_000] {
             latencies.observe(micros);
         }
-        let counts = cumulative(&latencies);
-        let count = |le: &str| counts.iter().find(|(bound, _)| *bound == le).unwrap().1;
+        let counts = cumulative(&latencies, false);
+        assert_eq!(cumulative(&latencies, true).len(), 58);
+        let count = |le: &str| counts.iter().find(|(bound, _)| bound == le).unwrap().1;
         assert_eq!(
             [count("0.0008"), count("0.0016"), count("0.1024"), count("13.1072"), count("+Inf")],
             [1, 2, 3, 3, 4]

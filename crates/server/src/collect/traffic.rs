@@ -6,9 +6,10 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use hmsops_control::state::State;
 use hmsops_model::outcome::{ArmTick, BadKind, Latencies};
 use hmsops_model::{ServiceName, Tick, Version};
+use hmsops_wire::gateway::GatewayCounts;
 
 /// The arm that most users have.
-const STABLE: &str = "stable";
+pub(super) const STABLE: &str = "stable";
 
 /// The arm of a release.
 const CANARY: &str = "canary";
@@ -44,6 +45,8 @@ pub struct GatewayTraffic(Arc<Mutex<Sums>>);
 #[derive(Debug, Default)]
 struct Sums {
     arms: BTreeMap<ArmKey, ArmTotal>,
+    /// By gateway: what its process has counted so far.
+    counts: BTreeMap<String, GatewayCounts>,
     /// By gateway and process, of which there are two while one takes the other's place: the last tick that was
     /// added. A tick that is sent again is not added again.
     last: BTreeMap<(String, u64), u64>,
@@ -72,6 +75,16 @@ impl GatewayTraffic {
             let Some(version) = version.filter(|_| counted.requests > 0) else { continue };
             sums.arms.entry((tick.service.clone(), version, arm)).or_default().add(counted);
         }
+    }
+
+    /// What a gateway has counted beside its ticks.
+    pub fn set_counts(&self, gateway: &str, counts: GatewayCounts) {
+        self.sums().counts.insert(gateway.to_owned(), counts);
+    }
+
+    /// What each gateway has counted beside its ticks.
+    pub(crate) fn counts(&self) -> BTreeMap<String, GatewayCounts> {
+        self.sums().counts.clone()
     }
 
     /// All sums; those of arms that `state` has, from 0, and no others. What is not there any more is forgotten.

@@ -99,7 +99,7 @@ fn services(file: &api::File, kind: Kind) -> Result<Vec<ServiceSpec>, Failure> {
             "holds the tower's own settings",
             format!("`hmsops serve --config {name}` starts the tower with them"),
         ),
-        Kind::Rules | Kind::Scrape => wrong(
+        Kind::Rules | Kind::Scrape | Kind::Baseline => wrong(
             "is read from a repository only",
             "put it below `ops/` of a folder that the tower watches".into(),
         ),

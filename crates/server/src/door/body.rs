@@ -98,7 +98,7 @@ pub(crate) fn reason(text: &str) -> Result<String, Failure> {
     if text.chars().any(char::is_control) {
         return Err(Failure::argument("the reason holds a control character").hint("write it in one line"));
     }
-    Ok(if text.is_empty() { "no reason given".into() } else { text.into() })
+    Ok(if text.is_empty() { hmsops_control::event::NO_REASON.into() } else { text.into() })
 }
 
 /// A reason where one has to be given.

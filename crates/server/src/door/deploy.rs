@@ -7,7 +7,8 @@ use axum::response::{IntoResponse, Response};
 use axum::{Extension, Json};
 use hmsops_act::image::{self, ImageError};
 use hmsops_config::{Diagnostic, Kind, Report, kind_of, parse_release};
-use hmsops_control::{Event, Who};
+use hmsops_control::event::{Asked, Options};
+use hmsops_control::{Event, Transition, Who};
 use hmsops_model::limits::CONFIG_BYTES_MAX;
 use hmsops_model::release::{Image, ReleaseSpec};
 use hmsops_model::service::Driver;
@@ -17,16 +18,70 @@ use hmsops_wire::api;
 use http::StatusCode;
 use http::header::LOCATION;
 
-use super::body::Body;
+use super::body::{Body, needed_reason};
 use super::problem::mistakes;
 use super::service::accepted;
 use super::{Context, Failure, Routes, Scope, plan, release, show};
+
+/// Releases that may be asked for together, as in `control`.
+const GROUP_MAX: usize = 32;
 
 /// Salts stay exact in JSON.
 const SALT_BITS: u32 = 53;
 
 pub(crate) fn routes(routes: Routes) -> Routes {
-    routes.post("/hms/v1/deploy", Scope::DEPLOY_REQUEST, "Release a version behind a canary", deploy)
+    routes.post("/hms/v1/deploy", Scope::DEPLOY_REQUEST, "Release a version behind a canary", deploy).post(
+        "/hms/v1/deploy/group",
+        Scope::DEPLOY_REQUEST,
+        "Release versions of several services that go out together, and back",
+        group,
+    )
+}
+
+async fn group(
+    State(context): State<Context>,
+    Extension(by): Extension<Who>,
+    Body { value, .. }: Body<api::DeployGroup>,
+) -> Result<Response, Failure> {
+    if !(2..=GROUP_MAX).contains(&value.files.len()) {
+        return Err(Failure::argument(format!("there are {} release files", value.files.len()))
+            .hint(format!("send 2 to {GROUP_MAX}; one alone goes to `/hms/v1/deploy`")));
+    }
+    let snapshot = context.engine.snapshot();
+    let (mut asked, mut warnings) = (Vec::new(), Vec::new());
+    for file in value.files {
+        let one = api::Deploy { name: file.name, text: file.text, ..api::Deploy::default() };
+        let (spec, more) = read(&one)?;
+        let digest = digest(&snapshot, &spec).await?;
+        asked.push(Asked { spec: Box::new(spec), digest, salt: salt()? });
+        warnings.push(more);
+    }
+    let override_freeze = value.override_freeze.then(|| needed_reason(&value.reason)).transpose()?;
+    let options = Options { first: value.first, canary: false, override_freeze };
+    let event = Event::Release { asked: asked.clone(), options, by };
+    if value.dry_run {
+        hmsops_control::decide(&snapshot.state, &snapshot.evidence, snapshot.now, &event)?;
+        let plans = asked.into_iter().zip(warnings);
+        let plans =
+            plans.map(|(one, warnings)| plan::plan(&snapshot, &one.spec, one.digest, warnings, false));
+        return Ok(Json(api::Plans { plans: plans.collect() }).into_response());
+    }
+    let handled = accepted(context.engine.submit(event).await?)?;
+    let begun = handled.transitions.iter().filter_map(|transition| match transition {
+        Transition::ReleaseRequested { release, .. } => Some(*release),
+        _ => None,
+    });
+    let begun: Vec<_> = begun.collect();
+    if begun.is_empty() {
+        return Err(match &handled.ledger_failed {
+            Some(why) => Failure::ledger(why),
+            None => Failure::internal("the releases were neither begun nor refused"),
+        });
+    }
+    let snapshot = context.engine.snapshot();
+    let shown = begun.into_iter().map(|id| Ok(show::release(&snapshot, release::find(&snapshot, id)?)));
+    let releases = api::Releases { releases: shown.collect::<Result<_, Failure>>()?, next: None };
+    Ok((StatusCode::CREATED, Json(releases)).into_response())
 }
 
 async fn deploy(
@@ -38,11 +93,19 @@ async fn deploy(
     let snapshot = context.engine.snapshot();
     let digest = digest(&snapshot, &spec).await?;
     let salt = salt()?;
-    let event =
-        Event::Deploy { spec: Box::new(spec.clone()), digest: digest.clone(), salt, first: value.first, by };
+    let override_freeze = value.override_freeze.then(|| needed_reason(&value.reason)).transpose()?;
+    let options = Options { first: value.first, canary: value.canary, override_freeze };
+    let asked = vec![Asked { spec: Box::new(spec.clone()), digest: digest.clone(), salt }];
+    let event = Event::Release { asked, options, by };
     if value.dry_run {
-        hmsops_control::decide(&snapshot.state, &snapshot.evidence, snapshot.now, &event)?;
-        return Ok(Json(plan::plan(&snapshot, &spec, digest, warnings)).into_response());
+        let decided = hmsops_control::decide(&snapshot.state, &snapshot.evidence, snapshot.now, &event)?;
+        // As it would be: without a canary, when it goes back.
+        let asks = decided.into_iter().find_map(|transition| match transition {
+            Transition::ReleaseRequested { spec, revert, .. } => Some((*spec, revert)),
+            _ => None,
+        });
+        let (spec, revert) = asks.unwrap_or((spec, false));
+        return Ok(Json(plan::plan(&snapshot, &spec, digest, warnings, revert)).into_response());
     }
     let handled = accepted(context.engine.submit(event).await?)?;
     let id = handled.release().ok_or_else(|| match &handled.ledger_failed {

@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use hmsops_tower::Snapshot;
 use hmsops_tsdb::Stats;
+use hmsops_wire::gateway::GatewayCounts;
 use http::StatusCode;
 
 use super::show;
@@ -62,6 +63,7 @@ pub(crate) fn own_exposition(snapshot: &Snapshot, metrics: &Metrics, stats: &Sta
     let mut text = Exposition(String::new());
     tower(&mut text, snapshot);
     store(&mut text, metrics, stats);
+    gateways(&mut text, &metrics.traffic().counts());
     text.0
 }
 
@@ -156,9 +158,59 @@ fn store(text: &mut Exposition, metrics: &Metrics, stats: &Stats) {
     text.family("hmsops_metrics_chunk_bytes", "gauge", help, one(stats.chunk_bytes));
 }
 
+/// One of what a gateway counts.
+type Counted = fn(&GatewayCounts) -> u64;
+
+/// What gateways refused, retried and left alone.
+fn gateways(text: &mut Exposition, counts: &BTreeMap<String, GatewayCounts>) {
+    let one = |name: &str, value: &str| format!("{name}=\"{}\"", escaped(value));
+    let label = |gateway: &str| one("gateway", gateway);
+    let refused = counts.iter().flat_map(|(gateway, counts)| {
+        let reasons = counts.refused.iter().map(|(reason, n)| (reason.as_str(), *n));
+        labelled("reason", reasons)
+            .into_iter()
+            .map(move |(reason, n)| (format!("{},{reason}", label(gateway)), n))
+    });
+    let help = "Requests and connections that a gateway refused or ended, by reason.";
+    text.family("hmsops_gateway_refused_total", "counter", help, refused);
+    let families: [(&str, &str, Counted); 3] = [
+        (
+            "hmsops_gateway_ejections_total",
+            "Times an upstream was left alone because it failed more than the others.",
+            |counts| counts.ejections,
+        ),
+        (
+            "hmsops_gateway_retries_over_budget_total",
+            "Retries that a gateway's budget did not allow.",
+            |counts| counts.over_budget,
+        ),
+        (
+            "hmsops_gateway_access_log_dropped_total",
+            "Lines of the access log that could not be kept.",
+            |counts| counts.unlogged,
+        ),
+    ];
+    for (name, help, of) in families {
+        let samples = counts.iter().map(|(gateway, counts)| (label(gateway), of(counts)));
+        text.family(name, "counter", help, samples);
+    }
+    let ejected = counts.iter().flat_map(|(gateway, counts)| {
+        counts.ejected.iter().map(move |ejected| {
+            let of = (one("service", ejected.service.as_str()), one("upstream", &ejected.upstream));
+            (format!("{},{},{}", label(gateway), of.0, of.1), 1)
+        })
+    });
+    let help = "1 while an upstream is left alone.";
+    text.family("hmsops_gateway_upstream_ejected", "gauge", help, ejected);
+}
+
 fn labelled<'a>(label: &'a str, values: impl IntoIterator<Item = (&'a str, u64)>) -> Vec<(String, u64)> {
-    let escaped = |text: &str| text.replace('\\', "\\\\").replace('"', "\\\"").replace('\n', "\\n");
     values.into_iter().map(|(value, n)| (format!("{label}=\"{}\"", escaped(value)), n)).collect()
+}
+
+/// A label's value as the format wants it.
+fn escaped(text: &str) -> String {
+    text.replace('\\', "\\\\").replace('"', "\\\"").replace('\n', "\\n")
 }
 
 struct Exposition(String);

@@ -22,6 +22,7 @@ mod notice;
 mod openapi;
 mod pages;
 mod plan;
+pub(crate) mod probe;
 mod problem;
 mod prometheus;
 mod release;
@@ -116,6 +117,7 @@ pub(crate) fn table() -> Routes {
     let routes = rule::routes(routes);
     let routes = alert::routes(routes);
     let routes = heal::routes(routes);
+    let routes = probe::routes(routes);
     let routes = ticket::routes(routes);
     let routes = notice::routes(routes);
     let routes = audit::routes(routes);

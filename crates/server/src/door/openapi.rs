@@ -38,10 +38,15 @@ const BODIES: &[(&str, &[&str], usize)] = &[
     ("/hms/v1/dashes/{name}", &["panels"], 1),
     ("/hms/v1/dashes/{name}/panels", &["title", "query", "panel"], 3),
     ("/hms/v1/apply", &["files", "dry_run"], 1),
-    ("/hms/v1/deploy", &["name", "text", "image", "first", "dry_run"], 2),
+    (
+        "/hms/v1/deploy",
+        &["name", "text", "image", "first", "canary", "override_freeze", "reason", "dry_run"],
+        2,
+    ),
+    ("/hms/v1/deploy/group", &["files", "first", "override_freeze", "reason", "dry_run"], 1),
     ("/hms/v1/services/{name}/adopt", &["version", "upstreams", "reason"], 2),
     ("/hms/v1/services/{name}/rollback", &["to", "reason", "next"], 1),
-    ("/hms/v1/releases/{id}/promote", &["reason", "next"], 0),
+    ("/hms/v1/releases/{id}/promote", &["reason", "override_freeze", "next"], 0),
     ("/hms/v1/releases/{id}/pause", &["reason", "next"], 0),
     ("/hms/v1/releases/{id}/resume", &["reason", "next"], 0),
     ("/hms/v1/releases/{id}/abort", &["reason", "next"], 0),
@@ -73,6 +78,7 @@ const BODIES: &[(&str, &[&str], usize)] = &[
     ("/hms/v1/heals", &["rule", "reason", "dry_run"], 2),
     ("/hms/v1/heals/pause", &["reason", "next"], 1),
     ("/hms/v1/heals/resume", &["reason", "next"], 1),
+    ("/hms/v1/probes/{name}/run", &["check"], 0),
     ("/hms/v1/tickets/{id}/close", &["reason", "next"], 1),
     ("/hms/v1/notices/{id}/retry", &["reason", "next"], 0),
     ("/hms/v1/notices/test", &["receiver"], 1),
@@ -121,7 +127,11 @@ fn operation(path: &str, access: Access, summary: &str, method: &Method) -> Valu
     if *method == Method::DELETE {
         parameters.push(json!({"name": "reason", "in": "query", "schema": text}));
     }
-    let good = if matches!(path, "/hms/v1/deploy" | "/hms/v1/login-links") { "201" } else { "200" };
+    let good = if matches!(path, "/hms/v1/deploy" | "/hms/v1/deploy/group" | "/hms/v1/login-links") {
+        "201"
+    } else {
+        "200"
+    };
     let failure = json!({
         "description": "why it was not carried out",
         "content": {MEDIA_TYPE: {"schema": {"$ref": "#/components/schemas/Problem"}}},

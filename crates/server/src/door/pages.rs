@@ -156,7 +156,7 @@ struct Given {
 }
 
 macro_rules! act {
-    ($name:ident, $form:ident, $verb:expr, $command:ident) => {
+    ($name:ident, $form:ident, $verb:expr, $command:ident $(, $field:ident: $value:expr)?) => {
         async fn $form(State(context): State<Context>, Path(id): Path<String>) -> Result<Response, Failure> {
             form(&context, &id, $verb)
         }
@@ -168,12 +168,12 @@ macro_rules! act {
             Body { value: given, .. }: Body<Given>,
         ) -> Result<Response, Failure> {
             let release: ReleaseId = id.parse()?;
-            steer(&context, by, ($verb, release), Command::$command { release }, given.reason).await
+            steer(&context, by, ($verb, release), Command::$command { release $(, $field: $value)? }, given.reason).await
         }
     };
 }
 
-act!(promote, form_promote, Verb::Promote, Promote);
+act!(promote, form_promote, Verb::Promote, Promote, override_freeze: false);
 act!(pause, form_pause, Verb::Pause, Pause);
 act!(resume, form_resume, Verb::Resume, Resume);
 act!(abort, form_abort, Verb::Abort, Abort);

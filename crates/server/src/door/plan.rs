@@ -1,10 +1,12 @@
 //! What a release would mean, before anything is done.
 
-use hmsops_control::release::{rules_out_bp, step_requests};
+use hmsops_control::evidence::margin::planned_bp;
+use hmsops_control::release::step_requests;
 use hmsops_control::sentence::{grouped, points};
+use hmsops_control::{Service, freeze};
 use hmsops_model::release::{ReleaseSpec, Step};
 use hmsops_model::service::Driver;
-use hmsops_model::{Digest, Weight};
+use hmsops_model::{Digest, ServiceName, UnixMillis, Weight};
 use hmsops_tower::Snapshot;
 use hmsops_wire::api;
 
@@ -23,6 +25,7 @@ pub(crate) fn plan(
     spec: &ReleaseSpec,
     digest: Option<Digest>,
     warnings: Vec<api::Mistake>,
+    revert: bool,
 ) -> api::Plan {
     let service = snapshot.state.services.get(&spec.service);
     let from = service.and_then(|service| service.stable_version()).cloned();
@@ -33,7 +36,7 @@ pub(crate) fn plan(
         let watched = step.weight != Weight::ALL;
         let requests =
             rate.filter(|_| watched).map(|rate| step_requests(step.weight, step.hold.as_secs_f64(), rate));
-        let rules_out_bp = requests.and_then(|requests| rules_out_bp(requests, base));
+        let rules_out_bp = requests.and_then(|requests| planned_bp(requests, base));
         api::PlanStep { weight_bp: step.weight.bp(), hold_ms: step.hold.0, requests, rules_out_bp }
     };
     let mut plan = api::Plan {
@@ -42,6 +45,7 @@ pub(crate) fn plan(
         version: spec.image.tag.clone(),
         digest,
         run: service.map(|service| run(&service.spec.driver, spec)).unwrap_or_default(),
+        revert,
         steps: spec.steps.iter().map(step).collect(),
         bake_ms: spec.bake.0,
         requests_per_second: rate,
@@ -50,7 +54,38 @@ pub(crate) fn plan(
         lines: Vec::new(),
     };
     plan.lines = lines(&plan, spec);
+    if let Some(service) = service {
+        plan.lines.extend(held_lines(snapshot, service, spec, revert));
+    }
     plan
+}
+
+/// What will hold the release, as far as that can be said now.
+fn held_lines(snapshot: &Snapshot, service: &Service, spec: &ReleaseSpec, revert: bool) -> Vec<String> {
+    let mut lines = Vec::new();
+    if !spec.after.is_empty() {
+        let before: Vec<&str> = spec.after.iter().map(ServiceName::as_str).collect();
+        lines.push(format!("after  {}, at each step", before.join(", ")));
+    }
+    if service.stable.is_some()
+        && let Some(from) = spec.irreversible
+    {
+        let from = if from == Weight::NONE { "the first traffic".to_owned() } else { from.to_string() };
+        lines.push(format!(
+            "holds  before {from}: a person lets it go there, and from then on nothing else takes it back"
+        ));
+    }
+    let watched = spec.steps.iter().filter(|step| step.weight != Weight::ALL);
+    let span = spec.start_timeout.0 + watched.map(|step| step.hold.0).sum::<u64>();
+    let end = UnixMillis(snapshot.now.wall.0.saturating_add(span as i64));
+    let freezes = || snapshot.evidence.seen.freezes.iter().chain(&service.spec.freeze);
+    let ahead = freeze::at(&freezes(), snapshot.now.wall);
+    let ahead = ahead.or_else(|| freeze::next(freezes(), snapshot.now.wall, end));
+    if let Some(frozen) = ahead.filter(|_| !revert) {
+        let words = freeze::words(frozen.until, frozen.because.as_deref());
+        lines.push(format!("freeze nothing new goes out {words}: it is held until then"));
+    }
+    lines
 }
 
 /// The command, as far as it is known before it is started: automatic ports stay `{port}`.
@@ -91,6 +126,15 @@ fn lines(plan: &api::Plan, spec: &ReleaseSpec) -> Vec<String> {
         lines.push(format!("tells  {}", plan.tells));
         return lines;
     };
+    if plan.revert {
+        lines.push(format!(
+            "steps  100 % at once: it was stable here lately; {from} stays warm {}",
+            spec.bake
+        ));
+        lines.push("       (`--canary` sends it behind a canary all the same)".to_owned());
+        lines.push(format!("tells  {}", plan.tells));
+        return lines;
+    }
     let steps: Vec<String> = spec
         .steps
         .iter()

@@ -110,6 +110,7 @@ async fn why(State(context): State<Context>, Path(id): Path<String>) -> Result<J
         moments,
         seen: release.seen,
         shielded: release.shielded,
+        measured: release.measured.map(|measured| measured.words),
     }))
 }
 
@@ -149,7 +150,7 @@ async fn steer(
     let release: ReleaseId = id.parse()?;
     let reason = reason(&value.reason)?;
     let command = match verb {
-        Verb::Promote => Command::Promote { release },
+        Verb::Promote => Command::Promote { release, override_freeze: value.override_freeze },
         Verb::Pause => Command::Pause { release },
         Verb::Resume => Command::Resume { release },
         Verb::Undeny => Command::Undeny { release },

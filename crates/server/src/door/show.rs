@@ -29,6 +29,12 @@ pub fn release(snapshot: &Snapshot, release: &control::Release) -> api::Release 
         HoldReason::Halted { .. } => "halted",
         HoldReason::BothFail { .. } => "both-fail",
         HoldReason::Policy { .. } => "policy",
+        HoldReason::Freeze { .. } => "freeze",
+        HoldReason::Irreversible => "irreversible",
+        HoldReason::NoReturn { .. } => "no-return",
+        HoldReason::Capacity { .. } => "capacity",
+        HoldReason::Inconclusive { .. } => "inconclusive",
+        HoldReason::Flapping { .. } => "flapping",
     });
     api::Release {
         id: release.id,
@@ -72,13 +78,33 @@ pub fn release(snapshot: &Snapshot, release: &control::Release) -> api::Release 
         },
         shielded: tally.shielded,
         seen: tally.seen,
+        measured: measured(snapshot, release),
         probes: tally.probes,
         probes_failed: tally.probes_failed,
         by: by(&release.by),
         digest: release.digest.clone(),
         denied: snapshot.state.denied.contains_key(&release.id),
+        group: release.group,
+        revert: release.revert,
+        irreversible_bp: release.spec.irreversible.map(hmsops_model::Weight::bp),
         points: None,
     }
+}
+
+/// The canary's share of the requests of the step that it is at, or was at last.
+fn measured(snapshot: &Snapshot, release: &control::Release) -> Option<api::Measured> {
+    let weight = if release.weight.bp() > 0 { release.weight } else { release.weight_max };
+    let since = release.step_since.or(release.traffic_since)?;
+    let measured = snapshot.evidence.releases.get(&release.id)?.measured(weight, since.wall)?;
+    Some(api::Measured {
+        weight_bp: measured.weight.bp(),
+        requests: measured.all,
+        canary: measured.canary,
+        low: measured.low,
+        high: measured.high,
+        follows: measured.follows(),
+        words: measured.words(),
+    })
 }
 
 /// The copy of the new version.
@@ -239,12 +265,14 @@ const fn detector(detector: Detector) -> &'static str {
     match detector {
         Detector::Errors => "errors",
         Detector::Probes => "probes",
+        Detector::Slow => "slow",
         Detector::Process => "process",
         Detector::Start => "start",
         Detector::Person => "person",
         Detector::Superseded => "superseded",
         Detector::Gateway => "gateway",
         Detector::Policy => "policy",
+        Detector::Group => "group",
     }
 }
 

@@ -19,6 +19,7 @@ mod metrics;
 
 use crate::hands::{Queues, spill::LocalSpill};
 
+mod probes;
 mod signal;
 
 struct Site {

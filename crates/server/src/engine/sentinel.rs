@@ -102,7 +102,7 @@ mod tests {
     use hmsops_ledger::FileLedger;
     use hmsops_model::probe::{ProbeResult, ProbeVerdict};
     use hmsops_model::release::{HealthCheck, Image, ReleaseSpec, Step};
-    use hmsops_model::service::{BadRule, Driver, Identity, RouteSpec, ServiceSpec};
+    use hmsops_model::service::{BadRule, Driver, Identity, Protocol, RouteSpec, ServiceSpec};
     use hmsops_model::{ArmTick, BadKind, InstanceId, ReleaseId, ServiceName, Tick, Unit, Version, Weight};
     use hmsops_tower::{SideLog, Spill, Tower};
 
@@ -158,12 +158,15 @@ mod tests {
             system: "portal".into(),
             owner: None,
             driver: Driver::External { upstreams },
-            route: Some(RouteSpec { gateway: "public".into(), host: None }),
+            route: Some(RouteSpec { gateway: "public".into(), host: None, protocol: Protocol::Http1 }),
             identity: Identity::Request,
             sticky: false,
             bad: BadRule::defaults(),
             stable: Some(version("1.0")),
             health: vec![HealthCheck::connects()],
+            freeze: Vec::new(),
+            rollback_window: hmsops_model::freeze::RollbackWindow::default(),
+            capacity_milli: None,
         }
     }
 
@@ -177,6 +180,10 @@ mod tests {
             bake: Millis::from_mins(1),
             start_timeout: Millis::from_mins(1),
             shield_after: None,
+            irreversible: None,
+            after: Vec::new(),
+            margin_bp: None,
+            inconclusive: hmsops_model::release::Inconclusive::default(),
         }
     }
 

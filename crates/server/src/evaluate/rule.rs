@@ -36,9 +36,21 @@ pub(super) fn evaluate(source: &dyn SeriesSource, spec: &RuleSpec, at: i64) -> E
     }
     let outcome = match outcome {
         Outcome::Holds(held) if held.is_empty() && !witness.has_data() => Outcome::NoData,
+        // With too few requests a quantile says nothing, whatever number comes out.
+        Outcome::Holds(_)
+            if spec.expected.as_ref().is_some_and(|known| !is_enough(source, &known.enough, at)) =>
+        {
+            Outcome::NoData
+        }
         outcome => outcome,
     };
     Evaluation { rule, expr: spec.expr.clone(), outcome, reading: chosen }
+}
+
+/// Whether an expression holds; one that fails does not.
+fn is_enough(source: &dyn SeriesSource, expr: &str, at: i64) -> bool {
+    let holds = parse(expr).ok().map(|expr| ask(&Witness::new(source), &expr, at));
+    matches!(holds, Some(Outcome::Holds(held)) if !held.is_empty())
 }
 
 fn ask(witness: &Witness<'_>, expr: &Expr, at: i64) -> Outcome {
@@ -112,6 +124,7 @@ mod tests {
             heal: None,
             on_nodata: OnNoData::Keep,
             notify: Vec::new(),
+            expected: None,
         }
     }
 
@@ -141,5 +154,59 @@ mod tests {
         assert_eq!(evaluate(&good, &spec(), 600_000).outcome, Outcome::Holds(Vec::new()));
         let absent = RuleSpec { expr: "absent(photo.upload.ok)".into(), ..spec() };
         assert!(matches!(evaluate(&gone, &absent, 600_000).outcome, Outcome::Holds(held) if held.len() == 1));
+    }
+
+    /// A gateway's histogram: so many requests a second, each of so many milliseconds.
+    struct Answers {
+        per_second: u64,
+        millis: f64,
+    }
+
+    impl SeriesSource for Answers {
+        fn select<'a>(&'a self, selection: &Selection<'_>, _: &Budget) -> Result<Found<'a>, SourceError> {
+            let series = |name: &str, le: Option<(String, bool)>| {
+                let mut samples = Samples::default();
+                for second in 0..1200_i64 {
+                    let counted = le.as_ref().is_none_or(|(_, above)| *above);
+                    let n = if counted { second as u64 * self.per_second } else { 0 };
+                    if (selection.from..=selection.to).contains(&(second * 1000)) {
+                        samples.push(second * 1000, 0, Value::Float(n as f64));
+                    }
+                }
+                let own = [("__name__", name), ("service", "dmv-photo"), ("arm", "stable")];
+                let le = le.as_ref().map(|(le, _)| ("le", le.as_str()));
+                Ok(Series { labels: Labels::new(own.into_iter().chain(le)), samples })
+            };
+            let mut found = vec![series("gateway_latency_seconds_count", None)];
+            for bucket in 12..=68_u8 {
+                let end = (f64::from(bucket) / 4.0).exp2() * 0.1;
+                let le = (format!("{:.7}", end / 1000.0), self.millis <= end);
+                found.push(series("gateway_latency_seconds_bucket", Some(le)));
+            }
+            found.push(series("gateway_latency_seconds_bucket", Some(("+Inf".into(), true))));
+            let wanted = |series: &Series| {
+                selection.matchers.iter().all(|m| series.labels.get(&m.name) == Some(m.value.as_str()))
+            };
+            found.retain(|series| series.as_ref().is_ok_and(wanted));
+            Ok(Box::new(found.into_iter()))
+        }
+    }
+
+    /// M21: slower than expected by more than it may be, told by how much; with too few requests nothing is known.
+    #[test]
+    fn a_baseline_tells_drift_from_noise_and_from_silence() {
+        let text = "service: dmv-photo\nexpect: {p50: 40ms, p99: 250ms, from: esr-run-118}\n";
+        let rules = hmsops_config::parse_baseline(text).value.unwrap();
+        let names: Vec<&str> = rules.iter().map(|rule| rule.name.as_str()).collect();
+        assert_eq!(names, ["dmv-photo drift p50", "dmv-photo drift p99"]);
+        let p99 =
+            |per_second, millis| evaluate(&Answers { per_second, millis }, &rules[1], 1_100_000).outcome;
+        assert_eq!(p99(100, 200.0), Outcome::Holds(Vec::new()));
+        let Outcome::Holds(held) = p99(100, 380.0) else { panic!("no data") };
+        assert!((380.0 / 1.19..380.0 * 1.19).contains(&held[0].1), "{held:?}");
+        let said = hmsops_control::signal::sentence::drift_words(&rules[1], 312.4).unwrap();
+        assert_eq!(said, "p99 312 ms, expected 250 ms (+25 %) for 10 min");
+        assert_eq!(p99(3, 380.0), Outcome::NoData, "900 requests in five minutes");
+        assert_eq!(p99(0, 380.0), Outcome::NoData);
     }
 }

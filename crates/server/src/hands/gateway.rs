@@ -78,7 +78,7 @@ pub async fn run(
             Ok(stream) => {
                 told = false;
                 let ended =
-                    talk(&engine, clock, &site, stream, &mut orders, &mut acks, tower_run, &mut renewed)
+                    talk(&engine, clock, &site, stream, &mut orders, &mut acks, (tower_run, &mut renewed))
                         .await;
                 tracing::warn!("gateway {}: the connection ended: {ended}", site.name);
                 let report = GatewayReport::Lost;
@@ -184,6 +184,10 @@ fn renew(site: &GatewaySite, program: &str) {
         let hint = "stop it when it suits, and this tower starts one of its own version";
         return tracing::warn!("gateway {name}: it is of a version that can't be taken over; {hint}");
     }
+    if site.settings.borrow().haproxy.is_some() {
+        let hint = "end it when no canary is out, and this tower starts one of its own version";
+        return tracing::warn!("gateway {name}: it drives HAProxy with version {program}; {hint}");
+    }
     tracing::info!("gateway {name}: it is of version {program}, one of {} takes over", plane::PROGRAM);
     let mut child = match start(site, true) {
         Ok(child) => child,
@@ -217,8 +221,7 @@ async fn talk(
     stream: UnixStream,
     orders: &mut mpsc::Receiver<ToGateway>,
     acks: &mut tokio::sync::broadcast::Receiver<Vec<(u64, u64)>>,
-    tower_run: u64,
-    renewed: &mut Renewed,
+    (tower_run, renewed): (u64, &mut Renewed),
 ) -> Ended {
     let (mut from, mut to) = stream.into_split();
     let hello = ToGateway::Hello { protocol: hmsops_wire::gateway::PROTOCOL, tower_run };
@@ -300,6 +303,10 @@ async fn hear(
                 tracing::error!("gateway {}: it goes on with its settings as they were: {why}", site.name);
                 continue;
             }
+            FromGateway::Counts { counts, .. } => {
+                site.traffic.set_counts(&site.name, counts);
+                continue;
+            }
             other => match report(other) {
                 Some(report) => Event::Gateway { gateway: site.name.clone(), report },
                 None => continue,
@@ -334,6 +341,7 @@ fn report(message: FromGateway) -> Option<GatewayReport> {
         FromGateway::Drained { service, release } => GatewayReport::Drained { service, release },
         FromGateway::Pong => GatewayReport::Alive,
         FromGateway::Tick(_)
+        | FromGateway::Counts { .. }
         | FromGateway::SettingsApplied
         | FromGateway::SettingsRefused { .. }
         | FromGateway::Unknown => return None,

@@ -1,6 +1,9 @@
 //! Keeps the prober looking at what runs.
 
+use std::path::PathBuf;
+
 use hmsops_act::probe::{Prober, Target};
+use hmsops_control::effect::ProbeTarget;
 use hmsops_control::{Event, effect};
 use hmsops_model::probe::ProbeVerdict;
 use tokio::sync::mpsc;
@@ -20,13 +23,7 @@ pub async fn run(engine: Engine) {
         let snapshot = changes.borrow_and_update().clone();
         if generation != Some(snapshot.generation) {
             generation = Some(snapshot.generation);
-            let targets = effect::probe_targets(&snapshot.state).into_iter().map(|target| Target {
-                service: target.service,
-                instance: target.instance,
-                addr: target.addr,
-                path: target.path,
-            });
-            prober.set(targets.collect());
+            prober.set(effect::probe_targets(&snapshot.state).into_iter().map(target).collect());
         }
         tokio::select! {
             result = found.recv() => {
@@ -40,5 +37,18 @@ pub async fn run(engine: Engine) {
             }
             changed = changes.changed() => if changed.is_err() { return },
         }
+    }
+}
+
+/// What the prober is told of it.
+pub(crate) fn target(found: ProbeTarget) -> Target {
+    Target {
+        service: found.service,
+        instance: found.instance,
+        version: found.version,
+        addr: found.addr,
+        path: found.path,
+        probe: found.probe,
+        dir: found.dir.map(PathBuf::from),
     }
 }

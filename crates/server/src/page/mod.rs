@@ -24,6 +24,7 @@ mod login;
 mod mark;
 mod moment;
 mod notices;
+mod probes;
 mod release;
 mod releases;
 #[cfg(test)]

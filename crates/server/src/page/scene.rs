@@ -10,7 +10,7 @@ use hmsops_ledger::{Entry, Outcome};
 use hmsops_model::instance::Instance;
 use hmsops_model::probe::{ProbeResult, ProbeVerdict};
 use hmsops_model::release::{HealthCheck, Image, ReleaseSpec, Step, Threshold};
-use hmsops_model::service::{BadRule, Driver, Identity, RouteSpec, ServiceSpec};
+use hmsops_model::service::{BadRule, Driver, Identity, Protocol, RouteSpec, ServiceSpec};
 use hmsops_model::{
     ArmTick, BadKind, Digest, IncidentId, InstanceId, Millis, Now, ReleaseId, ServiceName, Tick, Unit,
     UnixMillis, Version, Weight,
@@ -60,12 +60,15 @@ fn spec(service: &str) -> ServiceSpec {
             ports: [("http".to_owned(), None)].into(),
             env: [].into(),
         },
-        route: Some(RouteSpec { gateway: "public".into(), host: None }),
+        route: Some(RouteSpec { gateway: "public".into(), host: None, protocol: Protocol::Http1 }),
         identity: Identity::Cookie("session".into()),
         sticky: true,
         bad: BadRule::defaults(),
         stable: Some(version("1.7.3")),
-        health: vec![HealthCheck { path: "/api/v1/health".into(), threshold: Threshold::default() }],
+        health: vec![HealthCheck::of_path("/api/v1/health", Threshold::default())],
+        freeze: Vec::new(),
+        rollback_window: hmsops_model::freeze::RollbackWindow::default(),
+        capacity_milli: None,
     }
 }
 
@@ -168,10 +171,14 @@ impl Scene {
             service: name(service),
             image: Image { name: service.into(), tag: version(tag) },
             steps: vec![step(1, 5), step(25, 5), step(100, 0)],
-            checks: vec![HealthCheck { path: "/api/v1/health".into(), threshold: Threshold::default() }],
+            checks: vec![HealthCheck::of_path("/api/v1/health", Threshold::default())],
             bake: Millis::from_mins(30),
             start_timeout: Millis::from_secs(20),
             shield_after: None,
+            irreversible: None,
+            after: Vec::new(),
+            margin_bp: None,
+            inconclusive: hmsops_model::release::Inconclusive::default(),
         };
         self.apply(
             "admin",
@@ -184,6 +191,9 @@ impl Scene {
                 instance,
                 salt: 1,
                 by: admin(),
+                group: None,
+                revert: false,
+                freeze_overridden: None,
             },
         );
         release
@@ -196,7 +206,14 @@ impl Scene {
             "tower",
             "release.weight",
             &["CM-3"],
-            Transition::WeightIntended { release, service: service.clone(), step, weight, epoch },
+            Transition::WeightIntended {
+                release,
+                service: service.clone(),
+                step,
+                weight,
+                epoch,
+                stable_looks: None,
+            },
         );
         self.pass(40);
         let applied = Transition::WeightApplied { release, service, weight, epoch };

@@ -34,6 +34,7 @@ fn declare(scene: &mut Scene, known: &str, expr: &str, heal: Option<HealAction>)
         heal,
         on_nodata: OnNoData::Keep,
         notify: vec!["oncall@csac.gov".into()],
+        expected: None,
     };
     let readings = hmsops_config::readings(expr);
     say(scene, "rule.declared", Signal::RuleDeclared { rule: Box::new(spec), readings, by: admin() });

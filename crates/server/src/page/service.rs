@@ -12,8 +12,8 @@ use super::home::{millis, rate, seconds, share, versions};
 use super::html::{Element, el};
 use super::mark::{class, link, linked, shape};
 use super::moment::{time, when};
-use super::releases;
 use super::{Look, dash};
+use super::{probes, releases};
 use crate::panel::Latest;
 
 /// A service's page, with the panels of the dashboard of its name; `None`: no such service is declared.
@@ -46,7 +46,8 @@ pub fn service(look: &Look<'_>, name: &ServiceName, panels: &[Latest]) -> Option
         .class("two")
         .put(el("div").put(traffic).put(instances(look, known)))
         .put(declared(look, known));
-    Some(frame.wrap((headline, ((two, dash::panels(name, panels)), releases))))
+    let probes = probes::table(look, name);
+    Some(frame.wrap((headline, ((two, probes), (dash::panels(name, panels), releases)))))
 }
 
 fn figures(look: &Look<'_>, sign: &ServiceSign<'_>) -> Element {

@@ -22,11 +22,16 @@ pub(super) enum Kind {
     Rules,
     Policies,
     Scrape,
+    Baseline,
 }
 
 /// The folders whose YAML files are read, and what they declare.
-const FOLDERS: [(&str, Kind); 3] =
-    [("ops/alerts", Kind::Rules), ("ops/policies", Kind::Policies), ("ops/scrape", Kind::Scrape)];
+const FOLDERS: [(&str, Kind); 4] = [
+    ("ops/alerts", Kind::Rules),
+    ("ops/policies", Kind::Policies),
+    ("ops/scrape", Kind::Scrape),
+    ("ops/baselines", Kind::Baseline),
+];
 
 /// What was read of each file: its kind and its text, or why it can't be read.
 pub(super) type Texts = BTreeMap<PathBuf, (Kind, Result<String, String>)>;
@@ -134,6 +139,13 @@ pub(super) fn parse(file: &Path, kind: Kind, text: &Result<String, String>) -> O
         Kind::Policies => {
             let policies = vec![checked(&name, hmsops_config::parse_policy(text))?];
             Declared::Event(Event::Policies { policies, by })
+        }
+        Kind::Baseline => {
+            let rules = checked(&name, hmsops_config::parse_baseline(text))?;
+            Declared::Event(Event::Rules {
+                rules: rules.into_iter().map(|rule| (rule, Vec::new())).collect(),
+                by,
+            })
         }
         Kind::Scrape => Declared::Scrape(checked(&name, hmsops_config::parse_scrape(text))?),
     })

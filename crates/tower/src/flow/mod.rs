@@ -151,8 +151,8 @@ impl Tower {
     ) -> Vec<Transition> {
         let mut done = Vec::new();
         let (retreats, rest): (Vec<_>, Vec<_>) = transitions.into_iter().partition(Transition::is_retreat);
-        for transition in retreats {
-            done.push(self.retreat(now, transition, hands));
+        if !retreats.is_empty() {
+            done.extend(self.retreat(now, retreats, hands));
         }
         match self.record(now, &rest) {
             Ok(()) => {

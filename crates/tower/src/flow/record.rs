@@ -140,7 +140,9 @@ pub(super) fn is_advance(transition: &Transition) -> bool {
         | T::RevertIntended { .. }
         | T::ReleaseRequested { .. }
         | T::WeightIntended { .. }
+        | T::StepExtended { .. }
         | T::ReleaseResumed { .. }
+        | T::ReleaseCommitted { .. }
         | T::ReleasePromoted { .. }
         | T::ReleaseBaked { .. }
         | T::VersionUndenied { .. } => true,
@@ -221,6 +223,7 @@ fn by(transition: &Transition) -> Who {
         | T::ReleaseRequested { by, .. }
         | T::ReleaseHeld { by, .. }
         | T::ReleaseResumed { by, .. }
+        | T::ReleaseCommitted { by, .. }
         | T::ReleaseTakenBack { by, .. }
         | T::VersionUndenied { by, .. }
         | T::Refused { by, .. } => by.clone(),
@@ -258,7 +261,9 @@ fn kind(transition: &Transition) -> (&'static str, Outcome, &'static [&'static s
         T::ReleaseRequested { .. } => ("release.requested", Intended, &["CM-3", "CM-5", "SA-10", "AU-12"]),
         T::WeightIntended { .. } => ("release.weight", Intended, &["CM-3", "AU-12"]),
         T::WeightApplied { .. } => ("release.weight", Done, &["CM-3", "AU-12"]),
+        T::StepExtended { .. } => ("release.extended", Done, &["SI-4", "CM-3(2)", "AU-12"]),
         T::ReleaseHeld { .. } => ("release.held", Done, &["SI-4", "CM-3", "AU-12"]),
+        T::ReleaseCommitted { .. } => ("release.committed", Done, &["CM-3", "CM-5", "AU-12"]),
         T::ReleaseResumed { .. } => ("release.resumed", Done, &["CM-3", "AU-12"]),
         T::ReleaseTakenBack { .. } => ("release.taken-back", Intended, &["IR-4", "CP-10", "SI-4", "AU-12"]),
         T::RollbackCompleted { .. } => ("release.rolled-back", Done, &["IR-4(1)", "CP-10", "SI-2", "AU-12"]),

@@ -79,11 +79,15 @@ impl Tower {
     /// Retreats that reached the spill and not the ledger: they happened, so they are true, and their lines are due.
     fn replay_spill(&mut self) {
         for bytes in self.spill.lines() {
-            let Ok(line) = serde_json::from_slice::<Line>(&bytes) else { continue };
-            let release = line.transition.release().and_then(|id| self.state.releases.get(&id));
-            if release.is_some_and(|release| release.phase.is_active()) {
-                self.apply_line(&line);
-                self.backlog.push_back((line.now, line.transition));
+            // One, or several that were decided together.
+            let one = serde_json::from_slice::<Line>(&bytes).map(|line| vec![line]);
+            let Ok(lines) = one.or_else(|_| serde_json::from_slice::<Vec<Line>>(&bytes)) else { continue };
+            for line in lines {
+                let release = line.transition.release().and_then(|id| self.state.releases.get(&id));
+                if release.is_some_and(|release| release.phase.is_active()) {
+                    self.apply_line(&line);
+                    self.backlog.push_back((line.now, line.transition));
+                }
             }
         }
         if self.backlog.is_empty() {

@@ -1,5 +1,6 @@
 //! Hop 4: a retreat waits for nobody. Its line gets 50 ms to reach the local spill, then traffic goes back to
-//! stable, and only then the ledger is asked; what it can't take now is written when it can.
+//! stable, and only then the ledger is asked; what it can't take now is written when it can. Several that are decided
+//! together (a group) wait no longer than one: they share the line.
 
 use hmsops_control::Transition;
 use hmsops_model::Now;
@@ -9,17 +10,27 @@ use super::record::Line;
 use crate::port::Hands;
 
 impl Tower {
-    pub(super) fn retreat(&mut self, now: Now, transition: Transition, hands: &mut dyn Hands) -> Transition {
-        let line = Line { now, transition: transition.clone() };
-        let spilled = serde_json::to_vec(&line).is_ok_and(|bytes| self.spill.put(bytes));
-        self.apply_and_act(now, std::slice::from_ref(&transition), hands);
-        if self.record(now, std::slice::from_ref(&transition)).is_ok() {
+    pub(super) fn retreat(
+        &mut self,
+        now: Now,
+        transitions: Vec<Transition>,
+        hands: &mut dyn Hands,
+    ) -> Vec<Transition> {
+        let lines: Vec<Line> =
+            transitions.iter().map(|transition| Line { now, transition: transition.clone() }).collect();
+        let bytes = match lines.as_slice() {
+            [line] => serde_json::to_vec(line),
+            lines => serde_json::to_vec(lines),
+        };
+        let spilled = bytes.is_ok_and(|bytes| self.spill.put(bytes));
+        self.apply_and_act(now, &transitions, hands);
+        if self.record(now, &transitions).is_ok() {
             if spilled {
                 self.spill.clear();
             }
         } else {
-            self.defer(now, transition.clone());
+            transitions.iter().for_each(|transition| self.defer(now, transition.clone()));
         }
-        transition
+        transitions
     }
 }

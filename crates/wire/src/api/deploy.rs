@@ -65,6 +65,7 @@ pub enum ChangeKind {
 /// `POST /hms/v1/deploy`.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a flag of its own")]
 pub struct Deploy {
     /// The release file's name as messages show it.
     pub name: String,
@@ -76,9 +77,46 @@ pub struct Deploy {
     /// No version of the service has ever run, so there is nothing to compare with.
     #[serde(default)]
     pub first: bool,
+    /// Behind a canary, though it is a version to go back to.
+    #[serde(default)]
+    pub canary: bool,
+    /// Begin and go on in a freeze; needs a reason.
+    #[serde(default)]
+    pub override_freeze: bool,
+    /// Why, for the ledger.
+    #[serde(default)]
+    pub reason: String,
     /// Only say what would happen.
     #[serde(default)]
     pub dry_run: bool,
+}
+
+/// `POST /hms/v1/deploy/group`: releases that go out together, and back.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a flag of its own")]
+pub struct DeployGroup {
+    /// The release files, 2 to 32, one for each service.
+    pub files: Vec<File>,
+    /// No version of the services has ever run.
+    #[serde(default)]
+    pub first: bool,
+    /// Begin and go on in a freeze; needs a reason.
+    #[serde(default)]
+    pub override_freeze: bool,
+    /// Why, for the ledger.
+    #[serde(default)]
+    pub reason: String,
+    /// Only say what would happen: [`Plans`].
+    #[serde(default)]
+    pub dry_run: bool,
+}
+
+/// What releases that go out together would mean.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Plans {
+    /// One each.
+    pub plans: Vec<Plan>,
 }
 
 /// What a release would mean.
@@ -94,6 +132,9 @@ pub struct Plan {
     pub digest: Option<Digest>,
     /// What would be run, or where it answers.
     pub run: String,
+    /// Whether it goes back to a version that was stable lately: then without a canary.
+    #[serde(default)]
+    pub revert: bool,
     /// The steps.
     pub steps: Vec<PlanStep>,
     /// How long the old version stays warm, in milliseconds.
@@ -128,6 +169,9 @@ pub struct Reason {
     /// Why, for the ledger.
     #[serde(default)]
     pub reason: String,
+    /// `promote` alone: also in a freeze; needs a reason.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub override_freeze: bool,
     /// For forms: the page to go to afterwards, a path on this tower.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub next: Option<String>,

@@ -35,7 +35,8 @@ pub struct Release {
     pub steps: Vec<Step>,
     /// The canary's share as decided.
     pub weight_bp: u16,
-    /// Why it stays where it is: `paused`, `halted`, `both-fail`, `policy`.
+    /// Why it stays where it is: `paused`, `halted`, `both-fail`, `policy`, `freeze`, `irreversible` (a person has to let
+    /// it go on), `no-return` (it is bad and cannot go back), `capacity`.
     pub hold: Option<String>,
     /// One sentence: where it stands.
     pub headline: String,
@@ -47,7 +48,8 @@ pub struct Release {
     pub traffic_since: Option<String>,
     /// When it was decided to take it back.
     pub verdict_at: Option<String>,
-    /// What decided that: `errors`, `probes`, `process`, `start`, `person`, `superseded`, `gateway`.
+    /// What decided that: `errors`, `probes`, `process`, `start`, `person`, `superseded`, `gateway`,
+    /// `policy`, `group`.
     pub detector: Option<String>,
     /// When it ended, well or not.
     pub ended_at: Option<String>,
@@ -73,6 +75,9 @@ pub struct Release {
     pub shielded: u64,
     /// Bad answers that users saw.
     pub seen: u64,
+    /// The canary's share of the step's requests, as counted; `None`: too few to say.
+    #[serde(default)]
+    pub measured: Option<Measured>,
     /// Probes of the canary.
     pub probes: u64,
     /// How many of them failed.
@@ -83,9 +88,38 @@ pub struct Release {
     pub digest: Option<Digest>,
     /// Whether the version may not be deployed until a person lifts it.
     pub denied: bool,
+    /// The first of the releases that were asked for together; `null`: it was asked for alone.
+    #[serde(default)]
+    pub group: Option<ReleaseId>,
+    /// Whether it goes back to an earlier version, without a canary.
+    #[serde(default)]
+    pub revert: bool,
+    /// From which share on nothing but a person takes it back, in basis points; 0: from the first traffic on; `null`:
+    /// it always can be.
+    #[serde(default)]
+    pub irreversible_bp: Option<u16>,
     /// The course by second, oldest first; only when asked for with `evidence=1`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub points: Option<Vec<Point>>,
+}
+
+/// The canary's share of a step's requests, as counted.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Measured {
+    /// What the step asked for.
+    pub weight_bp: u16,
+    /// Requests of both arms.
+    pub requests: u64,
+    /// Those of the canary.
+    pub canary: u64,
+    /// The 99.9 % interval's lower end, 0 to 1.
+    pub low: f64,
+    /// And its upper end.
+    pub high: f64,
+    /// Whether the router follows.
+    pub follows: bool,
+    /// For people: `measured 1.02 % of 41 200 requests`.
+    pub words: String,
 }
 
 /// Where a release stands.
@@ -201,4 +235,7 @@ pub struct Why {
     pub seen: u64,
     /// Bad answers that stable made good.
     pub shielded: u64,
+    /// The canary's measured share, for people.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub measured: Option<String>,
 }

@@ -1,6 +1,6 @@
-use hmsops_model::gateway::TlsCertificate;
+use hmsops_model::gateway::{GatewayLimits, Rate, TlsCertificate};
 use hmsops_model::route::{Arm, CanaryArm};
-use hmsops_model::service::{BadRule, Identity};
+use hmsops_model::service::{BadRule, Identity, Protocol};
 use hmsops_model::{BadKind, Millis, Unit, Version};
 
 use super::*;
@@ -29,6 +29,7 @@ fn to_gateway() -> Vec<ToGateway> {
             salt: u64::MAX,
             shield_after: Some(Millis(1500)),
             excused_for: Millis(1000),
+            irreversible: false,
         }),
         identity: Identity::Cookie("session".to_owned()),
         sticky: true,
@@ -37,6 +38,7 @@ fn to_gateway() -> Vec<ToGateway> {
             BadRule::Timeout,
             BadRule::Answer { path: Some("/login".to_owned()), status: vec![401, 403] },
         ],
+        protocol: Protocol::Http1,
     };
     vec![
         ToGateway::Hello { protocol: 1, tower_run: u64::MAX },
@@ -131,8 +133,19 @@ fn added_to_gateway() -> Vec<ToGateway> {
         cert: "/etc/hmsops/tls.crt".to_owned(),
         key: "/etc/hmsops/tls.key".to_owned(),
     };
-    let settings = GatewaySettings { tls: vec![tls], tunnel_idle: Millis::from_mins(5) };
-    vec![ToGateway::Settings { settings }]
+    let settings =
+        GatewaySettings { tls: vec![tls], tunnel_idle: Millis::from_mins(5), ..GatewaySettings::default() };
+    let limits = GatewayLimits {
+        client_rate: Some(Rate { count: 50, per: Millis(1000) }),
+        ..GatewayLimits::default()
+    };
+    let guarded = GatewaySettings {
+        limits,
+        trusted_proxies: vec!["10.0.0.0/8".parse().unwrap()],
+        access_log: Some("/var/log/hmsops/access.log".to_owned()),
+        ..GatewaySettings::default()
+    };
+    vec![ToGateway::Settings { settings }, ToGateway::Settings { settings: guarded }]
 }
 
 fn added_from_gateway() -> Vec<FromGateway> {
@@ -148,6 +161,16 @@ fn added_from_gateway() -> Vec<FromGateway> {
         },
         FromGateway::SettingsApplied,
         FromGateway::SettingsRefused { why: "cannot read `tls.crt`".to_owned() },
+        FromGateway::Counts {
+            gateway_run: 3,
+            counts: GatewayCounts {
+                refused: [("rate".to_owned(), 7)].into(),
+                ejections: 2,
+                over_budget: 1,
+                unlogged: 0,
+                ejected: vec![EjectedUpstream { service: service(), upstream: "10.0.0.4:8080".to_owned() }],
+            },
+        },
     ]
 }
 

@@ -1,0 +1,91 @@
+//! A verdict, found again from what was kept: the ledger's lines and the side log's ticks and looks.
+//!
+//! Nothing but the fold and the question that the tower itself asks is used, so what comes out is the same evidence,
+//! the same detector and the same moment, or somebody has changed a record.
+
+use hmsops_model::{Now, ReleaseId};
+
+use crate::decide::watch::{condemned, probes_condemn};
+use crate::event::Event;
+use crate::evidence::{Evidence, Parts, Watch};
+use crate::release::whole;
+use crate::state::State;
+use crate::state::release::Phase;
+use crate::transition::{Detector, Transition, Verdict};
+
+/// One kept record, in the order in which they came about. Where a line and a tick bear the same moment, the tick
+/// goes first: it is what the line was decided on.
+#[derive(Debug, Clone, Copy)]
+pub enum Kept<'a> {
+    /// A line of the ledger: all of them that are about the release's service, from its declaration on.
+    Line(Now, &'a Transition),
+    /// A tick or look of the release's side log.
+    Seen(Now, &'a Event),
+}
+
+/// What the records lead to.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Replayed {
+    /// What condemned the release, and when; `None`: nothing that the statistics saw.
+    pub condemned: Option<(Detector, Now)>,
+    /// The evidence then, or at the end (an e-value, rounded down, at most 10^15).
+    pub evidence: u64,
+    /// What each test adds to it.
+    pub parts: Parts,
+    /// The ledger's own verdict, if the records hold one.
+    pub recorded: Option<Verdict>,
+}
+
+impl Replayed {
+    /// Whether the records lead to the verdict that was recorded: the same detector, evidence and moment. Verdicts
+    /// of people, policies and ended processes agree when the statistics had not condemned the release before.
+    pub fn agrees(&self) -> bool {
+        match (&self.recorded, self.condemned) {
+            (None, None) => true,
+            (None, Some(_)) => false,
+            (Some(verdict), found) => {
+                let statistical =
+                    matches!(verdict.detector, Detector::Errors | Detector::Probes | Detector::Slow);
+                if statistical {
+                    found == Some((verdict.detector, verdict.at)) && verdict.evidence == self.evidence
+                } else {
+                    found.is_none()
+                }
+            }
+        }
+    }
+}
+
+/// Folds a release's records again. `None`: they don't tell of such a release.
+pub fn replay<'a>(release: ReleaseId, records: impl IntoIterator<Item = Kept<'a>>) -> Option<Replayed> {
+    let (mut state, mut evidence) = (State::default(), Evidence::default());
+    let (mut found, mut recorded) = (None, None);
+    for record in records {
+        match record {
+            Kept::Line(_, Transition::ReleaseTakenBack { release: id, verdict, .. }) if *id == release => {
+                recorded = Some((**verdict).clone());
+                break;
+            }
+            Kept::Line(now, transition) => state.apply(now, transition),
+            Kept::Seen(now, event) if found.is_none() => {
+                evidence.observe_kept(&state, now, event);
+                let watch = evidence.releases.get(&release);
+                let detector = watch.and_then(|watch| match state.releases.get(&release)?.phase {
+                    Phase::Watching => condemned(watch),
+                    Phase::Baking => probes_condemn(watch).then_some(Detector::Probes),
+                    _ => None,
+                });
+                found = detector.map(|detector| (detector, now));
+            }
+            Kept::Seen(..) => {}
+        }
+    }
+    state.releases.get(&release)?;
+    let watch = evidence.releases.get(&release);
+    Some(Replayed {
+        condemned: found,
+        evidence: watch.map_or(1, |watch| whole(watch.evidence())),
+        parts: watch.map_or_else(Parts::default, |watch| Watch::parts(watch)),
+        recorded,
+    })
+}

@@ -1,0 +1,98 @@
+//! A client that does not read its answer holds a version's connection and memory of ours; it is let go.
+
+use std::future::Future;
+use std::io;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::time::{Instant, Sleep};
+
+use super::meter::{Meter, Why};
+
+/// A client's connection, of which `least` bytes must be taken within each span in which it is full.
+pub(super) struct Paced<S> {
+    io: S,
+    meter: Arc<Meter>,
+    span: Duration,
+    least: u64,
+    /// Runs since the connection was full, until all was taken.
+    full: Option<Pin<Box<Sleep>>>,
+    /// Bytes taken since then.
+    taken: u64,
+}
+
+impl<S> Paced<S> {
+    /// `rate` in bytes a second; 0: any.
+    pub(super) fn new(io: S, meter: &Arc<Meter>, span: Duration, rate: u64) -> Self {
+        let least = rate.saturating_mul(span.as_millis() as u64) / 1000;
+        Self { io, meter: Arc::clone(meter), span, least, full: None, taken: 0 }
+    }
+
+    /// What a write comes to.
+    fn judge(&mut self, cx: &mut Context<'_>, written: Poll<io::Result<usize>>) -> Poll<io::Result<usize>> {
+        match &written {
+            Poll::Ready(Ok(n)) => self.taken = self.taken.saturating_add(*n as u64),
+            Poll::Pending if self.least > 0 => {
+                if self.full.is_none() {
+                    self.taken = 0;
+                }
+                let span = self.span;
+                let full = self.full.get_or_insert_with(|| Box::pin(tokio::time::sleep(span)));
+                while full.as_mut().poll(cx).is_ready() {
+                    if self.taken < self.least {
+                        self.meter.refuse(Why::SlowReader);
+                        return Poll::Ready(Err(io::ErrorKind::TimedOut.into()));
+                    }
+                    self.taken = 0;
+                    full.as_mut().reset(Instant::now() + span);
+                }
+            }
+            _ => {}
+        }
+        written
+    }
+}
+
+impl<S: AsyncRead + Unpin> AsyncRead for Paced<S> {
+    fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.get_mut().io).poll_read(cx, buf)
+    }
+}
+
+impl<S: AsyncWrite + Unpin> AsyncWrite for Paced<S> {
+    fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+        let this = self.get_mut();
+        let written = Pin::new(&mut this.io).poll_write(cx, buf);
+        this.judge(cx, written)
+    }
+
+    fn poll_write_vectored(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bufs: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        let this = self.get_mut();
+        let written = Pin::new(&mut this.io).poll_write_vectored(cx, bufs);
+        this.judge(cx, written)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.io.is_write_vectored()
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let this = self.get_mut();
+        let flushed = Pin::new(&mut this.io).poll_flush(cx);
+        if flushed.is_ready() {
+            this.full = None;
+        }
+        flushed
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.get_mut().io).poll_shutdown(cx)
+    }
+}

@@ -1,0 +1,144 @@
+//! Trace context (W3C Recommendation "Trace Context", level 1).
+//!
+//! The gateway records no spans, so it sends a valid `traceparent` on as it came, with its `tracestate` (§3.4: a
+//! participant "MAY" mutate it; a parent id of ours would name a span that nobody can look up). Where there is none, or
+//! none that is valid, it begins a trace: not sampled, because it is not recorded here (§3.2.2.5.1).
+
+use http::HeaderMap;
+use http::header::{HeaderName, HeaderValue};
+
+use crate::split::client_hash;
+
+const PARENT: HeaderName = HeaderName::from_static("traceparent");
+const STATE: HeaderName = HeaderName::from_static("tracestate");
+
+/// Members of a `tracestate` (§3.3.1.1).
+const STATE_MEMBERS_MAX: usize = 32;
+
+/// The longest `tracestate` that is sent on; 512 characters are the least that must be (§3.3.1.5).
+const STATE_BYTES_MAX: usize = 2048;
+
+/// `version "-" trace-id "-" parent-id "-" flags`.
+const PARENT_BYTES: usize = 55;
+
+/// The 32 digits of a trace id within a `traceparent`.
+const TRACE_ID: std::ops::Range<usize> = 3..35;
+
+/// Makes sure that a request belongs to a trace. Returns its `traceparent`. `secret` and `number` make a new one's
+/// ids, which nobody else draws.
+pub(super) fn join(headers: &mut HeaderMap, secret: u64, number: impl FnOnce() -> u64) -> HeaderValue {
+    let mut named = headers.get_all(&PARENT).iter();
+    let parent = named.next().filter(|parent| is_valid(parent.as_bytes())).cloned();
+    if let Some(parent) = parent.filter(|_| named.next().is_none()) {
+        bound_state(headers);
+        return parent;
+    }
+    let number = number().to_le_bytes();
+    // Keyed hashes of one counter: nothing is asked of the system, and nobody can guess the next (SipHash is a PRF).
+    let part = |key: u64| client_hash(secret ^ key, &number).max(1);
+    let parent = format!("00-{:016x}{:016x}-{:016x}-00", part(1), part(2), part(3));
+    let parent = HeaderValue::try_from(parent).expect("hexadecimal digits make a value");
+    headers.remove(&STATE);
+    headers.insert(PARENT, parent.clone());
+    parent
+}
+
+/// The trace id of a `traceparent` that [`join`] returned.
+pub(super) fn id(parent: &HeaderValue) -> &str {
+    parent.to_str().ok().and_then(|text| text.get(TRACE_ID)).unwrap_or_default()
+}
+
+/// §3.2.2 and §4.3: of a later version only what this one defines must fit, with a `-` before what is more.
+fn is_valid(parent: &[u8]) -> bool {
+    let is_hex = |part: &[u8]| part.iter().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'));
+    let Some(known) = parent.get(..PARENT_BYTES) else { return false };
+    let parts: Vec<&[u8]> = known.split(|byte| *byte == b'-').collect();
+    let [version, trace, span, flags] = parts.as_slice() else { return false };
+    let lengths = [version.len(), trace.len(), span.len(), flags.len()];
+    let is_zero = |part: &[u8]| part.iter().all(|byte| *byte == b'0');
+    lengths == [2, 32, 16, 2]
+        && parts.iter().all(|part| is_hex(part))
+        && *version != b"ff"
+        && !is_zero(trace)
+        && !is_zero(span)
+        && match parent.get(PARENT_BYTES) {
+            None => true,
+            Some(next) => *version != b"00" && *next == b'-',
+        }
+}
+
+/// Drops a `tracestate` that is too long to be read.
+fn bound_state(headers: &mut HeaderMap) {
+    let Some(first) = headers.get(&STATE) else { return };
+    let lists = headers.get_all(&STATE).iter().map(HeaderValue::as_bytes);
+    let (bytes, members) = lists.fold((0, 0), |(bytes, members), list| {
+        (bytes + list.len() + 1, members + list.split(|byte| *byte == b',').count())
+    });
+    if first.is_empty() || bytes > STATE_BYTES_MAX + 1 || members > STATE_MEMBERS_MAX {
+        headers.remove(&STATE);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const VALID: &str = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
+
+    fn joined(parents: &[&str], states: &[&str]) -> (String, usize) {
+        let mut headers = HeaderMap::new();
+        for parent in parents {
+            headers.append(PARENT, HeaderValue::from_str(parent).unwrap());
+        }
+        for state in states {
+            headers.append(STATE, HeaderValue::from_str(state).unwrap());
+        }
+        let parent = join(&mut headers, 7, || 1);
+        assert_eq!(headers.get(PARENT), Some(&parent));
+        assert!(is_valid(parent.as_bytes()), "{parent:?}");
+        (parent.to_str().unwrap().to_owned(), headers.get_all(&STATE).iter().count())
+    }
+
+    #[test]
+    fn a_valid_trace_is_sent_on_as_it_came() {
+        let later = format!("cc{}-more", VALID.get(2..).unwrap());
+        for parent in [VALID, &later, &VALID.replace("-01", "-00")] {
+            assert_eq!(joined(&[parent], &["a=1", "b=2"]), (parent.to_owned(), 2));
+        }
+    }
+
+    #[test]
+    fn what_is_no_trace_begins_one() {
+        let upper = VALID.to_uppercase();
+        for parents in [
+            &[][..],
+            &[""],
+            &["00-00000000000000000000000000000000-b7ad6b7169203331-01"],
+            &["00-0af7651916cd43dd8448eb211c80319c-0000000000000000-01"],
+            &["ff-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"],
+            &["00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01-more"],
+            &["cc-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01more"],
+            &["00-0af7651916cd43dd8448eb211c80319-b7ad6b71692033311-01"],
+            &["00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331"],
+            &[upper.as_str()],
+            &[VALID, VALID],
+        ] {
+            let (parent, states) = joined(parents, &["a=1"]);
+            assert!(parent.ends_with("-00") && parent != VALID, "{parents:?}: {parent}");
+            assert_eq!(states, 0, "a state belongs to its trace");
+        }
+        let mut headers = HeaderMap::new();
+        let (one, other) = (join(&mut headers, 7, || 1), join(&mut HeaderMap::new(), 7, || 2));
+        assert_ne!(id(&one), id(&other));
+        assert_eq!(id(&one).len(), 32);
+    }
+
+    #[test]
+    fn a_state_is_bounded() {
+        let members = |n: usize| vec!["a=1"; n].join(",");
+        assert_eq!(joined(&[VALID], &[&members(32)]).1, 1);
+        assert_eq!(joined(&[VALID], &[&members(33)]).1, 0);
+        assert_eq!(joined(&[VALID], &[&members(20), &members(20)]).1, 0);
+        assert_eq!(joined(&[VALID], &[&format!("a={}", "x".repeat(3000))]).1, 0);
+    }
+}
