@@ -289,7 +289,9 @@ impl Fold {
             self.note_canary(outcome.routed, came);
         }
         let excuse = self.excused.filter(|of| outcome.routed.release == Some(of.release));
-        excuse.is_some_and(|excuse| excuse.since.is_none_or(|since| came < since + excuse.bad_for))
+        excuse.is_some_and(|excuse| {
+            excuse.bad_for > Millis::ZERO && excuse.since.is_none_or(|since| came < since + excuse.bad_for)
+        })
     }
 
     /// Notes when the canary's first request came.

@@ -91,7 +91,7 @@ fn the_pages_examples_are_right() {
         assert!(!report.failed(), "{:#?}\n{example}", report.diagnostics);
         examples += 1;
     }
-    assert_eq!(examples, 7);
+    assert_eq!(examples, 8);
 }
 
 #[test]

@@ -17,7 +17,7 @@
 use hmsops_model::Millis;
 
 /// Share of the prior mass that is usually spent early; see [`unstaked_after`].
-const EARLY_SHARE: f64 = 0.9;
+const EARLY_SHARE: f64 = 0.6;
 
 /// Seconds over which the early share stays near its densest.
 const EARLY_SECS: f64 = 10.0;

@@ -52,9 +52,9 @@ pub const GATEWAY_SILENT: Millis = Millis(3000);
 
 /// Shares of the false-rollback budget. Errors decide most releases and come one by one; three failed looks are worth
 /// 10⁵ and more, and must reach 2 500 even after ten quiet minutes; a slow canary can be waited for.
-const ERRORS_SHARE: f64 = 0.76;
+const ERRORS_SHARE: f64 = 0.56;
 /// See [`ERRORS_SHARE`].
-const PROBES_SHARE: f64 = 0.2;
+const PROBES_SHARE: f64 = 0.4;
 /// See [`ERRORS_SHARE`].
 const SLOW_SHARE: f64 = 0.04;
 

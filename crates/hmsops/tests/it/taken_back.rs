@@ -19,7 +19,8 @@ fn a_broken_nginx_is_taken_back_and_no_user_notices() {
     assert!(is("rolled-back")(&release), "{release}");
     let why = site.done(&["release", "why", "r-1"]);
     assert!(
-        why.starts_with("Rolled back: ") && why.contains(" failures hit 1.1, which had 5 % of users."),
+        why.starts_with("Rolled back: ")
+            && why.contains(" failures hit 1.1, which had 5 % of requests (too few clients"),
         "{why}"
     );
     assert!(site.log().contains("rollback shop: Rollback to shop:1.0 completed"), "{}", site.log());

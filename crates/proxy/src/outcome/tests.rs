@@ -128,14 +128,17 @@ fn what_a_fresh_arm_fails_is_shown_but_no_evidence() {
     let mut route = route(1, 42, 100);
     route.canary.as_mut().unwrap().excused_for = Millis(2000);
     let mut fold = Fold::new(now(0), &route);
-    fold.count(&bad(&fold, 1999, Side::Canary, Some(1)));
-    fold.count(&bad(&fold, 1999, Side::Stable, Some(2)));
-    fold.count(&bad(&fold, 2000, Side::Canary, Some(1)));
-    let (stable, canary) = total(&fold.close(now(2100), 0));
-    assert_eq!((canary.new_bad, canary.errors, canary.n_bad(), canary.seen), (1, 1, 2, 2));
-    assert_eq!(canary.first_bad_at, Some(now(1999).wall));
-    assert_eq!(canary.last_bad_at, Some(now(2000).wall));
-    assert_eq!((stable.new_bad, stable.errors, stable.n_bad()), (0, 0, 1), "both arms alike");
+    fold.count(&bad(&fold, 4000, Side::Stable, Some(3)));
+    // The canary's first request comes long after its share.
+    fold.count(&bad(&fold, 5000, Side::Canary, Some(1)));
+    fold.count(&bad(&fold, 6999, Side::Canary, Some(1)));
+    fold.count(&bad(&fold, 6999, Side::Stable, Some(2)));
+    fold.count(&bad(&fold, 7000, Side::Canary, Some(1)));
+    let (stable, canary) = total(&fold.close(now(7100), 0));
+    assert_eq!((canary.new_bad, canary.errors, canary.n_bad(), canary.seen), (1, 1, 3, 3));
+    assert_eq!(canary.first_bad_at, Some(now(5000).wall));
+    assert_eq!(canary.last_bad_at, Some(now(7000).wall));
+    assert_eq!((stable.new_bad, stable.errors, stable.n_bad()), (0, 0, 2), "both arms alike");
 }
 
 /// A late answer is counted under the weight its request was drawn with.
