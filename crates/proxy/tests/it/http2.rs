@@ -198,12 +198,13 @@ async fn fickle() -> Fickle {
                     }
                     let mut body = respond.send_response(Response::new(()), false).unwrap();
                     body.send_data(Bytes::from_static(b"ok"), true).unwrap();
-                    if turn >= 7 {
+                    if turn >= 20 {
                         connection.graceful_shutdown();
                     }
                 }
                 drop(connection);
                 let mut rest = lingering;
+                let _ = rest.shutdown().await;
                 let _ = tokio::io::copy(&mut rest, &mut tokio::io::sink()).await;
             });
         }
