@@ -63,8 +63,8 @@ impl Drop for Place {
 }
 
 impl Multiplex {
-    /// Asks, on a connection with room or a new one. What the server has certainly not begun (RFC 9113 §8.7) is
-    /// asked again whatever the method; what it may have begun only if that does no harm.
+    /// Asks, on a connection with room or a new one. What the server has certainly not begun is asked again whatever
+    /// the method; what it may have begun only if that does no harm.
     pub(super) async fn ask<C>(
         &self,
         ask: &mut Ask,
@@ -86,7 +86,7 @@ impl Multiplex {
                 Ok(response) => return Ok((response, place)),
                 Err(mut failed) => {
                     let unsent = failed.take_message().map(as_it_was);
-                    let is_untouched = unsent.is_some() || is_untouched(&failed.into_error());
+                    let is_untouched = unsent.is_some() || is_refused(&failed.into_error());
                     if let Some(fault) = ask.upload.fault() {
                         return Err(fault);
                     }
@@ -164,14 +164,13 @@ impl Connection {
     }
 }
 
-/// Whether the server has certainly not begun with a request: it refused the stream, or went away in good order
-/// and named an earlier one as its last (RFC 9113 §6.8, §8.7).
-fn is_untouched(error: &hyper::Error) -> bool {
-    let Some(error) = error.source().and_then(|source| source.downcast_ref::<h2::Error>()) else {
-        return false;
-    };
-    let has_left = error.is_go_away() && error.reason() == Some(Reason::NO_ERROR);
-    error.is_remote() && (has_left || error.reason() == Some(Reason::REFUSED_STREAM))
+/// Whether the server has refused a stream unread (RFC 9113 §8.7). That it went away proves less: a request that is
+/// being sent when that is heard gets the same error, and is perhaps among those the server still answers.
+fn is_refused(error: &hyper::Error) -> bool {
+    let error = error.source().and_then(|source| source.downcast_ref::<h2::Error>());
+    error.is_some_and(|error| {
+        error.is_remote() && error.reason() == Some(Reason::REFUSED_STREAM) && error.is_reset()
+    })
 }
 
 /// A request that [`as_http2`] has changed, with its host where it was.

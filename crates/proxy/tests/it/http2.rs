@@ -2,8 +2,8 @@
 
 use std::convert::Infallible;
 use std::net::SocketAddr;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -159,8 +159,8 @@ async fn floods_are_cut_off_and_others_are_served() {
 /// A server of HTTP/2 that goes away in good order after each few requests, and refuses some streams unread.
 struct Fickle {
     address: String,
-    /// Requests that must not be asked twice.
-    posts: Arc<AtomicU64>,
+    /// Paths of requests that must not be asked twice.
+    posts: Arc<Mutex<Vec<String>>>,
     refused: Arc<AtomicU64>,
     task: JoinHandle<()>,
 }
@@ -174,12 +174,16 @@ impl Drop for Fickle {
 async fn fickle() -> Fickle {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap().to_string();
-    let (posts, refused) = (Arc::<AtomicU64>::default(), Arc::<AtomicU64>::default());
+    let (posts, refused) = (Arc::<Mutex<Vec<String>>>::default(), Arc::<AtomicU64>::default());
     let (yes, no) = (Arc::clone(&posts), Arc::clone(&refused));
     let task = tokio::spawn(async move {
         while let Ok((stream, _)) = listener.accept().await {
             let (yes, no) = (Arc::clone(&yes), Arc::clone(&no));
             tokio::spawn(async move {
+                // Closing a socket with bytes unread would take back answers that are on their way.
+                let stream = stream.into_std().unwrap();
+                let lingering = TcpStream::from_std(stream.try_clone().unwrap()).unwrap();
+                let stream = TcpStream::from_std(stream).unwrap();
                 let mut connection = h2::server::handshake(stream).await.unwrap();
                 let mut turn = 0;
                 while let Some(Ok((request, mut respond))) = connection.accept().await {
@@ -189,13 +193,19 @@ async fn fickle() -> Fickle {
                         respond.send_reset(h2::Reason::REFUSED_STREAM);
                         continue;
                     }
-                    yes.fetch_add(u64::from(request.method() == "POST"), Ordering::SeqCst);
+                    if request.method() == "POST" {
+                        yes.lock().unwrap().push(request.uri().path().to_owned());
+                    }
                     let mut body = respond.send_response(Response::new(()), false).unwrap();
                     body.send_data(Bytes::from_static(b"ok"), true).unwrap();
-                    if turn >= 7 {
+                    if turn >= 20 {
                         connection.graceful_shutdown();
                     }
                 }
+                drop(connection);
+                let mut rest = lingering;
+                let _ = rest.shutdown().await;
+                let _ = tokio::io::copy(&mut rest, &mut tokio::io::sink()).await;
             });
         }
     });
@@ -203,7 +213,7 @@ async fn fickle() -> Fickle {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_arm_that_goes_away_or_refuses_streams_fails_no_request_of_any_method() {
+async fn an_arm_that_goes_away_or_refuses_streams_fails_no_get_and_gets_no_post_twice() {
     let stable = fickle().await;
     let gateway = gateway().await;
     let mut tower = gateway.tower().await;
@@ -212,19 +222,30 @@ async fn an_arm_that_goes_away_or_refuses_streams_fails_no_request_of_any_method
     for at in 0..4_usize {
         let mut client = gateway.client().await;
         clients.spawn(async move {
+            let mut failed = 0;
             for turn in 0..100 {
                 let method = if at % 2 == 0 { "GET" } else { "POST" };
-                let request = Request::builder().method(method).uri("/").header("host", "portal");
+                let request =
+                    Request::builder().method(method).uri(format!("/{at}-{turn}")).header("host", "portal");
                 let got = client.send(request).await;
-                assert_eq!((got.status, got.body.as_deref()), (200, Some("ok")), "{method} {turn}: {got:?}");
+                // One that is being sent as the arm says that it goes may have been begun.
+                let may_fail = method == "POST" && got.reason.as_deref() == Some("broken");
+                assert!(got.body.as_deref() == Some("ok") || may_fail, "{method} {turn}: {got:?}");
+                failed += u64::from(may_fail);
             }
+            failed
         });
     }
-    clients.join_all().await;
-    assert_eq!(stable.posts.load(Ordering::SeqCst), 200, "each once");
+    let failed: u64 = clients.join_all().await.into_iter().sum();
+    let mut posts = stable.posts.lock().unwrap().clone();
+    posts.sort();
+    let count = posts.len();
+    posts.dedup();
+    assert_eq!(posts.len(), count, "none was asked twice");
+    assert!(failed < 20, "{failed} of 200");
     assert!(stable.refused.load(Ordering::SeqCst) > 0);
     let (counted, _) = tower.counts("all", |stable, _| stable.requests == 400).await;
-    assert_eq!(counted.errors, 0);
+    assert_eq!(counted.errors, failed);
     tower.set(h2c(route(2, &nowhere().await, &stable.address, 0))).await;
     assert_eq!(gateway.client().await.get("/").await.status, 502);
 }
