@@ -32,10 +32,12 @@ pub(super) fn sign(release: &Release) -> Sign {
     }
 }
 
-/// A release's page; `entries` are its ledger lines, oldest first. `None`: no such release is remembered.
-pub fn release(look: &Look<'_>, id: ReleaseId, entries: &[Entry]) -> Option<String> {
+/// A release's page; `entries` are its ledger lines, oldest first, and `kept` is what it has shown, for a release that
+/// is no longer in memory. `None`: no such release is remembered.
+pub fn release(look: &Look<'_>, id: ReleaseId, entries: &[Entry], kept: Option<&Watch>) -> Option<String> {
     let known = look.view.state.releases.get(&id)?;
     let watch = look.view.evidence.releases.get(&id).map(AsRef::as_ref);
+    let watch = watch.filter(|watch| !watch.points.is_empty()).or(kept).or(watch);
     let version = known.spec.image.tag.as_str();
     let frame = Frame {
         look: *look,
