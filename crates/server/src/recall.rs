@@ -78,7 +78,8 @@ impl Records {
         if n > LINES_MAX {
             return Err(format!("its evidence has {n} lines; at most {LINES_MAX} are folded at once"));
         }
-        let count = |wanted: fn(&Event) -> bool| seen.iter().filter(|(_, event)| wanted(event)).count() as u64;
+        let count =
+            |wanted: fn(&Event) -> bool| seen.iter().filter(|(_, event)| wanted(event)).count() as u64;
         let ticks = count(|event| matches!(event, Event::Tick(_)));
         let looks = count(|event| matches!(event, Event::Probe(_)));
         Ok(Self { lines, seen, ticks, looks, broken, is_whole })
@@ -151,7 +152,8 @@ impl Recall {
     pub async fn records(&self, release: ReleaseId, service: &ServiceName) -> Result<Records, String> {
         let _turn = self.one.acquire().await.map_err(|error| error.to_string())?;
         let (data, ledger, service) = (self.data.clone(), self.ledger.clone(), service.clone());
-        let read = tokio::task::spawn_blocking(move || Records::read(&data, &ledger, release, &service)).await;
+        let read =
+            tokio::task::spawn_blocking(move || Records::read(&data, &ledger, release, &service)).await;
         read.map_err(|_| "reading the evidence broke off".to_owned())?
     }
 

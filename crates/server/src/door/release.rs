@@ -132,7 +132,8 @@ async fn replay(
     let release = find(&snapshot, id.parse()?)?;
     let id = release.id;
     let records = context.recall.records(id, &release.spec.service).await;
-    let records = records.map_err(|why| Failure::unavailable(format!("cannot replay release {id}: {why}")))?;
+    let records =
+        records.map_err(|why| Failure::unavailable(format!("cannot replay release {id}: {why}")))?;
     let folded = tokio::task::spawn_blocking(move || records.replay(id).map(|replayed| (records, replayed)));
     let folded = folded.await.map_err(|_| Failure::internal("folding the evidence broke off"))?;
     let (records, replayed) =

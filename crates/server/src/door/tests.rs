@@ -64,8 +64,18 @@ impl Site {
         let queries = Queries::new(Arc::new(source));
         let families = Arc::default();
         let recall = Recall::new(data.clone(), reader.clone());
-        let context =
-            Context { engine, auth, ledger: reader, data, clock, metrics, title: None, queries, families, recall };
+        let context = Context {
+            engine,
+            auth,
+            ledger: reader,
+            data,
+            clock,
+            metrics,
+            title: None,
+            queries,
+            families,
+            recall,
+        };
         Self { router: router(context.clone()), context, token, dir, _orders: orders }
     }
 
