@@ -56,6 +56,19 @@ impl Replayed {
     }
 }
 
+/// What a release has shown, folded again from the same records: what the tower held in memory while it was watched.
+/// `None`: they don't tell of such a release, or nothing of it was kept.
+pub fn course<'a>(release: ReleaseId, records: impl IntoIterator<Item = Kept<'a>>) -> Option<Watch> {
+    let (mut state, mut evidence) = (State::default(), Evidence::default());
+    for record in records {
+        match record {
+            Kept::Line(now, transition) => state.apply(now, transition),
+            Kept::Seen(now, event) => evidence.observe_kept(&state, now, event),
+        }
+    }
+    evidence.releases.get(&release).map(|watch| Watch::clone(watch))
+}
+
 /// Folds a release's records again. `None`: they don't tell of such a release.
 pub fn replay<'a>(release: ReleaseId, records: impl IntoIterator<Item = Kept<'a>>) -> Option<Replayed> {
     let (mut state, mut evidence) = (State::default(), Evidence::default());

@@ -25,7 +25,7 @@ pub use file_ledger::{FileLedger, Recovered};
 pub use hash::Hash;
 pub use ledger::Ledger;
 pub use reader::{LedgerReader, Order};
-pub use side::{FileSideLog, SideLog};
+pub use side::{Chain, FileSideLog, SideLog, scan_side};
 pub use snapshot::Snapshot;
 pub use tree::Tree;
 pub use verify::{Report, verify};

@@ -85,6 +85,34 @@ fn feed(hash: &mut Sha256, line: &[u8]) {
     hash.update(line);
 }
 
+/// The hash of a side log, line by line.
+#[derive(Debug, Clone, Default)]
+pub struct Chain(Sha256);
+
+impl Chain {
+    /// Takes in the next line.
+    pub fn feed(&mut self, line: &[u8]) {
+        feed(&mut self.0, line);
+    }
+
+    /// The hash of all lines so far, as a verdict names it.
+    pub fn sha256(&self) -> Hash {
+        Hash(self.0.clone().finalize().into())
+    }
+}
+
+/// Reads the lines of a release's side log that are on disk, oldest first, while the tower may write to it. The
+/// error says why it ends early; what was visited until then is whole.
+pub fn scan_side(
+    disk: &dyn Disk,
+    dir: &str,
+    release: &str,
+    visit: &mut dyn FnMut(Vec<u8>),
+) -> Result<(), LedgerError> {
+    let mut visit = |_offset: u64, line: Vec<u8>| visit(line);
+    Log::scan(disk, &path(dir, release), LINE_BYTES_MAX, &mut visit).map(|_| ()).map_err(LedgerError::from)
+}
+
 fn path(dir: &str, release: &str) -> String {
     format!("{dir}/{release}.log")
 }

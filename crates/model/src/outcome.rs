@@ -86,6 +86,7 @@ pub struct ArmTick {
     pub latencies: Latencies,
 }
 
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde asks for a reference")]
 fn is_zero(n: &u64) -> bool {
     *n == 0
 }

@@ -11,6 +11,7 @@ pub mod page;
 pub mod panel;
 pub mod public;
 pub mod query;
+pub mod recall;
 pub mod repo;
 pub mod serve;
 mod settings;

@@ -122,6 +122,7 @@ pub async fn run(options: ServeOptions) -> Result<(), ServeError> {
         engine: engine.clone(),
         auth,
         ledger: parts.reader.clone(),
+        recall: crate::recall::Recall::new(data.clone(), parts.reader.clone()),
         data: data.clone(),
         clock,
         metrics: parts.metrics.clone(),

@@ -7,6 +7,6 @@ pub mod flow;
 pub mod port;
 pub mod sentinel;
 
-pub use flow::{Handled, Snapshot, Tower, TowerError};
+pub use flow::{Handled, Snapshot, Tower, TowerError, decode_line, decode_seen};
 pub use port::{Hands, SideLog, Spill};
 pub use sentinel::Sentinel;

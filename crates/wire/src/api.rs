@@ -24,7 +24,9 @@ pub use deploy::{
 pub use heal::{Heal, HealStarted, Heals, HealsPaused, NewHeal, Notice, Notices, Receiver, Ticket, Tickets};
 pub use probe::{Probe, ProbeFact, ProbeLook, ProbeOrder, ProbeRun, ProbeRuns, ProbeWord, Probes};
 pub use problem::{MEDIA_TYPE, Mistake, Problem};
-pub use release::{Arm, Measured, Phase, Point, Release, Releases, Started, Step, Why};
+pub use release::{
+    Arm, EvidenceParts, Found, Measured, Phase, Point, Release, Releases, Replay, Started, Step, Why,
+};
 pub use rule::{NewRule, Rule, RuleDeclared, Rules};
 pub use service::{Health, Service, Services, Stable};
 

@@ -16,6 +16,7 @@ mod steer;
 pub(crate) mod watch;
 
 pub use alert::value_text;
+pub use notice::told_of;
 
 use hmsops_model::release::HealthCheck;
 use hmsops_model::{InstanceId, Millis, Now, ReleaseId, ServiceName};

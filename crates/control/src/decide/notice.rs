@@ -11,6 +11,7 @@ use crate::signal::alert::Alert;
 use crate::signal::notice::{About, NOTICE_AGE_MAX, Occasion};
 use crate::signal::ticket::Ticket;
 use crate::signal::words;
+use crate::state::State;
 use crate::state::release::Release;
 use crate::transition::{Detector, HoldReason, Transition};
 
@@ -29,6 +30,17 @@ const FLAP_MAX: usize = 3;
 
 /// See [`FLAP_MAX`].
 const FLAP_SPAN: Millis = Millis::from_mins(15);
+
+/// Who is told when a release of a service is taken back or held: its policies' receivers and its owner, each once.
+pub fn told_of(state: &State, service: &ServiceName) -> Vec<String> {
+    let policies = state.signals.policies_of(service);
+    let mut receivers: Vec<String> =
+        policies.flat_map(|(_, policy)| policy.spec.notify.iter().cloned()).collect();
+    receivers.extend(state.services.get(service).and_then(|known| known.spec.owner.clone()));
+    receivers.sort();
+    receivers.dedup();
+    receivers
+}
 
 /// What one receiver shall be told.
 struct Draft {
@@ -171,13 +183,7 @@ impl View<'_> {
 
     /// Who is told when a release of a service is taken back: its policies' receivers and its owner.
     pub(crate) fn told_of(self, service: &ServiceName) -> Vec<String> {
-        let policies = self.state.signals.policies_of(service);
-        let mut receivers: Vec<String> =
-            policies.flat_map(|(_, policy)| policy.spec.notify.iter().cloned()).collect();
-        receivers.extend(self.owner(Some(service)));
-        receivers.sort();
-        receivers.dedup();
-        receivers
+        told_of(self.state, service)
     }
 
     fn owner(self, service: Option<&ServiceName>) -> Vec<String> {

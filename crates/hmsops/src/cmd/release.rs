@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 
 use clap::Subcommand;
 use hmsops_model::ReleaseId;
-use hmsops_wire::api::{Reason, Release, Releases, Why};
+use hmsops_wire::api::{Reason, Release, Releases, Replay, Why};
 
 use super::watch;
 use crate::client::{Client, encoded};
@@ -65,6 +65,15 @@ enum Verb {
         /// The release, r-42
         id: Option<ReleaseId>,
     },
+    /// Fold a release's kept evidence again: exit 0 when it leads to the verdict of the ledger, 1 when not
+    #[command(after_help = "Example:\n  hmsops release replay r-42")]
+    Replay {
+        /// The release, r-42
+        id: ReleaseId,
+        /// Print the answer as JSON
+        #[arg(long)]
+        json: bool,
+    },
     /// Why a release is what it is, with evidence and need
     #[command(after_help = "Example:\n  hmsops release why r-42")]
     Why {
@@ -122,6 +131,15 @@ pub(super) async fn run(client: &Client, args: &Args) -> Result<(), Failure> {
         Verb::Why { id, json } => {
             let why: Why = client.get(&format!("/hms/v1/releases/{id}/why")).await?;
             if *json { print::json(&why) } else { print::data(&because(&why)) }
+        }
+        Verb::Replay { id, json } => {
+            let replay: Replay = client.get(&format!("/hms/v1/releases/{id}/replay")).await?;
+            if *json {
+                print::json(&replay)?;
+            } else {
+                print::line(&print::plain(&replay.words))?;
+            }
+            if replay.same { Ok(()) } else { Err(Failure::Silent(Exit::Failed)) }
         }
         Verb::Promote { to, override_freeze } => steer(client, to, "promote", *override_freeze).await,
         Verb::Pause(to) => steer(client, to, "pause", false).await,

@@ -7,7 +7,7 @@ use super::nginx::Build;
 /// No GET of a user fails, the stable process is never touched, and the reasons can be read afterwards.
 #[test]
 fn a_broken_nginx_is_taken_back_and_no_user_notices() {
-    let site = Site::shop();
+    let mut site = Site::shop();
     site.build("1.1", Build::BROKEN);
     let stable = site.stable_pid();
     let load = Load::start(site.gateway, 200);
@@ -19,8 +19,7 @@ fn a_broken_nginx_is_taken_back_and_no_user_notices() {
     assert!(is("rolled-back")(&release), "{release}");
     let why = site.done(&["release", "why", "r-1"]);
     assert!(
-        why.starts_with("Rolled back: ")
-            && why.contains(" failures hit 1.1, which had 5 % of requests (too few clients"),
+        why.starts_with("Rolled back: ") && why.contains(" failures hit 1.1, which had 5 % of "),
         "{why}"
     );
     assert!(site.log().contains("rollback shop: Rollback to shop:1.0 completed"), "{}", site.log());
@@ -42,6 +41,38 @@ fn a_broken_nginx_is_taken_back_and_no_user_notices() {
     assert_eq!(tally.of("1.0"), tally.sent, "{tally:?}");
     assert_eq!(release["seen"], 0, "{release}");
     assert!(release["shielded"].as_u64() >= Some(3), "{release}");
+    replays(&mut site);
+}
+
+/// The kept evidence leads to the verdict again, also for a tower that has nothing of it in memory; and no longer
+/// once somebody has changed it.
+fn replays(site: &mut Site) {
+    let words = site.done(&["release", "replay", "r-1"]);
+    assert!(words.starts_with("replayed ") && words.contains(": same verdict at "), "{words}");
+    let before = site.json(&["release", "show", "r-1", "--evidence"]);
+    site.stop_tower();
+    site.start();
+    assert_eq!(site.done(&["release", "replay", "r-1"]), words);
+    let after = site.json(&["release", "show", "r-1", "--evidence"]);
+    // Quiet ticks are kept as sums, so the seconds may be drawn a little differently; what was counted may not.
+    let drawn = |release: &serde_json::Value| {
+        let points = release["points"].as_array().cloned().unwrap_or_default();
+        let sum = |key: &str| points.iter().filter_map(|point| point[key].as_u64()).sum::<u64>();
+        ["canary_requests", "canary_bad", "stable_requests", "stable_bad"].map(sum)
+    };
+    assert!(drawn(&before)[1] > 0, "{before}");
+    assert_eq!(drawn(&before), drawn(&after), "{before} {after}");
+
+    let log = site.path("data/evidence/r-1.log");
+    let mut bytes = std::fs::read(&log).unwrap();
+    let at = bytes.len() / 2;
+    bytes[at] ^= 1;
+    std::fs::write(&log, bytes).unwrap();
+    let said = site.run(&["release", "replay", "r-1"]);
+    assert_eq!(said.code, Some(1), "{said:?}");
+    assert!(said.out.contains("is not what the verdict was read from"), "{said:?}");
+    std::fs::remove_file(&log).unwrap();
+    assert_eq!(site.run(&["release", "replay", "r-1"]).code, Some(1));
 }
 
 /// nginx's first process is killed, and its workers would go on with the port: users of the canary get stable at

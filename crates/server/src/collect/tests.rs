@@ -71,6 +71,7 @@ impl Site {
         let context = Context {
             engine: engine.clone(),
             auth,
+            recall: crate::recall::Recall::new(data.clone(), reader.clone()),
             ledger: reader,
             data,
             clock,

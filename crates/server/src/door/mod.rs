@@ -27,6 +27,7 @@ mod problem;
 mod prometheus;
 mod release;
 mod remote_write;
+mod replayed;
 mod route;
 mod rule;
 mod scope;
@@ -60,6 +61,7 @@ use crate::clock::Clock;
 use crate::families::Families;
 use crate::panel::Feeds;
 use crate::query::Queries;
+use crate::recall::Recall;
 use metrics::Meters;
 
 /// What doors and pages need.
@@ -83,6 +85,8 @@ pub struct Context {
     pub queries: Queries,
     /// What is said of metrics beside their values.
     pub families: Arc<Families>,
+    /// Evidence of releases that are no longer in memory.
+    pub recall: Recall,
 }
 
 /// What all routes share: the [`Context`], and what the doors count.

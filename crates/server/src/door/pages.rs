@@ -126,7 +126,12 @@ async fn release(
 ) -> Result<Response, Failure> {
     let id: ReleaseId = id.parse()?;
     let entries = entries_of(&context, id).await?;
-    draw(&context, &still, |look| page::release(look, id, &entries))
+    let snapshot = context.engine.snapshot();
+    let kept = match snapshot.state.releases.get(&id) {
+        Some(release) => super::release::course(&context, &snapshot, release).await,
+        None => None,
+    };
+    draw(&context, &still, |look| page::release(look, id, &entries, kept.as_deref()))
 }
 
 /// The ledger's entries of a release, oldest first.

@@ -3,7 +3,7 @@
 use hmsops_control::evidence::margin::planned_bp;
 use hmsops_control::release::step_requests;
 use hmsops_control::sentence::{grouped, points};
-use hmsops_control::{Service, freeze};
+use hmsops_control::{Service, State, freeze, told_of};
 use hmsops_model::release::{ReleaseSpec, Step};
 use hmsops_model::service::Driver;
 use hmsops_model::{Digest, ServiceName, UnixMillis, Weight};
@@ -12,7 +12,7 @@ use hmsops_wire::api;
 
 use super::show;
 
-/// There are no receivers of notifications yet, and a plan must not pretend.
+/// A plan must not pretend that somebody will be called.
 const TELLS: &str = "nobody: no notification receiver is configured";
 
 /// The error share that a rate of stable's is taken to be at least and at most, as at promotion: with none seen
@@ -49,7 +49,7 @@ pub(crate) fn plan(
         steps: spec.steps.iter().map(step).collect(),
         bake_ms: spec.bake.0,
         requests_per_second: rate,
-        tells: TELLS.to_owned(),
+        tells: tells(&snapshot.state, &spec.service),
         warnings,
         lines: Vec::new(),
     };
@@ -58,6 +58,12 @@ pub(crate) fn plan(
         plan.lines.extend(held_lines(snapshot, service, spec, revert));
     }
     plan
+}
+
+/// Who is told when it is taken back or held.
+fn tells(state: &State, service: &ServiceName) -> String {
+    let receivers = told_of(state, service);
+    if receivers.is_empty() { TELLS.to_owned() } else { receivers.join(", ") }
 }
 
 /// What will hold the release, as far as that can be said now.
@@ -73,6 +79,14 @@ fn held_lines(snapshot: &Snapshot, service: &Service, spec: &ReleaseSpec, revert
         let from = if from == Weight::NONE { "the first traffic".to_owned() } else { from.to_string() };
         lines.push(format!(
             "holds  before {from}: a person lets it go there, and from then on nothing else takes it back"
+        ));
+    }
+    if let Some(each) = service.spec.capacity_milli {
+        let rate = show::traffic(snapshot, &spec.service).map(|lately| lately.requests_per_second);
+        let now = rate.map(|rate| format!("; {} req/s now", rounded(rate))).unwrap_or_default();
+        lines.push(format!(
+            "takes  {} req/s a copy{now}: held before a share that is more than the new version takes",
+            rounded(each as f64 / 1000.0)
         ));
     }
     let watched = spec.steps.iter().filter(|step| step.weight != Weight::ALL);

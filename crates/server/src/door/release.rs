@@ -5,6 +5,7 @@ use std::sync::Arc;
 use axum::extract::{Path, State};
 use axum::response::Response;
 use axum::{Extension, Json};
+use hmsops_control::evidence::Watch;
 use hmsops_control::state::release::{Phase, Release};
 use hmsops_control::{Command, Service, Who};
 use hmsops_model::{ReleaseId, ServiceName, Weight};
@@ -14,7 +15,7 @@ use serde::Deserialize;
 
 use super::body::{Body, Params, changed, reason};
 use super::service::{IN_FORCE_WITHIN, carry_out, in_force};
-use super::{Context, Failure, Routes, Scope, show, wait_until};
+use super::{Context, Failure, Routes, Scope, replayed, show, wait_until};
 
 /// Releases on a page, unless more or fewer are asked for.
 const PAGE: usize = 50;
@@ -27,6 +28,12 @@ pub(crate) fn routes(routes: Routes) -> Routes {
         .get("/hms/v1/releases", Scope::STATE_READ, "Releases, newest first", list)
         .get("/hms/v1/releases/{id}", Scope::STATE_READ, "One release", show_one)
         .get("/hms/v1/releases/{id}/why", Scope::STATE_READ, "Why a release is what it is", why)
+        .get(
+            "/hms/v1/releases/{id}/replay",
+            Scope::STATE_READ,
+            "Fold its kept evidence again, and say whether that leads to the same verdict",
+            replay,
+        )
         .post("/hms/v1/releases/{id}/promote", Scope::DEPLOY_PROMOTE, "Go to the next step now", promote)
         .post("/hms/v1/releases/{id}/pause", Scope::DEPLOY_PROMOTE, "Stay at this step until resumed", pause)
         .post("/hms/v1/releases/{id}/resume", Scope::DEPLOY_PROMOTE, "Go on after a pause or a halt", resume)
@@ -86,7 +93,10 @@ async fn show_one(
     let snapshot = context.engine.snapshot();
     let release = find(&snapshot, id.parse()?)?;
     let with_points = matches!(params.evidence.as_deref(), Some("1" | "true"));
-    let points = with_points.then(|| show::points(&snapshot, release));
+    let points = match course(&context, &snapshot, release).await {
+        Some(watch) if with_points => Some(show::points(&watch)),
+        _ => with_points.then(Vec::new),
+    };
     Ok(Json(api::Release { points, ..show::release(&snapshot, release) }))
 }
 
@@ -112,6 +122,32 @@ async fn why(State(context): State<Context>, Path(id): Path<String>) -> Result<J
         shielded: release.shielded,
         measured: release.measured.map(|measured| measured.words),
     }))
+}
+
+async fn replay(
+    State(context): State<Context>,
+    Path(id): Path<String>,
+) -> Result<Json<api::Replay>, Failure> {
+    let snapshot = context.engine.snapshot();
+    let release = find(&snapshot, id.parse()?)?;
+    let id = release.id;
+    let records = context.recall.records(id, &release.spec.service).await;
+    let records =
+        records.map_err(|why| Failure::unavailable(format!("cannot replay release {id}: {why}")))?;
+    let folded = tokio::task::spawn_blocking(move || records.replay(id).map(|replayed| (records, replayed)));
+    let folded = folded.await.map_err(|_| Failure::internal("folding the evidence broke off"))?;
+    let (records, replayed) =
+        folded.ok_or_else(|| Failure::unavailable(format!("the ledger does not tell of release {id}")))?;
+    Ok(Json(replayed::shown(id, &records, &replayed)))
+}
+
+/// What a release has shown: as it is in memory, else as its kept evidence says. `None`: nothing was kept.
+pub(crate) async fn course(context: &Context, snapshot: &Snapshot, release: &Release) -> Option<Arc<Watch>> {
+    let known = snapshot.evidence.releases.get(&release.id).filter(|watch| !watch.points.is_empty());
+    if known.is_some() || release.phase.is_active() || !release.closed {
+        return known.cloned();
+    }
+    context.recall.course(release.id, &release.spec.service).await
 }
 
 /// What a person can do to a release.

@@ -123,9 +123,8 @@ fn started(known: &InstanceState) -> api::Started {
     }
 }
 
-/// A release's course by second, as far as it is remembered.
-pub fn points(snapshot: &Snapshot, release: &control::Release) -> Vec<api::Point> {
-    let watch = snapshot.evidence.releases.get(&release.id);
+/// A release's course by second.
+pub fn points(watch: &Watch) -> Vec<api::Point> {
     let one = |point: &Point| api::Point {
         at: rfc3339(point.at),
         weight_bp: point.weight.bp(),
@@ -135,7 +134,7 @@ pub fn points(snapshot: &Snapshot, release: &control::Release) -> Vec<api::Point
         canary_bad: point.canary.1,
         evidence: point.evidence,
     };
-    watch.map(|watch| watch.points.iter().map(one).collect()).unwrap_or_default()
+    watch.points.iter().map(one).collect()
 }
 
 /// A release with the numbers of this moment: those in state are the last that were written down.
@@ -261,7 +260,8 @@ pub(crate) fn phase(phase: control::Phase) -> api::Phase {
     }
 }
 
-const fn detector(detector: Detector) -> &'static str {
+/// As it is written in JSON.
+pub(super) const fn detector(detector: Detector) -> &'static str {
     match detector {
         Detector::Errors => "errors",
         Detector::Probes => "probes",

@@ -63,8 +63,19 @@ impl Site {
         let token = folder::admin_token(&data).unwrap();
         let queries = Queries::new(Arc::new(source));
         let families = Arc::default();
-        let context =
-            Context { engine, auth, ledger: reader, data, clock, metrics, title: None, queries, families };
+        let recall = Recall::new(data.clone(), reader.clone());
+        let context = Context {
+            engine,
+            auth,
+            ledger: reader,
+            data,
+            clock,
+            metrics,
+            title: None,
+            queries,
+            families,
+            recall,
+        };
         Self { router: router(context.clone()), context, token, dir, _orders: orders }
     }
 

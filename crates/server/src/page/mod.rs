@@ -25,6 +25,7 @@ mod mark;
 mod moment;
 mod notices;
 mod probes;
+mod proof;
 mod release;
 mod releases;
 #[cfg(test)]

@@ -15,7 +15,7 @@ use super::home::{millis, share};
 use super::html::{Element, el};
 use super::mark::{class, link, release_path, service_path, shape, tied};
 use super::moment::{time, when};
-use super::steps;
+use super::{proof, steps};
 
 /// Columns that a chart is thinned out to; wider than most screens need.
 const COLUMNS_MAX: usize = 300;
@@ -32,10 +32,12 @@ pub(super) fn sign(release: &Release) -> Sign {
     }
 }
 
-/// A release's page; `entries` are its ledger lines, oldest first. `None`: no such release is remembered.
-pub fn release(look: &Look<'_>, id: ReleaseId, entries: &[Entry]) -> Option<String> {
+/// A release's page; `entries` are its ledger lines, oldest first, and `kept` is what it has shown, for a release that
+/// is no longer in memory. `None`: no such release is remembered.
+pub fn release(look: &Look<'_>, id: ReleaseId, entries: &[Entry], kept: Option<&Watch>) -> Option<String> {
     let known = look.view.state.releases.get(&id)?;
     let watch = look.view.evidence.releases.get(&id).map(AsRef::as_ref);
+    let watch = watch.filter(|watch| !watch.points.is_empty()).or(kept).or(watch);
     let version = known.spec.image.tag.as_str();
     let frame = Frame {
         look: *look,
@@ -57,12 +59,16 @@ pub fn release(look: &Look<'_>, id: ReleaseId, entries: &[Entry]) -> Option<Stri
         .put(el("span").class("plain").put(tied(&sentence::headline(known))));
     let why = sentence::why(known);
     let why = (why != sentence::headline(known)).then(|| el("p").class("lead").put(why));
-    let evidence = el("div")
-        .class("two")
-        .put(course(look, known, watch))
-        .put(el("div").put(arms(look, known)).put(progress(look, known)).put(offered(known, look)));
+    let evidence = el("div").class("two").put(course(look, known, watch)).put(
+        el("div")
+            .put(arms(look, known))
+            .put(proof::weighed(known, watch))
+            .put(progress(look, known))
+            .put(offered(known, look)),
+    );
     let ledger = el("section").put(el("h2").put("Every step, from the ledger")).put(ledger(entries));
-    Some(frame.wrap(((trail, headline), ((why, facts(known, watch)), (evidence, ledger)))))
+    let states = proof::states(look, known);
+    Some(frame.wrap(((trail, headline), (((why, states), facts(known, watch)), (evidence, ledger)))))
 }
 
 fn ledger(entries: &[Entry]) -> Element {
@@ -287,9 +293,16 @@ fn arms(look: &Look<'_>, release: &Release) -> Element {
         el("tr").put(el("th").attr("scope", "row").put(name)).put(a).put(b)
     };
     let both = |figure: &dyn Fn(&ArmTick) -> String| [figure(&stable), figure(&canary)];
-    let p99 = |arm: &ArmTick| arm.latencies.quantile_ms(0.99).map_or_else(|| "no data".into(), millis);
+    let quantile =
+        |arm: &ArmTick, q| arm.latencies.quantile_ms(q).map_or_else(|| "no data".to_owned(), millis);
     let shares =
         |arm: &ArmTick| if arm.requests > 0 { share(arm.n_bad(), arm.requests) } else { "no data".into() };
+    let slow =
+        |arm: &ArmTick| if arm.requests > 0 { share(arm.slow, arm.requests) } else { "no data".into() };
+    let since = release.traffic_since.map_or(Millis::ZERO, |at| look.view.now.steady.since(at.steady));
+    let seconds = since.as_secs_f64().clamp(1.0, 60.0);
+    let rates = [(&stable, 60.0), (&canary, seconds)]
+        .map(|(arm, seconds)| format!("{:.1}", arm.requests as f64 / seconds));
     let stable_id = service.and_then(|service| service.stable).filter(|id| *id != release.instance);
     let looks = stable_id
         .and_then(|id| evidence.instances.get(&id))
@@ -307,9 +320,13 @@ fn arms(look: &Look<'_>, release: &Release) -> Element {
     ];
     let body = el("tbody")
         .put(row("requests", both(&|arm| grouped(arm.requests))))
+        .put(out.then(|| row("requests/s", rates)))
         .put(row("bad answers", both(&|arm| grouped(arm.n_bad()))))
-        .put(row("share", both(&shares)))
-        .put(out.then(|| row("p99", both(&p99))))
+        .put(row("bad share", both(&shares)))
+        .put(row("95 % interval", both(&|arm| proof::interval(arm.n_bad(), arm.requests))))
+        .put(out.then(|| row("slow share", both(&slow))))
+        .put(out.then(|| row("p50", both(&|arm| quantile(arm, 0.5)))))
+        .put(out.then(|| row("p99", both(&|arm| quantile(arm, 0.99)))))
         .put(row("probes passed", probes));
     let caption = el("caption").class("hidden").put("What both versions answered");
     el("section")
@@ -344,12 +361,14 @@ fn progress(look: &Look<'_>, release: &Release) -> Element {
             (true, Some(_), None) if release.hold.is_some() => ("here", "held".into(), None),
             (true, Some(since), None) => {
                 let spent = now.since(since.steady);
-                let spent = Millis(spent.0.min(step.hold.0) / 1000 * 1000);
+                let whole = step.hold.0.saturating_mul(if release.extended { 2 } else { 1 });
+                let spent = Millis(spent.0.min(whole) / 1000 * 1000);
                 let bar = el("progress")
-                    .attr("max", step.hold.0.max(1))
+                    .attr("max", whole.max(1))
                     .attr("value", spent.0)
                     .attr("aria-label", "time spent at this step");
-                ("here", format!("{spent} so far"), Some(bar))
+                let extended = if release.extended { "; inconclusive: extended once" } else { "" };
+                ("here", format!("{spent} so far{extended}"), Some(bar))
             }
             (true, None, None) => ("here", "on its way".into(), None),
             _ => ("ahead", "ahead".into(), None),

@@ -42,7 +42,7 @@ fn pages(scene: &Scene, look: &Look<'_>) -> Vec<(String, String)> {
     for id in look.view.state.releases.keys() {
         let of = Some(id.to_string());
         let lines: Vec<_> = scene.entries.iter().filter(|entry| entry.release == of).cloned().collect();
-        pages.push((format!("release-{id}"), release(look, *id, &lines).unwrap()));
+        pages.push((format!("release-{id}"), release(look, *id, &lines, None).unwrap()));
         for verb in Verb::ALL {
             pages.extend(action(look, *id, verb, None).map(|page| (format!("{}-{id}", verb.as_str()), page)));
         }
@@ -230,7 +230,7 @@ fn a_release_page_says_what_happened_and_shows_the_evidence() {
     let scene = scene("back");
     let view = scene.snapshot();
     let look = look(&view, 100);
-    let page = release(&look, ReleaseId(1), &scene.entries).unwrap();
+    let page = release(&look, ReleaseId(1), &scene.entries, None).unwrap();
     let said = words(&page);
     for expected in [
         "1.8.0 was taken back 1.9 s after its first bad answer.",
@@ -246,11 +246,11 @@ fn a_release_page_says_what_happened_and_shows_the_evidence() {
     ] {
         assert!(said.contains(expected), "{expected}");
     }
-    assert!(release(&look, ReleaseId(9), &[]).is_none());
+    assert!(release(&look, ReleaseId(9), &[], None).is_none());
     // Its course is lost after a restart: said, not drawn as zero.
     let mut restarted = scene.snapshot();
     restarted.evidence.releases.clear();
-    let page = release(&super::scene::look(&restarted, 100), ReleaseId(1), &[]).unwrap();
+    let page = release(&super::scene::look(&restarted, 100), ReleaseId(1), &[], None).unwrap();
     assert!(
         page.contains("no longer at hand")
             && page.contains("could not be read")

@@ -16,7 +16,9 @@ use hmsops_model::{Millis, Now, ReleaseId, ServiceName};
 
 use crate::port::{Hands, SideLog, Spill};
 
+pub use observe::decode_seen;
 pub use publish::Snapshot;
+pub use record::decode_line;
 pub use recover::TowerError;
 
 /// Facts that wait for a ledger that fails; older ones are kept, newer ones are then only counted.

@@ -53,8 +53,15 @@ impl Tower {
             return;
         }
         self.quiet.since.get_or_insert(now.steady);
-        let same = |(id, _, sum): &&mut (ReleaseId, Now, Tick)| {
-            *id == release && sum.epoch == tick.epoch && sum.gateway_run == tick.gateway_run
+        // Slow answers are judged by the second of the watch, and the first tick of the next one decides: a sum that
+        // went over its end would lead whoever folds the side log again to another moment.
+        let begun = self.evidence.releases.get(&release).map_or(Millis::ZERO, |watch| watch.since);
+        let second = |at: Millis| at.since(begun).0 / 1000;
+        let same = |(id, at, sum): &&mut (ReleaseId, Now, Tick)| {
+            *id == release
+                && sum.epoch == tick.epoch
+                && sum.gateway_run == tick.gateway_run
+                && second(at.steady) == second(now.steady)
         };
         if let Some((_, _, sum)) = self.quiet.sums.iter_mut().find(same) {
             sum.stable.add(&tick.stable);
@@ -101,16 +108,18 @@ impl Tower {
     /// Folds a release's side log again.
     pub(super) fn refold(&mut self, release: ReleaseId) {
         for line in self.side.read(&release.to_string()) {
-            match serde_json::from_slice(&line) {
-                Ok(EvidenceLine::Tick { now, tick }) => {
-                    self.evidence.observe_kept(&self.state, now, &Event::Tick(tick));
-                }
-                Ok(EvidenceLine::Probe { now, probe }) => {
-                    self.evidence.observe_kept(&self.state, now, &Event::Probe(probe));
-                }
-                // A line of a newer version: evidence only, so the rest still counts.
-                Err(_) => {}
+            // A line of a newer version: evidence only, so the rest still counts.
+            if let Some((now, event)) = decode_seen(&line) {
+                self.evidence.observe_kept(&self.state, now, &event);
             }
         }
     }
+}
+
+/// A line of the side log: a tick or look, and when it came. `None`: it is of a newer version.
+pub fn decode_seen(line: &[u8]) -> Option<(Now, Event)> {
+    Some(match serde_json::from_slice(line).ok()? {
+        EvidenceLine::Tick { now, tick } => (now, Event::Tick(tick)),
+        EvidenceLine::Probe { now, probe } => (now, Event::Probe(probe)),
+    })
 }

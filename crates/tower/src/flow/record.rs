@@ -212,6 +212,14 @@ pub(super) struct Line {
     pub(super) transition: Transition,
 }
 
+/// What a ledger entry's data holds: a change of state, and when it was decided. `None`: an entry of the ledger's own,
+/// or of a newer version.
+pub fn decode_line(data: &serde_json::Value) -> Option<(Now, Transition)> {
+    data.get("transition")?;
+    let line: Line = serde::Deserialize::deserialize(data).ok()?;
+    Some((line.now, line.transition))
+}
+
 fn by(transition: &Transition) -> Who {
     match transition {
         T::ServiceDeclared { by, .. }

@@ -222,6 +222,56 @@ pub struct Point {
     pub evidence: f64,
 }
 
+/// `GET /hms/v1/releases/{id}/replay`: what the kept evidence leads to when it is folded again.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Replay {
+    /// The release.
+    pub id: ReleaseId,
+    /// Whether it leads to what the ledger says: the same detector, moment and evidence, or no verdict of the
+    /// statistics where there is none.
+    pub same: bool,
+    /// One sentence for people: `replayed 412 ticks and 96 probes: same verdict at 14:02:09.0, evidence 2 310`.
+    pub words: String,
+    /// Ticks that were kept; several without a bad answer may be one.
+    pub ticks: u64,
+    /// Looks that were kept.
+    pub probes: u64,
+    /// What the ledger says; `null`: it holds no verdict.
+    pub recorded: Option<Found>,
+    /// What the evidence leads to; `null`: the statistics do not condemn it.
+    pub found: Option<Found>,
+    /// The evidence then, or at the end (an e-value, rounded down).
+    pub evidence: u64,
+    /// What each test adds to it.
+    pub parts: EvidenceParts,
+    /// Whether the SHA-256 of what is kept is that which the verdict names; `null`: it names none.
+    pub whole: Option<bool>,
+    /// Why the kept evidence cannot be read to its end; `null`: it can.
+    pub broken: Option<String>,
+}
+
+/// A verdict in short.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Found {
+    /// What condemned it, as in [`Release::detector`].
+    pub detector: String,
+    /// When.
+    pub at: String,
+    /// With which evidence.
+    pub evidence: u64,
+}
+
+/// What each test adds to a release's evidence. Their sum is held against the need.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+pub struct EvidenceParts {
+    /// Bad answers.
+    pub errors: f64,
+    /// Probes.
+    pub probes: f64,
+    /// Slow answers.
+    pub slow: f64,
+}
+
 /// `GET /hms/v1/releases/{id}/why`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Why {
