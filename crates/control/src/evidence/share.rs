@@ -99,7 +99,7 @@ mod tests {
     fn a_router_that_follows_is_believed() {
         let measured = Measured::of(ONE, 420, 41_200).unwrap();
         assert!(measured.follows() && measured.low < 0.01 && measured.high > 0.01);
-        assert_eq!(measured.words(), "measured 1.02 % of 41 200 requests");
+        assert_eq!(measured.words(), "measured 1.02 % of 41\u{202f}200 requests");
         assert!(Measured::of(Weight::ALL, 500, 500).unwrap().follows());
         assert!(Measured::of(Weight::NONE, 0, 500).unwrap().follows());
         assert_eq!(Measured::of(ONE, 1, 99), None, "too few");

@@ -282,6 +282,8 @@ impl State {
                 release.step_since = None;
                 release.extended = false;
                 release.doubt_waived = false;
+                // What was in doubt about the step before says nothing of this one.
+                release.hold = release.hold.take().filter(|(why, _)| !why.is_of_one_step());
             }
             Transition::StepExtended { .. } => release.extended = true,
             Transition::WeightApplied { .. } => {

@@ -53,10 +53,17 @@ impl Tower {
             return;
         }
         self.quiet.since.get_or_insert(now.steady);
-        let same = |(id, _, sum): &&mut (ReleaseId, Now, Tick)| {
-            *id == release && sum.epoch == tick.epoch && sum.gateway_run == tick.gateway_run
-        };
-        if let Some((_, _, sum)) = self.quiet.sums.iter_mut().find(same) {
+        // Slow answers are judged by the second of the watch they came in, and seconds in their order: only what follows
+        // directly within one second is summed up, so that the fold of the sums is the fold of the ticks.
+        let began = self.state.releases.get(&release).map_or(Millis::ZERO, |known| known.requested_at.steady);
+        let second = |at: Now| at.steady.since(began).0 / 1000;
+        let last = self.quiet.sums.iter_mut().rev().find(|(id, ..)| *id == release);
+        let same = last.filter(|(_, at, sum)| {
+            let alike = (sum.epoch, sum.gateway_run, sum.weight, sum.unit)
+                == (tick.epoch, tick.gateway_run, tick.weight, tick.unit);
+            alike && second(*at) == second(now)
+        });
+        if let Some((_, _, sum)) = same {
             sum.stable.add(&tick.stable);
             sum.canary.add(&tick.canary);
             (sum.seq, sum.at, sum.span) = (tick.seq, tick.at, sum.span + tick.span);
@@ -106,7 +113,7 @@ impl Tower {
                     self.evidence.observe_kept(&self.state, now, &Event::Tick(tick));
                 }
                 Ok(EvidenceLine::Probe { now, probe }) => {
-                    self.evidence.observe_kept(&self.state, now, &Event::Probe(probe));
+                    self.evidence.refold_probe(&self.state, now, release, &probe);
                 }
                 // A line of a newer version: evidence only, so the rest still counts.
                 Err(_) => {}
