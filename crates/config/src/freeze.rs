@@ -97,14 +97,12 @@ fn once(from: &Entry, to: &Entry, fields: &Fields<'_>, out: &mut Findings) -> Op
 fn moment(entry: &Entry, out: &mut Findings) -> Option<UnixMillis> {
     let example = format!("{}: 2026-12-20T00:00:00Z", entry.key);
     let written = scalar::text(&entry.value, &format!("`{}`", entry.key), &example, out)?;
-    match written.parse::<Timestamp>() {
-        Ok(at) => Some(UnixMillis(at.as_millisecond())),
-        Err(_) => {
-            let message = format!("`{}` is no moment", shown(written));
-            out.error(entry.value.at, message, "write it like `2026-12-20T00:00:00Z` or with `-05:00`");
-            None
-        }
-    }
+    let Ok(at) = written.parse::<Timestamp>() else {
+        let message = format!("`{}` is no moment", shown(written));
+        out.error(entry.value.at, message, "write it like `2026-12-20T00:00:00Z` or with `-05:00`");
+        return None;
+    };
+    Some(UnixMillis(at.as_millisecond()))
 }
 
 fn every_week(entry: &Entry, fields: &Fields<'_>, out: &mut Findings) -> Option<FreezeSpan> {
@@ -198,12 +196,10 @@ pub(crate) fn capacity(entry: &Entry, out: &mut Findings) -> Option<u64> {
     let written = scalar::text(&entry.value, "`capacity`", "capacity: 400 req/s", out)?;
     let number = written.strip_suffix("req/s").map(str::trim);
     let value = number.and_then(|number| number.parse::<f64>().ok());
-    match value.filter(|value| (0.001..=1e9).contains(value)) {
-        Some(value) => Some((value * 1000.0).round() as u64),
-        None => {
-            let message = format!("`{}` is no rate of requests", shown(written));
-            out.error(entry.value.at, message, "write `capacity: 400 req/s`: what one address can take");
-            None
-        }
-    }
+    let Some(value) = value.filter(|value| (0.001..=1e9).contains(value)) else {
+        let message = format!("`{}` is no rate of requests", shown(written));
+        out.error(entry.value.at, message, "write `capacity: 400 req/s`: what one address can take");
+        return None;
+    };
+    Some((value * 1000.0).round() as u64)
 }

@@ -150,14 +150,12 @@ fn margin(entry: &Entry, out: &mut Findings) -> Result<Option<u32>, Refused> {
     let digits = |text: &str| text.bytes().all(|byte| byte.is_ascii_digit());
     let sound = (1..=3).contains(&whole.len()) && decimals.len() <= 2 && digits(whole) && digits(decimals);
     let bp = format!("{whole}{decimals:0<2}").parse::<u32>().ok();
-    match bp.filter(|bp| sound && !number.ends_with('.') && (1..=10_000).contains(bp)) {
-        Some(bp) => Ok(Some(bp)),
-        None => {
-            let message = format!("margin `{}` is not a share of answers", shown(written));
-            out.error(entry.value.at, message, "margins are per cent, 0.01 to 100, or `auto`");
-            Err(Refused)
-        }
-    }
+    let Some(bp) = bp.filter(|bp| sound && !number.ends_with('.') && (1..=10_000).contains(bp)) else {
+        let message = format!("margin `{}` is not a share of answers", shown(written));
+        out.error(entry.value.at, message, "margins are per cent, 0.01 to 100, or `auto`");
+        return Err(Refused);
+    };
+    Ok(Some(bp))
 }
 
 fn inconclusive(entry: &Entry, out: &mut Findings) -> Option<Inconclusive> {

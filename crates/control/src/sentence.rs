@@ -146,12 +146,13 @@ pub fn why(release: &Release) -> String {
     let Some(verdict) = &release.verdict else {
         return match (&release.phase, release.ruled_out_bp) {
             (Phase::Baking | Phase::Done, Some(bp)) => format!(
-                "Promoted: nothing objected in {} requests, which can rule out {} or more errors, not less.",
+                "Promoted: nothing objected in {} requests; those of its last step can rule out {} or more errors, \
+                 not less.",
                 grouped(release.tally.canary_requests),
                 points(bp),
             ),
             (Phase::Baking | Phase::Done, None) => {
-                "Promoted: nothing objected, but there was too little traffic to \
+                "Promoted: nothing objected, but there was too little traffic in its last step to \
                  rule anything out."
                     .into()
             }

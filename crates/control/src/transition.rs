@@ -232,6 +232,16 @@ pub enum HoldReason {
 }
 
 impl HoldReason {
+    /// Whether it is about one step alone, and over with it.
+    pub const fn is_of_one_step(&self) -> bool {
+        matches!(self, Self::Inconclusive { .. } | Self::Capacity { .. })
+    }
+
+    /// Whether it ends without a person.
+    pub const fn ends_by_itself(&self) -> bool {
+        matches!(self, Self::Freeze { .. } | Self::Capacity { .. } | Self::BothFail { .. })
+    }
+
     /// Whether it ends by a person's word alone: then somebody is called.
     pub const fn needs_person(&self) -> bool {
         matches!(
@@ -331,6 +341,7 @@ pub struct Tally {
     pub last_bad_at: Option<UnixMillis>,
 }
 
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde asks for a reference")]
 fn is_zero(n: &u64) -> bool {
     *n == 0
 }

@@ -394,18 +394,7 @@ impl Gateway {
         let Self { options, listener, listen, towers, routes, in_force, keepers, before } = self;
         let gateway_run = random()?;
         let secret = before.as_ref().map_or_else(random, |(secret, _)| Ok(*secret))?;
-        let plane = Arc::new(Plane {
-            table: ArcSwap::default(),
-            clock: options.clock,
-            limits: options.limits,
-            in_force: ArcSwap::from_pointee(in_force),
-            tunnels: Tunnels::default(),
-            secret,
-            counters: Counters::default(),
-            meter: Arc::default(),
-            guests: Arc::default(),
-            traces: AtomicU64::new(0),
-        });
+        let plane = Arc::new(Plane::new(options.clock, options.limits, in_force, secret));
         let (stopping, stopped) = watch::channel(None);
         let stopping = Arc::new(stopping);
         let (end, ended) = watch::channel(false);
@@ -458,6 +447,23 @@ impl Gateway {
         }
         tracing::info!(counters = ?plane.counters, "the gateway ends");
         Ok(())
+    }
+}
+
+impl Plane {
+    fn new(clock: Arc<dyn Clock>, limits: Limits, in_force: InForce, secret: u64) -> Self {
+        Self {
+            table: ArcSwap::default(),
+            clock,
+            limits,
+            in_force: ArcSwap::from_pointee(in_force),
+            tunnels: Tunnels::default(),
+            secret,
+            counters: Counters::default(),
+            meter: Arc::default(),
+            guests: Arc::default(),
+            traces: AtomicU64::new(0),
+        }
     }
 }
 

@@ -132,12 +132,15 @@ fn lines(
     Ok(found)
 }
 
+/// The courses that were folded last; `None`: there is no evidence of that release.
+type Courses = VecDeque<(ReleaseId, Option<Arc<Watch>>)>;
+
 /// Courses of releases that are no longer in memory.
 #[derive(Clone)]
 pub struct Recall {
     data: PathBuf,
     ledger: LedgerReader,
-    courses: Arc<Mutex<VecDeque<(ReleaseId, Option<Arc<Watch>>)>>>,
+    courses: Arc<Mutex<Courses>>,
     /// A disk that is read by many at once is slow for the tower.
     one: Arc<tokio::sync::Semaphore>,
 }

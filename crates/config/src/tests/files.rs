@@ -281,6 +281,7 @@ fn the_contracts_tower_is_read_and_says_what_it_cannot_do_yet() {
 }
 
 #[test]
+#[expect(clippy::too_many_lines, reason = "one wrong file after another")]
 fn an_empty_tower_is_the_default_and_a_wrong_one_is_not() {
     assert_eq!(parse_tower("").value, Some(TowerConfig::default()));
     let text = "status: {title: CSAC}\nobserve_only: true\nrepos: [{dir: /srv/a}]\nretention: {logs: 30d}\n";

@@ -38,7 +38,8 @@ impl<'a> View<'a> {
             }
             Command::Pause { release } => {
                 let release = self.watched(*release)?;
-                if release.hold.is_some() {
+                // A hold that ends by itself is no reason to refuse a person's, which does not.
+                if release.hold.as_ref().is_some_and(|(why, _)| !why.ends_by_itself()) {
                     return Err(Refusal::conflict(format!("{} is held already", release.id)));
                 }
                 Ok(vec![Transition::ReleaseHeld {
@@ -261,13 +262,20 @@ impl<'a> View<'a> {
         let name = &service.spec.name;
         let denied =
             |proven: &Proven| self.state.denial(name, &proven.version, proven.digest.as_ref()).is_some();
+        // By its name, or by content that was denied under another.
+        let by_name = |version: &Version| {
+            let proven = service.proven.iter().find(|proven| proven.version == *version);
+            let digest = proven.and_then(|proven| proven.digest.as_ref());
+            let denial = self.state.denial(name, version, None);
+            denial.or_else(|| self.state.denial(name, version, digest))
+        };
         let current = service.stable_version();
         match to {
             Some(version) if Some(version) == current => {
                 Err(Refusal::conflict(format!("`{name}` {version} is what runs already")))
             }
-            Some(version) if self.state.denial(name, version, None).is_some() => {
-                let release = self.state.denial(name, version, None);
+            Some(version) if by_name(version).is_some() => {
+                let release = by_name(version);
                 let release = release.map_or_else(String::new, |release| release.to_string());
                 Err(Refusal::conflict(format!(
                     "`{name}` {version} was taken back in {release} and is denied"

@@ -43,7 +43,7 @@ impl View<'_> {
     pub(super) fn too_small(self, service: &Service, release: &Release, share: Weight) -> Option<String> {
         let each = service.spec.capacity_milli? as f64 / 1000.0;
         let canary = service.instances.get(&release.instance)?;
-        let rate = self.evidence.services.get(&service.spec.name)?.rate(self.now);
+        let rate = self.evidence.services.get(&service.spec.name)?.rate(self.now)?;
         let (given, takes) = (rate * share.share(), each * canary.upstreams.len().max(1) as f64);
         let version = &release.spec.image.tag;
         (given > takes).then(|| {
@@ -53,12 +53,19 @@ impl View<'_> {
         })
     }
 
+    /// Whether a version's declaration says what it takes, and what it would be given is being counted but not known yet:
+    /// the tower has just begun.
+    pub(super) fn is_load_unknown(self, service: &Service) -> bool {
+        let traffic = self.evidence.services.get(&service.spec.name);
+        service.spec.capacity_milli.is_some() && traffic.is_some_and(|known| known.rate(self.now).is_none())
+    }
+
     /// A release that was held because its new version was too small goes on when it no longer is: with more addresses,
     /// another declaration, or less traffic. A tenth less than it takes, so that it does not go to and fro.
     pub(super) fn large_enough(self, service: &Service, release: &Release) -> Vec<Transition> {
         let next = release.spec.steps.get(release.next_step()).map_or(Weight::ALL, |step| step.weight);
         let above = Weight::from_bp((f64::from(next.bp()) * 1.1) as u16).unwrap_or(Weight::ALL);
-        if self.too_small(service, release, above).is_some() {
+        if self.is_load_unknown(service) || self.too_small(service, release, above).is_some() {
             return Vec::new();
         }
         vec![Transition::ReleaseResumed {

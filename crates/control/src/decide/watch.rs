@@ -6,6 +6,7 @@ use hmsops_model::{Millis, Weight};
 
 use super::View;
 use crate::event::Who;
+use crate::evidence::health::Health;
 use crate::evidence::{Parts, Watch};
 use crate::release::{Doubt, take_back, tally};
 use crate::state::release::{Phase, Release};
@@ -88,7 +89,7 @@ impl View<'_> {
 
     /// The next step, unless something holds the release before it.
     fn step(self, service: &Service, release: &Release) -> Vec<Transition> {
-        if !self.group_goes(release) {
+        if !self.group_goes(release) || self.is_load_unknown(service) {
             return Vec::new();
         }
         let next = release.next_step();
@@ -117,7 +118,7 @@ impl View<'_> {
     fn stable_looks(self, release: &Release) -> (u32, u32) {
         let stable = self.state.services.get(&release.spec.service).and_then(|service| service.stable);
         let (looks, failed) =
-            stable.and_then(|id| self.evidence.instances.get(&id)).map_or((0, 0), |health| health.looks());
+            stable.and_then(|id| self.evidence.instances.get(&id)).map_or((0, 0), Health::looks);
         (looks as u32, failed as u32)
     }
 
@@ -164,8 +165,14 @@ impl View<'_> {
                 held.map_or_else(|| self.advance(service, release), |held| vec![held])
             }
             Some((HoldReason::BothFail { .. }, _)) => self.recovered(service, release),
-            Some((HoldReason::Freeze { .. }, _)) => self.thawed(service, release),
-            Some((HoldReason::Capacity { .. }, _)) => self.large_enough(service, release),
+            // What waits for a clock or for less traffic is halted like any other: its end would else forget it.
+            Some((why @ (HoldReason::Freeze { .. } | HoldReason::Capacity { .. }), _)) => {
+                let goes_on = || match why {
+                    HoldReason::Freeze { .. } => self.thawed(service, release),
+                    _ => self.large_enough(service, release),
+                };
+                self.halt(service, release).map_or_else(goes_on, |held| vec![held])
+            }
             Some(_) => Vec::new(),
         }
     }

@@ -106,6 +106,11 @@ impl Health {
         (self.looks.len(), self.looks.iter().filter(|failed| **failed).count())
     }
 
+    /// A check was passed before anything that is remembered.
+    pub fn recall(&mut self, path: &str) {
+        self.checks.entry(path.to_owned()).or_default().passed_once = true;
+    }
+
     /// Whether a check was ever passed: else it is another version's.
     pub fn knows(&self, path: &str) -> bool {
         self.checks.get(path).is_some_and(|check| check.passed_once)

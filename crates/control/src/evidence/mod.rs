@@ -23,6 +23,7 @@ use hmsops_model::{
 use crate::event::{Event, GatewayReport, InstanceReport};
 use crate::state::State;
 use crate::state::release::{Phase, Release};
+use crate::state::service::Service;
 use crate::transition::Tally;
 use errors::ErrorEvidence;
 use health::Health;
@@ -129,6 +130,8 @@ pub struct Watch {
     pending: Vec<(String, Millis)>,
     /// Looks at the other version since the canary has users, and how many of them failed.
     looks: (u64, u64),
+    /// The copy of the other version that was looked at last.
+    other: Option<InstanceId>,
     /// Whether the gateway says that no request waits for the canary any more.
     pub drained: bool,
     /// The course by second, oldest first.
@@ -163,6 +166,7 @@ impl Watch {
             guard_clients: 0,
             pending: Vec::new(),
             looks: (0, 0),
+            other: None,
             drained: false,
             points: VecDeque::new(),
         }
@@ -305,8 +309,8 @@ impl Evidence {
         }
     }
 
-    /// Takes in again what a side log kept. It was told apart from what came twice before it was kept, and releases
-    /// are folded one after the other, so here nothing is.
+    /// Takes in again what a side log kept, with the state of that moment. It was told apart from what came twice before
+    /// it was kept, and releases are folded one after the other, so here nothing is.
     pub fn observe_kept(&mut self, state: &State, now: Now, event: &Event) {
         match event {
             Event::Tick(tick) => {
@@ -316,9 +320,44 @@ impl Evidence {
                     self.watch(release).observe_tick(now, tick);
                 }
             }
+            Event::Probe(probe) => {
+                if let Some(release) = state.active_release(&probe.service) {
+                    self.recall(release, probe);
+                }
+                self.observe_probe(state, now, probe);
+            }
             event => {
                 self.observe(state, now, event);
             }
+        }
+    }
+
+    /// Takes in again a look that a release's side log kept, with the state of today: the release may have gone on or
+    /// back since, and stable may be another copy. What was no evidence then must not become any now.
+    pub fn refold_probe(&mut self, state: &State, now: Now, release: ReleaseId, probe: &ProbeResult) {
+        let Some(release) = state.releases.get(&release) else { return };
+        self.recall(release, probe);
+        let Some(failed) = self.instances.entry(probe.instance).or_default().observe(now, probe) else {
+            return;
+        };
+        if probe.instance == release.instance {
+            let other = self.releases.get(&release.id).and_then(|watch| watch.other);
+            self.fold_canary(now, release, &probe.path, failed, (other, other.is_some()));
+            return;
+        }
+        // Only copies of the version before were compared with; of one that is forgotten it can be nothing else.
+        let known = state.services.get(&probe.service).and_then(|known| known.instances.get(&probe.instance));
+        if known.is_none_or(|known| release.from.as_ref() == Some(&known.instance.version)) {
+            self.fold_other(now, release, probe, failed);
+        }
+    }
+
+    /// What was looked at before a canary had users is not kept. That the version before had passed its own checks by
+    /// then, the ledger tells: else its first failures would not count as common to both.
+    fn recall(&mut self, release: &Release, probe: &ProbeResult) {
+        let was_there = probe.instance < release.instance && release.stable_looks.0 > 0;
+        if was_there && release.checks_before.iter().any(|check| check.path == probe.path) {
+            self.instances.entry(probe.instance).or_default().recall(&probe.path);
         }
     }
 
@@ -354,17 +393,27 @@ impl Evidence {
 
     fn observe_canary(&mut self, state: &State, now: Now, release: &Release, check: &str, failed: bool) {
         let Some(service) = state.services.get(&release.spec.service) else { return };
-        // While the release bakes, the version it is compared with is the warm one.
-        let other =
-            if release.phase == Phase::Baking { service.warm.map(|warm| warm.id) } else { service.stable };
+        let other = compared(service, release);
+        let is_up = other.is_some_and(|id| service.instances.get(&id).is_some_and(|known| !known.ended()));
+        self.fold_canary(now, release, check, failed, (other, is_up));
+    }
+
+    /// Takes in a look at the canary; `other` is the copy that it is compared with, and whether that runs.
+    fn fold_canary(
+        &mut self,
+        now: Now,
+        release: &Release,
+        check: &str,
+        failed: bool,
+        (other, is_up): (Option<InstanceId>, bool),
+    ) {
         let stable = other.and_then(|id| self.instances.get(&id));
         let common = stable.is_some_and(|health| health.failing(now, COMMON_MODE));
-        let compared = other.is_some_and(|id| service.instances.get(&id).is_some_and(|known| !known.ended()));
         let watch = self.watch(release);
         watch.tally.probes += 1;
         watch.tally.probes_failed += u64::from(failed);
         let at = now.steady.since(watch.since);
-        if failed && !common && compared {
+        if failed && !common && is_up {
             // Whether it is the canary's alone is known when stable is looked at next, which is at once.
             watch.pending.push((check.to_owned(), at));
             if watch.pending.len() > PENDING_MAX {
@@ -375,7 +424,6 @@ impl Evidence {
         }
     }
 
-    /// A look at stable settles what the canary's failed looks before it at the same check are worth.
     fn observe_other(
         &mut self,
         state: &State,
@@ -385,18 +433,19 @@ impl Evidence {
         failed: bool,
     ) {
         let Some(service) = state.services.get(&release.spec.service) else { return };
-        let compared =
-            if release.phase == Phase::Baking { service.warm.map(|warm| warm.id) } else { service.stable };
-        if compared != Some(probe.instance) {
-            return;
+        let watched = matches!(release.phase, Phase::Watching | Phase::Baking);
+        if watched && compared(service, release) == Some(probe.instance) {
+            self.fold_other(now, release, probe, failed);
         }
-        if !matches!(release.phase, Phase::Watching | Phase::Baking) {
-            return;
-        }
+    }
+
+    /// A look at stable settles what the canary's failed looks before it at the same check are worth.
+    fn fold_other(&mut self, now: Now, release: &Release, probe: &ProbeResult, failed: bool) {
         let health = self.instances.get(&probe.instance);
         let own = health.is_some_and(|health| health.knows(&probe.path));
         let common = failed && health.is_some_and(|health| health.failing(now, COMMON_MODE));
         let watch = self.watch(release);
+        watch.other = Some(probe.instance);
         watch.looks.0 += u64::from(own);
         watch.looks.1 += u64::from(own && failed);
         let pending = watch.pending.extract_if(.., |(check, _)| *check == probe.path);
@@ -433,4 +482,9 @@ impl Evidence {
             GatewayReport::Refused { .. } | GatewayReport::Retreated { .. } | GatewayReport::Alive => {}
         }
     }
+}
+
+/// The copy that a canary is compared with: while its release bakes, the warm one.
+fn compared(service: &Service, release: &Release) -> Option<InstanceId> {
+    if release.phase == Phase::Baking { service.warm.map(|warm| warm.id) } else { service.stable }
 }

@@ -50,8 +50,12 @@ impl ProbeEvidence {
     /// Takes in one look at the canary, `at` after the watch began. `loss` is the chance that a look at
     /// a healthy target fails, see [`loss_bound`].
     pub fn observe(&mut self, at: Millis, failed: bool, loss: f64) {
-        self.flap =
-            (self.flap + ln_ratio(failed, (loss + FLAP_EXCESS).max(4.0 * loss).min(0.95), loss)).max(0.0);
+        let flapping = (loss + FLAP_EXCESS).max(4.0 * loss).min(0.95);
+        // Where stable itself fails nearly every look, nothing is worse: a passed look would else be held against the
+        // canary.
+        if flapping > loss {
+            self.flap = (self.flap + ln_ratio(failed, flapping, loss)).max(0.0);
+        }
         self.test.observe(at, |j| match ALTERNATIVES.get(j) {
             Some((fails, _)) if *fails > loss => ln_ratio(failed, *fails, loss),
             // An alternative that is no worse than the null cannot be held against the canary.
@@ -111,6 +115,17 @@ mod tests {
         };
         assert!(crossed(12).is_some_and(|secs| secs < 300), "{:?}", crossed(12));
         assert_eq!(crossed(200), None);
+    }
+
+    #[test]
+    fn a_canary_that_passes_where_stable_hardly_did_does_not_flap() {
+        for (looks, failed) in [(600, 420), (600, 430), (600, 600)] {
+            let mut evidence = ProbeEvidence::default();
+            for secs in 0..3600 {
+                evidence.observe(Millis(secs * 1000), false, loss_bound(looks, failed));
+            }
+            assert!(!evidence.flaps() && evidence.value() < 1.0 + 1e-6, "{failed}: {}", evidence.value());
+        }
     }
 
     #[test]

@@ -52,13 +52,17 @@ impl Traffic {
         self.seconds.iter().filter(move |second| second.second >= begin)
     }
 
-    /// Requests a second to both arms, over the last ten whole seconds.
-    pub fn rate(&self, now: Now) -> f64 {
+    /// Requests a second to both arms, over the last ten whole seconds, or as many as are known: after a restart the
+    /// first ones are no quiet ones. `None`: not one is.
+    pub fn rate(&self, now: Now) -> Option<f64> {
         let whole = now.steady.0 / 1000;
-        let lately =
-            self.seconds.iter().filter(|known| known.second + RATE_SECS >= whole && known.second < whole);
+        // The first second known is seldom whole.
+        let known_since = self.seconds.front().map_or(whole, |first| first.second + 1);
+        let begin = known_since.max(whole.saturating_sub(RATE_SECS));
+        let lately = self.seconds.iter().filter(|known| (begin..whole).contains(&known.second));
         let requests: u64 = lately.map(|known| known.stable.requests + known.canary.requests).sum();
-        requests as f64 / RATE_SECS as f64
+        let secs = whole.saturating_sub(begin);
+        (secs > 0).then(|| requests as f64 / secs as f64)
     }
 
     /// Sums of stable and canary over the last `span`.

@@ -9,6 +9,10 @@ use crate::transition::{HoldReason, Tally, Verdict};
 
 /// One attempt to move a service's traffic to a version.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "each is a fact of its own, with lines of its own in the ledger"
+)]
 pub struct Release {
     /// Its number.
     pub id: ReleaseId,

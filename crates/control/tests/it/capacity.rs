@@ -1,11 +1,13 @@
 //! A new version is not given more than it is declared to take; what goes back waits for nobody.
 
+use hmsops_control::Evidence;
+use hmsops_control::event::{GatewayReport, HeldRoute};
 use hmsops_control::state::release::Phase;
 use hmsops_control::transition::HoldReason;
-use hmsops_model::Millis;
 use hmsops_model::service::ServiceSpec;
+use hmsops_model::{Millis, ReleaseId};
 
-use super::story::{Story, service};
+use super::story::{Story, name, service};
 
 /// Under about 200 requests a second: each tick of the kit has twenty.
 fn busy(story: &mut Story, secs: u64) {
@@ -40,4 +42,22 @@ fn a_bad_version_goes_back_however_small_the_old_one_is() {
     story.failing.push(story.release(1).instance);
     story.pass(Millis::from_secs(10));
     assert_eq!((story.release(1).phase, story.stable()), (Phase::RolledBack, "1.7.3"));
+}
+
+/// Of ten seconds of which the tower saw two, eight were not quiet.
+#[test]
+fn a_restart_at_the_end_of_a_step_does_not_make_the_service_look_idle() {
+    let mut story = Story::out("1.8.0");
+    story.declare(vec![ServiceSpec { capacity_milli: Some(100_000), ..service() }]);
+    while story.release(1).step == 0 {
+        busy(&mut story, 1);
+    }
+    busy(&mut story, 297);
+    assert_eq!((story.release(1).step, is_held(&story)), (1, false));
+    story.evidence = Evidence::default();
+    let (service, epoch) = (name(), story.service().epoch);
+    let held = HeldRoute { service, epoch, release: Some(ReleaseId(1)), retreated: false };
+    story.gateway(GatewayReport::Connected { routes: vec![held] });
+    busy(&mut story, 8);
+    assert_eq!((story.release(1).phase, is_held(&story)), (Phase::Watching, true));
 }

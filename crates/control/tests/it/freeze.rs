@@ -103,3 +103,39 @@ fn nothing_that_goes_back_is_frozen() {
     story.pass(Millis::from_secs(5));
     assert_eq!(story.stable(), "1.7.3", "also when it is deployed");
 }
+
+/// The end of a freeze must not forget what was seen in it.
+#[test]
+fn what_fails_in_a_freeze_is_halted_and_stays_so_when_it_is_over() {
+    let mut story = Story::out("1.8.0");
+    story.event(Event::Freezes(vec![freeze(&story, 0, 120)])).unwrap();
+    story.pass(Millis::from_secs(60));
+    assert!(is_frozen(&story, 1));
+    let canary = story.release(1).instance;
+    for _ in 0..3 {
+        story.pass(Millis::from_secs(15));
+        story.failed_probe(canary);
+    }
+    assert!(
+        matches!(story.release(1).hold, Some((HoldReason::Halted { .. }, _))),
+        "{:?}",
+        story.release(1).hold
+    );
+    story.pass(Millis::from_secs(60));
+    assert!(matches!(story.release(1).hold, Some((HoldReason::Halted { .. }, _))), "a person lets it go on");
+    story.command(Command::Resume { release: ReleaseId(1) }).unwrap();
+    story.pass(Millis::from_secs(1));
+    assert!(story.release(1).hold.is_none());
+}
+
+#[test]
+fn a_person_pauses_what_a_freeze_holds_and_its_end_does_not_let_it_go() {
+    let mut story = Story::out("1.8.0");
+    story.event(Event::Freezes(vec![freeze(&story, 0, 60)])).unwrap();
+    story.pass(Millis::from_secs(1));
+    story.command(Command::Pause { release: ReleaseId(1) }).unwrap();
+    story.pass(Millis::from_mins(10));
+    assert!(matches!(story.release(1).hold, Some((HoldReason::Paused, _))));
+    assert_eq!(story.release(1).step, 0);
+    assert!(story.command(Command::Pause { release: ReleaseId(1) }).is_err(), "twice is once");
+}

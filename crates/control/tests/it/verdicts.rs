@@ -167,6 +167,21 @@ fn a_step_in_doubt_that_asks_is_held_and_tells_its_people_once() {
     assert_eq!(story.release(1).step, 1, "a person who lets it go on is not asked again");
 }
 
+/// The next step is another question.
+#[test]
+fn a_person_who_promotes_a_step_in_doubt_has_said_nothing_of_the_next() {
+    let mut story = doubtful(Inconclusive::Hold, Some(10));
+    story.pass(Millis::from_secs(12));
+    assert!(matches!(story.release(1).hold, Some((HoldReason::Inconclusive { .. }, _))));
+    story.promote();
+    assert_eq!((story.release(1).step, story.release(1).hold.clone()), (1, None));
+    let plain = |requests| ArmTick { requests, clients: requests, ..ArmTick::default() };
+    tick(&mut story, 2, plain(300), plain(900));
+    story.pass(Millis::from_secs(12));
+    assert!(matches!(story.release(1).hold, Some((HoldReason::Inconclusive { .. }, _))), "it is asked anew");
+    assert!(!story.release(1).doubt_waived);
+}
+
 #[test]
 fn a_step_in_doubt_that_holds_tells_nobody() {
     let mut story = doubtful(Inconclusive::Hold, Some(10));

@@ -183,6 +183,113 @@ fn the_canary_is_waited_for_by_what_stable_took_in_the_last_minute() {
     assert_eq!(fold.auto_shield_after(), shield::SHIELD_AFTER_MIN);
 }
 
+/// A fold that goes by clients and has seen what stable takes: 1 ms, and one answer in a hundred 100 ms.
+fn by_stable() -> Fold {
+    let mut fold = by_clients();
+    for n in 0..400 {
+        let latency_us = Some(if n % 100 == 0 { 100_000 } else { 1000 });
+        fold.count(&Outcome { latency_us, ..good(&fold, 1000, Some(1000 + n)) });
+    }
+    // The bound is drawn when a tick ends, before the answers that it judges.
+    let (stable, _) = total(&fold.close(now(1100), 0));
+    assert_eq!(stable.slow, 0, "nothing is slow before it is known what stable takes");
+    fold
+}
+
+fn took(fold: &Fold, ms: u64, side: Side, client: Option<u64>, latency_us: u64) -> Outcome {
+    Outcome { side, latency_us: Some(latency_us), ..good(fold, ms, client) }
+}
+
+#[test]
+fn what_is_slower_than_stables_slowest_counts_once_a_client_over_both_arms() {
+    let mut fold = by_stable();
+    let ms = 20_000;
+    for client in [7, 7, 8] {
+        fold.count(&took(&fold, ms, Side::Canary, Some(client), 900_000));
+    }
+    fold.count(&took(&fold, ms, Side::Stable, Some(7), 900_000));
+    fold.count(&took(&fold, ms, Side::Stable, Some(9), 900_000));
+    fold.count(&took(&fold, ms, Side::Canary, Some(10), 1000));
+    // Who does not say who it is counts each time.
+    (0..2).for_each(|_| fold.count(&took(&fold, ms, Side::Canary, None, 900_000)));
+    let (stable, canary) = total(&fold.close(now(ms + 100), 0));
+    assert_eq!((canary.slow, canary.new_slow), (5, 4));
+    assert_eq!((stable.slow, stable.new_slow), (2, 1), "client 7 was slow at the canary before");
+    fold.set_route(now(ms + 200), &route(2, 42, 2500));
+    fold.count(&took(&fold, ms + 300, Side::Canary, Some(7), 900_000));
+    assert_eq!(total(&fold.close(now(ms + 400), 0)).1.new_slow, 0, "a new weight is the same release");
+}
+
+#[test]
+fn a_bad_answer_is_not_slow_as_well_and_one_without_a_head_is_not_slow_at_all() {
+    let mut fold = by_stable();
+    let failed = Outcome { latency_us: Some(900_000), ..bad(&fold, 20_000, Side::Canary, Some(7)) };
+    fold.count(&failed);
+    fold.count(&Outcome { latency_us: None, side: Side::Canary, ..good(&fold, 20_000, Some(8)) });
+    let (_, canary) = total(&fold.close(now(20_100), 0));
+    assert_eq!((canary.slow, canary.new_slow, canary.new_bad), (0, 0, 1));
+}
+
+#[test]
+fn slow_answers_of_a_fresh_release_are_shown_and_excused_at_both_arms() {
+    let mut fold = by_stable();
+    fold.set_route(now(1200), &route(2, 43, 100));
+    for (client, side) in [(7, Side::Canary), (8, Side::Stable)] {
+        fold.count(&took(&fold, 16_100, side, Some(client), 900_000));
+    }
+    let (stable, canary) = total(&fold.close(now(16_150), 0));
+    assert_eq!((canary.slow, canary.new_slow, stable.slow, stable.new_slow), (1, 0, 1, 0));
+    fold.count(&took(&fold, 16_300, Side::Canary, Some(7), 900_000));
+    assert_eq!(
+        total(&fold.close(now(16_400), 0)).1.new_slow,
+        1,
+        "15 s are over, and it was not counted before"
+    );
+}
+
+#[test]
+fn a_late_slow_answer_of_an_earlier_release_is_no_evidence_of_this_one() {
+    let mut fold = by_stable();
+    let late = took(&fold, 30_000, Side::Canary, Some(7), 900_000);
+    fold.set_route(now(1200), &route(2, 43, 100));
+    fold.count(&late);
+    let ticks = fold.close(now(30_100), 0);
+    assert_eq!(total(&ticks).1.new_slow, 0);
+    assert!(ticks.iter().any(|tick| tick.release == Some(ReleaseId(42)) && tick.canary.slow == 1));
+}
+
+#[test]
+fn little_is_never_slow_and_of_few_answers_nobody_knows() {
+    let mut fold = by_clients();
+    for _ in 0..150 {
+        fold.count(&took(&fold, 1000, Side::Stable, None, 1000));
+    }
+    fold.close(now(1100), 0);
+    fold.count(&took(&fold, 20_000, Side::Canary, Some(7), 900_000));
+    assert_eq!(total(&fold.close(now(20_100), 0)).1.slow, 0, "170 answers of stable are too few");
+    for _ in 0..400 {
+        fold.count(&took(&fold, 20_100, Side::Stable, None, 1000));
+    }
+    fold.close(now(20_200), 0);
+    fold.count(&took(&fold, 20_300, Side::Canary, Some(8), 15_000));
+    fold.count(&took(&fold, 20_300, Side::Canary, Some(9), 40_000));
+    assert_eq!(total(&fold.close(now(20_400), 0)).1.slow, 1, "15 ms is fifteen times stable's, and fast");
+}
+
+/// A service that is slower at noon is slow for both arms.
+#[test]
+fn what_is_slow_follows_stable() {
+    let mut fold = by_stable();
+    for ms in [32_000, 63_000, 94_000] {
+        for _ in 0..300 {
+            fold.count(&took(&fold, ms, Side::Stable, None, 2_000_000));
+        }
+        fold.close(now(ms + 100), 0);
+    }
+    fold.count(&took(&fold, 94_200, Side::Canary, Some(7), 900_000));
+    assert_eq!(total(&fold.close(now(94_300), 0)).1.slow, 0);
+}
+
 proptest! {
     /// Nothing is lost or counted twice, whatever comes in which order.
     #[test]

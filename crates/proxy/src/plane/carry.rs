@@ -181,7 +181,9 @@ impl Carriage<'_> {
                 biased;
                 asked = &mut asked => asked,
                 () = patience => {
-                    receipt.take().into_iter().for_each(Receipt::settle_slow);
+                    if let Some(receipt) = receipt.take() {
+                        receipt.settle_slow();
+                    }
                     asked.await
                 }
             }
@@ -200,7 +202,9 @@ impl Carriage<'_> {
                 self.forward(answered, receipt, None)
             }
             Err(fault) => {
-                receipt.into_iter().for_each(|receipt| self.settle_fault(receipt, fault));
+                if let Some(receipt) = receipt {
+                    self.settle_fault(receipt, fault);
+                }
                 Err(self.refusal(fault))
             }
         }

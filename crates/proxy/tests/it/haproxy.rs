@@ -421,9 +421,10 @@ async fn a_gateway_that_ends_leaves_stable_only() {
 /// What HAProxy hasn't got is said in words, and what it can't do is refused.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_wrong_name_is_refused_in_words() {
+    type Change = fn(&mut HaproxySettings);
     let haproxy = Haproxy::start("balance roundrobin").await;
     let (stable, canary) = versions().await;
-    let wrong: [(fn(&mut HaproxySettings), &str); 3] = [
+    let wrong: [(Change, &str); 3] = [
         (|haproxy| haproxy.backend = "portals".into(), "HAProxy says `No such"),
         (|haproxy| haproxy.canary = "srv_new".into(), "HAProxy has no server `srv_new` in backend `portal`"),
         (|haproxy| haproxy.map = Some("/nowhere.map".into()), "HAProxy says `"),

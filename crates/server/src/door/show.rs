@@ -14,17 +14,9 @@ use hmsops_wire::api;
 /// Rates are taken over so much of the past.
 const RATE_SPAN: Millis = Millis::from_secs(10);
 
-/// One release. Its numbers are those of this moment while they still grow.
-pub fn release(snapshot: &Snapshot, release: &control::Release) -> api::Release {
-    let release = &current(snapshot, release);
-    let tally = &release.tally;
-    let watch = snapshot.evidence.releases.get(&release.id);
-    let evidence = match &release.verdict {
-        Some(verdict) => Some(verdict.evidence),
-        None => watch.map(|watch| watch.evidence().clamp(0.0, 1e15) as u64),
-    };
-    let known = snapshot.state.instance(release.instance).map(|(_, known)| known);
-    let hold = release.hold.as_ref().map(|(reason, _)| match reason {
+/// The word for why a release is held.
+const fn hold(reason: &HoldReason) -> &'static str {
+    match reason {
         HoldReason::Paused => "paused",
         HoldReason::Halted { .. } => "halted",
         HoldReason::BothFail { .. } => "both-fail",
@@ -35,7 +27,20 @@ pub fn release(snapshot: &Snapshot, release: &control::Release) -> api::Release 
         HoldReason::Capacity { .. } => "capacity",
         HoldReason::Inconclusive { .. } => "inconclusive",
         HoldReason::Flapping { .. } => "flapping",
-    });
+    }
+}
+
+/// One release. Its numbers are those of this moment while they still grow.
+pub fn release(snapshot: &Snapshot, release: &control::Release) -> api::Release {
+    let release = &current(snapshot, release);
+    let tally = &release.tally;
+    let watch = snapshot.evidence.releases.get(&release.id);
+    let evidence = match &release.verdict {
+        Some(verdict) => Some(verdict.evidence),
+        None => watch.map(|watch| watch.evidence().clamp(0.0, 1e15) as u64),
+    };
+    let known = snapshot.state.instance(release.instance).map(|(_, known)| known);
+    let hold = release.hold.as_ref().map(|(reason, _)| hold(reason));
     api::Release {
         id: release.id,
         service: release.spec.service.clone(),

@@ -53,17 +53,17 @@ impl Tower {
             return;
         }
         self.quiet.since.get_or_insert(now.steady);
-        // Slow answers are judged by the second of the watch, and the first tick of the next one decides: a sum that
-        // went over its end would lead whoever folds the side log again to another moment.
-        let begun = self.evidence.releases.get(&release).map_or(Millis::ZERO, |watch| watch.since);
-        let second = |at: Millis| at.since(begun).0 / 1000;
-        let same = |(id, at, sum): &&mut (ReleaseId, Now, Tick)| {
-            *id == release
-                && sum.epoch == tick.epoch
-                && sum.gateway_run == tick.gateway_run
-                && second(at.steady) == second(now.steady)
-        };
-        if let Some((_, _, sum)) = self.quiet.sums.iter_mut().find(same) {
+        // Slow answers are judged by the second of the watch they came in, and seconds in their order: only what follows
+        // directly within one second is summed up, so that the fold of the sums is the fold of the ticks.
+        let began = self.state.releases.get(&release).map_or(Millis::ZERO, |known| known.requested_at.steady);
+        let second = |at: Now| at.steady.since(began).0 / 1000;
+        let last = self.quiet.sums.iter_mut().rev().find(|(id, ..)| *id == release);
+        let same = last.filter(|(_, at, sum)| {
+            let alike = (sum.epoch, sum.gateway_run, sum.weight, sum.unit)
+                == (tick.epoch, tick.gateway_run, tick.weight, tick.unit);
+            alike && second(*at) == second(now)
+        });
+        if let Some((_, _, sum)) = same {
             sum.stable.add(&tick.stable);
             sum.canary.add(&tick.canary);
             (sum.seq, sum.at, sum.span) = (tick.seq, tick.at, sum.span + tick.span);
@@ -109,8 +109,12 @@ impl Tower {
     pub(super) fn refold(&mut self, release: ReleaseId) {
         for line in self.side.read(&release.to_string()) {
             // A line of a newer version: evidence only, so the rest still counts.
-            if let Some((now, event)) = decode_seen(&line) {
-                self.evidence.observe_kept(&self.state, now, &event);
+            match decode_seen(&line) {
+                Some((now, Event::Probe(probe))) => {
+                    self.evidence.refold_probe(&self.state, now, release, &probe);
+                }
+                Some((now, event)) => self.evidence.observe_kept(&self.state, now, &event),
+                None => {}
             }
         }
     }

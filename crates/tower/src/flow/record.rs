@@ -98,6 +98,11 @@ impl Tower {
     pub(super) fn record_refusal(&mut self, now: Now, event: &Event, refusal: &Refusal) {
         let (what, subject, by) = match event {
             Event::Deploy { spec, by, .. } => ("deploy", format!("service/{}", spec.service), by.clone()),
+            // The first stands for all: none of them begins.
+            Event::Release { asked, by, .. } => {
+                let Some(first) = asked.first() else { return };
+                ("deploy", format!("service/{}", first.spec.service), by.clone())
+            }
             Event::Command { command, by, .. } => (command.verb(), command.subject(), by.clone()),
             _ => return,
         };

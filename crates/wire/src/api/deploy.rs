@@ -94,7 +94,6 @@ pub struct Deploy {
 /// `POST /hms/v1/deploy/group`: releases that go out together, and back.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-#[expect(clippy::struct_excessive_bools, reason = "each is a flag of its own")]
 pub struct DeployGroup {
     /// The release files, 2 to 32, one for each service.
     pub files: Vec<File>,
