@@ -6,6 +6,7 @@ use hmsops_model::{Millis, Weight};
 
 use super::View;
 use crate::event::Who;
+use crate::evidence::health::Health;
 use crate::evidence::{Parts, Watch};
 use crate::release::{Doubt, take_back, tally};
 use crate::state::release::{Phase, Release};
@@ -117,7 +118,7 @@ impl View<'_> {
     fn stable_looks(self, release: &Release) -> (u32, u32) {
         let stable = self.state.services.get(&release.spec.service).and_then(|service| service.stable);
         let (looks, failed) =
-            stable.and_then(|id| self.evidence.instances.get(&id)).map_or((0, 0), |health| health.looks());
+            stable.and_then(|id| self.evidence.instances.get(&id)).map_or((0, 0), Health::looks);
         (looks as u32, failed as u32)
     }
 

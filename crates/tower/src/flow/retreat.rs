@@ -29,7 +29,9 @@ impl Tower {
                 self.spill.clear();
             }
         } else {
-            transitions.iter().for_each(|transition| self.defer(now, transition.clone()));
+            for transition in &transitions {
+                self.defer(now, transition.clone());
+            }
         }
         transitions
     }
