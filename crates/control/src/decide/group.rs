@@ -90,16 +90,10 @@ impl<'a> View<'a> {
     /// Whether nothing of a release's own keeps it from its next step.
     fn could_go(self, service: &Service, release: &Release) -> bool {
         match release.phase {
-            Phase::Starting => Self::is_ready(service, release),
+            Phase::Starting => is_ready(service, release),
             Phase::Watching => self.is_due(service, release),
             _ => true,
         }
-    }
-
-    /// Whether a release's new version has come up.
-    fn is_ready(service: &Service, release: &Release) -> bool {
-        let canary = service.instances.get(&release.instance);
-        canary.is_some_and(|canary| canary.ready_at.is_some() && !canary.ended())
     }
 
     /// Whether all of a group have all traffic and have baked for as long as they should.
@@ -118,7 +112,7 @@ impl<'a> View<'a> {
             self.fellows(release).filter(|fellow| fellow.phase.is_active()).collect();
         let apart = group.iter().find(|fellow| {
             let service = self.state.services.get(&fellow.spec.service);
-            let is_ready = service.is_some_and(|service| Self::is_ready(service, fellow));
+            let is_ready = service.is_some_and(|service| is_ready(service, fellow));
             fellow.next_step() != release.next_step() || fellow.phase == Phase::Baking || !is_ready
         });
         if let Some(fellow) = apart {
@@ -135,6 +129,12 @@ impl<'a> View<'a> {
 fn fellows<'a>(state: &'a State, release: &Release) -> impl Iterator<Item = &'a Release> + use<'a> {
     let (id, group) = (release.id, release.group);
     state.releases.values().filter(move |fellow| group.is_some() && fellow.group == group && fellow.id != id)
+}
+
+/// Whether a release's new version has come up.
+fn is_ready(service: &Service, release: &Release) -> bool {
+    let canary = service.instances.get(&release.instance);
+    canary.is_some_and(|canary| canary.ready_at.is_some() && !canary.ended())
 }
 
 /// Whether there is still something to go back to: once a release has all traffic, only while the version before it

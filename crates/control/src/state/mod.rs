@@ -12,7 +12,7 @@ use crate::event::Who;
 use crate::incident::Incident;
 use crate::signal::notice::{About, Occasion};
 use crate::signal::{Signal, Signals};
-use crate::transition::{Detector, HoldReason, Role, Transition, Verdict};
+use crate::transition::{HoldReason, Role, Transition};
 use release::{Phase, Release};
 use service::{InstancePhase, InstanceState, PROVEN_MAX, Proven, Service, Warm};
 
@@ -272,18 +272,7 @@ impl State {
         let Some(release) = self.releases.get_mut(&id) else { return };
         match transition {
             Transition::WeightIntended { step, weight, stable_looks, .. } => {
-                if let Some(looks) = stable_looks.filter(|_| release.phase == Phase::Starting) {
-                    release.stable_looks = looks;
-                }
-                release.phase = Phase::Watching;
-                release.step = *step;
-                release.weight = *weight;
-                release.weight_max = release.weight_max.max(*weight);
-                release.step_since = None;
-                release.extended = false;
-                release.doubt_waived = false;
-                // What was in doubt about the step before says nothing of this one.
-                release.hold = release.hold.take().filter(|(why, _)| !why.is_of_one_step());
+                release.begin_step(*step, *weight, *stable_looks);
             }
             Transition::StepExtended { .. } => release.extended = true,
             Transition::WeightApplied { .. } => {
@@ -299,11 +288,19 @@ impl State {
                 release.hold = release.hold.take().filter(|(why, _)| *why != HoldReason::Irreversible);
             }
             Transition::ReleaseResumed { reason, overrides_freeze, .. } => {
-                resumed(now, release, overrides_freeze.then_some(reason));
+                release.resume(now, overrides_freeze.then_some(reason));
             }
             Transition::ReleaseTakenBack { verdict, .. } => {
                 // With the line itself, so that no crash can part the two.
-                self.denied.extend(taken_back(now, release, verdict).map(|denial| (id, denial)));
+                if verdict.is_the_versions_fault() && release.weight_max > Weight::NONE {
+                    let denial = Denial {
+                        service: release.spec.service.clone(),
+                        version: release.spec.image.tag.clone(),
+                        digest: release.digest.clone(),
+                    };
+                    self.denied.insert(id, denial);
+                }
+                release.end_without(now, verdict);
             }
             Transition::RollbackCompleted { at, .. } => release.rolled_back_at = Some(*at),
             Transition::ReleaseClosed { tally, .. } => {
@@ -517,41 +514,4 @@ impl Service {
             known.left_for_good |= for_good;
         }
     }
-}
-
-/// It goes on.
-fn resumed(now: Now, release: &mut Release, overrides_freeze: Option<&String>) {
-    match release.hold.take() {
-        Some((HoldReason::Inconclusive { .. }, _)) => release.doubt_waived = true,
-        Some((HoldReason::Flapping { .. }, _)) => release.flaps_waived = true,
-        _ => {}
-    }
-    if let Some(reason) = overrides_freeze {
-        release.freeze_overridden = Some(reason.clone());
-    }
-    release.resumed_at = Some(now.steady);
-    // The step is watched anew: what was learnt before the hold no longer counts as time.
-    release.step_since = release.step_since.map(|_| now);
-}
-
-/// It is taken back; answers what is denied from now on.
-fn taken_back(now: Now, release: &mut Release, verdict: &Verdict) -> Option<Denial> {
-    release.phase = match verdict.detector {
-        Detector::Person => Phase::Aborted,
-        Detector::Superseded => Phase::Superseded,
-        _ if release.traffic_since.is_none() && release.weight_max == Weight::NONE => Phase::Failed,
-        _ => Phase::RolledBack,
-    };
-    release.weight = Weight::NONE;
-    release.hold = None;
-    release.tally = verdict.tally.clone();
-    release.verdict = Some(verdict.clone());
-    release.ended_at = Some(now);
-    release.bake_until = None;
-    let is_denied = verdict.is_the_versions_fault() && release.weight_max > Weight::NONE;
-    is_denied.then(|| Denial {
-        service: release.spec.service.clone(),
-        version: release.spec.image.tag.clone(),
-        digest: release.digest.clone(),
-    })
 }

@@ -5,9 +5,10 @@ use hmsops_model::{Digest, InstanceId, Millis, Now, ReleaseId, UnixMillis, Versi
 use serde::{Deserialize, Serialize};
 
 use crate::event::Who;
-use crate::transition::{HoldReason, Tally, Verdict};
+use crate::transition::{Detector, HoldReason, Tally, Verdict};
 
 /// One attempt to move a service's traffic to a version.
+#[expect(clippy::struct_excessive_bools, reason = "each is a fact of its own, in any combination")]
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[expect(
     clippy::struct_excessive_bools,
@@ -100,6 +101,53 @@ impl Release {
     /// The step that it goes to next, from 0.
     pub fn next_step(&self) -> usize {
         if self.phase == Phase::Starting { 0 } else { self.step + 1 }
+    }
+
+    /// It is to have a step's share.
+    pub(super) fn begin_step(&mut self, step: usize, weight: Weight, stable_looks: Option<(u32, u32)>) {
+        if let Some(looks) = stable_looks.filter(|_| self.phase == Phase::Starting) {
+            self.stable_looks = looks;
+        }
+        self.phase = Phase::Watching;
+        self.step = step;
+        self.weight = weight;
+        self.weight_max = self.weight_max.max(weight);
+        self.step_since = None;
+        self.extended = false;
+        self.doubt_waived = false;
+        // What was in doubt about the step before says nothing of this one.
+        self.hold = self.hold.take().filter(|(why, _)| !why.is_of_one_step());
+    }
+
+    /// It goes on; with a reason, also in a freeze.
+    pub(super) fn resume(&mut self, now: Now, in_freeze: Option<&String>) {
+        match self.hold.take() {
+            Some((HoldReason::Inconclusive { .. }, _)) => self.doubt_waived = true,
+            Some((HoldReason::Flapping { .. }, _)) => self.flaps_waived = true,
+            _ => {}
+        }
+        if let Some(reason) = in_freeze {
+            self.freeze_overridden = Some(reason.clone());
+        }
+        self.resumed_at = Some(now.steady);
+        // The step is watched anew: what was learnt before the hold no longer counts as time.
+        self.step_since = self.step_since.map(|_| now);
+    }
+
+    /// It ends without its version.
+    pub(super) fn end_without(&mut self, now: Now, verdict: &Verdict) {
+        self.phase = match verdict.detector {
+            Detector::Person => Phase::Aborted,
+            Detector::Superseded => Phase::Superseded,
+            _ if self.traffic_since.is_none() && self.weight_max == Weight::NONE => Phase::Failed,
+            _ => Phase::RolledBack,
+        };
+        self.weight = Weight::NONE;
+        self.hold = None;
+        self.tally = verdict.tally.clone();
+        self.verdict = Some(verdict.clone());
+        self.ended_at = Some(now);
+        self.bake_until = None;
     }
 
     /// Whether a person has to let it have a share.

@@ -2,9 +2,10 @@
 
 use hmsops_control::event::{Command, Options};
 use hmsops_control::state::release::Phase;
+use hmsops_control::{Event, Who};
 use hmsops_model::freeze::RollbackWindow;
 use hmsops_model::service::ServiceSpec;
-use hmsops_model::{Millis, ReleaseId};
+use hmsops_model::{Digest, Millis, ReleaseId};
 
 use super::story::{Story, release, service};
 
@@ -92,4 +93,27 @@ fn the_version_that_is_still_warm_is_gone_back_to_by_ending_the_release() {
     let mut story = Story::baking("1.8.0");
     let refusal = story.deploy("1.7.3").unwrap_err();
     assert!(refusal.message.contains("still warm") && refusal.hint.unwrap().contains("release abort r-1"));
+}
+
+/// What was proven under one name and taken back under another is not gone back to by its first name either.
+#[test]
+fn denied_content_is_not_gone_back_to_under_its_older_name() {
+    let mut story = Story::healthy();
+    let out = |story: &mut Story, tag: &str, content: u8| {
+        let (spec, digest) = (Box::new(release(tag)), Some(Digest::from_sha256([content; 32])));
+        story.event(Event::Deploy { spec, digest, salt: 7, first: false, by: Who::tower() }).unwrap();
+        story.pass(Millis::from_secs(3));
+    };
+    for (tag, content) in [("1.8.0", 1), ("1.9.0", 2)] {
+        out(&mut story, tag, content);
+        story.pass(Millis::from_mins(45));
+        assert_eq!(story.stable(), tag);
+    }
+    out(&mut story, "1.8.0-rebuilt", 1);
+    (0..3).for_each(|_| story.tick(1, 0));
+    assert_eq!(story.release(3).phase, Phase::RolledBack);
+    let refusal = story.rollback(Some("1.8.0")).unwrap_err();
+    assert!(refusal.message.contains("was taken back in r-3 and is denied"), "{refusal}");
+    story.command(Command::Undeny { release: ReleaseId(3) }).unwrap();
+    story.rollback(Some("1.8.0")).unwrap();
 }
