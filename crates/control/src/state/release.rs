@@ -10,10 +10,6 @@ use crate::transition::{Detector, HoldReason, Tally, Verdict};
 /// One attempt to move a service's traffic to a version.
 #[expect(clippy::struct_excessive_bools, reason = "each is a fact of its own, in any combination")]
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[expect(
-    clippy::struct_excessive_bools,
-    reason = "each is a fact of its own, with lines of its own in the ledger"
-)]
 pub struct Release {
     /// Its number.
     pub id: ReleaseId,

@@ -96,16 +96,7 @@ pub(super) async fn run(client: &Client, args: &Args) -> Result<(), Failure> {
     if args.json {
         print::json(&release)?;
     } else {
-        let pid =
-            release.instance.as_ref().and_then(|instance| instance.pid).map(|pid| format!(", pid {pid}"));
-        let from = release.from.as_ref().map(|from| format!("{from} → ")).unwrap_or_default();
-        print::line(&format!(
-            "{}  {} {from}{}{}",
-            release.id,
-            release.service,
-            release.version,
-            pid.unwrap_or_default()
-        ))?;
+        print::line(&line(&release))?;
         print::talk(&print::plain(&release.headline));
     }
     match release.phase {
@@ -117,6 +108,13 @@ pub(super) async fn run(client: &Client, args: &Args) -> Result<(), Failure> {
             Ok(())
         }
     }
+}
+
+/// `r-1  shop 1.0 → 1.1, pid 4711`
+fn line(release: &Release) -> String {
+    let pid = release.instance.as_ref().and_then(|instance| instance.pid).map(|pid| format!(", pid {pid}"));
+    let from = release.from.as_ref().map(|from| format!("{from} → ")).unwrap_or_default();
+    format!("{}  {} {from}{}{}", release.id, release.service, release.version, pid.unwrap_or_default())
 }
 
 /// Several releases that go out together.
