@@ -7,7 +7,7 @@
 //!
 //! A canary that fails one look in twelve fits none of these, and is no better for it. Beside the test runs a
 //! cumulative sum of log likelihood ratios that never falls below zero (Page, *Continuous Inspection Schemes*,
-//! Biometrika 1954). Such a detector has no α but a mean run length: a healthy canary crosses [`FLAP_RUN_LOOKS`]'s
+//! Biometrika 1954). Such a detector has no α but a mean run length: a healthy canary crosses `FLAP_RUN_LOOKS`'s
 //! logarithm once in so many looks or seldomer (Lorden, *Procedures for reacting to a change in distribution*, Annals
 //! of Mathematical Statistics 1971). It therefore holds a release and takes none back.
 

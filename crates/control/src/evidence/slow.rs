@@ -5,7 +5,7 @@
 //! canary is no slower, a slow client is on it with chance at most `w`, as for bad answers, see [`super::errors`].
 //!
 //! Unlike bad answers, slow ones come in bursts of one arm: a process that pauses for 300 ms makes everybody slow who
-//! waits for it. That is no reason to take it back, so a second multiplies the evidence by at most [`SECOND_MAX`],
+//! waits for it. That is no reason to take it back, so a second multiplies the evidence by at most `SECOND_MAX`,
 //! and it takes ten seconds or more to condemn. A likelihood ratio cut off from above has a mean of at most one under
 //! the null, so the result stays an e-value (Vovk & Wang, *E-values: Calibration, combination and applications*,
 //! Annals of Statistics 2021, §2).
