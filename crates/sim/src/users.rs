@@ -346,7 +346,12 @@ impl World {
             routed: arm.routed,
             side: arm.side,
             client: Some(client),
-            latency_us: if let Answer::Good(micros) = answer { Some(micros) } else { None },
+            latency_us: match answer {
+                Answer::Good(micros) => Some(micros),
+                // An error has a head, too, and came when that did.
+                Answer::Bad(BadKind::Status, took) => Some(took.0 * 1000),
+                Answer::Bad(..) => None,
+            },
             bad,
             shielded,
             seen: bad.is_some() && !shielded,
