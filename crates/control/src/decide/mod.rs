@@ -23,9 +23,10 @@ use hmsops_model::{InstanceId, Millis, Now, ReleaseId, ServiceName};
 
 use crate::event::{Asked, Event, GatewayReport, Options, Refusal, Who};
 use crate::evidence::Evidence;
+use crate::freeze::Frozen;
 use crate::release::take_back;
 use crate::state::State;
-use crate::state::release::Phase;
+use crate::state::release::{Phase, Release};
 use crate::transition::{Detector, Transition};
 
 /// What becomes of an event. Nothing is changed here; the same arguments always give the same answer.
@@ -76,6 +77,12 @@ pub fn due(state: &State, evidence: &Evidence, now: Now, service: &ServiceName) 
     }
     let ended = state.releases.values().filter(|release| release.spec.service == *service);
     ended.map(|release| view.review_ended(release)).find(|round| !round.is_empty()).unwrap_or_default()
+}
+
+/// The freeze that keeps a release from going on by itself; `None`: none is in force, or a person said that it may.
+pub fn frozen(state: &State, evidence: &Evidence, now: Now, release: &Release) -> Option<Frozen> {
+    let service = state.services.get(&release.spec.service)?;
+    View { state, evidence, now }.frozen_release(service, release)
 }
 
 /// What a decision looks at.

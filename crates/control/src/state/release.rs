@@ -73,7 +73,7 @@ pub struct Release {
     /// Looks at stable before the canary had users, and how many of them failed: what looks may fail with.
     #[serde(default)]
     pub stable_looks: (u32, u32),
-    /// Who was told that it is held and waits for a person.
+    /// Who was told that it is held and waits for a person, and not yet that it no longer does.
     #[serde(default)]
     pub told_hold: Vec<String>,
     /// Who was told that it was taken back.
