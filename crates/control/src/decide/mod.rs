@@ -19,7 +19,7 @@ pub use alert::value_text;
 pub use notice::told_of;
 
 use hmsops_model::release::HealthCheck;
-use hmsops_model::{InstanceId, Millis, Now, ReleaseId, ServiceName};
+use hmsops_model::{InstanceId, Now, ReleaseId, ServiceName};
 
 use crate::event::{Asked, Event, GatewayReport, Options, Refusal, Who};
 use crate::evidence::Evidence;
@@ -186,19 +186,4 @@ impl View<'_> {
     pub(crate) fn passes(self, checks: &[HealthCheck], id: InstanceId, passes: u32) -> bool {
         self.evidence.instances.get(&id).is_some_and(|health| health.passes(checks, passes))
     }
-}
-
-/// The next moment at which time alone changes anything, on the steady clock: what a simulator may jump to.
-pub fn next_wakeup(state: &State, now: Now) -> Option<Millis> {
-    let releases = state.releases.values().filter(|release| release.phase.is_active() || !release.closed);
-    let steps = releases.clone().filter_map(|release| {
-        let step = release.spec.steps.get(release.step)?;
-        Some(release.step_since?.steady + step.hold)
-    });
-    let bakes = releases.clone().filter_map(|release| release.bake_until);
-    let starts = releases
-        .filter(|release| release.phase == Phase::Starting)
-        .map(|release| release.requested_at.steady + release.spec.start_timeout);
-    let warm = state.services.values().filter_map(|service| service.warm.map(|warm| warm.until));
-    steps.chain(bakes).chain(starts).chain(warm).filter(|at| *at > now.steady).min()
 }

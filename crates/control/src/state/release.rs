@@ -99,6 +99,11 @@ impl Release {
         if self.phase == Phase::Starting { 0 } else { self.step + 1 }
     }
 
+    /// The share that its next step gives it; all, past its last step.
+    pub fn next_share(&self) -> Weight {
+        self.spec.steps.get(self.next_step()).map_or(Weight::ALL, |step| step.weight)
+    }
+
     /// It is to have a step's share.
     pub(super) fn begin_step(&mut self, step: usize, weight: Weight, stable_looks: Option<(u32, u32)>) {
         if let Some(looks) = stable_looks.filter(|_| self.phase == Phase::Starting) {
@@ -144,6 +149,11 @@ impl Release {
         self.verdict = Some(verdict.clone());
         self.ended_at = Some(now);
         self.bake_until = None;
+    }
+
+    /// Whether it was found to be bad where nothing but a person takes it back.
+    pub fn is_bad_and_stays(&self) -> bool {
+        self.phase.is_active() && matches!(self.hold, Some((HoldReason::NoReturn { .. }, _)))
     }
 
     /// Whether a person has to let it have a share.

@@ -52,9 +52,7 @@ impl Verb {
         match self {
             Self::Promote if !parting(look, release).is_empty() => "Go past the point of no return",
             Self::Promote if thaw(look, release).is_some() => "Go on in the freeze",
-            Self::Promote if matches!(release.hold, Some((HoldReason::NoReturn { .. }, _))) => {
-                "Go on although it is bad"
-            }
+            Self::Promote if release.is_bad_and_stays() => "Go on although it is bad",
             Self::Promote => "Go to the next step now",
             Self::Pause => "Pause",
             Self::Resume => "Go on",
@@ -129,7 +127,7 @@ fn name(release: &Release) -> String {
 /// What the step that comes next means.
 fn next_step(release: &Release) -> String {
     let version = &release.spec.image.tag;
-    let next = release.spec.steps.get(release.next_step()).map_or(Weight::ALL, |step| step.weight);
+    let next = release.next_share();
     let instead = match release.weight {
         Weight::NONE => String::new(),
         weight => format!(" instead of {weight}"),
@@ -155,10 +153,7 @@ fn moved_with<'a>(state: &'a State, release: &'a Release) -> impl Iterator<Item 
 
 /// The releases that the next step brings past their point of no return: someone has to say so.
 fn parting<'a>(look: &Look<'a>, release: &'a Release) -> Vec<&'a Release> {
-    let parts = |release: &&Release| {
-        let next = release.spec.steps.get(release.next_step()).map_or(Weight::ALL, |step| step.weight);
-        release.needs_person(next) && release.from.is_some()
-    };
+    let parts = |release: &&Release| release.needs_person(release.next_share()) && release.from.is_some();
     let state = &look.view.state;
     std::iter::once(release).chain(moved_with(state, release)).filter(parts).collect()
 }

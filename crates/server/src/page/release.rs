@@ -4,7 +4,6 @@ use hmsops_control::evidence::{Point, Watch};
 use hmsops_control::headline::{Sign, clock};
 use hmsops_control::sentence::{self, grouped};
 use hmsops_control::state::release::{Phase, Release};
-use hmsops_control::transition::HoldReason;
 use hmsops_ledger::Entry;
 use hmsops_model::{ArmTick, Millis, ReleaseId, UnixMillis, Weight};
 
@@ -26,7 +25,7 @@ const EVIDENCE_TOP: f64 = 10_000.0;
 
 /// How a release does.
 pub(super) fn sign(release: &Release) -> Sign {
-    if matches!(release.hold, Some((HoldReason::NoReturn { .. }, _))) {
+    if release.is_bad_and_stays() {
         return Sign::Failing;
     }
     match release.phase {
