@@ -1,7 +1,7 @@
 //! What the tower says about a release, asked through the CLI as a person's script would. All names of fields are
 //! here and nowhere else.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 use std::time::Duration;
 
@@ -42,6 +42,11 @@ impl Cli {
         Ok(Self { program: lab.program().clone(), server: format!("http://{server}"), token: lab.token()? })
     }
 
+    /// For a tower that was started by that program.
+    pub(crate) fn of(program: &Path, server: std::net::SocketAddr, token: String) -> Self {
+        Self { program: program.to_owned(), server: format!("http://{server}"), token }
+    }
+
     /// Environment that scripts of the lab need.
     pub(crate) fn prepare<'a>(&self, command: &'a mut Command) -> &'a mut Command {
         let folder = self.program.parent().map(PathBuf::from).unwrap_or_default();
@@ -57,7 +62,7 @@ impl Cli {
     }
 
     /// What a command that must succeed prints.
-    pub(super) fn say(&self, args: &[&str]) -> Result<String, Failure> {
+    pub(crate) fn say(&self, args: &[&str]) -> Result<String, Failure> {
         let output = self.ask(args)?;
         if output.status.success() {
             return Ok(String::from_utf8_lossy(&output.stdout).trim_end().to_owned());
@@ -67,7 +72,7 @@ impl Cli {
     }
 
     /// What a command that must succeed prints, as JSON.
-    pub(super) fn ask_json(&self, args: &[&str]) -> Result<Json, Failure> {
+    pub(crate) fn ask_json(&self, args: &[&str]) -> Result<Json, Failure> {
         let output = self.ask(args)?;
         let line = args.join(" ");
         if !output.status.success() {
@@ -76,6 +81,15 @@ impl Cli {
         }
         Json::parse(&String::from_utf8_lossy(&output.stdout))
             .map_err(|error| Failure::new(format!("`hmsops {line}` printed {error}")))
+    }
+
+    /// The first matching sample of an instant query.
+    pub(crate) fn value(&self, query: &str) -> Result<Option<f64>, Failure> {
+        let answer = self.ask_json(&["query", query, "--json"])?;
+        let data = answer.at("data").unwrap_or(&answer);
+        let series = data.at("result").map(Json::items).unwrap_or_default();
+        let text = series.first().and_then(|series| series.at("value")?.items().get(1)?.as_text());
+        Ok(text.and_then(|text| text.parse().ok()))
     }
 
     /// The latest release of the portal.
