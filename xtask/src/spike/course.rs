@@ -1,14 +1,12 @@
 //! The course of the spike: all is started, a version is released, users come, the version turns bad, users keep coming.
 
 use std::path::Path;
-use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use super::Scale;
 use super::figures::{Usage, usage};
 use super::ground::{self, BESIDE_HOST, CANARY, RELEASE, SPIKED, STABLE};
 use super::watch::{Seen, Watch};
-use crate::checkout;
 use crate::failure::{Failure, Trying as _};
 use crate::http;
 use crate::lab::processes::Processes;
@@ -135,12 +133,9 @@ impl<'a> Place<'a> {
 
     /// Releases the version that is still good, and waits until it has its first share.
     fn release(&self, cli: &Cli, stop: &Stop) -> Result<String, Failure> {
-        let mut deploy = Command::new("hmsops");
-        deploy
-            .args(["deploy", "-f"])
-            .arg(self.settings.state.join("repo").join(RELEASE))
-            .stdout(Stdio::null());
-        checkout::run(cli.prepare(&mut deploy)).map_err(|failure| self.failure(failure.to_string()))?;
+        let file = self.settings.state.join("repo").join(RELEASE);
+        let file = file.to_string_lossy();
+        cli.say(&["deploy", "-f", file.as_ref()]).map_err(|failure| self.failure(failure.to_string()))?;
         let id = cli.latest_release()?;
         let waited =
             stop.wait_for(START_MAX, || cli.release(&id).is_ok_and(|release| release.weight_bp >= FIRST_BP));

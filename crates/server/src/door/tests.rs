@@ -19,6 +19,7 @@ mod metrics;
 
 use crate::hands::{Queues, spill::LocalSpill};
 
+mod haproxy;
 mod probes;
 mod signal;
 
@@ -75,6 +76,7 @@ impl Site {
             queries,
             families,
             recall,
+            gateways: Arc::default(),
         };
         Self { router: router(context.clone()), context, token, dir, _orders: orders }
     }
