@@ -28,6 +28,8 @@ pub(crate) struct TakenBack {
     pub(crate) weight_bp: f64,
     /// From the canary's first bad answer to its last, before the shield; `None` when it gave none.
     pub(crate) exposure: Option<Duration>,
+    /// When no request went to the canary any more, as RFC 3339; empty before.
+    pub(crate) rolled_back_at: String,
     /// Bad answers of the canary that users saw.
     pub(crate) seen: f64,
     /// Whether the numbers are final.
@@ -133,6 +135,7 @@ fn taken_back(release: &Json) -> TakenBack {
         state: release.text_at("phase").to_owned(),
         weight_bp: number("weight_bp").unwrap_or(f64::NAN),
         exposure: number("bad_span_ms").map(|ms| Duration::from_secs_f64(ms.max(0.0) / 1000.0)),
+        rolled_back_at: release.text_at("rolled_back_at").to_owned(),
         seen: number("seen").unwrap_or(f64::NAN),
         is_closed: release.at("closed").and_then(Json::as_bool).unwrap_or(false),
         why: release.text_at("why").to_owned(),

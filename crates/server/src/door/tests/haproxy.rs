@@ -11,7 +11,7 @@ fn services(route: &str, canary_at: &str) -> String {
 }
 
 /// A site whose gateway `edge` drives HAProxy.
-fn site(map: Option<&str>) -> (Site, watch::Sender<GatewaySettings>) {
+fn site() -> (Site, watch::Sender<GatewaySettings>) {
     let mut site = Site::new(false);
     let text = |text: &str| text.to_owned();
     let haproxy = HaproxySettings {
@@ -19,7 +19,7 @@ fn site(map: Option<&str>) -> (Site, watch::Sender<GatewaySettings>) {
         backend: text("portal"),
         stable: text("srv_stable"),
         canary: text("srv_canary"),
-        map: map.map(str::to_owned),
+        map: None,
     };
     let settings = GatewaySettings { haproxy: Some(Box::new(haproxy)), ..GatewaySettings::default() };
     let (sender, settings) = watch::channel(settings);
@@ -40,28 +40,30 @@ async fn declare(site: &Site, text: &str) -> (StatusCode, String) {
 #[tokio::test]
 async fn a_share_that_haproxy_cannot_give_is_refused_before_anything_begins() {
     let small = CANARY.replace("weight: 1\n", "weight: 0.1\n");
-    for (map, expected) in [(None, StatusCode::CONFLICT), (Some("/etc/haproxy/canary.map"), StatusCode::OK)] {
-        let (site, _settings) = site(map);
-        assert_eq!(declare(&site, &services("{gateway: edge}", "[\"127.0.0.1:2\"]")).await.0, 200);
-        let adopted = json!({"version": "1.7.3", "upstreams": ["127.0.0.1:1"]});
-        assert_eq!(site.post("/hms/v1/services/legacy-forms/adopt", adopted).await.0, 200);
-        for is_dry in [true, false] {
-            let asked = json!({"name": "c.yaml", "text": small, "dry_run": is_dry});
-            let (status, answer) = site.post("/hms/v1/deploy", asked).await;
-            if map.is_none() {
-                assert_eq!(status, expected, "{answer}");
-                assert!(answer.to_string().contains("can't give a canary 0.1 %"), "{answer}");
-            } else {
-                assert!(status.is_success(), "{answer}");
-            }
-        }
-        assert_eq!(site.context.engine.snapshot().state.releases.is_empty(), map.is_none());
+    let (site, settings) = site();
+    assert_eq!(declare(&site, &services("{gateway: edge}", "[\"127.0.0.1:2\"]")).await.0, 200);
+    let adopted = json!({"version": "1.7.3", "upstreams": ["127.0.0.1:1"]});
+    assert_eq!(site.post("/hms/v1/services/legacy-forms/adopt", adopted).await.0, 200);
+    let deploy = |is_dry: bool| json!({"name": "c.yaml", "text": small, "dry_run": is_dry});
+    for is_dry in [true, false] {
+        let (status, answer) = site.post("/hms/v1/deploy", deploy(is_dry)).await;
+        assert_eq!(status, 409, "{answer}");
+        assert!(answer.to_string().contains("can't give a canary 0.1 %"), "{answer}");
+    }
+    assert!(site.context.engine.snapshot().state.releases.is_empty());
+    // With a map, from which shares are drawn, it can.
+    settings.send_modify(|settings| {
+        settings.haproxy.as_mut().unwrap().map = Some("/etc/haproxy/canary.map".to_owned());
+    });
+    for is_dry in [true, false] {
+        let (status, answer) = site.post("/hms/v1/deploy", deploy(is_dry)).await;
+        assert!(status.is_success(), "{answer}");
     }
 }
 
 #[tokio::test]
 async fn one_service_and_one_address_a_version_is_what_haproxys_two_servers_carry() {
-    let (site, _settings) = site(None);
+    let (site, _settings) = site();
     let (status, why) =
         declare(&site, &services("{gateway: edge}", "[\"127.0.0.1:2\", \"127.0.0.1:3\"]")).await;
     assert!(status == 409 && why.contains("version `1.8.0` has 2 addresses"), "{status}: {why}");
