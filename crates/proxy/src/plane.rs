@@ -34,6 +34,7 @@ mod pace;
 mod place;
 mod receipt;
 mod serve;
+mod session;
 mod settings;
 mod streams;
 mod table;

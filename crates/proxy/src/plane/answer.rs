@@ -2,7 +2,6 @@
 
 use std::future::Future;
 use std::pin::Pin;
-use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -81,7 +80,7 @@ pub(super) struct Flow {
     /// Keeps the canary's instances from being stopped.
     _waiting: Option<Waiting>,
     /// The request's body, which may still be on its way.
-    upload: Arc<Progress>,
+    upload: Progress,
     /// Its line of the access log, written when it ends.
     pub(super) entry: Option<Box<Entry>>,
     /// A call of gRPC, whose trailers say how it ended.
@@ -107,7 +106,7 @@ impl Flow {
         receipt: Option<Receipt>,
         lease: Lease,
         waiting: Option<Waiting>,
-        upload: Arc<Progress>,
+        upload: Progress,
         pause_max: Duration,
         is_grpc: bool,
     ) -> Self {
@@ -203,6 +202,32 @@ impl Drop for Flow {
         if let Some(receipt) = self.receipt.take() {
             receipt.settle_body(None);
         }
+    }
+}
+
+/// An answer's body with what lives as long as it does.
+pub(super) struct Guarded<G> {
+    pub(super) answer: Answer,
+    pub(super) _guard: G,
+}
+
+impl<G: Unpin> Body for Guarded<G> {
+    type Data = Bytes;
+    type Error = FlowError;
+
+    fn poll_frame(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, FlowError>>> {
+        Pin::new(&mut self.get_mut().answer).poll_frame(cx)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.answer.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.answer.size_hint()
     }
 }
 

@@ -11,23 +11,40 @@ use http::header::{HeaderName, HeaderValue};
 /// The chain of addresses that a request has come by.
 pub(super) const FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 
+/// The other end of a connection.
+#[derive(Debug, Clone)]
+pub(super) struct Peer {
+    /// Its address, of IPv4 where that is what is meant.
+    pub(super) address: IpAddr,
+    /// The same as a field's value, made once for all its requests.
+    text: HeaderValue,
+}
+
+impl Peer {
+    pub(super) fn new(peer: SocketAddr) -> Self {
+        let address = peer.ip().to_canonical();
+        let text = HeaderValue::try_from(address.to_string()).expect("an address is printable ASCII");
+        Self { address, text }
+    }
+}
+
 /// Where a request comes from.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Caller {
+pub(super) struct Caller<'a> {
     /// The other end of the connection.
-    pub(super) peer: IpAddr,
+    pub(super) peer: &'a Peer,
     /// The client, as far as trusted proxies vouch for it.
     pub(super) address: IpAddr,
     /// Whether the peer is believed about whom it asks for.
     pub(super) is_trusted: bool,
 }
 
-impl Caller {
-    pub(super) fn new(headers: &HeaderMap, peer: SocketAddr, trusted: &[Network]) -> Self {
-        let peer = peer.ip().to_canonical();
-        let is_trusted = is_in(trusted, peer);
-        let named = if is_trusted { named(headers, trusted).and_then(address) } else { None };
-        Self { peer, address: named.unwrap_or(peer), is_trusted }
+impl<'a> Caller<'a> {
+    /// `has_chain`: whether the head has an `X-Forwarded-For` at all.
+    pub(super) fn new(headers: &HeaderMap, peer: &'a Peer, trusted: &[Network], has_chain: bool) -> Self {
+        let is_trusted = is_in(trusted, peer.address);
+        let named = if is_trusted && has_chain { named(headers, trusted).and_then(address) } else { None };
+        Self { peer, address: named.unwrap_or(peer.address), is_trusted }
     }
 }
 
@@ -60,15 +77,14 @@ fn address(hop: &[u8]) -> Option<IpAddr> {
     text.parse().ok().or_else(with_port).map(|address: IpAddr| address.to_canonical())
 }
 
-/// A peer's name among the forwarded, kept short: the value of `X-Forwarded-For` for what comes from it.
-pub(super) fn chain(headers: &HeaderMap, caller: &Caller) -> Option<HeaderValue> {
-    let peer = caller.peer.to_string();
+/// The value of `X-Forwarded-For` for what comes from it.
+/// `has_chain` says whether there is one already.
+pub(super) fn chain(headers: &HeaderMap, caller: &Caller<'_>, has_chain: bool) -> Option<HeaderValue> {
+    if !caller.is_trusted || !has_chain {
+        return Some(caller.peer.text.clone());
+    }
     let before: Vec<_> = headers.get_all(&FORWARDED_FOR).iter().map(HeaderValue::as_bytes).collect();
-    let list = if before.is_empty() || !caller.is_trusted {
-        peer.into_bytes()
-    } else {
-        [before.join(&b", "[..]).as_slice(), b", ", peer.as_bytes()].concat()
-    };
+    let list = [before.join(&b", "[..]).as_slice(), b", ", caller.peer.text.as_bytes()].concat();
     HeaderValue::from_bytes(&list).ok()
 }
 
@@ -112,13 +128,14 @@ impl Drop for Guest {
 mod tests {
     use super::*;
 
-    fn caller(chain: &[&str], peer: &str) -> Caller {
+    fn address_of(chain: &[&str], peer: &str) -> IpAddr {
         let mut headers = HeaderMap::new();
         for value in chain {
             headers.append(FORWARDED_FOR, HeaderValue::from_str(value).unwrap());
         }
         let trusted = ["10.0.0.0/8".parse().unwrap(), "::1".parse().unwrap()];
-        Caller::new(&headers, SocketAddr::new(peer.parse().unwrap(), 1), &trusted)
+        let peer = Peer::new(SocketAddr::new(peer.parse().unwrap(), 1));
+        Caller::new(&headers, &peer, &trusted, !chain.is_empty()).address
     }
 
     #[test]
@@ -134,7 +151,7 @@ mod tests {
             (&["", ", ,"], "10.0.0.1", "10.0.0.1"),
             (&[], "::ffff:10.0.0.1", "10.0.0.1"),
         ] {
-            assert_eq!(caller(chain, peer).address, found.parse::<IpAddr>().unwrap(), "{chain:?} {peer}");
+            assert_eq!(address_of(chain, peer), found.parse::<IpAddr>().unwrap(), "{chain:?} {peer}");
         }
     }
 

@@ -1,6 +1,5 @@
 //! One request's way: from the client to an arm, perhaps on to stable, and back.
 
-use std::net::SocketAddr;
 use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -9,19 +8,20 @@ use std::time::Duration;
 use hmsops_model::service::BadRule;
 use hmsops_model::{BadKind, Millis, Weight};
 use http::header::HeaderValue;
-use http::{HeaderMap, Method, Request, Response, StatusCode, Version, request};
+use http::{Method, Request, Response, StatusCode, Version, request};
 use hyper::body::Incoming;
 use hyper::upgrade::OnUpgrade;
-use tokio::time::{Instant, sleep_until};
+use tokio::time::Instant;
 
 use super::answer::{Answer, Flow, Refusal};
 use super::caller::Caller;
 use super::conduct;
-use super::head::{self, REASON, VERSION};
+use super::head::{self, Present, VERSION};
 use super::journal::Entry;
 use super::meter::Why;
 use super::place::Bounds;
 use super::receipt::{Drawn, Receipt};
+use super::session::{Alarm, Session, Wait};
 use super::settings::InForce;
 use super::table::{Served, Trial, Waiting};
 use super::upload::{Ask, SLOW, TOO_LARGE};
@@ -33,19 +33,18 @@ use crate::split::Side;
 const STABLE_TRIES_MAX: usize = 3;
 
 /// Answers one request.
-pub(super) async fn carry(
-    plane: Arc<Plane>,
-    peer: SocketAddr,
-    request: Request<Incoming>,
-) -> Response<Answer> {
+pub(super) async fn carry(session: Arc<Session>, request: Request<Incoming>) -> Response<Answer> {
+    let plane = &session.plane;
     count(&plane.counters.requests);
-    let is_grpc = grpc::is_grpc(request.headers());
+    let present = Present::in_head(request.headers());
+    let is_grpc = present.content && grpc::is_grpc(request.headers());
     let in_force = plane.in_force.load_full();
-    let caller = Caller::new(request.headers(), peer, &in_force.settings.trusted_proxies);
+    let caller =
+        Caller::new(request.headers(), &session.peer, &in_force.settings.trusted_proxies, present.chain);
     let (parts, body) = request.into_parts();
     let mut entry =
-        in_force.journal.as_ref().map(|journal| Entry::new(&plane, journal, &parts, caller.address));
-    let mut answer = match carry_inner(&plane, &in_force, caller, parts, body, &mut entry).await {
+        in_force.journal.as_ref().map(|journal| Entry::new(plane, journal, &parts, caller.address));
+    let mut answer = match carry_inner(&session, &in_force, caller, present, parts, body, &mut entry).await {
         Ok(answer) => answer,
         Err(refusal) => {
             count(&plane.counters.own_answers);
@@ -66,14 +65,15 @@ pub(super) async fn carry(
 }
 
 async fn carry_inner(
-    plane: &Arc<Plane>,
+    session: &Session,
     in_force: &InForce,
-    caller: Caller,
+    caller: Caller<'_>,
+    present: Present,
     mut parts: request::Parts,
     body: Incoming,
     entry: &mut Option<Box<Entry>>,
 ) -> Result<Response<Answer>, Refusal> {
-    let settings = &in_force.settings;
+    let (plane, settings) = (&session.plane, &in_force.settings);
     if parts.method == Method::CONNECT {
         return Err(Refusal::new(StatusCode::NOT_IMPLEMENTED, Why::Method, "this gateway opens no tunnels"));
     }
@@ -82,19 +82,20 @@ async fn carry_inner(
     let Some(served) = plane.table.load().find(&host).cloned() else {
         return Err(Refusal::new(StatusCode::NOT_FOUND, Why::NoRoute, "no service is routed for this host"));
     };
-    served.service.admit(plane.clock.now(), caller.address, &settings.limits).map_err(|wait| {
+    served.service.admit(|| plane.clock.now(), caller.address, &settings.limits).map_err(|wait| {
         let text = "more requests than are granted; come back later";
         Refusal::new(StatusCode::TOO_MANY_REQUESTS, Why::Rate, text).after(wait)
     })?;
     let named = caller.is_trusted.then_some(settings.trusted_proxies.as_slice());
-    let drawn = head::with_client(&served.route.identity, &parts.headers, caller.peer, named, |key| {
-        served.draw(plane.secret, key)
-    });
-    let upgrade = head::forward(&mut parts, &caller);
-    let trace =
-        trace::join(&mut parts.headers, plane.secret, || plane.traces.fetch_add(1, Ordering::Relaxed));
+    let drawn =
+        head::with_client(&served.route.identity, &parts.headers, caller.peer.address, named, |key| {
+            served.draw(plane.secret, key)
+        });
+    let upgrade = head::forward(&mut parts, &caller, present);
+    let number = || plane.traces.fetch_add(1, Ordering::Relaxed);
+    trace::join(&mut parts.headers, plane.secret, number, present.trace);
     if let Some(entry) = entry {
-        entry.traced(trace::id(&trace));
+        entry.traced(trace::id(&parts.headers));
     }
     let upgrade = upgrade.and(parts.extensions.remove::<OnUpgrade>());
     let ask = Ask::new(parts, body, plane.limits.upload, settings.limits.body_max).await?;
@@ -107,9 +108,10 @@ async fn carry_inner(
     let is_told = caller.is_trusted;
     let body_rate_min = limits.body_rate_min;
     let by = Side::Stable;
-    Carriage {
+    let mut carriage = Carriage {
+        session,
         plane,
-        served,
+        served: &served,
         drawn,
         ask,
         upgrade,
@@ -119,15 +121,15 @@ async fn carry_inner(
         by,
         is_shielded: false,
         entry,
-    }
-    .run()
-    .await
+    };
+    carriage.run().await
 }
 
 /// A request that has been drawn and can be asked.
 struct Carriage<'a> {
+    session: &'a Session,
     plane: &'a Arc<Plane>,
-    served: Arc<Served>,
+    served: &'a Arc<Served>,
     drawn: Drawn,
     ask: Ask,
     upgrade: Option<OnUpgrade>,
@@ -162,25 +164,26 @@ enum GivenUp {
 }
 
 impl Carriage<'_> {
-    async fn run(mut self) -> Result<Response<Answer>, Refusal> {
+    async fn run(&mut self) -> Result<Response<Answer>, Refusal> {
         let trial = self.served.trial.clone().filter(|_| self.drawn.side == Side::Canary);
         if let Some(trial) = trial {
-            return self.ask_canary(&trial).await;
+            // Few requests go there; the future of the others stays small.
+            return Box::pin(self.ask_canary(&trial)).await;
         }
         self.drawn.side = Side::Stable;
         self.ask_stable().await
     }
 
     /// Stable's answer, good or bad, is the user's.
-    async fn ask_stable(mut self) -> Result<Response<Answer>, Refusal> {
-        let mut receipt = Some(Receipt::new(self.plane, &self.served, self.drawn, &self.ask.upload));
-        let patience = self.patience();
+    async fn ask_stable(&mut self) -> Result<Response<Answer>, Refusal> {
+        let mut receipt = Some(Receipt::new(self.plane, self.served, self.drawn, &self.ask.upload));
+        let mut patience = self.patience();
         let (asked, has_refused) = {
             let mut asked = pin!(self.stable());
             tokio::select! {
                 biased;
                 asked = &mut asked => asked,
-                () = patience => {
+                () = async { patience.as_mut().expect("there is one").await }, if patience.is_some() => {
                     if let Some(receipt) = receipt.take() {
                         receipt.settle_slow();
                     }
@@ -212,21 +215,19 @@ impl Carriage<'_> {
 
     /// For as long as a canary would be waited for, if one is out; then the answer counts as a canary's would, at the
     /// same moment: held against neither arm or both, or a service with a few slow answers would lose every release.
-    fn patience(&self) -> impl Future<Output = ()> + use<> {
+    fn patience<'a>(&self) -> Option<Alarm<'a>>
+    where
+        Self: 'a,
+    {
         let counts =
             self.drawn.routed.weight > Weight::NONE && self.ask.is_repeatable() && self.served.times_out();
         let until = counts.then(|| Instant::now() + Duration::from_millis(self.served.shield_after().0));
-        async move {
-            match until {
-                Some(until) => sleep_until(until).await,
-                None => std::future::pending().await,
-            }
-        }
+        until.map(|until| self.session.alarm(Wait::Patience, until))
     }
 
     /// The canary's answer is the user's if it is good, or if stable can't or mustn't be asked instead.
-    async fn ask_canary(mut self, trial: &Arc<Trial>) -> Result<Response<Answer>, Refusal> {
-        let mut receipt = Receipt::new(self.plane, &self.served, self.drawn, &self.ask.upload);
+    async fn ask_canary(&mut self, trial: &Arc<Trial>) -> Result<Response<Answer>, Refusal> {
+        let mut receipt = Receipt::new(self.plane, self.served, self.drawn, &self.ask.upload);
         let mut waiting = Waiting::new(trial);
         let failed = match self.canary(trial).await {
             Ok(answered) => {
@@ -285,7 +286,7 @@ impl Carriage<'_> {
 
     /// Asks stable what the canary failed. The canary's count is what it answered; stable's is not touched,
     /// because the request was never drawn for it.
-    async fn shield(mut self, failed: Failed) -> Result<Response<Answer>, Refusal> {
+    async fn shield(&mut self, failed: Failed) -> Result<Response<Answer>, Refusal> {
         count(&self.plane.counters.shields);
         match self.stable().await.0 {
             Ok(answered) => {
@@ -305,7 +306,7 @@ impl Carriage<'_> {
         }
     }
 
-    async fn ask_stable_uncounted(mut self) -> Result<Response<Answer>, Refusal> {
+    async fn ask_stable_uncounted(&mut self) -> Result<Response<Answer>, Refusal> {
         match self.stable().await.0 {
             Ok(answered) => self.forward(answered, None, None),
             Err(fault) => Err(self.refusal(fault)),
@@ -315,7 +316,7 @@ impl Carriage<'_> {
     /// Asks stable's addresses in turn, the next one when one does not take the request and the budget allows it; the
     /// flag says whether one refused.
     async fn stable(&mut self) -> (Result<Answered, Fault>, bool) {
-        let served = Arc::clone(&self.served);
+        let served = self.served;
         let (stable, plane) = (&served.stable, self.plane);
         let turn = served.service.turn.fetch_add(1, Ordering::Relaxed);
         let (mut tried, mut last, mut has_refused) = ([usize::MAX; STABLE_TRIES_MAX], Fault::Refused, false);
@@ -354,7 +355,7 @@ impl Carriage<'_> {
     }
 
     async fn canary(&mut self, trial: &Trial) -> Result<Answered, GivenUp> {
-        let served = Arc::clone(&self.served);
+        let served = self.served;
         let canary = served.upstreams(Side::Canary);
         let turn = served.service.turn.fetch_add(1, Ordering::Relaxed);
         let now = self.plane.clock.now().steady;
@@ -374,8 +375,8 @@ impl Carriage<'_> {
         trial: Option<&Trial>,
         deadline: Instant,
     ) -> Result<Answered, GivenUp> {
-        let (plane, served) = (self.plane, Arc::clone(&self.served));
-        let (upload, is_repeatable) = (Arc::clone(&self.ask.upload), self.ask.is_repeatable());
+        let (plane, served) = (self.plane, self.served);
+        let (upload, is_repeatable) = (self.ask.upload.clone(), self.ask.is_repeatable());
         let (mut deadline, mut bytes) = (deadline, 0);
         let least = (self.body_rate_min * plane.limits.upload.as_millis() as u64 / 1000).max(1);
         let mut shield = shield.filter(|shield| *shield < deadline);
@@ -387,7 +388,9 @@ impl Carriage<'_> {
             }
         });
         let mut is_condemned = false;
+        let mut alarm = self.session.alarm(Wait::Head, shield.unwrap_or(deadline));
         loop {
+            alarm.set(shield.unwrap_or(deadline));
             tokio::select! {
                 biased;
                 asked = &mut asked => return asked.map_err(GivenUp::Fault),
@@ -401,7 +404,7 @@ impl Carriage<'_> {
                     deadline = deadline.min(Instant::now() + Duration::from_millis(served.shield_after().0));
                     continue;
                 }
-                () = sleep_until(shield.unwrap_or(deadline)) => {}
+                () = &mut alarm => {}
             }
             if shield.take().is_some() {
                 if served.may_shield(plane.clock.now()) {
@@ -487,32 +490,19 @@ impl Carriage<'_> {
             }
             return Ok(tunnel::open(self.plane, client, response, waiting));
         }
-        head::strip(response.headers_mut());
-        response.headers_mut().remove(REASON);
-        response.headers_mut().remove(VERSION);
-        if self.is_told {
-            self.tell_version(response.headers_mut());
+        head::back(response.headers_mut());
+        if let Some(name) = self.served.name(self.by).filter(|_| self.is_told) {
+            response.headers_mut().insert(VERSION, name.clone());
         }
         *response.version_mut() = Version::HTTP_11;
         // A stream of gRPC may be silent for as long as a tunnel.
         let idle = || Duration::from_millis(self.plane.in_force.load().settings.tunnel_idle.0);
-        let pause = if grpc::is_grpc(response.headers()) { idle() } else { self.plane.limits.pause };
-        let is_call = self.is_judged_call(&response) && !grpc::has_ended(response.headers());
-        let upload = Arc::clone(&self.ask.upload);
+        let is_grpc = grpc::is_grpc(response.headers());
+        let pause = if is_grpc { idle() } else { self.plane.limits.pause };
+        let is_call = is_grpc && self.is_judged_call(&response) && !grpc::has_ended(response.headers());
+        let upload = self.ask.upload.clone();
         let flow = |body| Flow::new(body, receipt, lease, waiting, upload, pause, is_call);
         Ok(response.map(|body| Answer::Flow(Box::new(flow(body)))))
-    }
-
-    /// Says which version answered.
-    fn tell_version(&self, headers: &mut HeaderMap) {
-        let route = &self.served.route;
-        let arm = match self.by {
-            Side::Stable => Some(&route.stable),
-            Side::Canary => route.canary.as_ref().map(|canary| &canary.arm),
-        };
-        if let Some(value) = arm.and_then(|arm| HeaderValue::from_str(arm.version.as_str()).ok()) {
-            headers.insert(VERSION, value);
-        }
     }
 }
 

@@ -1,5 +1,6 @@
 //! What is done to the heads of requests and answers on their way through.
 
+use std::borrow::Cow;
 use std::net::IpAddr;
 
 use hmsops_model::BadKind;
@@ -30,7 +31,7 @@ const FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
 const HTTP2_SETTINGS: HeaderName = HeaderName::from_static("http2-settings");
 
 /// What a client may say of itself only through a proxy that is trusted.
-const FORWARDED: [HeaderName; 7] = [
+static FORWARDED: [HeaderName; 7] = [
     FORWARDED_FOR,
     FORWARDED_PROTO,
     FORWARDED_HOST,
@@ -41,7 +42,7 @@ const FORWARDED: [HeaderName; 7] = [
 ];
 
 /// RFC 9110 §7.6.1, and what hyper writes anew for each hop.
-const HOP_BY_HOP: [HeaderName; 7] = [
+static HOP_BY_HOP: [HeaderName; 7] = [
     HeaderName::from_static("keep-alive"),
     HeaderName::from_static("proxy-connection"),
     header::PROXY_AUTHENTICATE,
@@ -50,6 +51,10 @@ const HOP_BY_HOP: [HeaderName; 7] = [
     header::TRANSFER_ENCODING,
     header::UPGRADE,
 ];
+
+fn is_hop_by_hop(name: &HeaderName) -> bool {
+    HOP_BY_HOP.contains(name)
+}
 
 /// Refuses a target that is too long.
 pub(super) fn check_target(parts: &request::Parts) -> Result<(), Refusal> {
@@ -62,7 +67,7 @@ pub(super) fn check_target(parts: &request::Parts) -> Result<(), Refusal> {
 }
 
 /// The host that a request is for, lower case and without its port; empty when it names none.
-pub(super) fn host(parts: &request::Parts) -> Result<String, Refusal> {
+pub(super) fn host(parts: &request::Parts) -> Result<Cow<'_, str>, Refusal> {
     let bad = |text| Refusal::new(StatusCode::BAD_REQUEST, Why::BadRequest, text);
     let mut named = parts.headers.get_all(header::HOST).iter();
     let first = named.next();
@@ -84,7 +89,8 @@ pub(super) fn host(parts: &request::Parts) -> Result<String, Refusal> {
     if !is_port || !name.bytes().all(is_host_byte) {
         return Err(bad("the request's host is no host"));
     }
-    Ok(name.to_ascii_lowercase())
+    let is_lower = !name.bytes().any(|byte| byte.is_ascii_uppercase());
+    Ok(if is_lower { Cow::Borrowed(name) } else { Cow::Owned(name.to_ascii_lowercase()) })
 }
 
 /// RFC 3986 §3.2.2 without what no host of ours has: percent signs and sub-delimiters, which others may read differently.
@@ -100,40 +106,106 @@ pub(super) fn origin_form(uri: &Uri) -> Uri {
     }
 }
 
+/// Which fields a client's head has of those that something is done about. One look at each field costs less than a
+/// search for each name, and most heads have none of them.
+#[derive(Debug, Clone, Copy, Default)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a field that is there or not")]
+pub(super) struct Present {
+    connection: bool,
+    hop_by_hop: bool,
+    forwarded: bool,
+    forwarded_host: bool,
+    forwarded_proto: bool,
+    cookie: bool,
+    settings: bool,
+    expect: bool,
+    twin: bool,
+    /// `x-forwarded-for`.
+    pub(super) chain: bool,
+    /// `traceparent` or `tracestate`.
+    pub(super) trace: bool,
+    /// `content-type`, which may be gRPC's.
+    pub(super) content: bool,
+}
+
+impl Present {
+    pub(super) fn in_head(headers: &HeaderMap) -> Self {
+        let mut present = Self::default();
+        for name in headers.keys() {
+            match name.as_str() {
+                "connection" => present.connection = true,
+                "x-forwarded-host" => (present.forwarded, present.forwarded_host) = (true, true),
+                "x-forwarded-proto" => (present.forwarded, present.forwarded_proto) = (true, true),
+                "x-forwarded-for" => (present.forwarded, present.chain) = (true, true),
+                "traceparent" | "tracestate" => present.trace = true,
+                "content-type" => present.content = true,
+                "cookie" => present.cookie = true,
+                "http2-settings" => present.settings = true,
+                "expect" => present.expect = true,
+                text if text.contains('_') => present.twin = true,
+                _ if FORWARDED.contains(name) => present.forwarded = true,
+                _ if is_hop_by_hop(name) => present.hop_by_hop = true,
+                _ => {}
+            }
+        }
+        present
+    }
+}
+
 /// Makes a client's head ours: hop-by-hop fields go, forwarding fields come. Those that say whom the client asks for
 /// are kept of a trusted proxy and of nobody else. Returns what the client wants to upgrade to; HTTP/2 in clear is not
 /// among it, because what would follow passes every check here (RFC 9113 §3.1 has withdrawn it).
-pub(super) fn forward(parts: &mut request::Parts, caller: &Caller) -> Option<HeaderValue> {
+pub(super) fn forward(
+    parts: &mut request::Parts,
+    caller: &Caller<'_>,
+    mut present: Present,
+) -> Option<HeaderValue> {
     let scheme = if parts.extensions.get::<Arrival>().is_some() { "https" } else { "http" };
     let headers = &mut parts.headers;
-    let upgrade = wants_upgrade(headers).then(|| headers.get(header::UPGRADE).cloned()).flatten();
+    let wants_upgrade = present.connection && wants_upgrade(headers);
+    let upgrade = wants_upgrade.then(|| headers.get(header::UPGRADE).cloned()).flatten();
     let upgrade = upgrade.filter(|protocol| !protocol.as_bytes().to_ascii_lowercase().starts_with(b"h2c"));
-    strip(headers);
-    withhold_twins(headers);
-    headers.remove(HTTP2_SETTINGS);
-    if !caller.is_trusted {
+    if present.connection {
+        strip(headers);
+        // It may have named any of the others.
+        present = Present::in_head(headers);
+    } else if present.hop_by_hop {
+        strip(headers);
+    }
+    if present.twin {
+        withhold_twins(headers);
+    }
+    if present.settings {
+        headers.remove(HTTP2_SETTINGS);
+    }
+    if present.forwarded && !caller.is_trusted {
         for name in &FORWARDED {
             headers.remove(name);
         }
+        (present.forwarded_host, present.forwarded_proto, present.chain) = (false, false, false);
     }
-    withhold_session(headers);
-    join_cookies(headers);
-    // The gateway has answered `100-continue` itself by reading the body.
-    headers.remove(header::EXPECT);
+    if present.cookie {
+        withhold_session(headers);
+        join_cookies(headers);
+    }
+    if present.expect {
+        // The gateway has answered `100-continue` itself by reading the body.
+        headers.remove(header::EXPECT);
+    }
     if let Some(authority) = parts.uri.authority()
         && let Ok(value) = HeaderValue::from_str(authority.as_str())
     {
         headers.insert(header::HOST, value);
     }
-    if !headers.contains_key(&FORWARDED_HOST)
+    if !present.forwarded_host
         && let Some(host) = headers.get(header::HOST).cloned()
     {
         headers.insert(FORWARDED_HOST, host);
     }
-    if !headers.contains_key(&FORWARDED_PROTO) {
+    if !present.forwarded_proto {
         headers.insert(FORWARDED_PROTO, HeaderValue::from_static(scheme));
     }
-    if let Some(value) = caller::chain(headers, caller) {
+    if let Some(value) = caller::chain(headers, caller, present.chain) {
         headers.insert(FORWARDED_FOR, value);
     }
     if let Some(protocol) = &upgrade {
@@ -143,10 +215,29 @@ pub(super) fn forward(parts: &mut request::Parts, caller: &Caller) -> Option<Hea
     upgrade
 }
 
+/// Makes an arm's head ours: what concerns one hop goes, and what only the gateway says.
+pub(super) fn back(headers: &mut HeaderMap) {
+    let is_ours = |name: &HeaderName| name == REASON || name == VERSION;
+    let (mut hop, mut ours) = (false, false);
+    for name in headers.keys() {
+        hop |= name == header::CONNECTION || is_hop_by_hop(name);
+        ours |= is_ours(name);
+    }
+    if hop {
+        strip(headers);
+    }
+    if ours {
+        headers.remove(REASON);
+        headers.remove(VERSION);
+    }
+}
+
 /// Removes what concerns one hop only, including what `Connection` names.
 pub(super) fn strip(headers: &mut HeaderMap) {
     if headers.contains_key(header::CONNECTION) {
         let named: Vec<HeaderName> = tokens(headers, &header::CONNECTION)
+            // What most say; the field `keep-alive` goes anyway, and none has the reserved name `close`.
+            .filter(|token| !["keep-alive", "close"].iter().any(|usual| token.eq_ignore_ascii_case(usual)))
             .filter_map(|token| HeaderName::from_bytes(token.as_bytes()).ok())
             // A peer must not make us drop what frames or routes the message.
             .filter(|name| *name != header::CONTENT_LENGTH && *name != header::HOST)
@@ -157,7 +248,7 @@ pub(super) fn strip(headers: &mut HeaderMap) {
         headers.remove(header::CONNECTION);
     }
     // Most heads have none: looking at each field once costs less than a search for each name.
-    if headers.keys().any(|name| HOP_BY_HOP.contains(name)) {
+    if headers.keys().any(is_hop_by_hop) {
         for name in &HOP_BY_HOP {
             headers.remove(name);
         }
@@ -277,6 +368,7 @@ pub(super) fn judge(route: &Route, path: &str, status: StatusCode) -> Option<Bad
 mod tests {
     use proptest::prelude::*;
 
+    use super::super::caller::Peer;
     use super::*;
 
     fn parts(fields: &[(&str, &str)]) -> request::Parts {
@@ -285,8 +377,13 @@ mod tests {
         request.body(()).unwrap().into_parts().0
     }
 
-    fn caller(headers: &HeaderMap, trusted: &[Network]) -> Caller {
-        Caller::new(headers, "[::ffff:192.0.2.7]:4000".parse().unwrap(), trusted)
+    fn sent_on(parts: &mut request::Parts, caller: &Caller<'_>) -> Option<HeaderValue> {
+        let present = Present::in_head(&parts.headers);
+        forward(parts, caller, present)
+    }
+
+    fn peer() -> Peer {
+        Peer::new("[::ffff:192.0.2.7]:4000".parse().unwrap())
     }
 
     #[test]
@@ -318,8 +415,9 @@ mod tests {
             ("traceparent", "00-1-2-3"),
             ("x-forwarded-for", "198.51.100.1"),
         ]);
-        let proxy = caller(&parts.headers, &["192.0.2.7".parse().unwrap()]);
-        assert_eq!(forward(&mut parts, &proxy), None);
+        let peer = peer();
+        let proxy = Caller::new(&parts.headers, &peer, &["192.0.2.7".parse().unwrap()], true);
+        assert_eq!(sent_on(&mut parts, &proxy), None);
         let names: Vec<_> = parts.headers.keys().map(HeaderName::as_str).collect();
         for gone in ["connection", "x-secret", "keep-alive", "te"] {
             assert!(!names.contains(&gone), "{gone}");
@@ -335,8 +433,9 @@ mod tests {
     fn a_session_at_the_tower_stays_with_the_tower() {
         let sent = |cookie: &str| {
             let mut parts = parts(&[("cookie", cookie)]);
-            let stranger = caller(&parts.headers, &[]);
-            forward(&mut parts, &stranger);
+            let peer = peer();
+            let stranger = Caller::new(&parts.headers, &peer, &[], true);
+            sent_on(&mut parts, &stranger);
             parts.headers.get("cookie").map(|value| value.to_str().unwrap().to_owned())
         };
         assert_eq!(sent("a=1; hms_session=s3cret; b=2").as_deref(), Some("a=1; b=2"));
@@ -353,7 +452,7 @@ mod tests {
             ("x-forwarded-for", " 198.51.100.1 , 10.0.0.1"),
         ]);
         let proxies: [Network; 2] = ["192.0.2.7".parse().unwrap(), "10.0.0.0/8".parse().unwrap()];
-        let peer = caller(&parts.headers, &[]).peer;
+        let peer = peer().address;
         let ask = |identity: Identity, headers: &HeaderMap, trusted| {
             with_client(&identity, headers, peer, trusted, |key| key.map(<[u8]>::to_vec))
         };
@@ -384,8 +483,9 @@ mod tests {
             ("upgrade", "h2c"),
             ("http2-settings", "AAMAAABkAARAAAAAAAIAAAAA"),
         ]);
-        let stranger = caller(&parts.headers, &["10.0.0.0/8".parse().unwrap()]);
-        assert_eq!(forward(&mut parts, &stranger), None, "no HTTP/2 in clear");
+        let peer = peer();
+        let stranger = Caller::new(&parts.headers, &peer, &["10.0.0.0/8".parse().unwrap()], true);
+        assert_eq!(sent_on(&mut parts, &stranger), None, "no HTTP/2 in clear");
         let mut left: Vec<_> =
             parts.headers.iter().map(|(name, value)| (name.as_str(), value.to_str().unwrap())).collect();
         left.sort_unstable();
@@ -457,9 +557,10 @@ mod tests {
                 .collect();
             let _ = host(&parts);
             let proxies: &[Network] = if trusted { &["192.0.2.0/24".parse().unwrap()] } else { &[] };
-            let caller = caller(&parts.headers, proxies);
-            let upgrade = forward(&mut parts, &caller);
-            super::super::trace::join(&mut parts.headers, 1, || 1);
+            let peer = peer();
+            let caller = Caller::new(&parts.headers, &peer, proxies, true);
+            let upgrade = sent_on(&mut parts, &caller);
+            super::super::trace::join(&mut parts.headers, 1, || 1, true);
             for name in HOP_BY_HOP.iter().filter(|name| **name != header::UPGRADE) {
                 prop_assert!(!parts.headers.contains_key(name), "{name}");
             }

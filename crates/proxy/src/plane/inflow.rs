@@ -27,12 +27,12 @@ impl Awaited {
 
     /// A request is about to be sent.
     pub(super) fn begin(&self) {
-        self.0.store(0, Ordering::SeqCst);
+        self.0.store(0, Ordering::Release);
     }
 
     /// Its answer's head is here.
     pub(super) fn end(&self) {
-        self.0.store(CAME, Ordering::SeqCst);
+        self.0.store(CAME, Ordering::Release);
     }
 }
 

@@ -72,7 +72,8 @@ impl Places {
         timeout(bounds.wait, freed).await.ok()
     }
 
-    fn take_now(self: &Arc<Self>, most: u32) -> Option<Place> {
+    /// A place, if one is free.
+    pub(super) fn take_now(self: &Arc<Self>, most: u32) -> Option<Place> {
         let more = |open: u32| (open < most).then_some(open + 1);
         self.open.fetch_update(Ordering::SeqCst, Ordering::SeqCst, more).ok()?;
         Some(Place(Arc::clone(self)))

@@ -23,19 +23,14 @@ pub(super) struct Receipt {
     started: Instant,
     latency_us: Option<u64>,
     /// The request's body: while it comes the arm's time has not begun.
-    upload: Arc<Progress>,
+    upload: Progress,
     is_settled: bool,
 }
 
 impl Receipt {
-    pub(super) fn new(
-        plane: &Arc<Plane>,
-        served: &Arc<Served>,
-        drawn: Drawn,
-        upload: &Arc<Progress>,
-    ) -> Self {
+    pub(super) fn new(plane: &Arc<Plane>, served: &Arc<Served>, drawn: Drawn, upload: &Progress) -> Self {
         let Drawn { side, routed, client } = drawn;
-        let (plane, served, upload) = (Arc::clone(plane), Arc::clone(served), Arc::clone(upload));
+        let (plane, served, upload) = (Arc::clone(plane), Arc::clone(served), upload.clone());
         let started = Instant::now();
         Self { plane, served, routed, side, client, started, latency_us: None, upload, is_settled: false }
     }

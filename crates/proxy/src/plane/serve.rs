@@ -9,16 +9,18 @@ use http::header::{self, HeaderValue};
 use http::{Request, StatusCode};
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
-use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Semaphore, watch};
 use tokio::time::{Instant, timeout_at};
 use tokio_rustls::TlsAcceptor;
 
+use super::answer::Guarded;
 use super::carry::carry;
 use super::meter::Why;
 use super::pace::Paced;
+use super::session::Session;
 use super::tls::{H2, Tls};
 use super::{ACCEPT_PAUSE, CONNECTIONS_MAX, HEAD_BYTES_MAX, Plane, count, streams};
 
@@ -188,42 +190,45 @@ async fn http1<S>(
 ) where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
-    let client_head = plane.limits.client_head;
-    let meter = Arc::clone(&plane.meter);
-    let leaving = stopped.clone();
+    let session = Session::new(&plane, peer);
+    let (theirs, leaving) = (Arc::clone(&session), Arc::new(stopped.clone()));
     let service = service_fn(move |mut request| {
-        let (plane, leaving) = (Arc::clone(&plane), leaving.clone());
+        let (session, leaving) = (Arc::clone(&theirs), Arc::clone(&leaving));
         arrival.mark(&mut request);
         async move {
-            let mut answer = carry(plane, peer, request).await;
+            let busy = session.begin();
+            let mut answer = carry(session, request).await;
             if leaving.borrow().is_some() && answer.status() != StatusCode::SWITCHING_PROTOCOLS {
                 answer.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
             }
-            Ok::<_, Infallible>(answer)
+            Ok::<_, Infallible>(answer.map(|answer| Guarded { answer, _guard: busy }))
         }
     });
     // At most [`super::HEAD_FIELDS_MAX`] fields: that is what hyper takes when it is not told. Told, it fills buffers
     // for each head that it otherwise leaves as they are.
     let connection = http1::Builder::new()
-        .timer(TokioTimer::new())
-        .header_read_timeout(client_head)
         .max_header_size(HEAD_BYTES_MAX)
         .serve_connection(TokioIo::new(stream), service)
         .with_upgrades();
     let mut connection = std::pin::pin!(connection);
+    let mut late = std::pin::pin!(session.head_is_late(plane.limits.client_head));
     let ended = tokio::select! {
         ended = connection.as_mut() => ended,
+        () = &mut late => return plane.meter.refuse(Why::Slow),
         () = told(&mut stopped) => {
             // A connection that is closed while idle may meet a request on its way. Handed over, there is time to
             // wait for that request, or for as long as its client may be silent anyway.
             if !stopped.borrow().is_some_and(|stop| stop.is_handed) {
                 connection.as_mut().graceful_shutdown();
             }
-            connection.await
+            tokio::select! {
+                ended = connection => ended,
+                () = late => return plane.meter.refuse(Why::Slow),
+            }
         }
     };
     if let Err(error) = ended {
-        meter.broken(&error);
+        plane.meter.broken(&error);
         tracing::debug!(%peer, %error, "a client's connection broke");
     }
 }

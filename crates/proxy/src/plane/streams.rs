@@ -6,23 +6,20 @@
 
 use std::convert::Infallible;
 use std::net::SocketAddr;
-use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::task::{Context, Poll};
 use std::time::Duration;
 
-use bytes::Bytes;
-use hyper::body::{Body, Frame, SizeHint};
 use hyper::server::conn::http2;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::{Notify, watch};
 
-use super::answer::{Answer, FlowError};
+use super::answer::Guarded;
 use super::carry::carry;
 use super::serve::{Arrival, Stop, told};
+use super::session::Session;
 use super::{HEAD_BYTES_MAX, Plane};
 
 /// Requests at a time on one connection: what RFC 9113 §6.5.2 asks servers not to go below.
@@ -70,17 +67,18 @@ pub(super) async fn serve<S>(
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
     let idle = plane.limits.client_head;
+    let session = Session::new(&plane, peer);
     let tally = Arc::new(Tally::default());
     let theirs = Arc::clone(&tally);
     let service = service_fn(move |mut request| {
-        let (plane, open) = (Arc::clone(&plane), Open::new(&theirs));
+        let (session, open) = (Arc::clone(&session), Open::new(&theirs));
         arrival.mark(&mut request);
         async move {
-            let answer = carry(plane, peer, request).await;
+            let answer = carry(session, request).await;
             let mut open = open;
             // What comes of the body is the client's own affair.
             open.is_answered = true;
-            Ok::<_, Infallible>(answer.map(|answer| Counted { answer, _open: open }))
+            Ok::<_, Infallible>(answer.map(|answer| Guarded { answer, _guard: open }))
         }
     });
     let connection = http2::Builder::new(TokioExecutor::new())
@@ -152,31 +150,5 @@ impl Drop for Open {
                 self.tally.abused.notify_one();
             }
         }
-    }
-}
-
-/// An answer's body that says when it ends.
-struct Counted {
-    answer: Answer,
-    _open: Open,
-}
-
-impl Body for Counted {
-    type Data = Bytes;
-    type Error = FlowError;
-
-    fn poll_frame(
-        self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, FlowError>>> {
-        Pin::new(&mut self.get_mut().answer).poll_frame(cx)
-    }
-
-    fn is_end_stream(&self) -> bool {
-        self.answer.is_end_stream()
-    }
-
-    fn size_hint(&self) -> SizeHint {
-        self.answer.size_hint()
     }
 }

@@ -7,9 +7,10 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use hmsops_model::gateway::GatewayLimits;
 use hmsops_model::network::subscriber;
-use hmsops_model::route::{CanaryArm, Route};
+use hmsops_model::route::{Arm, CanaryArm, Route};
 use hmsops_model::service::BadRule;
 use hmsops_model::{Millis, Now, ReleaseId, ServiceName, Unit, Weight};
+use http::HeaderValue;
 use tokio::sync::Notify;
 
 use super::receipt::{Drawn, unit_code};
@@ -55,6 +56,8 @@ pub(super) struct Served {
     pub(super) canary: Vec<Arc<Upstream>>,
     pub(super) service: Arc<Service>,
     pub(super) trial: Option<Arc<Trial>>,
+    /// Stable's version and the canary's, as fields say them.
+    names: [Option<HeaderValue>; 2],
 }
 
 impl Served {
@@ -74,7 +77,9 @@ impl Served {
             .canary
             .as_ref()
             .map_or_else(Vec::new, |canary| pools.of(&canary.arm.upstreams, route.protocol));
-        Self { route, stable, canary, service, trial }
+        let name = |arm: &Arm| HeaderValue::from_str(arm.version.as_str()).ok();
+        let names = [name(&route.stable), route.canary.as_ref().and_then(|canary| name(&canary.arm))];
+        Self { route, stable, canary, service, trial, names }
     }
 
     /// Draws an arm for a request of this client.
@@ -94,6 +99,15 @@ impl Served {
                 let draw = secret ^ self.service.draws.fetch_add(1, Ordering::Relaxed);
                 split::side(canary.salt, &draw.to_le_bytes(), canary.weight)
             }
+        }
+    }
+
+    /// An arm's version, if a field can say it.
+    pub(super) fn name(&self, side: Side) -> Option<&HeaderValue> {
+        let [stable, canary] = &self.names;
+        match side {
+            Side::Stable => stable.as_ref(),
+            Side::Canary => canary.as_ref(),
         }
     }
 
@@ -165,12 +179,17 @@ impl Service {
     }
 
     /// Takes a request of this client out of what the service is granted; else how long to wait.
-    pub(super) fn admit(&self, now: Now, client: IpAddr, limits: &GatewayLimits) -> Result<(), Millis> {
+    pub(super) fn admit(
+        &self,
+        now: impl FnOnce() -> Now,
+        client: IpAddr,
+        limits: &GatewayLimits,
+    ) -> Result<(), Millis> {
         if limits.service_rate.is_none() && limits.client_rate.is_none() {
             return Ok(());
         }
         let mut rates = self.rates.lock().unwrap_or_else(PoisonError::into_inner);
-        rates.take(now.steady, subscriber(client), limits.service_rate, limits.client_rate)
+        rates.take(now().steady, subscriber(client), limits.service_rate, limits.client_rate)
     }
 
     pub(super) fn book(&self) -> MutexGuard<'_, Book> {

@@ -24,28 +24,46 @@ const PARENT_BYTES: usize = 55;
 /// The 32 digits of a trace id within a `traceparent`.
 const TRACE_ID: std::ops::Range<usize> = 3..35;
 
-/// Makes sure that a request belongs to a trace. Returns its `traceparent`. `secret` and `number` make a new one's
+/// Makes sure that a request belongs to a trace, see [`id`]. `has_trace`: its head says something of one. `secret` and `number` make a new one's
 /// ids, which nobody else draws.
-pub(super) fn join(headers: &mut HeaderMap, secret: u64, number: impl FnOnce() -> u64) -> HeaderValue {
-    let mut named = headers.get_all(&PARENT).iter();
-    let parent = named.next().filter(|parent| is_valid(parent.as_bytes())).cloned();
-    if let Some(parent) = parent.filter(|_| named.next().is_none()) {
-        bound_state(headers);
-        return parent;
+pub(super) fn join(headers: &mut HeaderMap, secret: u64, number: impl FnOnce() -> u64, has_trace: bool) {
+    if !has_trace {
+        headers.insert(PARENT, begin(secret, number()));
+        return;
     }
-    let number = number().to_le_bytes();
-    // Keyed hashes of one counter: nothing is asked of the system, and nobody can guess the next (SipHash is a PRF).
-    let part = |key: u64| client_hash(secret ^ key, &number).max(1);
-    let parent = format!("00-{:016x}{:016x}-{:016x}-00", part(1), part(2), part(3));
-    let parent = HeaderValue::try_from(parent).expect("hexadecimal digits make a value");
+    let mut named = headers.get_all(&PARENT).iter();
+    let is_kept = named.next().is_some_and(|parent| is_valid(parent.as_bytes())) && named.next().is_none();
+    if is_kept {
+        return bound_state(headers);
+    }
     headers.remove(&STATE);
-    headers.insert(PARENT, parent.clone());
-    parent
+    headers.insert(PARENT, begin(secret, number()));
 }
 
-/// The trace id of a `traceparent` that [`join`] returned.
-pub(super) fn id(parent: &HeaderValue) -> &str {
-    parent.to_str().ok().and_then(|text| text.get(TRACE_ID)).unwrap_or_default()
+/// A new trace's `traceparent`.
+fn begin(secret: u64, number: u64) -> HeaderValue {
+    let number = number.to_le_bytes();
+    // Keyed hashes of one counter: nothing is asked of the system, and nobody can guess the next (SipHash is a PRF).
+    let part = |key: u64| client_hash(secret ^ key, &number).max(1);
+    let mut parent = *b"00-________________________________-________________-00";
+    for (key, at) in [(1, 3), (2, 19), (3, 36)] {
+        parent.iter_mut().skip(at).zip(digits(part(key))).for_each(|(byte, digit)| *byte = digit);
+    }
+    HeaderValue::from_bytes(&parent).expect("hexadecimal digits make a value")
+}
+
+/// A number's sixteen hexadecimal digits.
+fn digits(number: u64) -> impl Iterator<Item = u8> {
+    (0..16).rev().map(move |place| {
+        let digit = (number >> (4 * place)) as u8 & 0xf;
+        if digit < 10 { b'0' + digit } else { b'a' + digit - 10 }
+    })
+}
+
+/// The trace id of a head that [`join`] has seen.
+pub(super) fn id(headers: &HeaderMap) -> &str {
+    let parent = headers.get(&PARENT).and_then(|parent| parent.to_str().ok());
+    parent.and_then(|text| text.get(TRACE_ID)).unwrap_or_default()
 }
 
 /// §3.2.2 and §4.3: of a later version only what this one defines must fit, with a `-` before what is more.
@@ -93,8 +111,8 @@ mod tests {
         for state in states {
             headers.append(STATE, HeaderValue::from_str(state).unwrap());
         }
-        let parent = join(&mut headers, 7, || 1);
-        assert_eq!(headers.get(PARENT), Some(&parent));
+        join(&mut headers, 7, || 1, !(parents.is_empty() && states.is_empty()));
+        let parent = headers.get(PARENT).unwrap();
         assert!(is_valid(parent.as_bytes()), "{parent:?}");
         (parent.to_str().unwrap().to_owned(), headers.get_all(&STATE).iter().count())
     }
@@ -127,8 +145,9 @@ mod tests {
             assert!(parent.ends_with("-00") && parent != VALID, "{parents:?}: {parent}");
             assert_eq!(states, 0, "a state belongs to its trace");
         }
-        let mut headers = HeaderMap::new();
-        let (one, other) = (join(&mut headers, 7, || 1), join(&mut HeaderMap::new(), 7, || 2));
+        let (mut one, mut other) = (HeaderMap::new(), HeaderMap::new());
+        join(&mut one, 7, || 1, false);
+        join(&mut other, 7, || 2, false);
         assert_ne!(id(&one), id(&other));
         assert_eq!(id(&one).len(), 32);
     }

@@ -29,7 +29,7 @@ pub(super) struct Ask {
     is_idempotent: bool,
     /// The longest body in bytes.
     body_max: u64,
-    pub(super) upload: Arc<Progress>,
+    pub(super) upload: Progress,
 }
 
 enum Payload {
@@ -39,9 +39,12 @@ enum Payload {
     Gone,
 }
 
-/// How far a streamed request body has come.
+/// How far a request's body has come; most have none that comes piece by piece.
+#[derive(Debug, Clone)]
+pub(super) struct Progress(Option<Arc<Streamed>>);
+
 #[derive(Debug)]
-pub(super) struct Progress {
+pub(super) struct Streamed {
     bytes: AtomicU64,
     is_open: AtomicBool,
     is_broken: AtomicBool,
@@ -54,6 +57,32 @@ pub(super) struct Progress {
 }
 
 impl Progress {
+    fn streamed(&self) -> Option<&Streamed> {
+        self.0.as_deref()
+    }
+
+    /// Bytes that have come from the client.
+    pub(super) fn bytes(&self) -> u64 {
+        self.streamed().map_or(0, |body| body.bytes.load(Ordering::Relaxed))
+    }
+
+    /// For how long the arm has had all that there was to take, at most; `None` while it is the client's turn.
+    pub(super) fn arms_turn(&self) -> Option<Duration> {
+        self.streamed().map_or(Some(Duration::MAX), Streamed::arms_turn)
+    }
+
+    /// The client has more to send, and the arm waits for it.
+    pub(super) fn is_clients_turn(&self) -> bool {
+        self.streamed().is_some_and(Streamed::is_clients_turn)
+    }
+
+    /// What the client did wrong in its body, if anything.
+    pub(super) fn fault(&self) -> Option<Fault> {
+        self.streamed().and_then(Streamed::fault)
+    }
+}
+
+impl Streamed {
     fn new() -> Self {
         Self {
             bytes: AtomicU64::new(0),
@@ -66,24 +95,16 @@ impl Progress {
         }
     }
 
-    /// Bytes that have come from the client.
-    pub(super) fn bytes(&self) -> u64 {
-        self.bytes.load(Ordering::Relaxed)
-    }
-
-    /// For how long the arm has had all that there was to take; `None` while it is the client's turn.
-    pub(super) fn arms_turn(&self) -> Option<Duration> {
+    fn arms_turn(&self) -> Option<Duration> {
         let moved = Duration::from_millis(self.moved_ms.load(Ordering::Relaxed));
         (!self.is_clients_turn()).then(|| self.started.elapsed().saturating_sub(moved))
     }
 
-    /// The client has more to send, and the arm waits for it.
-    pub(super) fn is_clients_turn(&self) -> bool {
+    fn is_clients_turn(&self) -> bool {
         self.is_open.load(Ordering::Relaxed) && self.is_starved.load(Ordering::Relaxed)
     }
 
-    /// What the client did wrong in its body, if anything.
-    pub(super) fn fault(&self) -> Option<Fault> {
+    fn fault(&self) -> Option<Fault> {
         if self.is_too_large.load(Ordering::Relaxed) {
             Some(Fault::TooLarge)
         } else {
@@ -135,11 +156,14 @@ impl Ask {
         let is_idempotent = head::is_idempotent(&parts.method);
         let payload = match body.size_hint().exact() {
             Some(0) => Payload::Empty,
-            Some(len) if is_idempotent && len <= HELD_BYTES_MAX => Payload::Held(hold(body, wait).await?),
+            Some(len) if is_idempotent && len <= HELD_BYTES_MAX => {
+                Payload::Held(Box::pin(hold(body, wait)).await?)
+            }
             _ => Payload::Stream(body),
         };
         let uri = head::origin_form(&parts.uri);
-        let upload = Arc::new(Progress::new());
+        let is_streamed = matches!(payload, Payload::Stream(_));
+        let upload = Progress(is_streamed.then(|| Arc::new(Streamed::new())));
         Ok(Self {
             method: parts.method,
             uri,
@@ -173,8 +197,9 @@ impl Ask {
             let upload = match std::mem::replace(&mut self.payload, Payload::Gone) {
                 Payload::Held(bytes) => Upload::Held(Some(bytes)),
                 Payload::Stream(body) => {
-                    self.upload.is_open.store(true, Ordering::Relaxed);
-                    Upload::Stream(body, Arc::clone(&self.upload), self.body_max)
+                    let progress = self.upload.0.get_or_insert_with(|| Arc::new(Streamed::new()));
+                    progress.is_open.store(true, Ordering::Relaxed);
+                    Upload::Stream(body, Arc::clone(progress), self.body_max)
                 }
                 Payload::Empty | Payload::Gone => Upload::Held(None),
             };
@@ -250,7 +275,7 @@ pub(super) enum Upload {
     /// All of it is here; `None`: there is none.
     Held(Option<Bytes>),
     /// It comes from the client, and may be so many bytes long.
-    Stream(Incoming, Arc<Progress>, u64),
+    Stream(Incoming, Arc<Streamed>, u64),
 }
 
 impl Body for Upload {

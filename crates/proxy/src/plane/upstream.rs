@@ -187,9 +187,14 @@ impl Upstream {
         bounds: Bounds,
         connect_max: Duration,
     ) -> Result<Answered, Fault> {
-        let place = self.places.take(bounds).await.ok_or(Fault::Busy)?;
+        // What is rare is boxed: the usual request's future stays small.
+        let place = match self.places.take_now(bounds.open) {
+            Some(place) => place,
+            None => Box::pin(self.places.take(bounds)).await.ok_or(Fault::Busy)?,
+        };
         if let Some(multiplex) = &self.multiplex {
-            let (response, stream) = multiplex.ask(ask, &self.address, || self.dial(connect_max)).await?;
+            let asked = multiplex.ask(ask, &self.address, || self.dial(connect_max));
+            let (response, stream) = Box::pin(asked).await?;
             let lease = Lease::Shared { _stream: stream, _place: place };
             return Ok(Answered { response, lease });
         }
@@ -201,7 +206,7 @@ impl Upstream {
                 Err(lost) => return Err(lost.fault),
             }
         }
-        let wire = self.connect(connect_max).await?;
+        let wire = Box::pin(self.connect(connect_max)).await?;
         let (response, wire) = self.send(wire, ask).await.map_err(|lost| lost.fault)?;
         Ok(self.answered(response, wire, place))
     }
