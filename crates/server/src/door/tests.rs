@@ -19,6 +19,7 @@ use super::*;
 use crate::hands::{Queues, spill::LocalSpill};
 
 mod forms;
+mod haproxy;
 mod metrics;
 mod probes;
 mod signal;
@@ -77,6 +78,7 @@ impl Site {
             families,
             recall,
             notify: Arc::default(),
+            gateways: Arc::default(),
         };
         Self { router: router(context.clone()), context, token, dir, _orders: orders }
     }
