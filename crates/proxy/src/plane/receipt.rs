@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use hmsops_model::{BadKind, Now, Unit};
+use hmsops_model::{BadKind, Millis, Now, Unit};
 use tokio::time::Instant;
 
 use super::Plane;
@@ -76,7 +76,8 @@ impl Receipt {
     fn count(&mut self, at: Now, bad: Option<BadKind>, shielded: bool, seen: bool) {
         self.is_settled = true;
         let (routed, side, client, latency_us) = (self.routed, self.side, self.client, self.latency_us);
-        let outcome = Outcome { at, routed, side, client, latency_us, bad, shielded, seen };
+        let came = at.steady.since(Millis(self.started.elapsed().as_millis() as u64));
+        let outcome = Outcome { at, came, routed, side, client, latency_us, bad, shielded, seen };
         let mut book = self.served.service.book();
         book.budget.saw(at.steady);
         book.retries.saw(at.steady);
