@@ -49,6 +49,9 @@ pub(super) async fn carry(session: Arc<Session>, request: Request<Incoming>) -> 
         Err(refusal) => {
             count(&plane.counters.own_answers);
             plane.meter.refuse(refusal.why);
+            if refusal.why.ends_connection() {
+                session.is_cut.store(true, Ordering::Relaxed);
+            }
             if let Some(entry) = &mut entry {
                 entry.refused(refusal.why);
             }
