@@ -152,34 +152,39 @@ async fn connection(
     };
     // Without it only small writes are slower.
     let _ = stream.set_nodelay(true);
+    let session = Session::new(&plane, peer);
     let in_force = plane.in_force.load_full();
     let deadline = Instant::now() + plane.limits.client_head;
     match &in_force.tls {
-        Some(tls) => over_tls(tls, plane, stream, peer, stopped, deadline).await,
+        Some(tls) => over_tls(tls, session, stream, stopped, deadline).await,
         None if is_http2(&stream, deadline).await => {
-            let stream = paced(&plane, stream);
-            streams::serve(plane, stream, peer, Arrival::Plain, stopped).await;
+            let stream = paced(&session, stream);
+            streams::serve(session, stream, Arrival::Plain, stopped).await;
         }
-        None => http1(Arc::clone(&plane), paced(&plane, stream), peer, Arrival::Plain, stopped).await,
+        None => {
+            let stream = paced(&session, stream);
+            http1(session, stream, Arrival::Plain, stopped).await;
+        }
     }
 }
 
-fn paced(plane: &Plane, stream: TcpStream) -> Paced<TcpStream> {
+fn paced(session: &Session, stream: TcpStream) -> Paced<TcpStream> {
+    let plane = &session.plane;
     let rate = plane.in_force.load().settings.limits.body_rate_min;
-    Paced::new(stream, &plane.meter, plane.limits.upload, rate)
+    Paced::new(stream, &plane.meter, plane.limits.upload, rate, &session.is_cut)
 }
 
 async fn over_tls(
     tls: &Tls,
-    plane: Arc<Plane>,
+    session: Arc<Session>,
     stream: TcpStream,
-    peer: SocketAddr,
     mut stopped: watch::Receiver<Option<Stop>>,
     deadline: Instant,
 ) {
+    let peer = session.peer.address;
     let acceptor = TlsAcceptor::from(Arc::clone(&tls.config));
     let shaken = tokio::select! {
-        shaken = timeout_at(deadline, acceptor.accept(paced(&plane, stream))) => shaken,
+        shaken = timeout_at(deadline, acceptor.accept(paced(&session, stream))) => shaken,
         // The client has asked for nothing yet.
         () = async { told(&mut stopped).await; tokio::time::sleep_until(deadline).await } => return,
     };
@@ -189,22 +194,21 @@ async fn over_tls(
         Err(_) => return tracing::debug!(%peer, "a client's TLS handshake took too long"),
     };
     if stream.get_ref().1.alpn_protocol() == Some(H2) {
-        streams::serve(plane, stream, peer, Arrival::Tls, stopped).await;
+        streams::serve(session, stream, Arrival::Tls, stopped).await;
     } else {
-        http1(plane, stream, peer, Arrival::Tls, stopped).await;
+        http1(session, stream, Arrival::Tls, stopped).await;
     }
 }
 
 async fn http1<S>(
-    plane: Arc<Plane>,
+    session: Arc<Session>,
     stream: S,
-    peer: SocketAddr,
     arrival: Arrival,
     mut stopped: watch::Receiver<Option<Stop>>,
 ) where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
-    let session = Session::new(&plane, peer);
+    let (plane, peer) = (&session.plane, session.peer.address);
     let (theirs, leaving) = (Arc::clone(&session), Arc::new(stopped.clone()));
     let service = service_fn(move |mut request| {
         let (session, leaving) = (Arc::clone(&theirs), Arc::clone(&leaving));
