@@ -60,6 +60,7 @@ use tokio::net::{TcpListener, UnixListener, UnixStream};
 use tokio::sync::{mpsc, watch};
 
 pub use clock::{Clock, MachineClock};
+pub use haproxy::objection as haproxy_objection;
 pub use settings::{SettingsError, keep_settings, settings_file};
 pub use tls::TlsError;
 
@@ -344,10 +345,11 @@ pub async fn run(options: GatewayOptions) -> Result<(), GatewayError> {
 impl Gateway {
     /// Takes the sockets and reads the state. What was a canary's traffic is stable's until the tower says
     /// otherwise.
+    #[expect(clippy::unused_async, reason = "what it opens needs a runtime around it")]
     pub async fn bind(options: GatewayOptions) -> Result<Self, GatewayError> {
         let in_force = InForce::new(settings::load(options.disk.as_ref(), &options.settings)?, &tickets()?)?;
         let address = options.listen;
-        let listener = TcpListener::bind(address).await.map_err(|source| match source.kind() {
+        let listener = serve::listen(address).map_err(|source| match source.kind() {
             io::ErrorKind::AddrInUse => GatewayError::PortTaken {
                 address,
                 name: options.name.clone(),

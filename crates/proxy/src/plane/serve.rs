@@ -11,7 +11,7 @@ use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::sync::{Semaphore, watch};
 use tokio::time::{Instant, timeout_at};
 use tokio_rustls::TlsAcceptor;
@@ -33,6 +33,20 @@ const PREFACE_PAUSE: Duration = Duration::from_millis(5);
 
 /// After a connection could not be accepted (no file descriptors are left, say).
 pub(super) const ACCEPT_PAUSE: Duration = Duration::from_millis(20);
+
+/// Connections that wait to be accepted, of which the system takes as many as `net.core.somaxconn` says (4 096 by default,
+/// listen(2)). Whoever finds no place tries again after 1 s, 3 s, 7 s (RFC 6298 §2): a crowd that comes while the gateway is
+/// held up for a moment must not wait for seconds.
+const BACKLOG: u32 = 4096;
+
+/// Listens for clients.
+pub(super) fn listen(address: SocketAddr) -> std::io::Result<TcpListener> {
+    let socket = if address.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }?;
+    // What a gateway before it has left in TIME_WAIT is no reason to refuse the port.
+    socket.set_reuseaddr(true)?;
+    socket.bind(address)?;
+    socket.listen(BACKLOG)
+}
 
 /// How a request came in; on requests that came over TLS.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -21,7 +21,7 @@ use http::header::LOCATION;
 use super::body::{Body, needed_reason};
 use super::problem::mistakes;
 use super::service::accepted;
-use super::{Context, Failure, Routes, Scope, plan, release, show};
+use super::{Context, Failure, Routes, Scope, haproxy, plan, release, show};
 
 /// Releases that may be asked for together, as in `control`.
 const GROUP_MAX: usize = 32;
@@ -52,6 +52,7 @@ async fn group(
     for file in value.files {
         let one = api::Deploy { name: file.name, text: file.text, ..api::Deploy::default() };
         let (spec, more) = read(&one)?;
+        haproxy::check(&context, &snapshot, &spec)?;
         let digest = digest(&snapshot, &spec).await?;
         asked.push(Asked { spec: Box::new(spec), digest, salt: salt()? });
         warnings.push(more);
@@ -62,8 +63,9 @@ async fn group(
     if value.dry_run {
         hmsops_control::decide(&snapshot.state, &snapshot.evidence, snapshot.now, &event)?;
         let plans = asked.into_iter().zip(warnings);
-        let plans =
-            plans.map(|(one, warnings)| plan::plan(&snapshot, &one.spec, one.digest, warnings, false));
+        let plans = plans.map(|(one, warnings)| {
+            plan::plan((&snapshot, &context.notify), &one.spec, one.digest, warnings, false)
+        });
         return Ok(Json(api::Plans { plans: plans.collect() }).into_response());
     }
     let handled = accepted(context.engine.submit(event).await?)?;
@@ -97,15 +99,21 @@ async fn deploy(
     let options = Options { first: value.first, canary: value.canary, override_freeze };
     let asked = vec![Asked { spec: Box::new(spec.clone()), digest: digest.clone(), salt }];
     let event = Event::Release { asked, options, by };
+    // As it would be: without a canary, when it goes back.
+    let decided = hmsops_control::decide(&snapshot.state, &snapshot.evidence, snapshot.now, &event);
+    let asks = decided.as_ref().ok().into_iter().flatten().find_map(|transition| match transition {
+        Transition::ReleaseRequested { spec, revert, .. } => Some((spec.as_ref().clone(), *revert)),
+        _ => None,
+    });
+    let (spec, revert) = asks.unwrap_or((spec, false));
+    if decided.is_ok() && !revert {
+        haproxy::check(&context, &snapshot, &spec)?;
+    }
     if value.dry_run {
-        let decided = hmsops_control::decide(&snapshot.state, &snapshot.evidence, snapshot.now, &event)?;
-        // As it would be: without a canary, when it goes back.
-        let asks = decided.into_iter().find_map(|transition| match transition {
-            Transition::ReleaseRequested { spec, revert, .. } => Some((*spec, revert)),
-            _ => None,
-        });
-        let (spec, revert) = asks.unwrap_or((spec, false));
-        return Ok(Json(plan::plan(&snapshot, &spec, digest, warnings, revert)).into_response());
+        decided?;
+        return Ok(
+            Json(plan::plan((&snapshot, &context.notify), &spec, digest, warnings, revert)).into_response()
+        );
     }
     let handled = accepted(context.engine.submit(event).await?)?;
     let id = handled.release().ok_or_else(|| match &handled.ledger_failed {

@@ -14,6 +14,7 @@ mod dash;
 mod deploy;
 mod emit;
 pub mod folder;
+mod haproxy;
 mod heal;
 mod health;
 mod login;
@@ -40,14 +41,16 @@ mod stream;
 mod ticket;
 mod token;
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
 use axum::extract::FromRef;
 use hmsops_ledger::LedgerReader;
+use hmsops_model::gateway::GatewaySettings;
 use hmsops_tower::Snapshot;
-use tokio::sync::Semaphore;
+use tokio::sync::{Semaphore, watch};
 
 pub use auth::{Auth, AuthError};
 pub(crate) use authorize::may_emit;
@@ -57,6 +60,8 @@ pub use route::{Access, Routes};
 pub use scope::Scope;
 
 use crate::Engine;
+use hmsops_config::tower::NotifyConfig;
+
 use crate::clock::Clock;
 use crate::families::Families;
 use crate::panel::Feeds;
@@ -87,6 +92,10 @@ pub struct Context {
     pub families: Arc<Families>,
     /// Evidence of releases that are no longer in memory.
     pub recall: Recall,
+    /// The ways by which people can be told.
+    pub notify: Arc<NotifyConfig>,
+    /// The settings in force of each gateway, by its name.
+    pub gateways: Arc<BTreeMap<String, watch::Receiver<GatewaySettings>>>,
 }
 
 /// What all routes share: the [`Context`], and what the doors count.
