@@ -20,8 +20,8 @@ fn kept_seeds_violate_nothing() {
 }
 
 /// Healthy releases that were once taken back: by errors common to both while one arm stood still, by time-outs of a
-/// fresh canary, by one client's answers in another order, by runs of pauses, by looks lost.
-const ONCE_TAKEN_BACK: [u64; 8] = [461, 485, 1124, 10_622, 10_768, 12_390, 12_467, 12_989];
+/// fresh canary, by runs of pauses.
+const ONCE_TAKEN_BACK: [u64; 5] = [485, 1124, 12_390, 12_467, 12_989];
 
 #[test]
 fn healthy_releases_stay_out() {
