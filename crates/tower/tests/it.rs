@@ -258,6 +258,14 @@ impl World {
         }))
     }
 
+    /// Two looks in a row find bad answers: one alone condemns nobody.
+    fn turns_bad(&mut self) {
+        for bad in [3, 2] {
+            let bad = self.bad_tick(bad);
+            self.event(&bad);
+        }
+    }
+
     fn retreats(&self) -> usize {
         self.orders.iter().filter(|order| matches!(order, Effect::Retreat { .. })).count()
     }
@@ -271,8 +279,7 @@ impl World {
     /// The bad canary goes back although the ledger fails, nothing goes further, and the record catches up.
     fn takes_back_and_catches_up(mut self) {
         self.orders.clear();
-        let bad = self.bad_tick(5);
-        self.event(&bad);
+        self.turns_bad();
         assert_eq!(self.phase(), Phase::RolledBack);
         assert_eq!(
             self.orders.iter().position(|o| matches!(o, Effect::Retreat { .. })),
@@ -380,8 +387,7 @@ fn a_sentinel_takes_back_what_the_tower_would() {
 fn a_retreat_that_reached_only_the_spill_survives_a_kill() {
     let mut world = World::with_canary_out();
     world.faults.fill();
-    let bad = world.bad_tick(5);
-    world.event(&bad);
+    world.turns_bad();
     world.kill();
     world.faults.heal();
     world.start();
@@ -416,8 +422,7 @@ fn ticks_sent_again_after_a_restart_count_once() {
 fn an_unconfirmed_retreat_is_sent_again_until_it_is_confirmed() {
     let mut world = World::with_canary_out();
     world.gateway(GatewayReport::Lost);
-    let bad = world.bad_tick(5);
-    world.event(&bad);
+    world.turns_bad();
     world.gateway(GatewayReport::Connected { routes: Vec::new() });
     world.orders.clear();
     world.pass(Millis::from_secs(3));
@@ -454,8 +459,7 @@ fn another_services_pending_advance_holds_up_no_retreat_on_a_full_disk() {
     world.event(&Event::Instance { id: aaa, report: InstanceReport::Exited { reason: "x".into() } });
     world.orders.clear();
     for _ in 0..10 {
-        let bad = world.bad_tick(5);
-        world.event(&bad);
+        world.turns_bad();
         world.pass(Millis::from_secs(1));
     }
     assert_eq!(world.phase(), Phase::RolledBack, "retreats {}", world.retreats());
@@ -525,8 +529,7 @@ fn what_the_gateway_knows_to_be_retreated_is_not_promoted() {
     });
     world.pass(Millis::from_secs(3));
     world.faults.fail_syncs();
-    let bad = world.bad_tick(5);
-    world.event(&bad);
+    world.turns_bad();
     assert_eq!(world.phase(), Phase::RolledBack);
     let epoch = world.tower().state().services[&name()].epoch;
     world.kill();
@@ -555,8 +558,7 @@ fn retiring_a_service_takes_its_canary_back() {
     let mut world = World::with_canary_out();
     world.event(&Event::Declared { specs: vec![], whole: true, by: Who::tower() });
     for _ in 0..10 {
-        let bad = world.bad_tick(5);
-        world.event(&bad);
+        world.turns_bad();
         world.pass(Millis::from_secs(1));
     }
     assert!(world.retreats() > 0, "{:?} {}", world.phase(), world.weight());
@@ -584,8 +586,7 @@ fn time_without_a_gateway_is_no_watch() {
 fn a_version_taken_back_on_a_full_disk_stays_denied_after_a_kill() {
     let mut world = World::with_canary_out();
     world.faults.fill();
-    let bad = world.bad_tick(5);
-    world.event(&bad);
+    world.turns_bad();
     assert_eq!(world.tower().state().denied.len(), 1);
     world.kill();
     world.faults.heal();
@@ -660,8 +661,7 @@ fn a_snapshot_and_the_lines_after_it_give_the_state_that_was() {
     let now = world.now;
     world.tower.as_mut().unwrap().snapshot(now);
     assert_eq!(world.entries("ledger.snapshot").len(), 1);
-    let bad = world.bad_tick(5);
-    world.event(&bad);
+    world.turns_bad();
     let live = serde_json::to_value(world.tower().state()).unwrap();
     world.kill();
     world.start();
@@ -672,8 +672,7 @@ fn a_snapshot_and_the_lines_after_it_give_the_state_that_was() {
 fn no_snapshot_is_taken_while_lines_wait() {
     let mut world = World::with_canary_out();
     world.faults.fill();
-    let bad = world.bad_tick(5);
-    world.event(&bad);
+    world.turns_bad();
     world.faults.heal();
     let now = world.now;
     world.tower.as_mut().unwrap().snapshot(now);

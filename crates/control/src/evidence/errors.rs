@@ -30,6 +30,10 @@ const SMALL: f64 = 0.05;
 /// ... until this one.
 const LARGE: f64 = 0.2;
 
+/// What one look may tell at most, in nats; one look alone condemns nobody. Of a trouble of both arms (a pause of the
+/// machine, a burst) one arm's part can come first and all at once; what is wrong with the canary comes again.
+const LOOK_NATS_MAX: f64 = 6.0;
+
 /// Evidence that the canary gives more bad answers than stable.
 #[derive(Debug, Clone)]
 pub struct ErrorEvidence {
@@ -77,7 +81,9 @@ impl ErrorEvidence {
         let w = weight.share();
         self.mixture.observe(at, |j| {
             let ln_ratio = self.ln_ratios.get(j).copied().unwrap_or(0.0);
-            canary as f64 * ln_ratio - (canary + stable) as f64 * (ln_ratio.exp_m1() * w).ln_1p()
+            let ln_told = canary as f64 * ln_ratio - (canary + stable) as f64 * (ln_ratio.exp_m1() * w).ln_1p();
+            // Less than what was told is evidence all the same: the mean of a smaller e-value is no larger.
+            ln_told.min(LOOK_NATS_MAX)
         });
     }
 
@@ -101,7 +107,19 @@ mod tests {
     fn three_bad_clients_of_a_one_per_cent_canary_are_enough() {
         let mut evidence = ErrorEvidence::default();
         evidence.observe(secs(0), ONE, 0, 0);
-        evidence.observe(secs(60), ONE, 3, 0);
+        for at in 60..63 {
+            evidence.observe(secs(at), ONE, 1, 0);
+        }
+        assert!(evidence.value() > 2000.0, "{}", evidence.value());
+    }
+
+    #[test]
+    fn one_look_alone_condemns_nobody() {
+        let mut evidence = ErrorEvidence::default();
+        evidence.observe(secs(0), ONE, 0, 0);
+        evidence.observe(secs(1), ONE, 50, 0);
+        assert!(evidence.value() < 404.0, "{}", evidence.value());
+        evidence.observe(secs(2), ONE, 50, 0);
         assert!(evidence.value() > 2000.0, "{}", evidence.value());
     }
 

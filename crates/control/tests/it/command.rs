@@ -112,7 +112,8 @@ fn a_denied_version_is_not_what_a_rollback_goes_back_to() {
     assert_eq!(story.stable(), "1.7.3");
     story.deploy("1.8.0").unwrap();
     story.pass(Millis::from_secs(4));
-    story.tick(3, 0);
+    story.tick(2, 0);
+    story.tick(1, 0);
     story.pass(Millis::from_secs(15));
     assert_eq!(story.state.denied.len(), 1);
     let refusal = story.rollback(Some("1.8.0")).unwrap_err();

@@ -79,7 +79,8 @@ fn evidence_alone_does_not_condemn_before_the_guard_has_its_errors() {
     spec.steps[0].weight = Weight::from_bp(1).unwrap();
     story.deploy_spec(spec, false).unwrap();
     story.pass(Millis::from_secs(5));
-    story.tick(2, 0);
+    story.tick(1, 0);
+    story.tick(1, 0);
     assert!(story.evidence.releases[&ReleaseId(1)].evidence() > 1000.0, "the evidence suffices");
     assert_eq!(story.release(1).phase, Phase::Watching, "two errors do not");
     story.tick_of(&name(), 0, 1, 0);

@@ -154,8 +154,7 @@ fn denied_content_is_denied_under_another_tag_and_after_a_kill() {
     };
     assert_eq!(deploy(&mut world, "1.8.0", 1), None);
     world.pass(Millis::from_secs(3));
-    let bad = world.bad_tick(5);
-    world.event(&bad);
+    world.turns_bad();
     assert_eq!(world.phase(), Phase::RolledBack);
     for _ in 0..2 {
         let refused = deploy(&mut world, "1.8.0-rebuilt", 1).expect("the same content");
