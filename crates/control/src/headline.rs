@@ -138,6 +138,11 @@ pub fn release_line(release: &Release) -> Vec<Piece> {
     vec![name(release), Piece::Text(rest)]
 }
 
+/// How a release that is held does.
+fn sign_of(release: &Release) -> Sign {
+    if release.is_bad_and_stays() { Sign::Failing } else { Sign::UnderWatch }
+}
+
 impl<'a> Outlook<'a> {
     /// All declared services with how they do: by need, then by name.
     pub fn services(&self) -> Vec<ServiceSign<'a>> {
@@ -210,6 +215,9 @@ impl<'a> Outlook<'a> {
             }
             return (self.now.steady.since(verdict.at.steady) <= FIGURES)
                 .then(|| sentence::headline(release).trim_end_matches('.').to_owned());
+        }
+        if release.is_bad_and_stays() {
+            return Some(sentence::headline(release).trim_end_matches('.').to_owned());
         }
         let (_, canary, secs) = self.figures(service).filter(|_| release.phase == Phase::Watching)?;
         let bad = canary.n_bad();
@@ -320,7 +328,7 @@ impl<'a> Outlook<'a> {
             signals.into_iter().partition(|need| need.sign == Some(Sign::Failing));
         needs.extend(urgent);
         needs.extend(
-            self.held().map(|release| Need { sign: Some(Sign::UnderWatch), text: release_line(release) }),
+            self.held().map(|release| Need { sign: Some(sign_of(release)), text: release_line(release) }),
         );
         needs.extend(rest);
         let mut need = |sign, text| needs.push(Need { sign, text });

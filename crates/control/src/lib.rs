@@ -20,7 +20,7 @@ pub mod signal;
 pub mod state;
 pub mod transition;
 
-pub use decide::{decide, due, next_wakeup, retreats_due, told_of};
+pub use decide::{decide, due, frozen, retreats_due, told_of};
 pub use effect::{Effect, effects, probe_targets, route_of};
 pub use event::{
     Command, Event, GatewayReport, HealReport, InstanceReport, NoticeReport, Refusal, RefusalKind, Who,

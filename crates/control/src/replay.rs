@@ -11,7 +11,7 @@ use crate::evidence::{Evidence, Parts, Watch};
 use crate::release::whole;
 use crate::state::State;
 use crate::state::release::Phase;
-use crate::transition::{Detector, Transition, Verdict};
+use crate::transition::{Detector, HoldReason, Transition, Verdict};
 
 /// One kept record, in the order in which they came about. Where a line and a tick bear the same moment, the tick
 /// goes first: it is what the line was decided on.
@@ -34,26 +34,35 @@ pub struct Replayed {
     pub parts: Parts,
     /// The ledger's own verdict, if the records hold one.
     pub recorded: Option<Verdict>,
+    /// What condemned it by the ledger, and when, past its point of no return: then it was held instead.
+    pub held: Option<(Detector, Now)>,
 }
 
 impl Replayed {
     /// Whether the records lead to the verdict that was recorded: the same detector, evidence and moment. Verdicts
     /// of people, policies and ended processes agree when the statistics had not condemned the release before.
+    /// Of a release that was held for it past its point of no return, whatever became of it later: the same detector
+    /// and moment.
     pub fn agrees(&self) -> bool {
+        if let Some((detector, at)) = self.held {
+            let found =
+                self.condemned.filter(|(_, found)| is_statistical(detector) || found.steady < at.steady);
+            return found == Some((detector, at)).filter(|_| is_statistical(detector));
+        }
         match (&self.recorded, self.condemned) {
             (None, None) => true,
             (None, Some(_)) => false,
-            (Some(verdict), found) => {
-                let statistical =
-                    matches!(verdict.detector, Detector::Errors | Detector::Probes | Detector::Slow);
-                if statistical {
-                    found == Some((verdict.detector, verdict.at)) && verdict.evidence == self.evidence
-                } else {
-                    found.is_none()
-                }
+            (Some(verdict), found) if is_statistical(verdict.detector) => {
+                found == Some((verdict.detector, verdict.at)) && verdict.evidence == self.evidence
             }
+            (Some(_), found) => found.is_none(),
         }
     }
+}
+
+/// Whether evidence alone leads to it.
+const fn is_statistical(detector: Detector) -> bool {
+    matches!(detector, Detector::Errors | Detector::Probes | Detector::Slow)
 }
 
 /// What a release has shown, folded again from the same records: what the tower held in memory while it was watched.
@@ -72,14 +81,23 @@ pub fn course<'a>(release: ReleaseId, records: impl IntoIterator<Item = Kept<'a>
 /// Folds a release's records again. `None`: they don't tell of such a release.
 pub fn replay<'a>(release: ReleaseId, records: impl IntoIterator<Item = Kept<'a>>) -> Option<Replayed> {
     let (mut state, mut evidence) = (State::default(), Evidence::default());
-    let (mut found, mut recorded) = (None, None);
+    let (mut found, mut recorded, mut held) = (None, None, None);
     for record in records {
         match record {
             Kept::Line(_, Transition::ReleaseTakenBack { release: id, verdict, .. }) if *id == release => {
                 recorded = Some((**verdict).clone());
                 break;
             }
-            Kept::Line(now, transition) => state.apply(now, transition),
+            Kept::Line(now, transition) => {
+                if let Transition::ReleaseHeld {
+                    release: id, why: HoldReason::NoReturn { detector, .. }, ..
+                } = transition
+                    && *id == release
+                {
+                    held.get_or_insert((*detector, now));
+                }
+                state.apply(now, transition);
+            }
             Kept::Seen(now, event) if found.is_none() => {
                 evidence.observe_kept(&state, now, event);
                 let watch = evidence.releases.get(&release);
@@ -100,5 +118,6 @@ pub fn replay<'a>(release: ReleaseId, records: impl IntoIterator<Item = Kept<'a>
         evidence: watch.map_or(1, |watch| whole(watch.evidence())),
         parts: watch.map_or_else(Parts::default, |watch| Watch::parts(watch)),
         recorded,
+        held,
     })
 }

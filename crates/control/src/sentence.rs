@@ -13,6 +13,9 @@ use crate::state::State;
 use crate::state::release::{Phase, Release};
 use crate::transition::{Detector, HoldReason, Role, Transition, Verdict};
 
+/// Past this, more evidence is no news to a person.
+const EVIDENCE_SAID_MAX: u64 = 1_000_000;
+
 /// A check's name for sentences: its path, or what an empty path stands for.
 pub fn check_name(path: &str) -> &str {
     if path.is_empty() { "its port" } else { path }
@@ -93,10 +96,14 @@ pub fn headline(release: &Release) -> String {
         Phase::Done => format!("{version} is out and proven."),
         Phase::Failed => format!("{version} never came up; no user saw it."),
         Phase::Superseded => format!("{version} made way for a newer release."),
-        Phase::RolledBack | Phase::Aborted => match taken_back_after(release) {
+        Phase::Aborted => format!("{version} was taken back by a person."),
+        Phase::RolledBack if is_by(release, Detector::Group) => {
+            format!("{version} was taken back with what it went out with.")
+        }
+        Phase::RolledBack => match taken_back_after(release) {
             Some(span) => format!("{version} was taken back {span} after its first bad answer."),
             // What a policy's metric saw need not be bad to a gateway: users may well have met it.
-            None if is_by_policy(release) => format!("{version} was taken back by a policy."),
+            None if is_by(release, Detector::Policy) => format!("{version} was taken back by a policy."),
             None => format!("{version} was taken back before it gave a bad answer."),
         },
     }
@@ -104,7 +111,7 @@ pub fn headline(release: &Release) -> String {
 
 /// Why a release stays where it is, of the reasons that hold in any phase.
 fn held(release: &Release, why: &HoldReason) -> String {
-    let (version, id) = (&release.spec.image.tag, release.id);
+    let version = &release.spec.image.tag;
     let at = match release.weight {
         Weight::NONE => "before its first share".to_owned(),
         weight => format!("at {weight}"),
@@ -117,13 +124,11 @@ fn held(release: &Release, why: &HoldReason) -> String {
             )
         }
         HoldReason::Irreversible => format!(
-            "{version} is held {at}: there is no way back from the next step; a person lets it go there \
-             (`hmsops release promote {id} --reason …`)."
+            "{version} is held {at}: there is no way back from the next step, so a person lets it go there."
         ),
-        HoldReason::NoReturn { why, .. } => format!(
-            "{version} is bad and irreversible, so it stays {at}: {why} A person decides: deploy a fix, or \
-             `hmsops release abort {id} --reason …`."
-        ),
+        HoldReason::NoReturn { .. } => {
+            format!("{version} is bad, and stays {at}: there is no way back but by a person.")
+        }
         HoldReason::Capacity { detail } => format!("{version} is held {at}: {detail}."),
         _ => format!("{version} is held {at}."),
     }
@@ -137,28 +142,13 @@ pub(crate) fn found(view: View<'_>, release: &Release, detector: Detector, detai
     chars.next().map_or_else(String::new, |first| first.to_uppercase().chain(chars).collect())
 }
 
-fn is_by_policy(release: &Release) -> bool {
-    release.verdict.as_ref().is_some_and(|verdict| verdict.detector == Detector::Policy)
+fn is_by(release: &Release, detector: Detector) -> bool {
+    release.verdict.as_ref().is_some_and(|verdict| verdict.detector == detector)
 }
 
 /// Why a release is what it is: one sentence with evidence and need.
 pub fn why(release: &Release) -> String {
-    let Some(verdict) = &release.verdict else {
-        return match (&release.phase, release.ruled_out_bp) {
-            (Phase::Baking | Phase::Done, Some(bp)) => format!(
-                "Promoted: nothing objected in {} requests; those of its last step can rule out {} or more errors, \
-                 not less.",
-                grouped(release.tally.canary_requests),
-                points(bp),
-            ),
-            (Phase::Baking | Phase::Done, None) => {
-                "Promoted: nothing objected, but there was too little traffic in its last step to \
-                 rule anything out."
-                    .into()
-            }
-            _ => headline(release),
-        };
-    };
+    let Some(verdict) = &release.verdict else { return why_out(release) };
     let version = &release.spec.image.tag;
     let lead = match verdict.detector {
         Detector::Person => "Taken back by a person",
@@ -169,9 +159,46 @@ pub fn why(release: &Release) -> String {
     format!("{lead}: {}", because(version.as_str(), verdict))
 }
 
+/// The same of a release that was not taken back.
+fn why_out(release: &Release) -> String {
+    let (version, id) = (&release.spec.image.tag, release.id);
+    let is_out = matches!(release.phase, Phase::Baking | Phase::Done);
+    match (&release.hold, release.ruled_out_bp) {
+        (Some((HoldReason::NoReturn { why, .. }, _)), _) => format!(
+            "{why} A person decides: deploy a fix, or take it back (`hmsops release abort {id} --reason …`)."
+        ),
+        (Some((HoldReason::Irreversible, _)), _) => {
+            format!("{} `hmsops release promote {id} --reason …` does.", headline(release))
+        }
+        _ if is_out && release.revert => {
+            format!("Promoted at once, without a canary: {version} was stable here lately.")
+        }
+        _ if is_out && release.from.is_none() => {
+            "Promoted: its probes passed. It is the first version, so there was nothing to compare it with."
+                .into()
+        }
+        (_, Some(bp)) if is_out => format!(
+            "Promoted: nothing objected in {} requests. Those of its last step rule out {} more errors or worse, \
+             and nothing smaller.",
+            grouped(release.tally.canary_requests),
+            points(bp),
+        ),
+        (_, None) if is_out => {
+            "Promoted: nothing objected, but its last step had too little traffic to rule anything out."
+                .into()
+        }
+        _ => headline(release),
+    }
+}
+
+/// An e-value for people: past a million its digits say nothing more.
+pub fn evidence(value: u64) -> String {
+    if value > EVIDENCE_SAID_MAX { format!("over {}", grouped(EVIDENCE_SAID_MAX)) } else { grouped(value) }
+}
+
 fn because(version: &str, verdict: &Verdict) -> String {
     let tally = &verdict.tally;
-    let evidence = || format!("Evidence {}, needed {}.", grouped(verdict.evidence), grouped(verdict.needed));
+    let evidence = || format!("Evidence {}, needed {}.", evidence(verdict.evidence), grouped(verdict.needed));
     let unit =
         if tally.by_request { "requests (too few clients are known to tell them apart)" } else { "users" };
     match verdict.detector {
@@ -202,7 +229,9 @@ fn because(version: &str, verdict: &Verdict) -> String {
             evidence()
         ),
         Detector::Process => format!("the process of {version} ended: {}.", verdict.detail),
-        _ => format!("{}.", verdict.detail.trim_end_matches('.')),
+        // A person's reason may end as it likes.
+        _ if verdict.detail.ends_with(['.', '!', '?', '…']) => verdict.detail.clone(),
+        _ => format!("{}.", verdict.detail),
     }
 }
 
@@ -210,14 +239,19 @@ fn because(version: &str, verdict: &Verdict) -> String {
 fn doubt(upper_bp: Option<u32>, margin_bp: u32) -> String {
     match upper_bp {
         Some(bp) => format!(
-            "its traffic cannot rule out {} more errors, and {} is allowed",
+            "its traffic cannot rule out {} more errors, and {} allowed",
             points(bp),
-            points(margin_bp)
+            are(margin_bp, "")
         ),
         None => {
-            format!("its traffic cannot rule anything out, and {} more errors is allowed", points(margin_bp))
+            format!("its traffic cannot rule anything out, and {} allowed", are(margin_bp, "more errors "))
         }
     }
+}
+
+/// `1 point is`, `0.4 points are`.
+fn are(bp: u32, of: &str) -> String {
+    format!("{} {of}{}", points(bp), if bp == 100 { "is" } else { "are" })
 }
 
 fn flapping(failed: u64, looks: u64) -> String {
@@ -331,7 +365,7 @@ fn release_line(transition: &Transition) -> String {
 }
 
 fn because_detail(verdict: &Verdict) -> String {
-    let evidence = || format!("evidence {} of {}", grouped(verdict.evidence), grouped(verdict.needed));
+    let evidence = || format!("evidence {} of {}", evidence(verdict.evidence), grouped(verdict.needed));
     match verdict.detector {
         Detector::Errors => format!("too many bad answers, {}", evidence()),
         Detector::Probes => format!("too many failed probes, {}", evidence()),
@@ -378,7 +412,7 @@ pub(crate) fn log_line(state: &State, transition: &Transition) -> Option<Effect>
             say(false, format!("release {service}: {image} has {weight} of traffic"))
         }
         Transition::StepExtended { .. } => say(false, format!("release {service}: {}", line(transition))),
-        Transition::ReleaseHeld { .. } => say(true, format!("release {service}: {}", headline(release?))),
+        Transition::ReleaseHeld { .. } => say(true, format!("release {service}: {}", why(release?))),
         Transition::ReleaseTakenBack { .. } => say(true, format!("rollback {service}: {}", why(release?))),
         Transition::RollbackCompleted { .. } => {
             let release = release?;

@@ -4,6 +4,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+use std::time::Duration;
 
 use hmsops_disk::{Disk, Log};
 use sha2::{Digest as _, Sha256};
@@ -15,6 +16,17 @@ const QUEUE_MAX: usize = 4096;
 
 /// The longest line: a tick of one service.
 const LINE_BYTES_MAX: usize = 1 << 20;
+
+/// A disk that takes longer when the tower stops keeps no more.
+const SETTLE_MAX: Duration = Duration::from_secs(1);
+
+/// What the thread that writes is asked for.
+enum Order {
+    /// To keep lines of a release.
+    Keep(String, Vec<Vec<u8>>),
+    /// To say when all before this is written.
+    Answer(SyncSender<()>),
+}
 
 /// Where the evidence of releases is kept.
 pub trait SideLog {
@@ -28,13 +40,15 @@ pub trait SideLog {
     /// could not keep it (each as its length in 8 bytes little-endian, then itself); `None` when
     /// there are none.
     fn sha256(&mut self, release: &str) -> Option<Hash>;
+    /// Waits until what was appended is on disk, or for at most a second: who stops loses nothing then.
+    fn settle(&mut self) {}
 }
 
 /// A side log in a folder of a disk, one framed log a release, written by a thread of its own.
 pub struct FileSideLog {
     disk: Arc<dyn Disk>,
     dir: String,
-    queue: SyncSender<(String, Vec<Vec<u8>>)>,
+    queue: SyncSender<Order>,
     hashes: BTreeMap<String, Sha256>,
 }
 
@@ -59,7 +73,7 @@ impl SideLog for FileSideLog {
         for line in lines {
             feed(hash, line);
         }
-        self.queue.try_send((release.to_owned(), lines.to_vec())).is_ok()
+        self.queue.try_send(Order::Keep(release.to_owned(), lines.to_vec())).is_ok()
     }
 
     fn read(&mut self, release: &str) -> Vec<Vec<u8>> {
@@ -77,6 +91,13 @@ impl SideLog for FileSideLog {
 
     fn sha256(&mut self, release: &str) -> Option<Hash> {
         Some(Hash(self.hashes.get(release)?.clone().finalize().into()))
+    }
+
+    fn settle(&mut self) {
+        let (answer, written) = sync_channel(1);
+        if self.queue.try_send(Order::Answer(answer)).is_ok() {
+            let _written = written.recv_timeout(SETTLE_MAX);
+        }
     }
 }
 
@@ -118,12 +139,16 @@ fn path(dir: &str, release: &str) -> String {
 }
 
 /// Writes what is queued: all that waits in one commit a release.
-fn write(disk: &Arc<dyn Disk>, dir: &str, waiting: &Receiver<(String, Vec<Vec<u8>>)>) {
+fn write(disk: &Arc<dyn Disk>, dir: &str, waiting: &Receiver<Order>) {
     let mut logs: BTreeMap<String, Log> = BTreeMap::new();
     while let Ok(first) = waiting.recv() {
         let mut batch: BTreeMap<String, Vec<Vec<u8>>> = BTreeMap::new();
-        for (release, lines) in std::iter::once(first).chain(waiting.try_iter()) {
-            batch.entry(release).or_default().extend(lines);
+        let mut answers = Vec::new();
+        for order in std::iter::once(first).chain(waiting.try_iter()) {
+            match order {
+                Order::Keep(release, lines) => batch.entry(release).or_default().extend(lines),
+                Order::Answer(answer) => answers.push(answer),
+            }
         }
         for (release, lines) in batch {
             if !logs.contains_key(&release)
@@ -142,6 +167,9 @@ fn write(disk: &Arc<dyn Disk>, dir: &str, waiting: &Receiver<(String, Vec<Vec<u8
                 logs.remove(&release); // opened anew with the next lines: a full disk may have room again
             }
         }
+        for answer in answers {
+            let _gone = answer.try_send(());
+        }
     }
 }
 
@@ -153,6 +181,19 @@ mod tests {
 
     fn lines(texts: &[&str]) -> Vec<Vec<u8>> {
         texts.iter().map(|text| text.as_bytes().to_vec()).collect()
+    }
+
+    #[test]
+    fn who_has_settled_loses_nothing_by_stopping() {
+        let disk: Arc<dyn Disk> = Arc::new(MemDisk::new());
+        let mut side = FileSideLog::open(disk.clone(), "evidence").unwrap();
+        for n in 0..200 {
+            assert!(side.append("r-1", &lines(&[&n.to_string()])));
+        }
+        side.settle();
+        let mut n = 0;
+        scan_side(disk.as_ref(), "evidence", "r-1", &mut |_| n += 1).unwrap();
+        assert_eq!(n, 200);
     }
 
     /// Reads until the writer's thread has written so many lines.

@@ -129,6 +129,7 @@ pub async fn run(options: ServeOptions) -> Result<(), ServeError> {
         title: config.status_title.clone(),
         queries: Queries::new(Arc::new(parts.metrics.store().clone())),
         families: parts.metrics.families().clone(),
+        notify: Arc::new(config.notify.clone()),
     };
     let router = door::router(context);
     serve_http(listener, router, (reload, settings), &engine).await?;

@@ -41,6 +41,10 @@ pub enum Invariant {
     ExtendedOnce,
     /// Of one service at most one release is out.
     OneAtATime,
+    /// Releases that were asked for together stand at the same step, and go back in one decision.
+    GroupsTogether,
+    /// Nothing gets a greater share while a freeze is in force.
+    FrozenStaysPut,
     /// Within one step of a release its share does not rise.
     StepsOnly,
     /// A story with a kill of ours ends as it does without.
@@ -115,7 +119,10 @@ impl World {
     fn check_course(&mut self) {
         let Some(tower) = &self.tower else { return };
         let releases = &tower.state().releases;
-        if releases.values().rev().take(3).filter(|release| release.phase.is_active()).count() > 1 {
+        let out = releases.values().rev().take(3).filter(|release| release.phase.is_active());
+        let mut services: Vec<_> = out.map(|release| &release.spec.service).collect();
+        services.sort_unstable();
+        if services.windows(2).any(|pair| pair[0] == pair[1]) {
             self.violate(Invariant::OneAtATime, "two releases of one service are out".into());
             return;
         }

@@ -11,6 +11,7 @@ pub mod invariant;
 pub mod kills;
 pub mod latency;
 pub mod mishap;
+pub mod pair;
 pub mod peers;
 pub mod prober;
 pub mod report;

@@ -4,6 +4,7 @@ use hmsops_control::state::release::Phase;
 use hmsops_model::Millis;
 use hmsops_sim::instance::Fault;
 use hmsops_sim::kills::{PLOTS, Plot, kills, tell, try_kill};
+use hmsops_sim::pair;
 use hmsops_sim::report::{Scope, survey};
 use hmsops_sim::story::{Kind, Timed, run};
 use hmsops_sim::table;
@@ -64,6 +65,26 @@ fn kills_of_ours_change_no_end() {
     }
     assert_eq!(tell(Plot::Healthy, None).end, "1.8.0 done; stable 1.8.0; 0 denied");
     assert_eq!(tell(Plot::HangsBaking, None).end, "1.8.0 rolled back; stable 1.7.3; 1 denied");
+}
+
+/// Two services in one release, and a freeze on their way: bad in one, both go back; what is denied is only the bad one.
+#[test]
+fn what_goes_out_together_goes_back_together_and_waits_for_a_freeze() {
+    for plot in pair::PLOTS {
+        let (phase, denied) =
+            if plot == pair::Plot::Healthy { (Phase::Done, 0) } else { (Phase::RolledBack, 1) };
+        for seed in 0..3 {
+            let ending = pair::run(seed, plot, false);
+            assert_eq!(ending.violations, [], "{plot:?} {seed}");
+            assert_eq!((&ending.phases[..], ending.denied), (&[phase; 2][..], denied), "{plot:?} {seed}");
+            assert_eq!(ending.frozen_steps > 300, plot == pair::Plot::Healthy, "{plot:?} {seed}");
+        }
+        for seed in 10..18 {
+            let ending = pair::run(seed, plot, true);
+            assert_eq!(ending.violations, [], "{plot:?} {seed}");
+        }
+    }
+    assert_eq!(pair::run(12, pair::Plot::SecondErrs, true), pair::run(12, pair::Plot::SecondErrs, true));
 }
 
 #[test]

@@ -3,6 +3,7 @@
 //!
 //! Refuses: tokio, sockets, files, clocks. `server` wires it to the real world, `sim` to a simulated one.
 
+pub mod controls;
 pub mod flow;
 pub mod port;
 pub mod sentinel;

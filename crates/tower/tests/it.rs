@@ -19,6 +19,10 @@ use hmsops_model::{
 };
 use hmsops_tower::{Hands, Sentinel, Spill, Tower};
 
+#[path = "it/controls.rs"]
+mod controls;
+#[path = "it/policy.rs"]
+mod policy;
 #[path = "it/restart.rs"]
 mod restart;
 
@@ -363,6 +367,8 @@ fn a_sentinel_takes_back_what_the_tower_would() {
         }
         assert_eq!(world.phase(), Phase::RolledBack);
         assert_eq!(world.entries("release.taken-back").len(), 1);
+        let hash = world.tower().state().releases[&ReleaseId(1)].verdict.clone().unwrap().evidence_sha256;
+        assert!(hash.is_some(), "what it was read from is named, whoever was first");
         assert_eq!(world.entries("release.rolled-back").len(), 1);
         sentinel.forget(world.now.steady + Millis(1));
         assert!(sentinel.look(world.now, &last, Millis::ZERO).is_empty(), "it has forgotten");
@@ -672,60 +678,4 @@ fn no_snapshot_is_taken_while_lines_wait() {
     let now = world.now;
     world.tower.as_mut().unwrap().snapshot(now);
     assert!(world.entries("ledger.snapshot").is_empty());
-}
-
-/// With a policy of twenty seconds, and its metric over the bound since this moment.
-fn with_policy_pending(mut world: World, before: impl FnOnce(&mut World)) -> World {
-    let policy = hmsops_model::release::PolicySpec {
-        service: None,
-        metric: "auth_fail_rate".into(),
-        of: None,
-        above: hmsops_model::release::Comparison { op: hmsops_model::release::ComparisonOp::Gt, bound: 0.05 },
-        hold: Millis::from_secs(20),
-        action: hmsops_model::release::PolicyAction::Rollback,
-        notify: vec!["oncall@csac.gov".into()],
-    };
-    world.event(&Event::Policies { policies: vec![policy], by: Who::tower() });
-    before(&mut world);
-    judge_for(&mut world, 10);
-    assert_eq!(world.phase(), Phase::Watching);
-    world
-}
-
-fn judge_for(world: &mut World, secs: u64) {
-    for _ in 0..secs / 2 {
-        let judgement = hmsops_control::event::Judgement {
-            policy: "auth_fail_rate".into(),
-            release: ReleaseId(1),
-            canary: Some(0.5),
-            stable: Some(0.0),
-        };
-        world.event(&Event::Judged(Box::new(judgement)));
-        world.pass(Millis::from_secs(2));
-    }
-}
-
-#[test]
-fn a_policy_takes_back_although_the_ledger_fails_and_its_receiver_is_told_when_it_works_again() {
-    let mut world = with_policy_pending(World::with_canary_out(), |world| world.faults.fill());
-    judge_for(&mut world, 14);
-    assert_eq!((world.phase(), world.retreats() > 0), (Phase::RolledBack, true));
-    world.pass(Millis::from_secs(60));
-    let told = |world: &World| world.tower().state().signals.notices.len();
-    assert_eq!(told(&world), 0, "no line, no message");
-    world.faults.heal();
-    world.pass(Millis::from_secs(5));
-    assert_eq!(told(&world), 1);
-}
-
-#[test]
-fn a_policy_s_time_goes_on_over_a_kill() {
-    let mut world = with_policy_pending(World::with_canary_out(), |_| ());
-    world.kill();
-    world.start();
-    world.gateway(GatewayReport::Connected { routes: Vec::new() });
-    judge_for(&mut world, 14);
-    assert_eq!(world.phase(), Phase::RolledBack);
-    let verdict = world.tower().state().releases[&ReleaseId(1)].verdict.clone().unwrap();
-    assert_eq!(verdict.detector, hmsops_control::transition::Detector::Policy);
 }

@@ -25,7 +25,7 @@ pub use heal::{Heal, HealStarted, Heals, HealsPaused, NewHeal, Notice, Notices, 
 pub use probe::{Probe, ProbeFact, ProbeLook, ProbeOrder, ProbeRun, ProbeRuns, ProbeWord, Probes};
 pub use problem::{MEDIA_TYPE, Mistake, Problem};
 pub use release::{
-    Arm, EvidenceParts, Found, Measured, Phase, Point, Release, Releases, Replay, Started, Step, Why,
+    Arm, EvidenceParts, Found, HeldFor, Measured, Phase, Point, Release, Releases, Replay, Started, Step, Why,
 };
 pub use rule::{NewRule, Rule, RuleDeclared, Rules};
 pub use service::{Health, Service, Services, Stable};

@@ -2,7 +2,7 @@
 
 use hmsops_model::instance::Instance;
 use hmsops_model::service::Driver;
-use hmsops_model::{Millis, ReleaseId, ServiceName, Version, Weight};
+use hmsops_model::{Millis, ReleaseId, ServiceName, Version};
 
 use super::View;
 use super::deploy::intend;
@@ -174,14 +174,12 @@ impl<'a> View<'a> {
                 overrides_freeze,
             });
         }
-        let next = release.next_step();
-        let weight = release.spec.steps.get(next).map_or(Weight::ALL, |step| step.weight);
-        if release.needs_person(weight) && service.stable.is_some() {
+        if release.needs_person(release.next_share()) && service.stable.is_some() {
             needs_reason(reason, "to let an irreversible release go on")?;
             let reason = reason.to_owned();
             transitions.push(Transition::ReleaseCommitted { release: id, service: name, by, reason });
         }
-        transitions.extend(self.to_step(release, next));
+        transitions.extend(self.to_step(release, release.next_step()));
         Ok(transitions)
     }
 

@@ -63,7 +63,7 @@ impl View<'_> {
     /// A release that was held because its new version was too small goes on when it no longer is: with more addresses,
     /// another declaration, or less traffic. A tenth less than it takes, so that it does not go to and fro.
     pub(super) fn large_enough(self, service: &Service, release: &Release) -> Vec<Transition> {
-        let next = release.spec.steps.get(release.next_step()).map_or(Weight::ALL, |step| step.weight);
+        let next = release.next_share();
         let above = Weight::from_bp((f64::from(next.bp()) * 1.1) as u16).unwrap_or(Weight::ALL);
         if self.is_load_unknown(service) || self.too_small(service, release, above).is_some() {
             return Vec::new();

@@ -19,13 +19,14 @@ pub use alert::value_text;
 pub use notice::told_of;
 
 use hmsops_model::release::HealthCheck;
-use hmsops_model::{InstanceId, Millis, Now, ReleaseId, ServiceName};
+use hmsops_model::{InstanceId, Now, ReleaseId, ServiceName};
 
 use crate::event::{Asked, Event, GatewayReport, Options, Refusal, Who};
 use crate::evidence::Evidence;
+use crate::freeze::Frozen;
 use crate::release::take_back;
 use crate::state::State;
-use crate::state::release::Phase;
+use crate::state::release::{Phase, Release};
 use crate::transition::{Detector, Transition};
 
 /// What becomes of an event. Nothing is changed here; the same arguments always give the same answer.
@@ -76,6 +77,12 @@ pub fn due(state: &State, evidence: &Evidence, now: Now, service: &ServiceName) 
     }
     let ended = state.releases.values().filter(|release| release.spec.service == *service);
     ended.map(|release| view.review_ended(release)).find(|round| !round.is_empty()).unwrap_or_default()
+}
+
+/// The freeze that keeps a release from going on by itself; `None`: none is in force, or a person said that it may.
+pub fn frozen(state: &State, evidence: &Evidence, now: Now, release: &Release) -> Option<Frozen> {
+    let service = state.services.get(&release.spec.service)?;
+    View { state, evidence, now }.frozen_release(service, release)
 }
 
 /// What a decision looks at.
@@ -179,19 +186,4 @@ impl View<'_> {
     pub(crate) fn passes(self, checks: &[HealthCheck], id: InstanceId, passes: u32) -> bool {
         self.evidence.instances.get(&id).is_some_and(|health| health.passes(checks, passes))
     }
-}
-
-/// The next moment at which time alone changes anything, on the steady clock: what a simulator may jump to.
-pub fn next_wakeup(state: &State, now: Now) -> Option<Millis> {
-    let releases = state.releases.values().filter(|release| release.phase.is_active() || !release.closed);
-    let steps = releases.clone().filter_map(|release| {
-        let step = release.spec.steps.get(release.step)?;
-        Some(release.step_since?.steady + step.hold)
-    });
-    let bakes = releases.clone().filter_map(|release| release.bake_until);
-    let starts = releases
-        .filter(|release| release.phase == Phase::Starting)
-        .map(|release| release.requested_at.steady + release.spec.start_timeout);
-    let warm = state.services.values().filter_map(|service| service.warm.map(|warm| warm.until));
-    steps.chain(bakes).chain(starts).chain(warm).filter(|at| *at > now.steady).min()
 }

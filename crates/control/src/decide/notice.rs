@@ -66,7 +66,11 @@ impl View<'_> {
         let off = off.filter(|release| !release.closed || (release.told.is_empty() && lately(release)));
         let releases = off.flat_map(|release| self.release_notices(release));
         let held = self.state.releases.values().flat_map(|release| self.hold_notices(release));
-        let drafts = alerts.chain(tickets).chain(releases).chain(held).take(ROUND_MAX);
+        // Who was called once is not left with the thought that somebody still waits.
+        let freed =
+            self.state.releases.values().filter(|release| release.phase.is_active() || lately(release));
+        let freed = freed.flat_map(hold_end_notices);
+        let drafts = alerts.chain(tickets).chain(releases).chain(held).chain(freed).take(ROUND_MAX);
         drafts.zip(signals.last.notice + 1..).map(|(draft, number)| notice(NoticeId(number), draft)).collect()
     }
 
@@ -169,14 +173,14 @@ impl View<'_> {
         }
         let untold = self.told_of(&release.spec.service).into_iter();
         let untold = untold.filter(|receiver| !release.told_hold.contains(receiver));
-        let headline = sentence::headline(release);
+        let text = held_text(release);
         untold
             .map(|receiver| Draft {
                 receiver,
                 about: About::Release(release.id),
                 occasion: Occasion::Held,
                 subject: format!("{}: {} waits for you", release.spec.service, release.id),
-                text: headline.clone(),
+                text: text.clone(),
             })
             .collect()
     }
@@ -212,6 +216,28 @@ impl View<'_> {
         };
         vec![change.into()]
     }
+}
+
+/// What is the matter, and why.
+fn held_text(release: &Release) -> String {
+    let (headline, why) = (sentence::headline(release), sentence::why(release));
+    if why.starts_with(&headline) { why } else { format!("{headline} {why}") }
+}
+
+/// A release that waited for a person no longer does. Of one that was taken back by itself they are told as such.
+fn hold_end_notices(release: &Release) -> Vec<Draft> {
+    let by_itself = release.verdict.as_ref().is_some_and(|verdict| !verdict.by_person());
+    if release.hold.is_some() || by_itself {
+        return Vec::new();
+    }
+    let draft = |receiver: &String| Draft {
+        receiver: receiver.clone(),
+        about: About::Release(release.id),
+        occasion: Occasion::HoldEnded,
+        subject: format!("{}: {} no longer waits for you", release.spec.service, release.id),
+        text: sentence::why(release),
+    };
+    release.told_hold.iter().map(draft).collect()
 }
 
 fn notice(notice: NoticeId, draft: Draft) -> Transition {

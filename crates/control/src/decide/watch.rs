@@ -92,11 +92,9 @@ impl View<'_> {
         if !self.group_goes(release) || self.is_load_unknown(service) {
             return Vec::new();
         }
-        let next = release.next_step();
-        let weight = release.spec.steps.get(next).map_or(Weight::ALL, |step| step.weight);
-        match self.gate(service, release, weight) {
+        match self.gate(service, release, release.next_share()) {
             Some(held) => vec![held],
-            None => self.to_step(release, next),
+            None => self.to_step(release, release.next_step()),
         }
     }
 

@@ -65,6 +65,8 @@ pub enum Occasion {
     RolledBack,
     /// A release does not go on, or back, without a person.
     Held,
+    /// It no longer waits for one.
+    HoldEnded,
     /// A person has to take over.
     TakeOver,
     /// A person tries whether it arrives.

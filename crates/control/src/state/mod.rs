@@ -154,8 +154,11 @@ impl State {
         if let Signal::NoticeIntended { receiver, about: About::Release(id), occasion, .. } = change
             && let Some(release) = self.releases.get_mut(id)
         {
-            let told = if *occasion == Occasion::Held { &mut release.told_hold } else { &mut release.told };
-            told.push(receiver.clone());
+            match occasion {
+                Occasion::Held => release.told_hold.push(receiver.clone()),
+                Occasion::HoldEnded => release.told_hold.retain(|told| told != receiver),
+                _ => release.told.push(receiver.clone()),
+            }
         }
     }
 

@@ -73,7 +73,7 @@ pub struct Release {
     /// Looks at stable before the canary had users, and how many of them failed: what looks may fail with.
     #[serde(default)]
     pub stable_looks: (u32, u32),
-    /// Who was told that it is held and waits for a person.
+    /// Who was told that it is held and waits for a person, and not yet that it no longer does.
     #[serde(default)]
     pub told_hold: Vec<String>,
     /// Who was told that it was taken back.
@@ -97,6 +97,11 @@ impl Release {
     /// The step that it goes to next, from 0.
     pub fn next_step(&self) -> usize {
         if self.phase == Phase::Starting { 0 } else { self.step + 1 }
+    }
+
+    /// The share that its next step gives it; all, past its last step.
+    pub fn next_share(&self) -> Weight {
+        self.spec.steps.get(self.next_step()).map_or(Weight::ALL, |step| step.weight)
     }
 
     /// It is to have a step's share.
@@ -144,6 +149,11 @@ impl Release {
         self.verdict = Some(verdict.clone());
         self.ended_at = Some(now);
         self.bake_until = None;
+    }
+
+    /// Whether it was found to be bad where nothing but a person takes it back.
+    pub fn is_bad_and_stays(&self) -> bool {
+        self.phase.is_active() && matches!(self.hold, Some((HoldReason::NoReturn { .. }, _)))
     }
 
     /// Whether a person has to let it have a share.

@@ -1,6 +1,7 @@
 //! A release that cannot be taken back asks a person first, and stays where it is when it turns out to be bad.
 
 use hmsops_control::event::{Command, Options};
+use hmsops_control::signal::notice::Occasion;
 use hmsops_control::state::release::Phase;
 use hmsops_control::transition::{Detector, HoldReason};
 use hmsops_control::{Event, sentence};
@@ -94,7 +95,12 @@ fn with_all_traffic_it_is_not_proven_by_time_and_a_fix_goes_on_from_it() {
     story.failing.push(story.release(1).instance);
     story.pass(Millis::from_mins(60));
     assert_eq!((story.release(1).phase, story.stable()), (Phase::Baking, "1.8.0"));
-    assert!(sentence::headline(story.release(1)).contains("bad and irreversible"));
+    assert_eq!(
+        sentence::headline(story.release(1)),
+        "1.8.0 is bad, and stays at 100 %: there is no way back but by a person."
+    );
+    let why = sentence::why(story.release(1));
+    assert!(why.contains("probes of 1.8.0 failed") && why.contains("`hmsops release abort r-1"), "{why}");
     story.deploy("1.8.1").unwrap();
     story.pass(Millis::from_secs(5));
     assert_eq!((story.release(1).phase, story.release(2).phase), (Phase::Done, Phase::Watching));
@@ -116,6 +122,39 @@ fn once_it_is_proven_prev_does_not_lead_back_over_it() {
     story.rollback(Some("1.7.3")).unwrap();
     story.pass(Millis::from_secs(5));
     assert_eq!(story.stable(), "1.7.3");
+}
+
+/// Who was called is told that nobody waits any more, once; what ends by a rollback says so itself.
+#[test]
+fn who_was_called_learns_that_nobody_waits_any_more() {
+    let told = |story: &Story| -> Vec<(Occasion, String)> {
+        let notices = story.state.signals.notices.values();
+        notices.map(|notice| (notice.occasion, notice.subject.clone())).collect()
+    };
+    let held = (Occasion::Held, "csac-portal: r-1 waits for you".to_owned());
+    let over = (Occasion::HoldEnded, "csac-portal: r-1 no longer waits for you".to_owned());
+    let mut story = owned();
+    story.release_with(vec![irreversible(0)], Options::default()).unwrap();
+    story.pass(Millis::from_mins(10));
+    promote(&mut story, "the backup is tested").unwrap();
+    story.pass(Millis::from_mins(2));
+    assert_eq!(told(&story), [held.clone(), over.clone()]);
+    assert_eq!(story.release(1).told_hold, Vec::<String>::new());
+
+    let mut story = owned();
+    story.release_with(vec![irreversible(0)], Options::default()).unwrap();
+    story.pass(Millis::from_mins(10));
+    story.abort();
+    story.pass(Millis::from_secs(5));
+    assert_eq!(told(&story), [held.clone(), over], "by a person, too");
+
+    let mut story = owned();
+    story.release_with(vec![irreversible(2500)], Options::default()).unwrap();
+    story.pass(Millis::from_mins(6));
+    (0..3).for_each(|_| story.tick(1, 0));
+    story.pass(Millis::from_secs(5));
+    let occasions: Vec<Occasion> = told(&story).into_iter().map(|(occasion, _)| occasion).collect();
+    assert_eq!(occasions, [Occasion::Held, Occasion::RolledBack]);
 }
 
 /// There is nothing to come back to.

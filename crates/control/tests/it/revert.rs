@@ -2,7 +2,7 @@
 
 use hmsops_control::event::{Command, Options};
 use hmsops_control::state::release::Phase;
-use hmsops_control::{Event, Who};
+use hmsops_control::{Event, Who, sentence};
 use hmsops_model::freeze::RollbackWindow;
 use hmsops_model::service::ServiceSpec;
 use hmsops_model::{Digest, Millis, ReleaseId};
@@ -20,6 +20,8 @@ fn a_deployment_of_the_version_before_goes_back_at_once() {
     assert_eq!(story.service().live().count(), 2, "1.8.0 is warm");
     story.pass(Millis::from_mins(31));
     assert_eq!(story.release(2).phase, Phase::Done);
+    let why = sentence::why(story.release(2));
+    assert_eq!(why, "Promoted at once, without a canary: 1.7.3 was stable here lately.");
 }
 
 #[test]

@@ -64,6 +64,31 @@ fn a_persons_verdict_agrees_when_the_statistics_had_none() {
     assert_eq!(replay(ReleaseId(9), records(&story)), None);
 }
 
+/// Past the point of no return what was found is a hold, and replays as one, whatever a person does later.
+#[test]
+fn what_held_a_release_past_its_return_is_found_again() {
+    let mut story = Story::of(vec![service()]);
+    story.pass(Millis::from_secs(20));
+    let spec = hmsops_model::release::ReleaseSpec { irreversible: Some(Weight::NONE), ..release("1.8.0") };
+    story.release_with(vec![spec], hmsops_control::event::Options::default()).unwrap();
+    story.pass(Millis::from_secs(5));
+    story.promote();
+    story.pass(Millis::from_secs(20));
+    for _ in 0..9 {
+        story.pass(Millis(100));
+        story.tick(1, 0);
+    }
+    assert!(matches!(story.release(1).hold, Some((HoldReason::NoReturn { .. }, _))));
+    let replayed = replay(R1, records(&story)).unwrap();
+    assert_eq!((replayed.recorded.as_ref(), replayed.held), (None, replayed.condemned));
+    assert!(replayed.held.is_some() && replayed.agrees(), "{replayed:?}");
+    story.abort();
+    assert!(replay(R1, records(&story)).unwrap().agrees());
+    let without = records(&story)
+        .filter(|record| !matches!(record, Kept::Seen(_, Event::Tick(tick)) if tick.canary.new_bad > 0));
+    assert!(!replay(R1, without).unwrap().agrees(), "what it was found by is gone");
+}
+
 /// A tick of an arm each, without a bad answer unless said.
 fn tick(story: &mut Story, seq: u64, canary: ArmTick, stable: ArmTick) {
     let known = story.release(1);
@@ -147,7 +172,7 @@ fn a_step_in_doubt_lasts_twice_as_long_and_says_what_it_could_not_rule_out() {
     assert_eq!((story.release(1).step, extensions(&story)), (0, 1));
     let line = story.log.iter().find(|line| matches!(line, Transition::StepExtended { .. })).unwrap();
     let words = sentence::line(line);
-    assert!(words.contains("cannot rule out") && words.contains("0.1 points is allowed"), "{words}");
+    assert!(words.contains("cannot rule out") && words.contains("0.1 points are allowed"), "{words}");
     story.pass(Millis::from_secs(7));
     assert_eq!(story.release(1).step, 0, "not before twice its time");
     story.pass(Millis::from_secs(3));

@@ -79,6 +79,7 @@ impl Site {
             title: None,
             queries: crate::query::Queries::new(Arc::new(metrics.store().clone())),
             families: metrics.families().clone(),
+            notify: Arc::default(),
         };
         Self { metrics, engine, router: router(context), token, at, faults, disk, _dir: dir }
     }

@@ -52,6 +52,7 @@ struct ListParams {
 /// What is looked for.
 struct Search {
     params: ListParams,
+    control: Option<String>,
     from: Option<UnixMillis>,
     to: Option<UnixMillis>,
 }
@@ -62,7 +63,8 @@ async fn list(
 ) -> Result<Json<api::Entries>, Failure> {
     let now = context.clock.now().wall;
     let moment = |text: &Option<String>| text.as_deref().map(|text| moment(text, now)).transpose();
-    let search = Search { from: moment(&params.from)?, to: moment(&params.to)?, params };
+    let control = params.control.as_deref().map(control).transpose()?;
+    let search = Search { control, from: moment(&params.from)?, to: moment(&params.to)?, params };
     let ledger = context.ledger.clone();
     let found = tokio::task::spawn_blocking(move || search.run(&ledger)).await;
     found.map_err(|_| Failure::internal("reading the ledger broke off"))?.map(Json)
@@ -111,10 +113,31 @@ impl Search {
             && params.kind.as_deref().is_none_or(kind)
             && params.release.as_ref().is_none_or(|wanted| entry.release.as_ref() == Some(wanted))
             && params.service.as_ref().is_none_or(|wanted| entry.subject == format!("service/{wanted}"))
-            && params.control.as_ref().is_none_or(|wanted| entry.controls.contains(wanted))
+            && self.control.as_ref().is_none_or(|wanted| entry.controls.contains(wanted))
             && self.from.is_none_or(|from| entry.at >= from)
             && self.to.is_none_or(|to| entry.at < to)
     }
+}
+
+/// A control's label, `AC-6(9)`, however it is written: `ac-6(9)`, `AC-6 (9)` or, as OSCAL has it, `ac-6.9`.
+fn control(text: &str) -> Result<String, Failure> {
+    let bare: String = text.chars().filter(|c| !c.is_whitespace()).collect::<String>().to_ascii_uppercase();
+    let parts = bare.split_once('-').and_then(|(family, rest)| {
+        let (number, more) = match rest.split_once(['(', '.']) {
+            Some((number, more)) => (number, Some(more.strip_suffix(')').unwrap_or(more))),
+            None => (rest, None),
+        };
+        let is_number = |text: &str| matches!(text.len(), 1..=3) && text.bytes().all(|b| b.is_ascii_digit());
+        let fits = family.len() == 2 && family.bytes().all(|b| b.is_ascii_uppercase()) && is_number(number);
+        (fits && more.is_none_or(is_number)).then(|| {
+            let more = more.map(|more| format!("({})", more.trim_start_matches('0')));
+            format!("{family}-{}{}", number.trim_start_matches('0'), more.unwrap_or_default())
+        })
+    });
+    parts.ok_or_else(|| {
+        Failure::argument(format!("`{text:.80}` is no control of NIST SP 800-53"))
+            .hint("write `IR-4`, or `IR-4(1)` for an enhancement")
+    })
 }
 
 /// `2026-11-22T14:02:07Z` or `-1h`.
@@ -160,6 +183,17 @@ fn shown(entry: Entry) -> api::Entry {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_control_is_found_however_it_is_written() {
+        for text in ["AC-6(9)", "ac-6(9)", "AC-6 (9)", "ac-6.9", "AC-06(09)"] {
+            assert_eq!(control(text).unwrap(), "AC-6(9)", "{text}");
+        }
+        assert_eq!(control("au-12").unwrap(), "AU-12");
+        for wrong in ["", "AC", "AC-", "AC-x", "AC-6(x)", "ACC-6", "AC-6(9)(1)", "AC-6666"] {
+            assert!(control(wrong).is_err(), "{wrong}");
+        }
+    }
 
     #[test]
     fn moments_are_absolute_or_ago() {

@@ -62,8 +62,9 @@ async fn group(
     if value.dry_run {
         hmsops_control::decide(&snapshot.state, &snapshot.evidence, snapshot.now, &event)?;
         let plans = asked.into_iter().zip(warnings);
-        let plans =
-            plans.map(|(one, warnings)| plan::plan(&snapshot, &one.spec, one.digest, warnings, false));
+        let plans = plans.map(|(one, warnings)| {
+            plan::plan((&snapshot, &context.notify), &one.spec, one.digest, warnings, false)
+        });
         return Ok(Json(api::Plans { plans: plans.collect() }).into_response());
     }
     let handled = accepted(context.engine.submit(event).await?)?;
@@ -105,7 +106,9 @@ async fn deploy(
             _ => None,
         });
         let (spec, revert) = asks.unwrap_or((spec, false));
-        return Ok(Json(plan::plan(&snapshot, &spec, digest, warnings, revert)).into_response());
+        return Ok(
+            Json(plan::plan((&snapshot, &context.notify), &spec, digest, warnings, revert)).into_response()
+        );
     }
     let handled = accepted(context.engine.submit(event).await?)?;
     let id = handled.release().ok_or_else(|| match &handled.ledger_failed {

@@ -57,6 +57,8 @@ pub use route::{Access, Routes};
 pub use scope::Scope;
 
 use crate::Engine;
+use hmsops_config::tower::NotifyConfig;
+
 use crate::clock::Clock;
 use crate::families::Families;
 use crate::panel::Feeds;
@@ -87,6 +89,8 @@ pub struct Context {
     pub families: Arc<Families>,
     /// Evidence of releases that are no longer in memory.
     pub recall: Recall,
+    /// The ways by which people can be told.
+    pub notify: Arc<NotifyConfig>,
 }
 
 /// What all routes share: the [`Context`], and what the doors count.

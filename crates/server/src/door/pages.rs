@@ -158,10 +158,16 @@ fn form(context: &Context, id: &str, verb: Verb) -> Result<Response, Failure> {
 struct Given {
     #[serde(default)]
     reason: String,
+    /// `promote` alone: also in a freeze.
+    #[serde(default)]
+    override_freeze: bool,
+    /// `promote` alone: also where there is no way back.
+    #[serde(default)]
+    no_return: bool,
 }
 
 macro_rules! act {
-    ($name:ident, $form:ident, $verb:expr, $command:ident $(, $field:ident: $value:expr)?) => {
+    ($name:ident, $form:ident, $verb:expr, $command:expr) => {
         async fn $form(State(context): State<Context>, Path(id): Path<String>) -> Result<Response, Failure> {
             form(&context, &id, $verb)
         }
@@ -173,16 +179,31 @@ macro_rules! act {
             Body { value: given, .. }: Body<Given>,
         ) -> Result<Response, Failure> {
             let release: ReleaseId = id.parse()?;
-            steer(&context, by, ($verb, release), Command::$command { release $(, $field: $value)? }, given.reason).await
+            let command: fn(ReleaseId, &Given) -> Command = $command;
+            steer(&context, by, ($verb, release), command(release, &given), given).await
         }
     };
 }
 
-act!(promote, form_promote, Verb::Promote, Promote, override_freeze: false);
-act!(pause, form_pause, Verb::Pause, Pause);
-act!(resume, form_resume, Verb::Resume, Resume);
-act!(abort, form_abort, Verb::Abort, Abort);
-act!(undeny, form_undeny, Verb::Undeny, Undeny);
+act!(promote, form_promote, Verb::Promote, |release, given| {
+    Command::Promote { release, override_freeze: given.override_freeze }
+});
+act!(pause, form_pause, Verb::Pause, |release, _| Command::Pause { release });
+act!(resume, form_resume, Verb::Resume, |release, _| Command::Resume { release });
+act!(abort, form_abort, Verb::Abort, |release, _| Command::Abort { release });
+act!(undeny, form_undeny, Verb::Undeny, |release, _| Command::Undeny { release });
+
+/// Why a form is not carried out as it was filled in.
+fn incomplete(context: &Context, (verb, id): (Verb, ReleaseId), given: &Given) -> Option<String> {
+    if given.reason.trim().is_empty() {
+        return Some("a reason is needed: it goes into the ledger".to_owned());
+    }
+    // What it needs may have changed since the form was drawn.
+    let view = context.engine.snapshot();
+    let look = Look { view: &view, now: context.clock.now().wall, live: false };
+    let parts = verb == Verb::Promote && !given.no_return && page::needs_consent(&look, id);
+    parts.then(|| "there is no way back from its next step on: the box for that has to be ticked".to_owned())
+}
 
 /// Does what a form asks for, and goes back to the release; a refusal stands on the form again.
 async fn steer(
@@ -190,12 +211,13 @@ async fn steer(
     by: Who,
     (verb, id): (Verb, ReleaseId),
     command: Command,
-    given: String,
+    given: Given,
 ) -> Result<Response, Failure> {
-    let refused = if given.trim().is_empty() {
-        Some("a reason is needed: it goes into the ledger".to_owned())
+    let refused = if let Some(why) = incomplete(context, (verb, id), &given) {
+        Some(why)
     } else {
-        let handled = context.engine.submit(Event::Command { command, by, reason: reason(&given)? }).await;
+        let reason = reason(&given.reason)?;
+        let handled = context.engine.submit(Event::Command { command, by, reason }).await;
         let handled = handled.map_err(|error| Failure::unavailable(error.to_string()))?;
         match handled.refused {
             Some(refusal) => Some(refusal.message),

@@ -1,5 +1,6 @@
 //! What a release would mean, before anything is done.
 
+use hmsops_config::tower::NotifyConfig;
 use hmsops_control::evidence::margin::planned_bp;
 use hmsops_control::release::step_requests;
 use hmsops_control::sentence::{grouped, points};
@@ -21,7 +22,7 @@ const BASE: (f64, f64) = (0.001, 0.5);
 
 /// The plan of a release that would be accepted.
 pub(crate) fn plan(
-    snapshot: &Snapshot,
+    (snapshot, notify): (&Snapshot, &NotifyConfig),
     spec: &ReleaseSpec,
     digest: Option<Digest>,
     warnings: Vec<api::Mistake>,
@@ -49,7 +50,7 @@ pub(crate) fn plan(
         steps: spec.steps.iter().map(step).collect(),
         bake_ms: spec.bake.0,
         requests_per_second: rate,
-        tells: tells(&snapshot.state, &spec.service),
+        tells: tells(&snapshot.state, notify, &spec.service),
         warnings,
         lines: Vec::new(),
     };
@@ -60,10 +61,25 @@ pub(crate) fn plan(
     plan
 }
 
-/// Who is told when it is taken back or held.
-fn tells(state: &State, service: &ServiceName) -> String {
+/// Who is told when it is taken back or held, and whether there is a way to them.
+fn tells(state: &State, notify: &NotifyConfig, service: &ServiceName) -> String {
     let receivers = told_of(state, service);
-    if receivers.is_empty() { TELLS.to_owned() } else { receivers.join(", ") }
+    if receivers.is_empty() {
+        return TELLS.to_owned();
+    }
+    let told: Vec<String> =
+        receivers.iter().map(|receiver| format!("{receiver}: {}", way(notify, receiver))).collect();
+    told.join(", ")
+}
+
+/// By which of the settings' ways a receiver is reached.
+fn way(notify: &NotifyConfig, receiver: &str) -> &'static str {
+    match receiver.contains('@') {
+        true if notify.mail.is_some() => "mail yes",
+        true => "mail NOT CONFIGURED",
+        false if notify.webhooks.contains_key(receiver) => "webhook yes",
+        false => "NOT CONFIGURED",
+    }
 }
 
 /// What will hold the release, as far as that can be said now.
@@ -182,4 +198,21 @@ fn lines(plan: &api::Plan, spec: &ReleaseSpec) -> Vec<String> {
 /// A rate with two digits that count.
 fn rounded(rate: f64) -> String {
     if rate >= 10.0 { grouped(rate.round() as u64) } else { format!("{rate:.1}") }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A plan must not pretend that somebody will be called.
+    #[test]
+    fn a_receiver_without_a_way_is_said_to_have_none() {
+        let text = "notify:\n  mail: {server: \"127.0.0.1:25\", from: hmsops@csac.gov, tls: none}\n  \
+                    webhooks: {pager: {url: \"https://pager.csac.gov/hook\", secrets: [\"file:pager.secret\"]}}\n";
+        let all = hmsops_config::parse_tower(text).value.unwrap().notify;
+        let said = |notify: &NotifyConfig| ["oncall@csac.gov", "pager"].map(|receiver| way(notify, receiver));
+        assert_eq!(said(&all), ["mail yes", "webhook yes"]);
+        assert_eq!(said(&NotifyConfig::default()), ["mail NOT CONFIGURED", "NOT CONFIGURED"]);
+        assert_eq!(way(&all, "pagerduty"), "NOT CONFIGURED");
+    }
 }

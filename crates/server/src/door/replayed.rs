@@ -18,6 +18,10 @@ pub(super) fn shown(id: ReleaseId, records: &Records, replayed: &Replayed) -> ap
     let recorded =
         replayed.recorded.as_ref().map(|verdict| evidence(verdict.detector, verdict.at, verdict.evidence));
     let found = replayed.condemned.map(|(detector, at)| evidence(detector, at, replayed.evidence));
+    let held = replayed.held.map(|(detector, at)| api::HeldFor {
+        detector: show::detector(detector).to_owned(),
+        at: rfc3339(at.wall),
+    });
     // Where a verdict names what it was read from, that must be there. Nothing else after it matters, so a log that
     // breaks off later still proves the verdict.
     let is_there = match records.is_whole {
@@ -32,6 +36,7 @@ pub(super) fn shown(id: ReleaseId, records: &Records, replayed: &Replayed) -> ap
         probes: records.looks,
         recorded,
         found,
+        held,
         evidence: replayed.evidence,
         parts: api::EvidenceParts {
             errors: replayed.parts.errors,
@@ -57,6 +62,25 @@ fn words(replay: &api::Replay) -> String {
     if replay.whole == Some(false) {
         let why = replay.broken.as_deref().unwrap_or("its SHA-256 is another");
         return format!("{read}: what is kept is not what the verdict was read from: {why}");
+    }
+    if let Some(held) = &replay.held {
+        let at = clock(&held.at);
+        let stays = "past its point of no return, so it was held and not taken back";
+        return match &replay.found {
+            Some(_) if replay.same => format!("{read}: same finding at {at}, evidence {evidence}; {stays}"),
+            None if replay.same => {
+                format!(
+                    "{read}: the statistics found nothing, as recorded; {} at {at}, {stays}",
+                    held.detector
+                )
+            }
+            Some(found) => format!(
+                "{read}: another finding: recorded {} at {at}; found {}",
+                held.detector,
+                verdict(found)
+            ),
+            None => format!("{read}: recorded {} at {at}; found none, evidence {evidence}", held.detector),
+        };
     }
     match (&replay.recorded, &replay.found) {
         _ if replay.same => match (&replay.recorded, &replay.found) {

@@ -15,10 +15,11 @@ use tokio::sync::mpsc;
 use tower::ServiceExt as _;
 
 use super::*;
-mod metrics;
 
 use crate::hands::{Queues, spill::LocalSpill};
 
+mod forms;
+mod metrics;
 mod probes;
 mod signal;
 
@@ -75,6 +76,7 @@ impl Site {
             queries,
             families,
             recall,
+            notify: Arc::default(),
         };
         Self { router: router(context.clone()), context, token, dir, _orders: orders }
     }
@@ -320,6 +322,12 @@ async fn a_dry_run_says_what_a_release_would_mean_and_begins_nothing() {
             "tells  nobody: no notification receiver is configured",
         ]
     );
+    let owned = FORMS.replace("    driver", "    owner: oncall@csac.gov\n    driver");
+    site.post("/hms/v1/apply", file("services.yaml", &owned)).await;
+    let mut dry = asked;
+    dry["dry_run"] = json!(true);
+    let (_, plan) = site.post("/hms/v1/deploy", dry).await;
+    assert_eq!(plan["tells"], "oncall@csac.gov: mail NOT CONFIGURED");
     assert!(site.context.engine.snapshot().state.releases.is_empty(), "a dry run begins nothing");
 }
 
@@ -511,29 +519,4 @@ async fn monitors_read_the_towers_own_metrics() {
     ] {
         assert!(text.contains(line), "{line} is missing in:\n{text}");
     }
-}
-
-#[tokio::test]
-async fn forms_are_pages_and_their_answers_lead_back() {
-    let site = Site::new(false).with_forms().await;
-    assert_eq!(site.post("/hms/v1/deploy", json!({"name": "c.yaml", "text": CANARY})).await.0, 201);
-    let (status, page) = site.get("/releases/r-1/abort").await;
-    assert_eq!(status, 200, "{page}");
-    assert!(page.as_str().unwrap().contains("name=\"reason\""), "{page}");
-    let form = |path: &str, text: &str| {
-        bare(Method::POST, path)
-            .header("authorization", format!("Bearer {}", site.token))
-            .header("content-type", "application/x-www-form-urlencoded")
-            .body(Body::from(text.to_owned()))
-            .unwrap()
-    };
-    assert_eq!(site.send(form("/releases/r-1/abort", "reason=")).await.status(), 409, "a reason is needed");
-    let response = site.send(form("/releases/r-1/abort", "reason=wrong+build%21")).await;
-    assert_eq!(
-        (response.status(), response.headers()[LOCATION].to_str().unwrap()),
-        (StatusCode::SEE_OTHER, "/releases/r-1")
-    );
-    assert_eq!(site.get("/hms/v1/releases/r-1").await.1["why"], "Taken back by a person: wrong build!.");
-    let (status, sheet) = site.get("/assets/tower.css").await;
-    assert!(status == 200 && sheet.as_str().unwrap().contains('{'), "{sheet}");
 }

@@ -67,6 +67,7 @@ impl Turn {
                         }
                     }
                     Some(Work::Stop(done)) => {
+                        self.tower.close_side();
                         self.tower.snapshot(self.clock.now());
                         let _gone = done.send(());
                         return;

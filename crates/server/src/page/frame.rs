@@ -23,7 +23,7 @@ const NAV: &[(&str, &str)] = &[
     ("/alerts", "Alerts"),
     ("/dash", "Dashboards"),
     ("/audit", "Audit"),
-    ("/status", "Status page"),
+    ("/status", "Status"),
 ];
 
 /// A page of the tower: its path, its title, and what stands in it. Renewed while `moves` allows it.

@@ -31,6 +31,8 @@ mod releases;
 #[cfg(test)]
 mod scene;
 #[cfg(test)]
+mod scene_holds;
+#[cfg(test)]
 mod scene_signals;
 mod service;
 mod status;
@@ -45,7 +47,7 @@ use hmsops_control::signal::alert::Alert;
 use hmsops_model::{Millis, UnixMillis};
 use hmsops_tower::Snapshot;
 
-pub use action::{Verb, action};
+pub use action::{Verb, action, needs_consent};
 pub use alert::alert;
 pub use alerts::alerts;
 pub use audit::{AuditPage, audit};

@@ -1,5 +1,6 @@
 //! What speaks against a release and what its traffic could not show, in figures and words.
 
+use hmsops_control::State;
 use hmsops_control::evidence::Watch;
 use hmsops_control::evidence::margin::AUTO_MARGIN;
 use hmsops_control::sentence::{grouped, points};
@@ -33,32 +34,28 @@ pub(super) fn interval(bad: u64, all: u64) -> String {
 pub(super) fn weighed(release: &Release, watch: Option<&Watch>) -> Option<Element> {
     let watch = watch.filter(|_| release.traffic_since.is_some())?;
     let parts = watch.parts();
-    let row = |name: &str, value: String| {
-        el("tr").put(el("th").attr("scope", "row").put(name)).put(el("td").class("r").put(value))
-    };
-    let body = el("tbody")
-        .put(row("bad answers", value(parts.errors)))
-        .put(row("probes", value(parts.probes)))
-        .put(row("slow answers", value(parts.slow)))
-        .put(row("together", value(watch.evidence())))
-        .put(row("needed", grouped(Watch::needed() as u64)));
-    let caption = el("caption").class("hidden").put("Evidence against it, by test");
+    let part = |name: &str, value: String| el("div").put(el("dd").put(value)).put(el("dt").put(name));
+    let figures = el("dl")
+        .class("parts")
+        .put(part("bad answers", value(parts.errors)))
+        .put(part("probes", value(parts.probes)))
+        .put(part("slow answers", value(parts.slow)))
+        .put(part("together", value(watch.evidence())))
+        .put(part("needed", grouped(Watch::needed() as u64)));
     let lines =
         doubt(release, watch).into_iter().chain(measured(release, watch)).chain([unit(release, watch)]);
     let lines: Vec<Element> = lines.map(|line| el("p").class("muted s").put(line)).collect();
     let heading = if release.phase.is_active() { "Evidence by test" } else { "Evidence by test, in the end" };
-    Some(
-        el("section")
-            .class("card")
-            .put(el("h2").put(heading))
-            .put(el("table").class("arms").put(caption).put(body))
-            .put(lines),
-    )
+    Some(el("section").class("card").put(el("h2").put(heading)).put(figures).put(lines))
 }
 
 /// Small e-values with a digit that counts, large ones in groups.
-fn value(evidence: f64) -> String {
-    if evidence < 10.0 { format!("{evidence:.2}") } else { grouped(evidence.clamp(0.0, 1e15) as u64) }
+pub(super) fn value(evidence: f64) -> String {
+    if evidence < 10.0 {
+        format!("{evidence:.2}")
+    } else {
+        hmsops_control::sentence::evidence(evidence.clamp(0.0, 1e15) as u64)
+    }
 }
 
 /// What the present step could and could not rule out.
@@ -71,17 +68,15 @@ fn doubt(release: &Release, watch: &Watch) -> Option<String> {
     let seen = format!("{} requests at this step, {} bad", grouped(step.canary.n), grouped(step.canary.bad));
     Some(match step.rules_out_bp() {
         Some(bp) => {
-            let allowed = release.spec.margin_bp.map_or_else(
-                || {
-                    let auto = step.auto_margin().max(AUTO_MARGIN);
-                    format!("{} are allowed (auto)", points((auto * 10_000.0).round() as u32))
-                },
-                |bp| format!("{} are allowed", points(bp)),
-            );
+            let auto = || (step.auto_margin().max(AUTO_MARGIN) * 10_000.0).round() as u32;
+            let (allowed, how) =
+                release.spec.margin_bp.map_or_else(|| (auto(), " (auto)"), |declared| (declared, ""));
+            let from = release.from.as_ref().map_or("stable", |from| from.as_str());
             format!(
-                "{seen}: rules out that {version} has {} more errors or worse, not less; {allowed}. 95 %, whenever \
-                 it is read.",
-                points(bp)
+                "{seen}. They rule out that {version} has {} more errors than {from}, or worse, and nothing smaller; \
+                 allowed: {}{how}. This holds at 95 %, whenever it is read.",
+                points(bp),
+                points(allowed)
             )
         }
         None => format!("{seen}: too few to rule anything out."),
@@ -142,14 +137,20 @@ pub(super) fn states(look: &Look<'_>, release: &Release) -> Option<Element> {
     (!lines.is_empty()).then(|| el("ul").class("lead").put(lines))
 }
 
+/// The other releases that were asked for with one.
+pub(super) fn fellows<'a>(
+    state: &'a State,
+    release: &Release,
+) -> impl Iterator<Item = &'a Release> + use<'a> {
+    let (id, group) = (release.id, release.group);
+    state.releases.values().filter(move |other| group.is_some() && other.group == group && other.id != id)
+}
+
 /// Those it was asked for together with.
 fn group(look: &Look<'_>, release: &Release) -> Option<Element> {
-    let first = release.group?;
-    let others = look.view.state.releases.values();
-    let others = others.filter(|other| other.group == Some(first) && other.id != release.id);
     let mut line = el("li").put("Goes out, and back, together with ");
     let mut any = false;
-    for other in others {
+    for other in fellows(&look.view.state, release) {
         let name = format!("{} {}", other.spec.service, other.spec.image.tag);
         line = line
             .put(any.then_some(", "))

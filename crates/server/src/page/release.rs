@@ -25,6 +25,9 @@ const EVIDENCE_TOP: f64 = 10_000.0;
 
 /// How a release does.
 pub(super) fn sign(release: &Release) -> Sign {
+    if release.is_bad_and_stays() {
+        return Sign::Failing;
+    }
     match release.phase {
         Phase::RolledBack | Phase::Failed => Sign::Failing,
         Phase::Starting | Phase::Watching | Phase::Baking | Phase::Aborted => Sign::UnderWatch,
@@ -59,13 +62,14 @@ pub fn release(look: &Look<'_>, id: ReleaseId, entries: &[Entry], kept: Option<&
         .put(el("span").class("plain").put(tied(&sentence::headline(known))));
     let why = sentence::why(known);
     let why = (why != sentence::headline(known)).then(|| el("p").class("lead").put(why));
-    let evidence = el("div").class("two").put(course(look, known, watch)).put(
-        el("div")
-            .put(arms(look, known))
-            .put(proof::weighed(known, watch))
-            .put(progress(look, known))
-            .put(offered(known, look)),
-    );
+    // What waits for a person comes before what shows why.
+    let (first, last) = match offered(known, look) {
+        offered if known.hold.is_some() => (Some(offered), None),
+        offered => (None, Some(offered)),
+    };
+    let left = el("div").put(course(look, known, watch)).put(proof::weighed(known, watch));
+    let right = el("div").put(arms(look, known)).put(progress(look, known)).put(last);
+    let evidence = (first, el("div").class("two").put(left).put(right));
     let ledger = el("section").put(el("h2").put("Every step, from the ledger")).put(ledger(entries));
     let states = proof::states(look, known);
     Some(frame.wrap(((trail, headline), (((why, states), facts(known, watch)), (evidence, ledger)))))
@@ -92,18 +96,18 @@ fn facts(release: &Release, watch: Option<&Watch>) -> Element {
     };
     let from = release.from.as_ref().map_or("stable", |from| from.as_str());
     let evidence = watch.map_or_else(
-        || release.verdict.as_ref().map_or(1, |verdict| verdict.evidence),
-        |watch| watch.evidence().clamp(0.0, 1e15) as u64,
+        || release.verdict.as_ref().map_or(1.0, |verdict| verdict.evidence as f64),
+        Watch::evidence,
     );
-    let evidence = release.verdict.as_ref().map_or(evidence, |verdict| verdict.evidence);
+    let evidence = release.verdict.as_ref().map_or(evidence, |verdict| verdict.evidence as f64);
     el("dl")
         .class("facts")
         .put(span)
         .put(seen)
         .put(fact(grouped(tally.shielded), format!("failures made good by {from}")))
-        .put(fact(grouped(evidence), format!("evidence, of {} needed", grouped(Watch::needed() as u64))))
+        .put(fact(proof::value(evidence), format!("evidence, of {} needed", grouped(Watch::needed() as u64))))
         .put(fact(
-            format!("1 in {}", grouped(Watch::needed() as u64)),
+            format!("1\u{a0}in\u{a0}{}", grouped(Watch::needed() as u64)),
             "chance of a false alarm, at most".into(),
         ))
 }
@@ -248,7 +252,7 @@ fn evidence_chart(points: &[Point], axis: &Axis, release: &Release) -> Element {
         .verdict
         .as_ref()
         .map_or_else(|| points.last().map_or(1.0, |point| point.evidence), |verdict| verdict.evidence as f64);
-    let value_words = grouped(value.clamp(0.0, 1e15) as u64);
+    let value_words = proof::value(value);
     let label =
         format!("Evidence that {} is worse: {value_words}, needed {}", release.spec.image.tag, needed as u64);
     let mut chart = Chart::new(150.0, &label);

@@ -512,5 +512,6 @@ pub(super) fn scenes() -> Vec<(&'static str, Scene)> {
     let mut signals = calm();
     super::scene_signals::tell(&mut signals);
     scenes.push(("signals", signals));
+    scenes.extend(super::scene_holds::holds(&calm()));
     scenes
 }

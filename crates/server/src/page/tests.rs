@@ -494,3 +494,41 @@ fn deeds_fit_the_moment_and_ask_for_a_reason() {
     assert!(refused.contains("Not done: it is &lt;b&gt;not&lt;/b&gt;"));
     assert_eq!(Deed::Silence(rule("a b %ü")).path(), "/rules/a%20b%20%25%C3%BC/silence");
 }
+
+/// A person is asked for what only a person can say, and told what ends a hold.
+#[test]
+fn a_hold_says_what_ends_it_and_its_form_asks_for_what_it_takes() {
+    let page_of = |wanted: &str| {
+        let view = scene(wanted).snapshot();
+        words(&release(&look(&view, 100), ReleaseId(1), &[], None).unwrap())
+    };
+    let form_of = |wanted: &str, verb| {
+        let view = scene(wanted).snapshot();
+        action(&look(&view, 100), ReleaseId(1), verb, None)
+    };
+    for (wanted, ends, button) in [
+        ("frozen", "goes on by itself when the freeze is over", "Go on in the freeze…"),
+        ("irreversible", "nothing takes it back by itself", "Go past the point of no return…"),
+        ("no-return", "It waits for a person", "Go on although it is bad…"),
+        ("inconclusive", "It waits for a person", "Go on…"),
+        ("baking", "proven by itself", "Take it back…"),
+    ] {
+        let page = page_of(wanted);
+        assert!(page.contains(ends) && page.contains(button), "{wanted}: {page}");
+    }
+    let boxes = |wanted: &str| {
+        let form = form_of(wanted, Verb::Promote).unwrap();
+        ["override_freeze", "no_return"].map(|name| form.contains(&format!("name=\"{name}\"")))
+    };
+    assert_eq!(boxes("watched"), [false, false]);
+    assert_eq!(boxes("frozen"), [true, false]);
+    assert_eq!(boxes("irreversible"), [false, true]);
+    assert!(form_of("frozen", Verb::Resume).is_none() && form_of("irreversible", Verb::Resume).is_none());
+    assert!(form_of("baking", Verb::Promote).is_none());
+    for (verb, said) in [
+        (Verb::Promote, "Together with it goes on: dmv-photo 2.12.0."),
+        (Verb::Abort, "Together with it goes back: dmv-photo 2.12.0."),
+    ] {
+        assert!(form_of("group", verb).unwrap().contains(said), "{said}");
+    }
+}

@@ -91,6 +91,12 @@ impl Tower {
         }
     }
 
+    /// What was summed up is written, and all that waits is on disk: the tower stops.
+    pub fn close_side(&mut self) {
+        self.write_quiet();
+        self.side.settle();
+    }
+
     /// Writes what was summed up.
     pub(super) fn write_quiet(&mut self) {
         self.quiet.since = None;

@@ -6,6 +6,7 @@ use hmsops_ledger::{Draft, LedgerError, Outcome};
 use hmsops_model::Now;
 
 use super::{BACKLOG_MAX, LEDGER_RETRY, Tower};
+use crate::controls;
 
 /// The longest actor, source or subject of a line.
 const NAME_BYTES_MAX: usize = 256;
@@ -172,7 +173,7 @@ pub(super) fn is_advance(transition: &Transition) -> bool {
 
 /// A transition as a line of the ledger. The moment it was decided at stands in the data when it is late.
 pub(super) fn draft(now: Now, transition: &Transition, late: bool) -> Draft {
-    let (kind, outcome, controls) = kind(transition);
+    let (kind, outcome) = kind(transition);
     let by = by(transition);
     let subject = match (transition.release(), transition.service(), transition) {
         (_, _, T::Refused { subject, .. }) => subject.clone(),
@@ -188,7 +189,7 @@ pub(super) fn draft(now: Now, transition: &Transition, late: bool) -> Draft {
         source: clip(&by.source, NAME_BYTES_MAX),
         subject: clip(&subject, NAME_BYTES_MAX),
         outcome,
-        controls: controls.iter().map(|control| (*control).to_owned()).collect(),
+        controls: controls::of(kind, outcome).map(str::to_owned).collect(),
         release: transition.release().map(|release| release.to_string()),
         late,
         data: serde_json::to_value(line).unwrap_or_default(),
@@ -255,75 +256,75 @@ fn by(transition: &Transition) -> Who {
     }
 }
 
-/// Kind, outcome, and the NIST SP 800-53 rev. 5 controls that an entry is evidence for.
-fn kind(transition: &Transition) -> (&'static str, Outcome, &'static [&'static str]) {
+/// Kind and outcome of an entry.
+fn kind(transition: &Transition) -> (&'static str, Outcome) {
     use Outcome::{Done, Failed, Intended, Refused};
     match transition {
-        T::ServiceDeclared { .. } => ("service.declared", Done, &["CM-3", "CM-6", "AU-12"]),
-        T::ServiceRetired { .. } => ("service.retired", Done, &["CM-3", "AU-12"]),
-        T::InstanceIntended { .. } => ("instance.start", Intended, &["CM-3", "AU-12"]),
-        T::InstanceStarted { .. } => ("instance.started", Done, &["CM-3", "AU-12"]),
-        T::InstanceFailed { .. } => ("instance.started", Failed, &["SI-4", "AU-12"]),
-        T::InstanceReady { .. } => ("instance.ready", Done, &["SI-4", "AU-12"]),
-        T::InstanceExited { .. } => ("instance.exited", Failed, &["SI-4", "AU-12"]),
-        T::InstanceStopping { .. } => ("instance.stop", Intended, &["CM-3", "AU-12"]),
-        T::InstanceStopped { .. } => ("instance.stopped", Done, &["CM-3", "AU-12"]),
-        T::StableSet { .. } => ("service.stable", Done, &["CM-3", "CP-10", "AU-12"]),
-        T::RouteRenewed { .. } => ("service.route", Done, &["CM-3", "AU-12"]),
-        T::RevertIntended { .. } => ("service.revert", Intended, &["CP-10", "CM-3", "AU-12"]),
-        T::ReleaseRequested { .. } => ("release.requested", Intended, &["CM-3", "CM-5", "SA-10", "AU-12"]),
-        T::WeightIntended { .. } => ("release.weight", Intended, &["CM-3", "AU-12"]),
-        T::WeightApplied { .. } => ("release.weight", Done, &["CM-3", "AU-12"]),
-        T::StepExtended { .. } => ("release.extended", Done, &["SI-4", "CM-3(2)", "AU-12"]),
-        T::ReleaseHeld { .. } => ("release.held", Done, &["SI-4", "CM-3", "AU-12"]),
-        T::ReleaseCommitted { .. } => ("release.committed", Done, &["CM-3", "CM-5", "AU-12"]),
-        T::ReleaseResumed { .. } => ("release.resumed", Done, &["CM-3", "AU-12"]),
-        T::ReleaseTakenBack { .. } => ("release.taken-back", Intended, &["IR-4", "CP-10", "SI-4", "AU-12"]),
-        T::RollbackCompleted { .. } => ("release.rolled-back", Done, &["IR-4(1)", "CP-10", "SI-2", "AU-12"]),
-        T::ReleaseClosed { .. } => ("release.closed", Done, &["CP-10", "AU-12"]),
-        T::ReleasePromoted { .. } => ("release.promoted", Done, &["CM-3", "CM-3(2)", "AU-12"]),
-        T::ReleaseBaked { .. } => ("release.proven", Done, &["CM-3(2)", "AU-12"]),
-        T::VersionDenied { .. } => ("version.denied", Done, &["CM-5", "SI-7", "AU-12"]),
-        T::VersionUndenied { .. } => ("version.undenied", Done, &["CM-5", "CM-3", "AU-12"]),
-        T::HealthChanged { .. } => ("service.health", Done, &["SI-4", "IR-5", "AU-12"]),
-        T::IncidentOpened { .. } => ("incident.opened", Done, &["IR-6", "IR-5", "AU-12"]),
-        T::IncidentResolved { .. } => ("incident.resolved", Done, &["IR-6", "IR-4", "AU-12"]),
-        T::Refused { .. } => ("request.refused", Refused, &["AC-3", "CM-5(1)", "AU-12"]),
+        T::ServiceDeclared { .. } => ("service.declared", Done),
+        T::ServiceRetired { .. } => ("service.retired", Done),
+        T::InstanceIntended { .. } => ("instance.start", Intended),
+        T::InstanceStarted { .. } => ("instance.started", Done),
+        T::InstanceFailed { .. } => ("instance.started", Failed),
+        T::InstanceReady { .. } => ("instance.ready", Done),
+        T::InstanceExited { .. } => ("instance.exited", Failed),
+        T::InstanceStopping { .. } => ("instance.stop", Intended),
+        T::InstanceStopped { .. } => ("instance.stopped", Done),
+        T::StableSet { .. } => ("service.stable", Done),
+        T::RouteRenewed { .. } => ("service.route", Done),
+        T::RevertIntended { .. } => ("service.revert", Intended),
+        T::ReleaseRequested { .. } => ("release.requested", Intended),
+        T::WeightIntended { .. } => ("release.weight", Intended),
+        T::WeightApplied { .. } => ("release.weight", Done),
+        T::StepExtended { .. } => ("release.extended", Done),
+        T::ReleaseHeld { .. } => ("release.held", Done),
+        T::ReleaseCommitted { .. } => ("release.committed", Done),
+        T::ReleaseResumed { .. } => ("release.resumed", Done),
+        T::ReleaseTakenBack { .. } => ("release.taken-back", Intended),
+        T::RollbackCompleted { .. } => ("release.rolled-back", Done),
+        T::ReleaseClosed { .. } => ("release.closed", Done),
+        T::ReleasePromoted { .. } => ("release.promoted", Done),
+        T::ReleaseBaked { .. } => ("release.proven", Done),
+        T::VersionDenied { .. } => ("version.denied", Done),
+        T::VersionUndenied { .. } => ("version.undenied", Done),
+        T::HealthChanged { .. } => ("service.health", Done),
+        T::IncidentOpened { .. } => ("incident.opened", Done),
+        T::IncidentResolved { .. } => ("incident.resolved", Done),
+        T::Refused { .. } => ("request.refused", Refused),
         T::Signal(change) => signal_kind(change),
     }
 }
 
 /// The same for what watches and heals.
-fn signal_kind(change: &Signal) -> (&'static str, Outcome, &'static [&'static str]) {
+fn signal_kind(change: &Signal) -> (&'static str, Outcome) {
     use Outcome::{Done, Failed, Intended};
     use Signal as S;
     match change {
-        S::RuleDeclared { .. } => ("rule.declared", Done, &["SI-4", "CM-3", "AU-12"]),
-        S::RuleRetired { .. } => ("rule.retired", Done, &["SI-4", "CM-3", "AU-12"]),
-        S::RuleHealthChanged { .. } => ("rule.health", Done, &["SI-4", "AU-12"]),
-        S::PolicyDeclared { .. } => ("policy.declared", Done, &["SI-4", "CM-3", "AU-12"]),
-        S::PolicyRetired { .. } => ("policy.retired", Done, &["SI-4", "CM-3", "AU-12"]),
-        S::AlertPending { .. } => ("alert.pending", Done, &["SI-4", "AU-12"]),
-        S::AlertFired { .. } => ("alert.fired", Done, &["SI-4", "IR-5", "AU-12"]),
-        S::AlertEnded { .. } => ("alert.ended", Done, &["SI-4", "IR-5", "AU-12"]),
-        S::AlertAcked { .. } => ("alert.acked", Done, &["IR-4", "IR-5", "AU-12"]),
-        S::SilenceBegun { .. } => ("silence.begun", Done, &["SI-4", "CM-3", "AU-12"]),
-        S::SilenceEnded { .. } => ("silence.ended", Done, &["SI-4", "CM-3", "AU-12"]),
-        S::HealIntended { .. } => ("heal.run", Intended, &["IR-4(1)", "CP-10", "AU-12"]),
-        S::HealRan { success: true, .. } => ("heal.ran", Done, &["IR-4(1)", "CP-10", "AU-12"]),
-        S::HealRan { .. } => ("heal.ran", Failed, &["IR-4(1)", "CP-10", "AU-12"]),
-        S::HealJudged { healed: true, .. } => ("heal.judged", Done, &["IR-4(1)", "CP-10", "AU-12"]),
-        S::HealJudged { .. } => ("heal.judged", Failed, &["IR-4(1)", "CP-10", "AU-12"]),
-        S::HealsPaused { .. } => ("heal.paused", Done, &["CM-3", "IR-4", "AU-12"]),
-        S::HealsResumed { .. } => ("heal.resumed", Done, &["CM-3", "IR-4", "AU-12"]),
-        S::TicketOpened { .. } => ("ticket.opened", Done, &["IR-4", "IR-6", "AU-12"]),
-        S::TicketClosed { .. } => ("ticket.closed", Done, &["IR-4", "AU-12"]),
-        S::NoticeIntended { .. } => ("notice.sent", Intended, &["IR-6", "AU-12"]),
-        S::NoticeDelivered { .. } => ("notice.sent", Done, &["IR-6", "AU-12"]),
-        S::NoticeFailed { .. } => ("notice.sent", Failed, &["IR-6", "AU-12"]),
-        S::NoticeDead { .. } => ("notice.dead", Failed, &["IR-6", "AU-5", "AU-12"]),
-        S::NoticeRevived { .. } => ("notice.retried", Done, &["IR-6", "AU-12"]),
-        S::DashDeclared { .. } => ("dash.declared", Done, &["CM-3", "AU-12"]),
-        S::DashRemoved { .. } => ("dash.removed", Done, &["CM-3", "AU-12"]),
+        S::RuleDeclared { .. } => ("rule.declared", Done),
+        S::RuleRetired { .. } => ("rule.retired", Done),
+        S::RuleHealthChanged { .. } => ("rule.health", Done),
+        S::PolicyDeclared { .. } => ("policy.declared", Done),
+        S::PolicyRetired { .. } => ("policy.retired", Done),
+        S::AlertPending { .. } => ("alert.pending", Done),
+        S::AlertFired { .. } => ("alert.fired", Done),
+        S::AlertEnded { .. } => ("alert.ended", Done),
+        S::AlertAcked { .. } => ("alert.acked", Done),
+        S::SilenceBegun { .. } => ("silence.begun", Done),
+        S::SilenceEnded { .. } => ("silence.ended", Done),
+        S::HealIntended { .. } => ("heal.run", Intended),
+        S::HealRan { success: true, .. } => ("heal.ran", Done),
+        S::HealRan { .. } => ("heal.ran", Failed),
+        S::HealJudged { healed: true, .. } => ("heal.judged", Done),
+        S::HealJudged { .. } => ("heal.judged", Failed),
+        S::HealsPaused { .. } => ("heal.paused", Done),
+        S::HealsResumed { .. } => ("heal.resumed", Done),
+        S::TicketOpened { .. } => ("ticket.opened", Done),
+        S::TicketClosed { .. } => ("ticket.closed", Done),
+        S::NoticeIntended { .. } => ("notice.sent", Intended),
+        S::NoticeDelivered { .. } => ("notice.sent", Done),
+        S::NoticeFailed { .. } => ("notice.sent", Failed),
+        S::NoticeDead { .. } => ("notice.dead", Failed),
+        S::NoticeRevived { .. } => ("notice.retried", Done),
+        S::DashDeclared { .. } => ("dash.declared", Done),
+        S::DashRemoved { .. } => ("dash.removed", Done),
     }
 }

@@ -240,6 +240,9 @@ pub struct Replay {
     pub recorded: Option<Found>,
     /// What the evidence leads to; `null`: the statistics do not condemn it.
     pub found: Option<Found>,
+    /// What the ledger holds it for, past its point of no return, where nothing takes it back by itself.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub held: Option<HeldFor>,
     /// The evidence then, or at the end (an e-value, rounded down).
     pub evidence: u64,
     /// What each test adds to it.
@@ -259,6 +262,15 @@ pub struct Found {
     pub at: String,
     /// With which evidence.
     pub evidence: u64,
+}
+
+/// What was found of a release that stays all the same.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct HeldFor {
+    /// What condemned it, as in [`Release::detector`].
+    pub detector: String,
+    /// When.
+    pub at: String,
 }
 
 /// What each test adds to a release's evidence. Their sum is held against the need.
