@@ -9,6 +9,7 @@ mod audit;
 mod auth;
 mod authorize;
 mod body;
+pub(crate) mod caller;
 mod cursor;
 mod dash;
 mod deploy;
@@ -30,7 +31,6 @@ mod remote_write;
 mod replayed;
 mod route;
 mod rule;
-mod scope;
 mod service;
 mod shell;
 pub mod show;
@@ -39,6 +39,7 @@ mod signal_pages;
 mod stream;
 mod ticket;
 mod token;
+mod tokens;
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -50,11 +51,11 @@ use hmsops_tower::Snapshot;
 use tokio::sync::Semaphore;
 
 pub use auth::{Auth, AuthError};
-pub(crate) use authorize::may_emit;
+pub(crate) use authorize::Known;
 pub(crate) use metrics::own_exposition;
 pub use problem::Failure;
 pub use route::{Access, Routes};
-pub use scope::Scope;
+pub use hmsops_model::Scope;
 
 use crate::Engine;
 use hmsops_config::tower::NotifyConfig;
@@ -127,6 +128,7 @@ pub(crate) fn table() -> Routes {
     let routes = heal::routes(routes);
     let routes = probe::routes(routes);
     let routes = ticket::routes(routes);
+    let routes = tokens::routes(routes);
     let routes = notice::routes(routes);
     let routes = audit::routes(routes);
     let routes = stream::routes(routes);
