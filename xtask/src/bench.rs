@@ -22,11 +22,12 @@ AREA is metrics, gateway, loop or logs; only gateway has a benchmark yet.
 
 gateway: requests a second, latency and processor time of `hmsops gateway` with a 1 % canary, beside a bare hyper
 forwarder, HAProxy, nginx and Caddy, whichever are installed. Each has one thread on one core; wrk and the upstream (nginx)
-have another. Rounds are interleaved; a figure is the median of its rounds.
+have another. Rounds are interleaved; a figure is the median of its rounds. No round begins after five minutes; building
+the two programs with optimisation comes before, if `--program` is not given.
 
   --json        ends with one line of JSON
   --rounds N    1 to 100, by default 5
-  --seconds N   of each round, 1 to 60, by default 4
+  --seconds N   of each round, 1 to 60, by default 3
   --program F   an hmsops that is built already, with `examples/forwarder` beside it
 
 example: cargo xtask bench gateway --json
@@ -43,7 +44,7 @@ fn run(args: &[String]) -> Result<(), Failure> {
     match area.as_str() {
         "gateway" => gateway::bench(
             flags.number("--rounds", 5_usize, 1..=100)?,
-            flags.number("--seconds", 4_u32, 1..=60)?,
+            flags.number("--seconds", 3_u32, 1..=60)?,
             flags.has("--json"),
             flags.text("--program").map(Path::new),
         ),

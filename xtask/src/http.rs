@@ -9,6 +9,12 @@ const HEAD_BYTES_MAX: usize = 64 * 1024;
 /// A page longer than this is not ours.
 const BODY_BYTES_MAX: usize = 16 << 20;
 
+/// A connection that was used so lately is not looked at before it is used again: looking takes three calls of the
+/// system, and servers keep what is idle for seconds at least.
+const FRESH: Duration = Duration::from_millis(5);
+/// A time limit that is set already does when it is at most this share too long.
+const SLACK: u32 = 16;
+
 /// An answer, read to its end.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Answer {
@@ -72,6 +78,10 @@ pub(crate) struct Connection {
     buffer: Vec<u8>,
     /// Whether another request may follow.
     keeps: bool,
+    /// When the last answer had been read.
+    used_at: Instant,
+    /// The time limits of reading and writing that are set: each call of the system that is left out is a request more.
+    limits: [Duration; 2],
 }
 
 impl Connection {
@@ -83,13 +93,20 @@ impl Connection {
             })?;
         // Without it, a small request may wait for the acknowledgement of the one before.
         let _ = stream.set_nodelay(true);
-        Ok(Self { stream, buffer: Vec::new(), keeps: true })
+        let limits = [Duration::MAX; 2];
+        Ok(Self { stream, buffer: Vec::new(), keeps: true, used_at: Instant::now(), limits })
     }
 
     /// Whether another request may be sent: the server kept the connection and has not closed it since.
     pub(crate) fn is_fresh(&self) -> bool {
         let mut byte = [0];
-        if !self.keeps || !self.buffer.is_empty() || self.stream.set_nonblocking(true).is_err() {
+        if !self.keeps || !self.buffer.is_empty() {
+            return false;
+        }
+        if self.used_at.elapsed() < FRESH {
+            return true;
+        }
+        if self.stream.set_nonblocking(true).is_err() {
             return false;
         }
         let silent =
@@ -105,7 +122,9 @@ impl Connection {
     /// Sends the bytes of one request and reads its whole answer before `deadline`.
     pub(crate) fn exchange(&mut self, request: &[u8], deadline: Instant) -> Result<Answer, Broken> {
         self.keeps = false;
-        self.stream.set_write_timeout(Some(left(deadline)?)).map_err(|error| Broken::from_io(&error))?;
+        if let Some(limit) = limit(left(deadline)?, &mut self.limits[1]) {
+            self.stream.set_write_timeout(Some(limit)).map_err(|error| Broken::from_io(&error))?;
+        }
         self.stream.write_all(request).map_err(|error| Broken::from_io(&error))?;
         let (status, headers) = self.head(deadline)?;
         let mut answer = Answer { status, headers, body: Vec::new() };
@@ -120,6 +139,7 @@ impl Connection {
             _ => return Err(Broken::Malformed),
         };
         self.keeps = !closes;
+        self.used_at = Instant::now();
         Ok(answer)
     }
 
@@ -184,7 +204,9 @@ impl Connection {
 
     fn fill(&mut self, deadline: Instant) -> Result<(), Broken> {
         let mut chunk = [0; 16 * 1024];
-        self.stream.set_read_timeout(Some(left(deadline)?)).map_err(|error| Broken::from_io(&error))?;
+        if let Some(limit) = limit(left(deadline)?, &mut self.limits[0]) {
+            self.stream.set_read_timeout(Some(limit)).map_err(|error| Broken::from_io(&error))?;
+        }
         match self.stream.read(&mut chunk).map_err(|error| Broken::from_io(&error))? {
             0 => Err(Broken::Closed),
             n => {
@@ -198,6 +220,15 @@ impl Connection {
 fn left(deadline: Instant) -> Result<Duration, Broken> {
     let left = deadline.saturating_duration_since(Instant::now());
     if left.is_zero() { Err(Broken::TimedOut) } else { Ok(left) }
+}
+
+/// The time limit that has to be set because so much is left; `None`: the one that is set does.
+fn limit(left: Duration, set: &mut Duration) -> Option<Duration> {
+    let does = set.checked_sub(left).is_some_and(|more| more <= left / SLACK);
+    (!does).then(|| {
+        *set = left;
+        left
+    })
 }
 
 /// Asks for one page on a connection of its own, with a bearer token if there is one.
@@ -289,6 +320,16 @@ mod tests {
         drop(stream);
         connection.stream.set_nonblocking(false).unwrap();
         assert_eq!(connection.stream.peek(&mut [0]).unwrap(), 0);
+        connection.used_at -= FRESH;
         assert!(!connection.is_fresh());
+    }
+
+    #[test]
+    fn a_time_limit_is_set_again_only_when_it_does_not_do() {
+        let (mut set, second) = (Duration::MAX, Duration::from_secs(1));
+        assert_eq!(limit(second, &mut set), Some(second));
+        assert_eq!(limit(Duration::from_millis(950), &mut set), None);
+        assert_eq!(limit(second / 2, &mut set), Some(second / 2));
+        assert_eq!(limit(second, &mut set), Some(second), "one that is too short does not do");
     }
 }

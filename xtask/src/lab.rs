@@ -5,12 +5,12 @@ mod faults;
 mod ground;
 mod kills;
 mod photo;
-mod processes;
-mod release;
+pub(crate) mod processes;
+pub(crate) mod release;
 mod running;
-mod settings;
-mod stop;
-mod tower;
+pub(crate) mod settings;
+pub(crate) mod stop;
+pub(crate) mod tower;
 
 use std::path::Path;
 use std::process::Command;
@@ -67,7 +67,7 @@ fn run(args: &[String]) -> Result<(), Failure> {
         Task::Up | Task::Check(_) if !settings.is_inside => {
             std::fs::create_dir_all(&settings.state)
                 .trying(format!("make `{}`", settings.state.display()))?;
-            Err(stop::run_inside(&settings.state, args))
+            Err(stop::run_inside(CHORE.name, &settings.state, args))
         }
         Task::Up => up(&settings),
         Task::Check(ref story) => check::run(&settings, story),
@@ -126,7 +126,7 @@ fn down(settings: &Settings) -> Result<(), Failure> {
 }
 
 /// Looks until something holds or the time is up; says whether it holds.
-fn wait_for(timeout: Duration, mut holds: impl FnMut() -> bool) -> bool {
+pub(crate) fn wait_for(timeout: Duration, mut holds: impl FnMut() -> bool) -> bool {
     let deadline = std::time::Instant::now() + timeout;
     loop {
         if holds() {

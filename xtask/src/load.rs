@@ -16,7 +16,7 @@ use std::time::{Duration, Instant};
 
 use crate::failure::{Failure, Trying as _};
 use crate::http::{Answer, Broken, Connection};
-use arrivals::{Arrivals, Pacing, Random};
+use arrivals::{Arrivals, Pacing, Random, Rate};
 use tally::{Outcome, Tally};
 
 /// A stack large enough for one request at a time.
@@ -33,8 +33,10 @@ pub(crate) struct Plan {
     pub(crate) server: SocketAddr,
     /// What users ask for.
     pub(crate) mix: Mix,
-    /// Requests a second, above zero.
-    pub(crate) rate: f64,
+    /// The host that they name.
+    pub(crate) host: String,
+    /// Requests a second.
+    pub(crate) rate: Rate,
     /// How they are spread.
     pub(crate) pacing: Pacing,
     /// Users, each with a session cookie of its own.
@@ -53,7 +55,8 @@ impl Plan {
         Self {
             server,
             mix: Mix::Portal,
-            rate,
+            host: server.to_string(),
+            rate: Rate::steady(rate),
             pacing: Pacing::Poisson,
             clients: 2000,
             seed,
@@ -120,7 +123,7 @@ struct Request {
 }
 
 impl Request {
-    fn bytes(self, server: SocketAddr) -> Vec<u8> {
+    fn bytes(self, host: &str) -> Vec<u8> {
         let (method, path) = match self.kind {
             Kind::Front => ("GET", "/"),
             Kind::Ideas => ("GET", "/ideas"),
@@ -129,7 +132,7 @@ impl Request {
         };
         let client = self.client;
         let head = format!(
-            "{method} {path} HTTP/1.1\r\nHost: {server}\r\nUser-Agent: hmsops-load\r\nCookie: session=client-{client}\r\n"
+            "{method} {path} HTTP/1.1\r\nHost: {host}\r\nUser-Agent: hmsops-load\r\nCookie: session=client-{client}\r\n"
         );
         let (kind, body) = match self.kind {
             Kind::Front | Kind::Ideas => return (head + "\r\n").into_bytes(),
@@ -309,7 +312,7 @@ fn perform(plan: &Plan, request: Request, kept: &mut Option<Connection>) -> Resu
         Some(connection) => connection,
         None => Connection::open(plan.server, plan.timeout)?,
     };
-    let answer = connection.exchange(&request.bytes(plan.server), deadline)?;
+    let answer = connection.exchange(&request.bytes(&plan.host), deadline)?;
     *kept = Some(connection);
     Ok(answer)
 }

@@ -19,6 +19,7 @@ mod lab;
 mod load;
 mod promqltest;
 mod sim;
+mod spike;
 mod test;
 mod tidy;
 mod ui;
@@ -36,6 +37,7 @@ const CHORES: &[Chore] = &[
     bench::CHORE,
     load::chore::CHORE,
     flips::CHORE,
+    spike::CHORE,
     promqltest::CHORE,
     ui::CHORE,
 ];

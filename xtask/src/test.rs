@@ -8,7 +8,7 @@ use crate::checkout;
 use crate::chore::Chore;
 use crate::failure::{Failure, Trying as _};
 use crate::flags::Flags;
-use crate::{flips, lab, sim, tidy, ui};
+use crate::{flips, lab, sim, spike, tidy, ui};
 
 /// The chore.
 pub(crate) const CHORE: Chore = Chore {
@@ -20,7 +20,7 @@ usage: cargo xtask test [--long] [--only STAGE] [--no-install]
 Installs what the tests need where it can (nginx, prometheus, shellcheck, python3, Node.js, Chromium and more through
 apt-get), then runs each stage and names it with its time. A stage that fails does not keep later ones from running. Exits 1 when one failed.
 
-  --long         adds the large simulation, ten lab runs of each fault, 200 faults in a row, and fifty kills while metrics come in
+  --long         adds the large simulation, ten lab runs of each fault, 200 faults in a row, the whole spike, and fifty kills while metrics come in
   --only STAGE   one stage alone, by the name it prints
   --no-install   uses what is there
 
@@ -61,6 +61,7 @@ const STAGES: &[Stage] = &[
     Stage { name: "lab-photo", run: || done(lab::check(&words("--check --story photo"))) },
     Stage { name: "flips", run: flips_short },
     Stage { name: "kills", run: || done(lab::check(&words("--check --kills 20"))) },
+    Stage { name: "spike", run: || done(spike::check(&words("--short"))) },
     Stage { name: "faults", run: || done(lab::check(&words("--check --faults 20 --rate 100"))) },
 ];
 
@@ -78,6 +79,7 @@ const LONG_STAGES: &[Stage] = &[
         run: || done(flips::check(&words("--requests 1000000 --flips 1000 --reloads 20 --upgrades 10"))),
     },
     Stage { name: "lab-long", run: lab_long },
+    Stage { name: "spike-long", run: || done(spike::check(&[])) },
     Stage { name: "faults-long", run: || done(lab::check(&words("--check --faults 200 --rate 100"))) },
     Stage { name: "signals-kills", run: signals_kills },
 ];

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use hmsops_model::instance::Instance;
 use hmsops_model::limits::WARM_UP;
-use hmsops_model::probe::Probe;
+use hmsops_model::probe::{Ask, Probe};
 use hmsops_model::release::{HealthCheck, Threshold};
 use hmsops_model::route::{Arm, CanaryArm, Route};
 use hmsops_model::service::{Driver, ServiceSpec};
@@ -87,8 +87,8 @@ pub struct ProbeTarget {
     pub service: ServiceName,
     /// The instance.
     pub instance: InstanceId,
-    /// Where it answers, `host:port`.
-    pub addr: String,
+    /// Where it answers, `host:port` each, of which looks take turns; at least one.
+    pub addrs: Vec<String>,
     /// The check's name: of an HTTP check in the plain form its path; empty: a connection is enough.
     pub path: String,
     /// How it looks.
@@ -310,13 +310,17 @@ pub fn probe_targets(state: &State) -> Vec<ProbeTarget> {
     });
     running
         .flat_map(|(service, known)| {
-            let addr = known.upstreams.first().cloned();
             checks_of(state, service, known).into_iter().filter_map(move |check| {
-                Some(ProbeTarget {
+                let probe = check.probe();
+                // What is asked of another host, or of no host of the version's, is the same for each address.
+                let is_elsewhere = probe.host.is_some() || matches!(probe.ask, Ask::Dns { .. });
+                let most = if is_elsewhere { 1 } else { usize::MAX };
+                let addrs: Vec<String> = known.upstreams.iter().take(most).cloned().collect();
+                (!addrs.is_empty()).then(|| ProbeTarget {
                     service: service.spec.name.clone(),
                     instance: known.instance.id,
-                    addr: addr.clone()?,
-                    probe: check.probe(),
+                    addrs,
+                    probe,
                     threshold: check.threshold,
                     version: known.instance.version.clone(),
                     dir: folder_of(service, known),

@@ -9,6 +9,7 @@
 
 mod bulk;
 mod clients;
+mod order;
 #[cfg(test)]
 mod tests;
 
@@ -21,6 +22,7 @@ use crate::shield;
 use crate::split::Side;
 pub use bulk::Bulk;
 use clients::{BadClients, ClientSet, RecentClients};
+use order::{Held, Order};
 
 /// A route without a canary or traffic still ticks this often, which says that the gateway lives.
 pub const EMPTY_TICK_INTERVAL: Millis = Millis(1000);
@@ -34,8 +36,9 @@ const SLOW_ANSWERS_MIN: u64 = 200;
 /// Answers in less than 20 ms are never slow: nobody notices, and a version may take 3 ms where 1 ms was enough.
 const SLOW_FLOOR_US: u64 = 20_000;
 
-/// Slow answers of a fresh canary are excused for so long after its first share, of both arms alike: caches fill and
-/// code is compiled as it is used. Bad answers are excused for less, see [`hmsops_model::route::Canary::excused_for`].
+/// Slow answers of a fresh canary are excused for so long after its first request, of both arms alike: caches fill and
+/// code is compiled as it is used. So are answers too slow to be waited for, once the canary has answered anything.
+/// Other bad answers are excused for less, see [`hmsops_model::route::Canary::excused_for`].
 const SLOW_EXCUSED: Millis = Millis::from_secs(15);
 
 /// What a request was routed under. Its outcome is counted with this, however long it took.
@@ -69,6 +72,8 @@ impl Routed {
 pub struct Outcome {
     /// When it was known.
     pub at: Now,
+    /// When the request was sent to the arm, on the steady clock.
+    pub came: Millis,
     /// What it was routed under.
     pub routed: Routed,
     /// The arm that was asked.
@@ -102,6 +107,7 @@ pub struct Fold {
     /// Answers in later buckets are slow; `None`: not known yet.
     slow_past: Option<u8>,
     recent: RecentClients,
+    order: Order,
     stable: [Latencies; 2],
     stable_since: Millis,
     /// What the release that was seen last with a share is excused for.
@@ -116,8 +122,8 @@ struct Excuse {
     bad_for: Millis,
     /// When the canary's first request came, once it is answered.
     since: Option<Millis>,
-    /// Slow answers until then.
-    slow_until: Millis,
+    /// Whether the canary has answered anything: one that hangs is not excused for being slow.
+    has_answered: bool,
 }
 
 /// A tick that is being counted.
@@ -150,11 +156,12 @@ impl Fold {
             slow: BadClients::default(),
             slow_past: None,
             recent: RecentClients::default(),
+            order: Order::default(),
             stable: [Latencies::default(), Latencies::default()],
             stable_since: now.steady,
             excused: None,
         };
-        fold.excuse(now, route);
+        fold.excuse(route);
         fold
     }
 
@@ -162,12 +169,12 @@ impl Fold {
     /// which clients were bad.
     pub fn set_route(&mut self, now: Now, route: &Route) {
         self.by_client = by_client(route);
-        self.excuse(now, route);
+        self.excuse(route);
         self.turn(now, Routed::by(route, self.unit()));
     }
 
     /// A release that gets its first share is excused for a while; a later share of the same release is not.
-    fn excuse(&mut self, now: Now, route: &Route) {
+    fn excuse(&mut self, route: &Route) {
         let canary = route.canary.as_ref().filter(|canary| canary.weight > Weight::NONE);
         let canary = canary.filter(|new| self.excused.is_none_or(|known| known.release != new.release));
         if let Some(canary) = canary {
@@ -175,7 +182,7 @@ impl Fold {
                 release: canary.release,
                 bad_for: canary.excused_for,
                 since: None,
-                slow_until: now.steady + SLOW_EXCUSED,
+                has_answered: false,
             });
         }
     }
@@ -197,9 +204,12 @@ impl Fold {
         {
             self.observe_stable(outcome.at.steady, micros, 1);
         }
-        let excused = self.is_excused(outcome);
-        let is_evidence = outcome.bad.is_some() && !excused;
-        let (new_bad, error) = if is_evidence { self.evidence(outcome) } else { (false, false) };
+        let spent_us = outcome.latency_us.unwrap_or(outcome.at.steady.since(outcome.came).0 * 1000);
+        self.order.note(outcome.side, outcome.came, spent_us, 1);
+        if outcome.side == Side::Canary {
+            self.note_canary(outcome.routed, outcome.came, outcome.bad != Some(BadKind::Timeout));
+        }
+        let error = outcome.bad.is_some() && self.is_error(outcome);
         let is_slow = self.is_slow(outcome);
         let new_slow = is_slow && self.slow_evidence(outcome);
         let counts = self.open_for(outcome.routed).side(outcome.side);
@@ -211,7 +221,6 @@ impl Fold {
         tick.new_slow += u64::from(new_slow);
         if let Some(kind) = outcome.bad {
             *tick.bad.entry(kind).or_default() += 1;
-            tick.new_bad += u64::from(new_bad);
             tick.errors += u64::from(error);
             tick.shielded += u64::from(outcome.shielded);
             tick.seen += u64::from(outcome.seen);
@@ -225,6 +234,9 @@ impl Fold {
     pub fn close(&mut self, now: Now, waiting: u64) -> Vec<Tick> {
         if now.steady.since(self.closed_at) >= TICK_INTERVAL {
             self.seen.turn(now.steady);
+            for held in self.order.settle(now.steady, waiting == 0) {
+                self.judge(&held);
+            }
             self.turn(now, Routed { unit: self.unit(), ..self.current });
             self.recent.forget(now.steady);
             self.learn_slow();
@@ -256,6 +268,12 @@ impl Fold {
 
     /// Ends what is being counted and goes on under `next`.
     fn turn(&mut self, now: Now, next: Routed) {
+        if next.release != self.current.release {
+            // What is still held belongs to the sums of the release that ends.
+            for held in self.order.take_all() {
+                self.judge(&held);
+            }
+        }
         let span = now.steady.since(self.closed_at);
         let open = std::mem::take(&mut self.open);
         self.closed.extend(open.into_iter().map(|open| open.tick(&self.service, now, span)));
@@ -267,37 +285,55 @@ impl Fold {
         self.current = next;
     }
 
-    /// Whether a bad answer is a client's (or request's) first of the release, and whether it is one that the
-    /// guard counts.
-    fn evidence(&mut self, outcome: &Outcome) -> (bool, bool) {
-        let Some(client) = outcome.client else { return (true, true) };
-        let (first_of_arm, first_of_both) = self.recent.count(client, outcome.side, outcome.at.steady);
-        let first = match outcome.routed.unit {
-            Unit::Request => first_of_both,
+    /// Whether a bad answer is one that the guard counts: one a client a second of an arm. Holds it until it can be
+    /// judged.
+    fn is_error(&mut self, outcome: &Outcome) -> bool {
+        let Outcome { came, routed, side, client, bad, .. } = *outcome;
+        let held = Held { came, routed, side, client, is_late: bad == Some(BadKind::Timeout) };
+        if Weight::NONE < routed.weight && routed.weight < Weight::ALL {
+            self.order.hold(held);
+        } else {
+            // Nobody to compare with.
+            self.judge(&held);
+        }
+        !self.is_excused(&held)
+            && client.is_none_or(|client| self.recent.count(client, side, outcome.at.steady))
+    }
+
+    /// Counts a bad answer as evidence if it is a client's (or request's) first of the release.
+    fn judge(&mut self, held: &Held) {
+        let &Held { came, routed, side, client, .. } = held;
+        if self.is_excused(held) {
+            return;
+        }
+        let is_first = client.is_none_or(|client| match routed.unit {
+            Unit::Request => self.recent.count_any(client, came),
             // A late answer of an earlier release says nothing of this one's clients.
-            Unit::Client => outcome.routed.release == self.current.release && self.bad.insert(client),
-        };
-        (first, first_of_arm)
+            Unit::Client => routed.release == self.current.release && self.bad.insert(client),
+        });
+        if is_first {
+            self.open_for(routed).side(side).tick.new_bad += 1;
+        }
     }
 
     /// Whether a request came within the time that a fresh canary is excused for. It counts from the canary's own
     /// first request: at little traffic that comes long after its share. Both arms alike: clients that fail
     /// everywhere would else come in a burst of the canary's alone.
-    fn is_excused(&mut self, outcome: &Outcome) -> bool {
-        let came = outcome.at.steady.since(Millis(outcome.latency_us.unwrap_or(0) / 1000));
-        if outcome.side == Side::Canary {
-            self.note_canary(outcome.routed, came);
-        }
-        let excuse = self.excused.filter(|of| outcome.routed.release == Some(of.release));
+    fn is_excused(&self, held: &Held) -> bool {
+        let excuse =
+            self.excused.filter(|of| of.bad_for > Millis::ZERO && held.routed.release == Some(of.release));
         excuse.is_some_and(|excuse| {
-            excuse.bad_for > Millis::ZERO && excuse.since.is_none_or(|since| came < since + excuse.bad_for)
+            let only_slow = held.is_late && excuse.has_answered;
+            let span = if only_slow { excuse.bad_for.max(SLOW_EXCUSED) } else { excuse.bad_for };
+            excuse.since.is_none_or(|since| held.came < since + span)
         })
     }
 
-    /// Notes when the canary's first request came.
-    fn note_canary(&mut self, routed: Routed, came: Millis) {
+    /// Notes when the canary's first request came, and whether it answers.
+    fn note_canary(&mut self, routed: Routed, came: Millis, answered: bool) {
         if let Some(excuse) = self.excused.as_mut().filter(|of| routed.release == Some(of.release)) {
-            excuse.since.get_or_insert(came);
+            excuse.since = Some(excuse.since.map_or(came, |since| since.min(came)));
+            excuse.has_answered |= answered;
         }
     }
 
@@ -314,7 +350,8 @@ impl Fold {
     fn slow_evidence(&mut self, outcome: &Outcome) -> bool {
         let routed = outcome.routed;
         let excused = self.excused.is_some_and(|excuse| {
-            routed.release == Some(excuse.release) && outcome.at.steady < excuse.slow_until
+            let until = excuse.since.map(|since| since + SLOW_EXCUSED);
+            routed.release == Some(excuse.release) && until.is_none_or(|until| outcome.came < until)
         });
         if excused || routed.release.is_none() || routed.release != self.current.release {
             return false;

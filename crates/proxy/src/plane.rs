@@ -59,6 +59,7 @@ use tokio::net::{TcpListener, UnixListener, UnixStream};
 use tokio::sync::{mpsc, watch};
 
 pub use clock::{Clock, MachineClock};
+pub use haproxy::objection as haproxy_objection;
 pub use settings::{SettingsError, keep_settings, settings_file};
 pub use tls::TlsError;
 
@@ -328,6 +329,7 @@ impl Keeping {
 pub async fn run(options: GatewayOptions) -> Result<(), GatewayError> {
     use tokio::signal::unix::{SignalKind, signal};
     let failed = |source| GatewayError::Thread { source };
+    raise_file_limit();
     let mut terminate = signal(SignalKind::terminate()).map_err(failed)?;
     let mut interrupt = signal(SignalKind::interrupt()).map_err(failed)?;
     let gateway =
@@ -342,13 +344,27 @@ pub async fn run(options: GatewayOptions) -> Result<(), GatewayError> {
         .await
 }
 
+/// As many files as the system grants: the soft limit is often 1 024 for the sake of programs that use `select(2)`, and
+/// each request may need two. Not for programs that start others, which inherit it.
+fn raise_file_limit() {
+    use rustix::process::{Resource, getrlimit, setrlimit};
+    let mut limit = getrlimit(Resource::Nofile);
+    if limit.current != limit.maximum {
+        limit.current = limit.maximum;
+        if let Err(error) = setrlimit(Resource::Nofile, limit) {
+            tracing::warn!(%error, "the limit of open files stays as it is");
+        }
+    }
+}
+
 impl Gateway {
     /// Takes the sockets and reads the state. What was a canary's traffic is stable's until the tower says
     /// otherwise.
+    #[expect(clippy::unused_async, reason = "what it opens needs a runtime around it")]
     pub async fn bind(options: GatewayOptions) -> Result<Self, GatewayError> {
         let in_force = InForce::new(settings::load(options.disk.as_ref(), &options.settings)?, &tickets()?)?;
         let address = options.listen;
-        let listener = TcpListener::bind(address).await.map_err(|source| match source.kind() {
+        let listener = serve::listen(address).map_err(|source| match source.kind() {
             io::ErrorKind::AddrInUse => GatewayError::PortTaken {
                 address,
                 name: options.name.clone(),

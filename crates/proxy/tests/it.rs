@@ -18,6 +18,8 @@ mod hostile;
 mod http;
 #[path = "it/http2.rs"]
 mod http2;
+#[path = "it/idle.rs"]
+mod idle;
 #[path = "it/retreat.rs"]
 mod retreat;
 #[path = "it/settings.rs"]
@@ -26,5 +28,7 @@ mod settings;
 mod shield;
 #[path = "it/tls.rs"]
 mod tls;
+#[path = "it/websocket.rs"]
+mod websocket;
 #[path = "it/world.rs"]
 mod world;

@@ -130,6 +130,7 @@ pub async fn run(options: ServeOptions) -> Result<(), ServeError> {
         queries: Queries::new(Arc::new(parts.metrics.store().clone())),
         families: parts.metrics.families().clone(),
         notify: Arc::new(config.notify.clone()),
+        gateways: Arc::new(settings.all()),
     };
     let router = door::router(context);
     serve_http(listener, router, (reload, settings), &engine).await?;

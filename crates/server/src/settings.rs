@@ -32,6 +32,12 @@ impl Settings {
         self.gateways.get(gateway).map(|(_, settings)| settings.subscribe())
     }
 
+    /// All gateways', now and whenever they change.
+    pub(crate) fn all(&self) -> BTreeMap<String, watch::Receiver<GatewaySettings>> {
+        let all = self.gateways.iter();
+        all.map(|(name, (_, settings))| (name.clone(), settings.subscribe())).collect()
+    }
+
     /// Reads them again, and gives the whole file's. A file with a mistake changes nothing and says so; what takes a
     /// restart is said.
     pub(crate) fn read_again(&self) -> Option<TowerConfig> {

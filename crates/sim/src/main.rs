@@ -63,5 +63,5 @@ fn main_with(args: &[String]) -> Result<bool, String> {
     } else {
         print!("{}", table::text(&report));
     }
-    Ok(report.invariant_violations == 0)
+    Ok(report.is_good())
 }

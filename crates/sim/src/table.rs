@@ -3,7 +3,7 @@
 use std::fmt::Write;
 
 use crate::peers::{PEERS, PEERS_ARE};
-use crate::report::{BASE_ERRORS, Report, Row};
+use crate::report::{ALLOWED, BASE_ERRORS, Report, Row};
 
 /// A report as aligned text.
 pub fn text(report: &Report) -> String {
@@ -24,14 +24,23 @@ fn healthy(out: &mut String, report: &Report) {
     let n = report.healthy_rollouts;
     let _written = writeln!(
         out,
-        "Healthy releases\n  {n} rollouts, {} taken back; 99 % upper bound {:.5}, allowed 1.5 × α = {:.5}: {}",
-        report.false_rollbacks,
-        report.false_rollbacks_upper_99,
-        1.5 * report.alpha,
-        if report.within_alpha { "kept" } else { "not shown" },
+        "Healthy releases\n  {n} rollouts; taken back, 99 % upper bound of the rate (allowed: 1.5 × α = {ALLOWED:.5}):"
     );
-    for (detector, k) in &report.false_rollbacks_by {
-        let _written = writeln!(out, "  by {detector}: {k}");
+    let all = ("in all", report.false_rollbacks, report.false_rollbacks_upper_99);
+    let by = report.false_rollbacks_by.iter().map(|(detector, k)| {
+        (detector.as_str(), *k, report.false_rollbacks_upper_99_by.get(detector).copied().unwrap_or(1.0))
+    });
+    for (who, k, upper) in by.chain([all]) {
+        let _written = writeln!(
+            out,
+            "    {who:<8} {k:>4}  {upper:.5}  {}",
+            if upper <= ALLOWED { "within" } else { "over" }
+        );
+    }
+    let _written = writeln!(out, "  the promise is {}", report.promise.words());
+    if !report.false_seeds.is_empty() {
+        let seeds: Vec<String> = report.false_seeds.iter().map(u64::to_string).collect();
+        let _written = writeln!(out, "  seeds: {}", seeds.join(", "));
     }
     for (why, k) in &report.healthy_held {
         let _written = writeln!(out, "  held at the end ({why}): {k}");
@@ -68,7 +77,8 @@ fn faults(out: &mut String, report: &Report) {
     let _written = writeln!(
         out,
         "\nSeconds from fault to verdict: median / 95th percentile of {n} rollouts a row, {:.1} % base errors.\n\
-         The fault begins 20 s after the canary's first user (late: 600 s) and lasts ten minutes; – is later than that.\n\
+         The fault begins 20 s after the canary's first user (start: 1 s, when warm-up is no excuse any more; late: 600 s)\n\
+         and lasts ten minutes; – is later than that. Goals are held against 200 rollouts a row or more.\n\
          A model that condemned before there was a fault is let go on, as if a person had said so.\n",
         BASE_ERRORS * 100.0
     );
@@ -93,7 +103,10 @@ fn heading() -> Vec<String> {
 }
 
 fn cells(row: &Row) -> Vec<String> {
-    let goal = row.goal_s.map_or_else(String::new, |(p50, p95)| format!("{p50} / {p95}"));
+    let goal = row.goal_s.map_or_else(String::new, |(p50, p95)| {
+        let missed = if row.reaches_its_goal() { "" } else { " missed" };
+        format!("{p50} / {p95}{missed}")
+    });
     let peer = |name: &&str| {
         let of = |map: &std::collections::BTreeMap<String, Option<f64>>| map.get(*name).copied().flatten();
         pair(of(&row.peers_p50_s), of(&row.peers_p95_s))

@@ -217,7 +217,8 @@ impl World {
         let singly = mean < BULK_MIN
             || process.refuses(now)
             || process.broken(now)
-            || process.pause_left(now) > Millis::ZERO
+            // Requests of this step came since the last one.
+            || process.pause_left(now.since(STEP)) > Millis::ZERO
             || (fresh && self.users.warm_up.is_some())
             || self.trouble().is_some_and(|trouble| trouble.slow > 1.0);
         if singly {
@@ -334,7 +335,8 @@ impl World {
 
     /// Asks once; returns whether the user would try again.
     fn ask(&mut self, arm: &ArmView, client: u64, fate: Fate) -> bool {
-        let answer = self.answer(arm, client, fate);
+        let came = self.now.steady.since(Millis(self.traffic.below(STEP.0)));
+        let answer = self.answer(arm, client, fate, came);
         let (bad, took) = match answer {
             Answer::Good(micros) => (None, Millis(micros / 1000)),
             Answer::Bad(kind, took) => (Some(kind), took),
@@ -343,6 +345,7 @@ impl World {
         let shielded = bad.is_some() && arm.side == Side::Canary && idempotent;
         let outcome = Outcome {
             at: self.now,
+            came,
             routed: arm.routed,
             side: arm.side,
             client: Some(client),
@@ -356,8 +359,9 @@ impl World {
             shielded,
             seen: bad.is_some() && !shielded,
         };
-        if took >= STEP {
-            self.crowd.late.entry(self.now.steady + took).or_default().push(outcome);
+        let due = came + took;
+        if due > self.now.steady {
+            self.crowd.late.entry(due).or_default().push(outcome);
             self.crowd.waiting += u64::from(arm.side == Side::Canary);
         } else {
             self.count(&outcome);
@@ -365,8 +369,8 @@ impl World {
         bad.is_some()
     }
 
-    fn answer(&mut self, arm: &ArmView, client: u64, fate: Fate) -> Answer {
-        let now = self.now.steady;
+    /// What comes of a request that came at `now`, within this step.
+    fn answer(&mut self, arm: &ArmView, client: u64, fate: Fate, now: Millis) -> Answer {
         let (trouble, common) = (self.trouble(), self.common_errors());
         let patience = || {
             let fold = self.gateway.fold.as_ref();

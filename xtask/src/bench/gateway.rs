@@ -2,6 +2,7 @@
 
 use std::fmt::Write as _;
 use std::path::Path;
+use std::time::{Duration, Instant};
 
 use super::peers::{self, Ground, Running};
 use super::wrk;
@@ -10,6 +11,31 @@ use crate::failure::Failure;
 
 /// Few connections, and many.
 const CONNECTIONS: [u32; 2] = [16, 128];
+
+/// No round begins after this, so that a run comes to an end; what was measured till then is printed.
+const RUN_MAX: Duration = Duration::from_secs(300);
+
+/// What must hold, at each number of connections: a figure, beside whom, and the least or most that ours is of theirs.
+const GOALS: [Goal; 4] = [
+    Goal { what: "requests/s", peer: "hyper", bound: Bound::Least(0.9), pick: |figures| figures.rate },
+    Goal { what: "requests/s", peer: "caddy", bound: Bound::Least(2.0), pick: |figures| figures.rate },
+    Goal { what: "requests/s", peer: "haproxy", bound: Bound::Least(0.75), pick: |figures| figures.rate },
+    Goal { what: "p99", peer: "haproxy", bound: Bound::Most(1.2), pick: |figures| figures.p99_ms },
+];
+
+/// A ratio that is promised.
+struct Goal {
+    what: &'static str,
+    peer: &'static str,
+    bound: Bound,
+    pick: fn(&Figures) -> f64,
+}
+
+#[derive(Clone, Copy)]
+enum Bound {
+    Least(f64),
+    Most(f64),
+}
 
 /// Figures of one subject at one number of connections: medians over the rounds.
 struct Figures {
@@ -41,7 +67,7 @@ pub(super) fn bench(
     };
     let ground = Ground::new("bench", true)?;
     let (figures, absent) = measure(&ground, (&hmsops, &forwarder), rounds, seconds)?;
-    print!("{}", table(&figures));
+    print!("{}{}", table(&figures), goals(&figures));
     for name in &absent {
         println!("{name} is not installed");
     }
@@ -71,22 +97,11 @@ fn measure(
             absent.push(name);
         }
     }
+    let all = in_turns(&subjects, rounds, seconds)?;
+    drop(upstream);
     let mut figures = Vec::new();
-    for connections in CONNECTIONS {
-        for subject in &subjects {
-            // Connections are opened, caches and pools are filled.
-            wrk::load(subject.port, connections, 1)?;
-        }
-        let mut all: Vec<Vec<(wrk::Round, f64)>> = vec![Vec::new(); subjects.len()];
-        for round in 0..rounds {
-            eprintln!("{connections} connections, round {} of {rounds}", round + 1);
-            for (subject, rounds) in subjects.iter().zip(&mut all) {
-                let before = subject.processor_seconds();
-                let round = wrk::load(subject.port, connections, seconds)?;
-                rounds.push((round, (subject.processor_seconds() - before) * 1e6 / round.requests));
-            }
-        }
-        for (subject, rounds) in subjects.iter().zip(&all) {
+    for (connections, all) in CONNECTIONS.into_iter().zip(&all) {
+        for (subject, rounds) in subjects.iter().zip(all) {
             let of = |pick: fn(&(wrk::Round, f64)) -> f64| median(rounds.iter().map(pick).collect());
             figures.push(Figures {
                 name: subject.name,
@@ -98,8 +113,44 @@ fn measure(
             });
         }
     }
-    drop(upstream);
     Ok((figures, absent))
+}
+
+/// Rounds of each subject, with the processor time of a request, for each number of connections.
+type Rounds = Vec<Vec<(wrk::Round, f64)>>;
+
+/// Each round goes once through all subjects, the next one backwards: whatever else the machine does, and however it
+/// warms up, meets them alike.
+fn in_turns(
+    subjects: &[Running],
+    rounds: usize,
+    seconds: u32,
+) -> Result<[Rounds; CONNECTIONS.len()], Failure> {
+    let started = Instant::now();
+    for (connections, subject) in CONNECTIONS.iter().flat_map(|n| subjects.iter().map(move |of| (n, of))) {
+        // Connections are opened, caches and pools are filled.
+        wrk::load(subject.port, *connections, 1)?;
+    }
+    let mut all = CONNECTIONS.map(|_| vec![Vec::new(); subjects.len()]);
+    for round in 0..rounds {
+        if started.elapsed() > RUN_MAX {
+            eprintln!("{} s are over; what follows is the median of {round} rounds", RUN_MAX.as_secs());
+            break;
+        }
+        eprintln!("round {} of {rounds}, {} s so far", round + 1, started.elapsed().as_secs());
+        for (connections, all) in CONNECTIONS.into_iter().zip(&mut all) {
+            let mut turn: Vec<_> = subjects.iter().zip(all).collect();
+            if round % 2 == 1 {
+                turn.reverse();
+            }
+            for (subject, rounds) in turn {
+                let before = subject.processor_seconds();
+                let round = wrk::load(subject.port, connections, seconds)?;
+                rounds.push((round, (subject.processor_seconds() - before) * 1e6 / round.requests));
+            }
+        }
+    }
+    Ok(all)
 }
 
 /// The middle value, or the mean of the two in the middle; 0 of none.
@@ -130,6 +181,28 @@ fn table(figures: &[Figures]) -> String {
             let _ = write!(text, "      × {rate:>6.2}  × {p99:>4.2}  × {cpu:>4.2}");
         }
         text.push('\n');
+    }
+    text
+}
+
+/// What was promised, and what was measured, a line each.
+fn goals(figures: &[Figures]) -> String {
+    let mut text = String::new();
+    for Goal { what, peer, bound, pick } in GOALS {
+        for peers in figures.iter().filter(|figure| figure.name == peer) {
+            let Some(ours) = ours(figures, peers.connections) else { continue };
+            let ratio = pick(ours) / pick(peers);
+            let (holds, said) = match bound {
+                Bound::Least(least) => (ratio >= least, format!("at least {least}")),
+                Bound::Most(most) => (ratio <= most, format!("at most {most}")),
+            };
+            let verdict = if holds { "holds" } else { "does not hold" };
+            let _ = writeln!(
+                text,
+                "{what} × {peer}'s at {} connections: {ratio:.2}, {said}: {verdict}",
+                peers.connections
+            );
+        }
     }
     text
 }
@@ -175,6 +248,23 @@ mod tests {
         assert_eq!(number("ratio_rps_hyper_16"), Some(0.9));
         assert_eq!(number("ratio_p99_ms_hyper_16"), Some(1.0));
         assert!(line.ends_with("\"absent\":[\"caddy\"]}"));
+    }
+
+    #[test]
+    fn goals_are_held_against_what_was_measured() {
+        let figures =
+            |name, rate, p99_ms| Figures { name, connections: 16, rate, p50_ms: 1.0, p99_ms, cpu_us: 3.0 };
+        let said = goals(&[
+            figures("hmsops", 900.0, 2.5),
+            figures("hyper", 1000.0, 2.0),
+            figures("haproxy", 950.0, 2.0),
+        ]);
+        assert_eq!(
+            said,
+            "requests/s × hyper's at 16 connections: 0.90, at least 0.9: holds\n\
+             requests/s × haproxy's at 16 connections: 0.95, at least 0.75: holds\n\
+             p99 × haproxy's at 16 connections: 1.25, at most 1.2: does not hold\n"
+        );
     }
 
     #[test]

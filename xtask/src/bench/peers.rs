@@ -173,7 +173,7 @@ impl Ground {
     }
 
     /// hyper with nothing but forwarding.
-    pub(super) fn bare(&self, forwarder: &Path) -> Result<Running, Failure> {
+    pub(crate) fn bare(&self, forwarder: &Path) -> Result<Running, Failure> {
         let port = port()?;
         let mut command = Command::new(forwarder);
         command.arg(format!("127.0.0.1:{port}")).arg(format!("127.0.0.1:{}", self.stable));

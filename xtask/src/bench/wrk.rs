@@ -17,8 +17,35 @@ pub(super) struct Round {
     pub(super) p99_ms: f64,
 }
 
-/// Loads `port` of this machine over so many connections.
+/// A busy machine stalls wrk now and then; so often a round is tried before that is no accident.
+const TRIES_MAX: u32 = 3;
+
+/// Loads `port` until a round is whole: one with an answer that took too long, or without a latency, says nothing of the
+/// speed. Failed requests end the measurement at once.
 pub(super) fn load(port: u16, connections: u32, seconds: u32) -> Result<Round, Failure> {
+    let mut tries = 0;
+    loop {
+        tries += 1;
+        match attempt(port, connections, seconds)? {
+            Report::Whole(round) => return Ok(round),
+            Report::Stalled(why) if tries < TRIES_MAX => eprintln!("a round is repeated: {why}"),
+            Report::Stalled(why) => {
+                return Err(Failure::new(format!("no whole round in {TRIES_MAX}: {why}"))
+                    .hint("the machine is too busy to measure on"));
+            }
+        }
+    }
+}
+
+/// What became of a round.
+#[derive(Debug, PartialEq)]
+enum Report {
+    Whole(Round),
+    Stalled(String),
+}
+
+/// Loads `port` of this machine over so many connections.
+fn attempt(port: u16, connections: u32, seconds: u32) -> Result<Report, Failure> {
     let output = Command::new("taskset")
         .args(["-c", LOAD_CORE, "wrk", "-t1", "--latency"])
         .args([format!("-c{connections}"), format!("-d{seconds}s"), format!("http://127.0.0.1:{port}/")])
@@ -27,10 +54,17 @@ pub(super) fn load(port: u16, connections: u32, seconds: u32) -> Result<Round, F
     read(&String::from_utf8_lossy(&output.stdout))
 }
 
-/// Reads wrk's report. Answers other than 2xx and 3xx, and broken connections, are no speed: they are an error.
-fn read(report: &str) -> Result<Round, Failure> {
+/// Reads wrk's report. Answers other than 2xx and 3xx, and broken connections, are no speed: they are an error. An answer
+/// that took more than wrk's two seconds was only late.
+fn read(report: &str) -> Result<Report, Failure> {
     let line = |start: &str| report.lines().find_map(|line| line.trim().strip_prefix(start)).map(str::trim);
-    if let Some(errors) = line("Non-2xx or 3xx responses:").or_else(|| line("Socket errors:")) {
+    if let Some(errors) = line("Non-2xx or 3xx responses:") {
+        return Err(Failure::new(format!("a round had failed requests: {errors}")));
+    }
+    if let Some(errors) = line("Socket errors:") {
+        if errors.starts_with("connect 0, read 0, write 0, ") {
+            return Ok(Report::Stalled(format!("late answers: {errors}")));
+        }
         return Err(Failure::new(format!("a round had failed requests: {errors}")));
     }
     let number = |text: Option<&str>| text.and_then(|text| text.parse::<f64>().ok());
@@ -38,15 +72,20 @@ fn read(report: &str) -> Result<Round, Failure> {
         .lines()
         .find_map(|line| line.trim().split_once(" requests in "))
         .and_then(|(count, _)| count.parse().ok());
-    (|| {
+    let round = (|| {
         Some(Round {
             requests: requests?,
             rate: number(line("Requests/sec:"))?,
             p50_ms: millis(line("50%")?)?,
             p99_ms: millis(line("99%")?)?,
         })
-    })()
-    .ok_or_else(|| Failure::new(format!("cannot read what `wrk` printed: `{report}`")))
+    })();
+    match round {
+        Some(round) => Ok(Report::Whole(round)),
+        // It says `-nan` of a round in which it measured nothing.
+        None if report.contains("nan") => Ok(Report::Stalled("no latency was measured".to_owned())),
+        None => Err(Failure::new(format!("cannot read what `wrk` printed: `{report}`"))),
+    }
 }
 
 /// A span as wrk writes it: `812.00us`, `1.24ms`, `1.02s`.
@@ -85,7 +124,8 @@ Transfer/sec:      3.78MB
     #[test]
     fn a_report_is_read() {
         let round = read(REPORT).unwrap();
-        assert_eq!(round, Round { requests: 85_251.0, rate: 21_306.11, p50_ms: 0.612, p99_ms: 1020.0 });
+        let expected = Round { requests: 85_251.0, rate: 21_306.11, p50_ms: 0.612, p99_ms: 1020.0 };
+        assert_eq!(round, Report::Whole(expected));
     }
 
     #[test]
@@ -94,5 +134,13 @@ Transfer/sec:      3.78MB
             assert!(read(&format!("{REPORT}  {line}\n")).is_err());
         }
         assert!(read("").is_err());
+    }
+
+    #[test]
+    fn a_round_that_stalled_is_no_failure() {
+        let late = format!("{REPORT}  Socket errors: connect 0, read 0, write 0, timeout 3\n");
+        assert!(matches!(read(&late), Ok(Report::Stalled(_))));
+        let nothing = REPORT.replace("612.00us", "-nanus");
+        assert!(matches!(read(&nothing), Ok(Report::Stalled(_))));
     }
 }

@@ -72,7 +72,7 @@ fn create_rule(settings: &Settings, cli: &Cli) -> Result<(), Failure> {
 /// The chapter's panel, which must show that photos come in.
 fn add_panel(lab: &Lab, cli: &Cli, stop: &Stop) -> Result<(), Failure> {
     let mut last = String::from("nothing");
-    let waited = stop.wait_for(SEEN, || match value(cli, PANEL) {
+    let waited = stop.wait_for(SEEN, || match cli.value(PANEL) {
         Ok(Some(value)) if value >= PHOTOS_MIN => {
             last = format!("{value:.2}");
             true
@@ -95,15 +95,6 @@ fn add_panel(lab: &Lab, cli: &Cli, stop: &Stop) -> Result<(), Failure> {
     }
     say(&format!("hmsops dash add: {url}"));
     Ok(())
-}
-
-/// The first matching sample of an instant query.
-fn value(cli: &Cli, query: &str) -> Result<Option<f64>, Failure> {
-    let answer = cli.ask_json(&["query", query, "--json"])?;
-    let data = answer.at("data").unwrap_or(&answer);
-    let series = data.at("result").map(Json::items).unwrap_or_default();
-    let text = series.first().and_then(|series| series.at("value")?.items().get(1)?.as_text());
-    Ok(text.and_then(|text| text.parse().ok()))
 }
 
 /// The chapter's loop in the chapter's shell.

@@ -44,6 +44,11 @@ impl Processes {
         self.0.is_empty()
     }
 
+    /// The first that is that: `tower`, `gateway`, …
+    pub(crate) fn pid_of(&self, role: &str) -> Option<u32> {
+        self.0.iter().find(|process| process.role == role).map(|process| process.pid)
+    }
+
     /// Asks each to end, waits, and ends those that do not; says what was ended.
     pub(crate) fn end(&self, patience: Duration) -> Result<String, Failure> {
         signal("TERM", &self.0)?;

@@ -1,7 +1,7 @@
 //! What the tower says about a release, asked through the CLI as a person's script would. All names of fields are
 //! here and nowhere else.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 use std::time::Duration;
 
@@ -28,6 +28,8 @@ pub(crate) struct TakenBack {
     pub(crate) weight_bp: f64,
     /// From the canary's first bad answer to its last, before the shield; `None` when it gave none.
     pub(crate) exposure: Option<Duration>,
+    /// When no request went to the canary any more, as RFC 3339; empty before.
+    pub(crate) rolled_back_at: String,
     /// Bad answers of the canary that users saw.
     pub(crate) seen: f64,
     /// Whether the numbers are final.
@@ -40,6 +42,11 @@ impl Cli {
     /// For a running lab.
     pub(crate) fn new(lab: &Lab, server: std::net::SocketAddr) -> Result<Self, Failure> {
         Ok(Self { program: lab.program().clone(), server: format!("http://{server}"), token: lab.token()? })
+    }
+
+    /// For a tower that was started by that program.
+    pub(crate) fn of(program: &Path, server: std::net::SocketAddr, token: String) -> Self {
+        Self { program: program.to_owned(), server: format!("http://{server}"), token }
     }
 
     /// Environment that scripts of the lab need.
@@ -57,7 +64,7 @@ impl Cli {
     }
 
     /// What a command that must succeed prints.
-    pub(super) fn say(&self, args: &[&str]) -> Result<String, Failure> {
+    pub(crate) fn say(&self, args: &[&str]) -> Result<String, Failure> {
         let output = self.ask(args)?;
         if output.status.success() {
             return Ok(String::from_utf8_lossy(&output.stdout).trim_end().to_owned());
@@ -67,7 +74,7 @@ impl Cli {
     }
 
     /// What a command that must succeed prints, as JSON.
-    pub(super) fn ask_json(&self, args: &[&str]) -> Result<Json, Failure> {
+    pub(crate) fn ask_json(&self, args: &[&str]) -> Result<Json, Failure> {
         let output = self.ask(args)?;
         let line = args.join(" ");
         if !output.status.success() {
@@ -76,6 +83,15 @@ impl Cli {
         }
         Json::parse(&String::from_utf8_lossy(&output.stdout))
             .map_err(|error| Failure::new(format!("`hmsops {line}` printed {error}")))
+    }
+
+    /// The first matching sample of an instant query.
+    pub(crate) fn value(&self, query: &str) -> Result<Option<f64>, Failure> {
+        let answer = self.ask_json(&["query", query, "--json"])?;
+        let data = answer.at("data").unwrap_or(&answer);
+        let series = data.at("result").map(Json::items).unwrap_or_default();
+        let text = series.first().and_then(|series| series.at("value")?.items().get(1)?.as_text());
+        Ok(text.and_then(|text| text.parse().ok()))
     }
 
     /// The latest release of the portal.
@@ -119,6 +135,7 @@ fn taken_back(release: &Json) -> TakenBack {
         state: release.text_at("phase").to_owned(),
         weight_bp: number("weight_bp").unwrap_or(f64::NAN),
         exposure: number("bad_span_ms").map(|ms| Duration::from_secs_f64(ms.max(0.0) / 1000.0)),
+        rolled_back_at: release.text_at("rolled_back_at").to_owned(),
         seen: number("seen").unwrap_or(f64::NAN),
         is_closed: release.at("closed").and_then(Json::as_bool).unwrap_or(false),
         why: release.text_at("why").to_owned(),

@@ -37,8 +37,8 @@ code = lab.wait()
 sys.exit(code if code >= 0 else 1)
 "#;
 
-/// Becomes the watcher that runs `cargo xtask lab ARGS` inside; returns only if that fails.
-pub(crate) fn run_inside(state: &Path, args: &[String]) -> Failure {
+/// Becomes the watcher that runs `cargo xtask CHORE ARGS` inside; returns only if that fails.
+pub(crate) fn run_inside(chore: &str, state: &Path, args: &[String]) -> Failure {
     let program = match std::env::current_exe().trying("find our own program") {
         Ok(program) => program,
         Err(failure) => return failure,
@@ -48,7 +48,7 @@ pub(crate) fn run_inside(state: &Path, args: &[String]) -> Failure {
         .args(["-S", "-E", "-c", WATCHER])
         .arg(file(state))
         .arg(program)
-        .arg("lab")
+        .arg(chore)
         .args(args)
         .arg("--inside");
     if !args.iter().any(|arg| arg.starts_with("--state")) {

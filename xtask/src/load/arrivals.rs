@@ -42,19 +42,73 @@ pub(crate) enum Pacing {
     Poisson,
 }
 
+/// How many requests a second there are: the same all the time, or ever more (or fewer) of them, and then the same.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(crate) struct Rate {
+    /// At the beginning; above zero.
+    from: f64,
+    /// From the end of the ramp on; above zero.
+    to: f64,
+    /// Seconds that the ramp takes; 0 when there is none.
+    over: f64,
+}
+
+impl Rate {
+    /// Always `rate` requests a second, above zero.
+    pub(crate) fn steady(rate: f64) -> Self {
+        Self { from: rate, to: rate, over: 0.0 }
+    }
+
+    /// From `from` to `to` requests a second, both above zero, in a straight line over so long, and `to` from then on.
+    pub(crate) fn ramp(from: f64, to: f64, over: Duration) -> Self {
+        Self { from, to, over: over.as_secs_f64() }
+    }
+
+    /// Requests a second at that moment.
+    pub(crate) fn at(self, moment: Duration) -> f64 {
+        let moment = moment.as_secs_f64();
+        if moment < self.over { self.from + self.slope() * moment } else { self.to }
+    }
+
+    /// Requests that are due until that moment, on average: the integral of the rate.
+    pub(crate) fn due_until(self, moment: Duration) -> f64 {
+        let (all, ramp) = (moment.as_secs_f64(), moment.as_secs_f64().min(self.over));
+        self.from * ramp + self.slope() * ramp * ramp / 2.0 + self.to * (all - ramp)
+    }
+
+    /// Seconds until `due` requests are due: the inverse of [`Rate::due_until`].
+    fn reached_at(self, due: f64) -> f64 {
+        let beyond = due - self.due_until(Duration::from_secs_f64(self.over));
+        if beyond >= 0.0 {
+            return self.over + beyond / self.to;
+        }
+        // The root of `from·t + slope·t²/2 = due`, in the form that loses no digits when the slope is small.
+        let root = (self.from * self.from + 2.0 * self.slope() * due).max(0.0).sqrt();
+        2.0 * due / (self.from + root)
+    }
+
+    /// Requests a second, each second.
+    fn slope(self) -> f64 {
+        if self.over > 0.0 { (self.to - self.from) / self.over } else { 0.0 }
+    }
+}
+
 /// The moments at which requests are due, from the load's beginning; never ends.
+///
+/// A rate that changes stretches and squeezes time: arrivals at one a second are moved to where the integral of the
+/// rate has their value (Lewis and Shedler 1979, "Simulation of nonhomogeneous Poisson processes by thinning", §1).
 #[derive(Debug, Clone)]
 pub(crate) struct Arrivals {
-    rate: f64,
+    rate: Rate,
     pacing: Pacing,
     random: Random,
-    /// Seconds. A sum of many small steps stays exact to microseconds for years.
+    /// Of arrivals at one a second. A sum of many small steps stays exact to microseconds for years.
     at: f64,
 }
 
 impl Arrivals {
-    /// `rate` requests a second, above zero.
-    pub(crate) fn new(rate: f64, pacing: Pacing, seed: u64) -> Self {
+    /// At that rate.
+    pub(crate) fn new(rate: Rate, pacing: Pacing, seed: u64) -> Self {
         Self { rate, pacing, random: Random::new(seed), at: 0.0 }
     }
 }
@@ -63,12 +117,11 @@ impl Iterator for Arrivals {
     type Item = Duration;
 
     fn next(&mut self) -> Option<Duration> {
-        let distance = match self.pacing {
+        self.at += match self.pacing {
             Pacing::Even => 1.0,
             Pacing::Poisson => -self.random.open_unit().ln(),
         };
-        self.at += distance / self.rate;
-        Some(Duration::from_secs_f64(self.at))
+        Some(Duration::from_secs_f64(self.rate.reached_at(self.at)))
     }
 }
 
@@ -78,14 +131,15 @@ mod tests {
 
     #[test]
     fn even_arrivals_keep_their_distance() {
-        let at: Vec<u128> = Arrivals::new(200.0, Pacing::Even, 1).take(3).map(|at| at.as_micros()).collect();
+        let at: Vec<u128> =
+            Arrivals::new(Rate::steady(200.0), Pacing::Even, 1).take(3).map(|at| at.as_micros()).collect();
         assert_eq!(at, [5000, 10_000, 15_000]);
     }
 
     #[test]
     fn poisson_arrivals_keep_their_rate_and_vary_as_they_should() {
         let until = Duration::from_secs(1000);
-        let arrivals = Arrivals::new(200.0, Pacing::Poisson, 7).take_while(|at| *at < until);
+        let arrivals = Arrivals::new(Rate::steady(200.0), Pacing::Poisson, 7).take_while(|at| *at < until);
         let mut seconds = vec![0_f64; 1000];
         for at in arrivals {
             seconds[at.as_secs() as usize] += 1.0;
@@ -98,10 +152,44 @@ mod tests {
     }
 
     #[test]
+    fn a_ramp_is_followed_and_then_kept() {
+        let rate = Rate::ramp(100.0, 900.0, Duration::from_secs(10));
+        assert!((rate.at(Duration::from_secs(5)) - 500.0).abs() < 1e-9);
+        assert!((rate.at(Duration::from_mins(1)) - 900.0).abs() < 1e-9);
+        for pacing in [Pacing::Even, Pacing::Poisson] {
+            let until = Duration::from_secs(20);
+            let mut seconds = vec![0_f64; 20];
+            for at in Arrivals::new(rate, pacing, 5).take_while(|at| *at < until) {
+                seconds[at.as_secs() as usize] += 1.0;
+            }
+            for (second, found) in (0..).zip(&seconds) {
+                let to = |second| rate.due_until(Duration::from_secs(second));
+                let expected = to(second + 1) - to(second);
+                // Five standard deviations of a Poisson count, of which there are twenty.
+                assert!(
+                    (found - expected).abs() < 5.0 * expected.sqrt() + 1.0,
+                    "{second}: {found}, not {expected}"
+                );
+            }
+        }
+    }
+
+    #[test]
+    fn a_ramp_may_lead_down_and_be_almost_level() {
+        for (from, to) in [(900.0, 100.0), (500.0, 500.000_001)] {
+            let rate = Rate::ramp(from, to, Duration::from_secs(10));
+            for moment in [0.5, 5.0, 10.0, 25.0] {
+                let due = rate.due_until(Duration::from_secs_f64(moment));
+                assert!((rate.reached_at(due) - moment).abs() < 1e-6, "{from} to {to} at {moment}");
+            }
+        }
+    }
+
+    #[test]
     fn the_same_seed_gives_the_same_arrivals() {
-        let first: Vec<Duration> = Arrivals::new(50.0, Pacing::Poisson, 3).take(100).collect();
-        let again: Vec<Duration> = Arrivals::new(50.0, Pacing::Poisson, 3).take(100).collect();
-        let other: Vec<Duration> = Arrivals::new(50.0, Pacing::Poisson, 4).take(100).collect();
+        let first: Vec<Duration> = Arrivals::new(Rate::steady(50.0), Pacing::Poisson, 3).take(100).collect();
+        let again: Vec<Duration> = Arrivals::new(Rate::steady(50.0), Pacing::Poisson, 3).take(100).collect();
+        let other: Vec<Duration> = Arrivals::new(Rate::steady(50.0), Pacing::Poisson, 4).take(100).collect();
         assert_eq!(first, again);
         assert_ne!(first, other);
     }

@@ -109,12 +109,19 @@ impl Tally {
 
     /// The latency that a share of all requests stayed below; `None` before the first.
     pub(crate) fn latency(&self, share: f64) -> Option<Duration> {
-        let total: u64 = self.latencies.values().sum();
+        self.latency_since(&Self::default(), share)
+    }
+
+    /// The same of the requests that ended since `earlier`.
+    pub(crate) fn latency_since(&self, earlier: &Self, share: f64) -> Option<Duration> {
+        let before = |bucket: &u32| earlier.latencies.get(bucket).copied().unwrap_or_default();
+        let fresh = || self.latencies.iter().map(|(bucket, count)| (*bucket, count - before(bucket)));
+        let total: u64 = fresh().map(|(_, count)| count).sum();
         let rank = ((total as f64 * share).ceil() as u64).max(1);
         let mut seen = 0;
-        self.latencies.iter().find_map(|(bucket, count)| {
+        fresh().find_map(|(bucket, count)| {
             seen += count;
-            (seen >= rank).then(|| upper_bound(*bucket))
+            (seen >= rank).then(|| upper_bound(bucket))
         })
     }
 

@@ -23,9 +23,9 @@ pub struct Look {
     pub seen: Seen,
 }
 
-/// Looks once at a target, in its time. Trouble of our own (late, out of descriptors, out of ports) is
+/// Looks once at one of a target's addresses, in its time. Trouble of our own (late, out of descriptors, out of ports) is
 /// `Overloaded`.
-pub async fn look(target: &Target) -> Look {
+pub async fn look(target: &Target, addr: &str) -> Look {
     let judge = match Judge::of(&target.probe) {
         Ok(judge) => judge,
         Err(reason) => return Look { verdict: ProbeVerdict::Fail { reason }, seen: Seen::default() },
@@ -36,7 +36,7 @@ pub async fn look(target: &Target) -> Look {
     }
     let timeout = Duration::from_millis(target.probe.timeout.0);
     let begun_at = Instant::now();
-    let asked = tokio::time::timeout(timeout, ask(target, &judge, begun_at)).await;
+    let asked = tokio::time::timeout(timeout, ask(target, addr, &judge, begun_at)).await;
     let taken = begun_at.elapsed();
     // The timer is ours: when it comes late, we were stopped meanwhile, and the answer perhaps as well.
     if taken > timeout + Duration::from_millis(PROBE_LAG_MAX.0) {
@@ -72,9 +72,9 @@ fn millis(span: Duration) -> Millis {
     Millis(u64::try_from(span.as_millis()).unwrap_or(u64::MAX))
 }
 
-async fn ask(target: &Target, judge: &Judge, begun_at: Instant) -> Result<Seen, Trouble> {
+async fn ask(target: &Target, addr: &str, judge: &Judge, begun_at: Instant) -> Result<Seen, Trouble> {
     let probe = &target.probe;
-    let place = Place::of(probe, &target.addr);
+    let place = Place::of(probe, addr);
     let mut seen = match &probe.ask {
         Ask::Http { method, path, headers, tls } => {
             let body = judge.speaks_of(Subject::Body);

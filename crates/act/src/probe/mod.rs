@@ -47,8 +47,8 @@ pub struct Target {
     pub instance: InstanceId,
     /// Its version.
     pub version: Version,
-    /// `127.0.0.1:41833`, or `host:port` of an external one.
-    pub addr: String,
+    /// `127.0.0.1:41833`, or `host:port` of an external one; at least one. Looks take turns at them.
+    pub addrs: Vec<String>,
     /// The check's name.
     pub path: String,
     /// How it looks.
@@ -131,6 +131,10 @@ struct Post {
 async fn keep_looking(target: Target, begun_at: Instant, post: Post, hurry: Arc<Notify>) {
     let elapsed = || Millis(u64::try_from(begun_at.elapsed().as_millis()).unwrap_or(u64::MAX));
     let mut schedule = Schedule::new(target.instance, &target.path, target.probe.every, elapsed());
+    // One look a turn, whatever the number of addresses: the share of failed looks is then the share of failing
+    // addresses, and a version with many is not held to more than one with few. A recheck goes on to the next one,
+    // too: asking the one that failed again would count it several times.
+    let mut turns = target.addrs.iter().cycle();
     loop {
         let Next { at, scheduled } = schedule.next();
         tokio::select! {
@@ -141,8 +145,12 @@ async fn keep_looking(target: Target, begun_at: Instant, post: Post, hurry: Arc<
             }
         }
         let Ok(turn) = post.turns.acquire().await else { return };
-        let verdict =
-            if schedule.is_late(elapsed()) { ProbeVerdict::Overloaded } else { look(&target).await.verdict };
+        let Some(addr) = turns.next() else { return };
+        let verdict = if schedule.is_late(elapsed()) {
+            ProbeVerdict::Overloaded
+        } else {
+            named(look(&target, addr).await.verdict, &target, addr)
+        };
         drop(turn);
         schedule.looked(elapsed(), matches!(verdict, ProbeVerdict::Fail { .. }));
         let (service, path) = (target.service.clone(), target.path.clone());
@@ -150,5 +158,15 @@ async fn keep_looking(target: Target, begun_at: Instant, post: Post, hurry: Arc<
         if post.results.send(result).await.is_err() {
             return;
         }
+    }
+}
+
+/// Of several addresses it is said which one failed.
+fn named(verdict: ProbeVerdict, target: &Target, addr: &str) -> ProbeVerdict {
+    match verdict {
+        ProbeVerdict::Fail { reason } if target.addrs.len() > 1 => {
+            ProbeVerdict::Fail { reason: format!("{addr}: {reason}") }
+        }
+        verdict => verdict,
     }
 }

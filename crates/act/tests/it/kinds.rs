@@ -22,7 +22,7 @@ const PATIENT: Millis = Millis::from_secs(5);
 /// One look in which only the answer counts.
 pub(crate) async fn once(addr: &str, probe: Probe) -> Look {
     let target = Target { probe, ..target(1, addr) };
-    timeout(PATIENCE, look(&target)).await.expect("a look ends")
+    timeout(PATIENCE, look(&target, addr)).await.expect("a look ends")
 }
 
 pub(crate) fn asking(ask: Ask, conditions: &[&str]) -> Probe {
@@ -42,12 +42,12 @@ pub(crate) fn passed(look: &Look) -> bool {
     matches!(look.verdict, ProbeVerdict::Pass { .. })
 }
 
-fn http(path: &str, tls: Tls) -> Ask {
+pub(crate) fn http(path: &str, tls: Tls) -> Ask {
     Ask::Http { method: Method::Get, path: path.into(), headers: Vec::new(), tls }
 }
 
 /// A real nginx in a folder of its own.
-struct Nginx {
+pub(crate) struct Nginx {
     process: Child,
     dir: tempfile::TempDir,
     plain: String,
@@ -66,7 +66,7 @@ fn free_port() -> u16 {
 }
 
 #[expect(clippy::disallowed_methods, reason = "a test lays out what a person would have written")]
-fn put(path: &Path, text: &str) {
+pub(crate) fn put(path: &Path, text: &str) {
     std::fs::write(path, text).unwrap();
 }
 
@@ -96,12 +96,20 @@ impl Nginx {
     /// Plain HTTP, and one TLS server per certificate; `/grpc.` goes on to `grpc`.
     async fn start(certificates: &[(&str, (i32, u8, u8))], grpc: Option<u16>) -> Self {
         let dir = tempfile::tempdir().unwrap();
+        for (name, until) in certificates {
+            certify(dir.path(), name, *until);
+        }
+        let names: Vec<&str> = certificates.iter().map(|(name, _)| *name).collect();
+        Self::serve(dir, &names, grpc).await
+    }
+
+    /// The same, with certificates and keys that lie in `dir` already: `NAME.crt` and `NAME.key`.
+    pub(crate) async fn serve(dir: tempfile::TempDir, certificates: &[&str], grpc: Option<u16>) -> Self {
         let here = dir.path().display().to_string();
         let plain = free_port();
         let mut ports = Vec::new();
         let mut servers = String::new();
-        for (name, until) in certificates {
-            certify(dir.path(), name, *until);
+        for name in certificates {
             let port = free_port();
             let pass = grpc.map_or(String::new(), |port| {
                 format!("location /grpc. {{ grpc_pass grpc://127.0.0.1:{port}; }}")
@@ -145,7 +153,7 @@ location = /here {{ return 302 /up; }} }}
         started
     }
 
-    fn tls(&self, index: usize) -> String {
+    pub(crate) fn tls(&self, index: usize) -> String {
         format!("127.0.0.1:{}", self.ports[index])
     }
 }
@@ -357,8 +365,8 @@ async fn hostile_answers_end_at_a_limit_with_the_words_for_it() {
 }
 
 /// A resolver that answers by the name asked for. Returns its address, over UDP and TCP alike.
-async fn resolver() -> String {
-    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+pub(crate) async fn resolver(addr: &str) -> String {
+    let listener = TcpListener::bind(addr).await.unwrap();
     let addr = listener.local_addr().unwrap();
     let socket = UdpSocket::bind(addr).unwrap();
     socket.set_nonblocking(true).unwrap();
@@ -414,7 +422,7 @@ fn answer(question: &[u8], flags: u16, address: &[u8]) -> Vec<u8> {
 
 #[tokio::test]
 async fn a_resolver_is_asked_over_udp_and_tcp_and_only_its_answer_counts() {
-    let resolver = resolver().await;
+    let resolver = resolver("127.0.0.1:0").await;
     let dns = |name: &str, record, conditions: &[&str]| {
         let ask = Ask::Dns { name: name.into(), record, resolver: Some(resolver.clone()) };
         once("127.0.0.1:1", asking(ask, conditions))

@@ -4,6 +4,7 @@
 
 mod heals;
 mod kinds;
+mod machine;
 mod mails;
 mod probes;
 mod processes;

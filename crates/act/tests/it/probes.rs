@@ -50,7 +50,7 @@ async fn verdict(addr: &str) -> ProbeVerdict {
 async fn verdict_of(addr: &str, path: &str) -> ProbeVerdict {
     let probe = Probe { timeout: Millis(LIMIT.as_millis() as u64), ..Probe::of_path(path) };
     let target = Target { probe, ..target(1, addr) };
-    timeout(PATIENCE, look(&target)).await.expect("a probe ends").verdict
+    timeout(PATIENCE, look(&target, addr)).await.expect("a probe ends").verdict
 }
 
 async fn reason(addr: &str) -> String {
@@ -157,7 +157,7 @@ pub(crate) fn target(id: u64, addr: &str) -> Target {
     Target {
         service: ServiceName::new("csac-portal").unwrap(),
         instance: InstanceId(id),
-        addr: addr.to_owned(),
+        addrs: vec![addr.to_owned()],
         path: "/api/v1/health".into(),
         version: Version::new("1.8.0").unwrap(),
         probe: Probe::of_path("/api/v1/health"),
@@ -183,6 +183,28 @@ async fn a_failure_is_followed_by_rechecks_between_the_scheduled_looks() {
         later.push(next(&mut results).await.scheduled);
     }
     assert_eq!(later, [false; 3], "one task, although it was named twice");
+}
+
+#[tokio::test]
+async fn all_addresses_of_a_version_get_their_turn_and_the_one_that_fails_is_named() {
+    let well = answering("HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n").await;
+    let ill = answering("HTTP/1.1 500 No\r\ncontent-length: 0\r\n\r\n").await;
+    let (results_in, mut results) = mpsc::channel(16);
+    let mut prober = Prober::new(results_in);
+    let addrs = vec![well.clone(), ill.clone(), well];
+    prober.set(vec![Target { addrs, ..target(1, "") }]);
+    let mut found = Vec::new();
+    while found.len() < 6 {
+        let result = next(&mut results).await;
+        assert_eq!(result.instance, InstanceId(1));
+        match result.verdict {
+            ProbeVerdict::Pass { .. } => found.push(None),
+            ProbeVerdict::Fail { reason } => found.push(Some(reason)),
+            ProbeVerdict::Overloaded => panic!("nothing holds the prober up"),
+        }
+    }
+    let ill = || Some(format!("{ill}: answered 500"));
+    assert_eq!(found, [None, ill(), None, None, ill(), None], "looks in between take turns, too");
 }
 
 #[tokio::test]

@@ -15,7 +15,7 @@ async fn run(dir: &Path, argv: &[&str], conditions: &[&str], limit: Millis) -> L
     let argv = argv.iter().map(ToString::to_string).collect();
     let probe = Probe { timeout: limit, ..asking(Ask::Exec { argv }, conditions) };
     let target = Target { probe, dir: Some(PathBuf::from(dir)), ..target(7, "127.0.0.1:41833") };
-    timeout(PATIENCE, look(&target)).await.expect("a look ends")
+    timeout(PATIENCE, look(&target, "127.0.0.1:41833")).await.expect("a look ends")
 }
 
 async fn sh(script: &str, conditions: &[&str]) -> Look {

@@ -6,19 +6,29 @@
 //! `rw / (1 + (r − 1) w)`. The log likelihood ratio of one bad client is therefore `ln r − ln(1 + (r − 1) w)` on
 //! the canary and `− ln(1 + (r − 1) w)` on stable. Source: Lindon & Malek, *Anytime-Valid Inference for
 //! Multinomial Count Data* (NeurIPS 2022), §4, in its mixture form. A client counts once a release, because a
-//! client that fails again and again would else multiply one draw of its arm into many.
+//! client that fails again and again would else multiply one draw of its arm into many. And bad clients are told in
+//! the order in which their requests came, not in that of the answers: see `outcome/order.rs` of the gateway.
 
 use hmsops_model::{Millis, Weight};
 
-use super::mixture::Mixture;
+use super::mixture::{Mixture, WITH_USERS};
 
 /// Rate ratios on the grid, log-spaced from 1.5 to 1000. A dead canary's ratio is one over the base error share; at
 /// the usual weights ratios above 1000 are told apart from it by no observation.
 const RATIOS: usize = 24;
 
-/// Where we expect ratios, as centre, spread (of the logarithm) and share: dead or half dead canaries, and those
-/// with one broken path. A tenth lies evenly, so that no ratio costs more than 3 nats more than the expected ones.
-const EXPECTED: [(f64, f64, f64); 2] = [(100.0, 1.5, 1.0), (8.0, 0.8, 0.5)];
+/// Where we expect the ratio of a version that is dead or half dead, as centre and spread (of the logarithm).
+const BROKEN: (f64, f64) = (150.0, 0.8);
+
+/// And of one with a broken path or a wrong time-out, which is what a larger share brings to light: few bad answers of
+/// a small one tell no more than whether it is broken.
+const PARTLY: (f64, f64) = (11.0, 0.4);
+
+/// Up to this share a version is expected to be broken more than partly; the prior then turns with the share ...
+const SMALL: f64 = 0.05;
+
+/// ... until this one.
+const LARGE: f64 = 0.2;
 
 /// Evidence that the canary gives more bad answers than stable.
 #[derive(Debug, Clone)]
@@ -33,15 +43,20 @@ impl Default for ErrorEvidence {
         let (low, high) = (1.5_f64.ln(), 1000_f64.ln());
         let step = (high - low) / (RATIOS - 1) as f64;
         let ln_ratios: Vec<f64> = (0..RATIOS).map(|j| low + step * j as f64).collect();
-        let prior = |ln_ratio: &f64| {
-            let near = EXPECTED.map(|(centre, spread, share)| {
-                share * (-0.5 * ((ln_ratio - f64::ln(centre)) / spread).powi(2)).exp()
-            });
-            0.1 + near.iter().sum::<f64>()
-        };
-        let priors: Vec<f64> = ln_ratios.iter().map(prior).collect();
-        Self { mixture: Mixture::new(&priors), ln_ratios, weight: Weight::NONE }
+        let mixture = Mixture::new(&priors(&ln_ratios, 0.0), WITH_USERS);
+        Self { mixture, ln_ratios, weight: Weight::NONE }
     }
+}
+
+/// What each ratio is worth staking on at a canary's share `w`. A little lies evenly, so that no ratio costs more than
+/// 5 nats more than the expected ones.
+fn priors(ln_ratios: &[f64], w: f64) -> Vec<f64> {
+    let small = ((LARGE - w) / (LARGE - SMALL)).clamp(0.0, 1.0);
+    let (broken, partly, even) = (0.15 + 0.85 * small, 1.0 - 0.6 * small, 0.015 + 0.025 * small);
+    let near = |ln_ratio: f64, (centre, spread): (f64, f64)| {
+        (-0.5 * ((ln_ratio - centre.ln()) / spread).powi(2)).exp()
+    };
+    ln_ratios.iter().map(|ln| even + broken * near(*ln, BROKEN) + partly * near(*ln, PARTLY)).collect()
 }
 
 impl ErrorEvidence {
@@ -54,6 +69,7 @@ impl ErrorEvidence {
         if weight > self.weight {
             self.weight = weight;
             self.mixture.renew(at);
+            self.mixture.set_priors(&priors(&self.ln_ratios, weight.share()));
         }
         if canary + stable == 0 {
             return;

@@ -52,10 +52,10 @@ const COMMON_MODE: Millis = Millis(1500);
 pub const GATEWAY_SILENT: Millis = Millis(3000);
 
 /// Shares of the false-rollback budget. Errors decide most releases and come one by one; three failed looks are worth
-/// 10⁵ and more, and must reach 2 500 even after ten quiet minutes; a slow canary can be waited for.
-const ERRORS_SHARE: f64 = 0.56;
+/// 10⁵ and more, and must reach 6 250 even after ten quiet minutes; a slow canary can be waited for.
+const ERRORS_SHARE: f64 = 0.8;
 /// See [`ERRORS_SHARE`].
-const PROBES_SHARE: f64 = 0.4;
+const PROBES_SHARE: f64 = 0.16;
 /// See [`ERRORS_SHARE`].
 const SLOW_SHARE: f64 = 0.04;
 

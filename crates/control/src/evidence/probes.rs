@@ -13,17 +13,17 @@
 
 use hmsops_model::Millis;
 
-use super::mixture::Mixture;
+use super::mixture::{Mixture, Onset};
 
 /// What a bad canary's look may fail with, and how likely we hold each: dead or hanging is the usual case.
 const ALTERNATIVES: [(f64, f64); 3] = [(0.2, 0.05), (0.5, 0.1), (0.97, 0.85)];
 
 /// Processes die at any time, and each good look before is proof that this one had not: what counts is the mass at
 /// the very second, so little of it is spent early.
-const EARLY_SHARE: f64 = 0.2;
+const ONSET: Onset = Onset { at_once: 0.0, early: 0.2 };
 
-/// A healthy target is allowed to fail one look in two hundred, however good stable's record is.
-const LOSS_MIN: f64 = 0.005;
+/// A healthy target is allowed to fail three looks in a thousand, however good stable's record is.
+const LOSS_MIN: f64 = 0.003;
 
 /// Looks at a healthy canary between two false holds, in the mean and at least: a thousand releases of an hour at a
 /// look a second.
@@ -42,7 +42,7 @@ pub struct ProbeEvidence {
 
 impl Default for ProbeEvidence {
     fn default() -> Self {
-        Self { test: Mixture::with_early(&ALTERNATIVES.map(|(_, prior)| prior), EARLY_SHARE), flap: 0.0 }
+        Self { test: Mixture::new(&ALTERNATIVES.map(|(_, prior)| prior), ONSET), flap: 0.0 }
     }
 }
 
@@ -80,7 +80,7 @@ fn ln_ratio(failed: bool, fails: f64, loss: f64) -> f64 {
 }
 
 /// The chance that a look at a healthy target fails, from stable's last `looks` of which `failed` failed: one
-/// and a half times the rate, shrunk towards zero by 60 good looks, at least 0.005.
+/// and a half times the rate, shrunk towards zero by 60 good looks, at least 0.003.
 pub fn loss_bound(looks: usize, failed: usize) -> f64 {
     (1.5 * (failed as f64 + 0.75) / (looks as f64 + 60.0)).max(LOSS_MIN)
 }
@@ -99,9 +99,9 @@ mod tests {
         for secs in 600..602 {
             evidence.observe(Millis(secs * 1000), true, loss_bound(600, 0));
         }
-        assert!(evidence.value() < 2500.0, "two must not: {}", evidence.value());
+        assert!(evidence.value() < 6250.0, "two must not: {}", evidence.value());
         evidence.observe(Millis(602_000), true, loss_bound(600, 0));
-        assert!(evidence.value() > 2500.0, "{}", evidence.value());
+        assert!(evidence.value() > 6250.0, "{}", evidence.value());
     }
 
     #[test]
@@ -137,6 +137,6 @@ mod tests {
         for secs in 100..103 {
             evidence.observe(Millis(secs * 1000), true, loss_bound(600, 18));
         }
-        assert!(evidence.value() < 2500.0, "{}", evidence.value());
+        assert!(evidence.value() < 6250.0, "{}", evidence.value());
     }
 }

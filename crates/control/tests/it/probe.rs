@@ -31,8 +31,9 @@ fn two_failed_probes_do_nothing_and_three_halt() {
     assert_eq!(story.release(1).step, 1);
 }
 
+/// Three looks where stable's record is long; here it is of two minutes.
 #[test]
-fn a_canary_whose_probes_keep_failing_is_taken_back_within_three_looks() {
+fn a_canary_whose_probes_keep_failing_is_taken_back_within_four_looks() {
     let mut story = Story::out("1.8.0");
     story.pass(Millis::from_secs(120));
     story.failing.push(story.release(1).instance);
@@ -40,7 +41,7 @@ fn a_canary_whose_probes_keep_failing_is_taken_back_within_three_looks() {
     while story.release(1).phase == Phase::Watching {
         story.pass(Millis(100));
     }
-    assert!(story.now.steady.since(before) <= Millis(3500), "{}", story.now.steady.since(before));
+    assert!(story.now.steady.since(before) <= Millis(4000), "{}", story.now.steady.since(before));
     assert_eq!(story.release(1).verdict.as_ref().unwrap().detector, Detector::Probes);
 }
 

@@ -31,9 +31,11 @@ impl Fold {
         for client in bulk.some {
             self.seen.insert(*client, bulk.at.steady);
         }
+        let came = bulk.at.steady.since(Millis(bulk.latency_us / 1000));
         if bulk.side == Side::Canary && bulk.requests > 0 {
-            self.note_canary(bulk.routed, bulk.at.steady.since(Millis(bulk.latency_us / 1000)));
+            self.note_canary(bulk.routed, came, true);
         }
+        self.order.note(bulk.side, came, bulk.latency_us, bulk.requests);
         if bulk.side == Side::Stable {
             self.observe_stable(bulk.at.steady, bulk.latency_us, bulk.requests);
         }

@@ -109,29 +109,30 @@ pub(super) struct RecentClients {
 struct Recent {
     stable: Option<Millis>,
     canary: Option<Millis>,
-    both: Option<Millis>,
+    either: Option<Millis>,
 }
 
 impl RecentClients {
-    /// Whether it is this client's first bad answer within a second at this arm, and at either arm. Past the
-    /// bound nobody's is.
-    pub(super) fn count(&mut self, client: u64, side: Side, now: Millis) -> (bool, bool) {
-        if self.at.len() >= BAD_CLIENTS_MAX && !self.at.contains_key(&client) {
-            return (false, false);
-        }
-        let recent = self.at.entry(client).or_default();
-        let arm = match side {
-            Side::Stable => &mut recent.stable,
-            Side::Canary => &mut recent.canary,
-        };
-        let counts = (is_over(*arm, now), is_over(recent.both, now));
-        if counts.0 {
-            *arm = Some(now);
-        }
-        if counts.1 {
-            recent.both = Some(now);
-        }
-        counts
+    /// Whether it is this client's first bad answer within a second at this arm. Past the bound nobody's is.
+    pub(super) fn count(&mut self, client: u64, side: Side, now: Millis) -> bool {
+        self.entry(client).is_some_and(|recent| {
+            let arm = match side {
+                Side::Stable => &mut recent.stable,
+                Side::Canary => &mut recent.canary,
+            };
+            counts(arm, now)
+        })
+    }
+
+    /// Whether it is this client's first bad answer within a second at either arm. To be asked in the order in which
+    /// requests came.
+    pub(super) fn count_any(&mut self, client: u64, came: Millis) -> bool {
+        self.entry(client).is_some_and(|recent| counts(&mut recent.either, came))
+    }
+
+    fn entry(&mut self, client: u64) -> Option<&mut Recent> {
+        let fits = self.at.len() < BAD_CLIENTS_MAX || self.at.contains_key(&client);
+        fits.then(|| self.at.entry(client).or_default())
     }
 
     /// Drops who can be counted again anyway.
@@ -139,10 +140,19 @@ impl RecentClients {
         if now.since(self.forgot_at) >= ERROR_SPACING {
             self.forgot_at = now;
             self.at.retain(|_, recent| {
-                ![recent.stable, recent.canary, recent.both].into_iter().all(|at| is_over(at, now))
+                ![recent.stable, recent.canary, recent.either].into_iter().all(|at| is_over(at, now))
             });
         }
     }
+}
+
+/// Whether it counts, and if so notes when it was.
+fn counts(last: &mut Option<Millis>, at: Millis) -> bool {
+    let counts = is_over(*last, at);
+    if counts {
+        *last = Some(at);
+    }
+    counts
 }
 
 fn is_over(at: Option<Millis>, now: Millis) -> bool {

@@ -46,6 +46,7 @@ fn by_clients() -> Fold {
 fn good(fold: &Fold, ms: u64, client: Option<u64>) -> Outcome {
     Outcome {
         at: now(ms),
+        came: Millis(ms),
         routed: fold.routed(),
         side: Side::Stable,
         client,
@@ -58,6 +59,12 @@ fn good(fold: &Fold, ms: u64, client: Option<u64>) -> Outcome {
 
 fn bad(fold: &Fold, ms: u64, side: Side, client: Option<u64>) -> Outcome {
     Outcome { side, bad: Some(BadKind::Status), seen: true, ..good(fold, ms, client) }
+}
+
+/// Ends a tick in which stable answered something that came at its end, so that nothing before is held.
+fn settle(fold: &mut Fold, ms: u64) -> Vec<Tick> {
+    fold.count(&good(fold, ms, None));
+    fold.close(now(ms), 0)
 }
 
 fn total(ticks: &[Tick]) -> (ArmTick, ArmTick) {
@@ -77,15 +84,15 @@ fn a_client_is_new_bad_once_a_release_over_both_arms() {
     }
     fold.count(&bad(&fold, 9000, Side::Stable, Some(7)));
     fold.count(&bad(&fold, 9000, Side::Canary, Some(8)));
-    let (stable, canary) = total(&fold.close(now(9100), 0));
+    let (stable, canary) = total(&settle(&mut fold, 9100));
     assert_eq!((canary.new_bad, canary.n_bad(), canary.errors), (2, 5, 4), "1500 is within a second of 1000");
     assert_eq!((stable.new_bad, stable.errors), (0, 1));
     fold.set_route(now(9200), &route(2, 42, 2500));
     fold.count(&bad(&fold, 11_000, Side::Canary, Some(7)));
-    assert_eq!(total(&fold.close(now(11_100), 0)).1.new_bad, 0, "a new weight is the same release");
+    assert_eq!(total(&settle(&mut fold, 11_100)).1.new_bad, 0, "a new weight is the same release");
     fold.set_route(now(11_200), &route(3, 43, 100));
     fold.count(&bad(&fold, 13_000, Side::Canary, Some(7)));
-    assert_eq!(total(&fold.close(now(13_100), 0)).1.new_bad, 1, "a new release counts anew");
+    assert_eq!(total(&settle(&mut fold, 13_100)).1.new_bad, 1, "a new release counts anew");
 }
 
 #[test]
@@ -99,7 +106,7 @@ fn below_twenty_clients_requests_count_and_one_client_once_a_second() {
     }
     fold.count(&bad(&fold, 1600, Side::Canary, None));
     fold.count(&bad(&fold, 1600, Side::Canary, None));
-    let (_, canary) = total(&fold.close(now(1700), 0));
+    let (_, canary) = total(&settle(&mut fold, 1700));
     assert_eq!((canary.new_bad, canary.errors, canary.n_bad(), canary.clients), (4, 4, 6, 3));
 }
 
@@ -134,7 +141,7 @@ fn what_a_fresh_arm_fails_is_shown_but_no_evidence() {
     fold.count(&bad(&fold, 6999, Side::Canary, Some(1)));
     fold.count(&bad(&fold, 6999, Side::Stable, Some(2)));
     fold.count(&bad(&fold, 7000, Side::Canary, Some(1)));
-    let (stable, canary) = total(&fold.close(now(7100), 0));
+    let (stable, canary) = total(&settle(&mut fold, 7100));
     assert_eq!((canary.new_bad, canary.errors, canary.n_bad(), canary.seen), (1, 1, 3, 3));
     assert_eq!(canary.first_bad_at, Some(now(5000).wall));
     assert_eq!(canary.last_bad_at, Some(now(7000).wall));
@@ -190,6 +197,7 @@ fn by_stable() -> Fold {
         let latency_us = Some(if n % 100 == 0 { 100_000 } else { 1000 });
         fold.count(&Outcome { latency_us, ..good(&fold, 1000, Some(1000 + n)) });
     }
+    fold.count(&Outcome { side: Side::Canary, ..good(&fold, 1000, Some(999)) });
     // The bound is drawn when a tick ends, before the answers that it judges.
     let (stable, _) = total(&fold.close(now(1100), 0));
     assert_eq!(stable.slow, 0, "nothing is slow before it is known what stable takes");
@@ -226,7 +234,7 @@ fn a_bad_answer_is_not_slow_as_well_and_one_without_a_head_is_not_slow_at_all() 
     let failed = Outcome { latency_us: Some(900_000), ..bad(&fold, 20_000, Side::Canary, Some(7)) };
     fold.count(&failed);
     fold.count(&Outcome { latency_us: None, side: Side::Canary, ..good(&fold, 20_000, Some(8)) });
-    let (_, canary) = total(&fold.close(now(20_100), 0));
+    let (_, canary) = total(&settle(&mut fold, 20_100));
     assert_eq!((canary.slow, canary.new_slow, canary.new_bad), (0, 0, 1));
 }
 
@@ -234,6 +242,7 @@ fn a_bad_answer_is_not_slow_as_well_and_one_without_a_head_is_not_slow_at_all() 
 fn slow_answers_of_a_fresh_release_are_shown_and_excused_at_both_arms() {
     let mut fold = by_stable();
     fold.set_route(now(1200), &route(2, 43, 100));
+    fold.count(&took(&fold, 1300, Side::Canary, Some(6), 1000));
     for (client, side) in [(7, Side::Canary), (8, Side::Stable)] {
         fold.count(&took(&fold, 16_100, side, Some(client), 900_000));
     }
@@ -290,6 +299,34 @@ fn what_is_slow_follows_stable() {
     assert_eq!(total(&fold.close(now(94_300), 0)).1.slow, 0);
 }
 
+/// A fresh canary that answers slowly is excused for being waited for too long; one that answers nothing is not.
+#[test]
+fn a_fresh_canary_may_be_slow_and_must_not_hang() {
+    for answers in [true, false] {
+        let mut route = route(1, 42, 100);
+        route.canary.as_mut().unwrap().excused_for = Millis(500);
+        let mut fold = Fold::new(now(0), &route);
+        let late = |ms: u64, side| Outcome {
+            side,
+            came: Millis(ms - 1000),
+            latency_us: None,
+            bad: Some(BadKind::Timeout),
+            ..good(&fold, ms, None)
+        };
+        let (first, second, stables) =
+            (late(2000, Side::Canary), late(8000, Side::Canary), late(8000, Side::Stable));
+        fold.count(&first);
+        if answers {
+            fold.count(&Outcome { side: Side::Canary, ..good(&fold, 3000, None) });
+        }
+        fold.count(&second);
+        fold.count(&stables);
+        let (stable, canary) = total(&settle(&mut fold, 8100));
+        let judged = u64::from(!answers);
+        assert_eq!((canary.new_bad, stable.new_bad), (judged, judged), "answers: {answers}");
+    }
+}
+
 proptest! {
     /// Nothing is lost or counted twice, whatever comes in which order.
     #[test]
@@ -316,12 +353,17 @@ proptest! {
             ticks.extend(fold.close(now(ms), 0));
         }
         ticks.extend(fold.close(now(ms + 100), 0));
+        // What is held is judged within a second.
+        ticks.extend(fold.close(now(ms + 1200), 0));
         let (stable, canary) = total(&ticks);
+        for arm in [&stable, &canary] {
+            prop_assert!(arm.new_bad <= arm.n_bad());
+        }
         prop_assert_eq!(stable.requests + canary.requests, requests);
         prop_assert_eq!(stable.n_bad() + canary.n_bad(), n_bad);
         for tick in &ticks {
             for arm in [&tick.stable, &tick.canary] {
-                prop_assert!(arm.new_bad <= arm.n_bad() && arm.errors <= arm.n_bad());
+                prop_assert!(arm.errors <= arm.n_bad());
                 prop_assert!(arm.clients <= arm.requests && arm.seen <= arm.n_bad());
                 prop_assert_eq!(arm.latencies.count(), arm.requests);
             }

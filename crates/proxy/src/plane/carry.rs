@@ -49,6 +49,9 @@ pub(super) async fn carry(session: Arc<Session>, request: Request<Incoming>) -> 
         Err(refusal) => {
             count(&plane.counters.own_answers);
             plane.meter.refuse(refusal.why);
+            if refusal.why.ends_connection() {
+                session.is_cut.store(true, Ordering::Relaxed);
+            }
             if let Some(entry) = &mut entry {
                 entry.refused(refusal.why);
             }
@@ -82,7 +85,7 @@ async fn carry_inner(
     let Some(served) = plane.table.load().find(&host).cloned() else {
         return Err(Refusal::new(StatusCode::NOT_FOUND, Why::NoRoute, "no service is routed for this host"));
     };
-    served.service.admit(|| plane.clock.now(), caller.address, &settings.limits).map_err(|wait| {
+    served.service.admit(|| plane.clock.about_now(), caller.address, &settings.limits).map_err(|wait| {
         let text = "more requests than are granted; come back later";
         Refusal::new(StatusCode::TOO_MANY_REQUESTS, Why::Rate, text).after(wait)
     })?;
@@ -176,8 +179,9 @@ impl Carriage<'_> {
 
     /// Stable's answer, good or bad, is the user's.
     async fn ask_stable(&mut self) -> Result<Response<Answer>, Refusal> {
-        let mut receipt = Some(Receipt::new(self.plane, self.served, self.drawn, &self.ask.upload));
-        let mut patience = self.patience();
+        let receipt = Receipt::new(self.plane, self.served, self.drawn, &self.ask.upload);
+        let mut patience = self.patience(receipt.started);
+        let mut receipt = Some(receipt);
         let (asked, has_refused) = {
             let mut asked = pin!(self.stable());
             tokio::select! {
@@ -215,13 +219,13 @@ impl Carriage<'_> {
 
     /// For as long as a canary would be waited for, if one is out; then the answer counts as a canary's would, at the
     /// same moment: held against neither arm or both, or a service with a few slow answers would lose every release.
-    fn patience<'a>(&self) -> Option<Alarm<'a>>
+    fn patience<'a>(&self, started: Instant) -> Option<Alarm<'a>>
     where
         Self: 'a,
     {
         let counts =
             self.drawn.routed.weight > Weight::NONE && self.ask.is_repeatable() && self.served.times_out();
-        let until = counts.then(|| Instant::now() + Duration::from_millis(self.served.shield_after().0));
+        let until = counts.then(|| started + Duration::from_millis(self.served.shield_after().0));
         until.map(|until| self.session.alarm(Wait::Patience, until))
     }
 
@@ -322,7 +326,7 @@ impl Carriage<'_> {
         let (mut tried, mut last, mut has_refused) = ([usize::MAX; STABLE_TRIES_MAX], Fault::Refused, false);
         self.by = Side::Stable;
         for at_try in 0..stable.len().min(STABLE_TRIES_MAX) {
-            let now = plane.clock.now();
+            let now = plane.clock.about_now();
             if at_try > 0 && !served.may_retry(now) {
                 count(&plane.meter.over_budget);
                 break;

@@ -19,9 +19,9 @@ const BAD: [&[u8]; 6] = [b"2", b"4", b"12", b"13", b"14", b"15"];
 
 /// Whether a message is gRPC's; gRPC-Web, which has its trailers in the body, is not.
 pub(super) fn is_grpc(headers: &HeaderMap) -> bool {
-    let content = headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok());
-    let rest = content.and_then(|content| content.strip_prefix(CONTENT));
-    rest.is_some_and(|rest| rest.is_empty() || rest.starts_with(['+', ';']))
+    let content = headers.get(header::CONTENT_TYPE).map(HeaderValue::as_bytes);
+    let rest = content.and_then(|content| content.strip_prefix(CONTENT.as_bytes()));
+    rest.is_some_and(|rest| matches!(rest.first(), None | Some(b'+' | b';')))
 }
 
 /// Whether a call's end is said here: in trailers, or in a head that is all there is.

@@ -52,8 +52,25 @@ static HOP_BY_HOP: [HeaderName; 7] = [
     header::UPGRADE,
 ];
 
-fn is_hop_by_hop(name: &HeaderName) -> bool {
-    HOP_BY_HOP.contains(name)
+/// RFC 9110 §7.6.1, and what hyper writes anew for each hop.
+fn is_hop_by_hop(name: &str) -> bool {
+    matches!(
+        name,
+        "keep-alive"
+            | "proxy-connection"
+            | "proxy-authenticate"
+            | "te"
+            | "trailer"
+            | "transfer-encoding"
+            | "upgrade"
+    )
+}
+
+/// Whether `Connection` says what most say, which names no field.
+fn says_nothing(headers: &HeaderMap) -> bool {
+    let mut all = headers.get_all(header::CONNECTION).iter();
+    let usual = |value: &HeaderValue| matches!(value.as_bytes(), b"keep-alive" | b"close");
+    all.next().is_some_and(usual) && all.next().is_none()
 }
 
 /// Refuses a target that is too long.
@@ -80,16 +97,20 @@ pub(super) fn host(parts: &request::Parts) -> Result<Cow<'_, str>, Refusal> {
         (None, None) if parts.version == Version::HTTP_10 => "",
         (None, None) => return Err(bad("the request names no host")),
     };
-    let end = match text.rfind(':') {
+    let end = match text.bytes().rposition(|byte| byte == b':') {
         Some(colon) if !text.get(colon..).unwrap_or_default().contains(']') => colon,
         _ => text.len(),
     };
     let (name, port) = text.split_at_checked(end).unwrap_or_default();
     let is_port = port.bytes().skip(1).all(|byte| byte.is_ascii_digit());
-    if !is_port || !name.bytes().all(is_host_byte) {
+    let (mut is_host, mut is_lower) = (is_port, true);
+    for byte in name.bytes() {
+        is_host &= is_host_byte(byte);
+        is_lower &= !byte.is_ascii_uppercase();
+    }
+    if !is_host {
         return Err(bad("the request's host is no host"));
     }
-    let is_lower = !name.bytes().any(|byte| byte.is_ascii_uppercase());
     Ok(if is_lower { Cow::Borrowed(name) } else { Cow::Owned(name.to_ascii_lowercase()) })
 }
 
@@ -143,8 +164,10 @@ impl Present {
                 "http2-settings" => present.settings = true,
                 "expect" => present.expect = true,
                 text if text.contains('_') => present.twin = true,
-                _ if FORWARDED.contains(name) => present.forwarded = true,
-                _ if is_hop_by_hop(name) => present.hop_by_hop = true,
+                "x-forwarded-port" | "x-forwarded-prefix" | "x-real-ip" | "forwarded" => {
+                    present.forwarded = true;
+                }
+                text if is_hop_by_hop(text) => present.hop_by_hop = true,
                 _ => {}
             }
         }
@@ -217,13 +240,17 @@ pub(super) fn forward(
 
 /// Makes an arm's head ours: what concerns one hop goes, and what only the gateway says.
 pub(super) fn back(headers: &mut HeaderMap) {
-    let is_ours = |name: &HeaderName| name == REASON || name == VERSION;
-    let (mut hop, mut ours) = (false, false);
+    let (mut connection, mut hop, mut ours) = (false, false, false);
     for name in headers.keys() {
-        hop |= name == header::CONNECTION || is_hop_by_hop(name);
-        ours |= is_ours(name);
+        match name.as_str() {
+            "connection" => connection = true,
+            "hmsops-gateway" | "hmsops-version" => ours = true,
+            text => hop |= is_hop_by_hop(text),
+        }
     }
-    if hop {
+    if connection && !hop && says_nothing(headers) {
+        headers.remove(header::CONNECTION);
+    } else if connection || hop {
         strip(headers);
     }
     if ours {
@@ -248,7 +275,7 @@ pub(super) fn strip(headers: &mut HeaderMap) {
         headers.remove(header::CONNECTION);
     }
     // Most heads have none: looking at each field once costs less than a search for each name.
-    if headers.keys().any(is_hop_by_hop) {
+    if headers.keys().any(|name| is_hop_by_hop(name.as_str())) {
         for name in &HOP_BY_HOP {
             headers.remove(name);
         }

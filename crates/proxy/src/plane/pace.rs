@@ -1,9 +1,11 @@
-//! A client that does not read its answer holds a version's connection and memory of ours; it is let go.
+//! A client that does not read its answer holds a version's connection and memory of ours; it is let go. One that is
+//! refused before it has sent all is heard to its end, or it would lose the answer.
 
 use std::future::Future;
 use std::io;
 use std::pin::Pin;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -11,6 +13,10 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::{Instant, Sleep};
 
 use super::meter::{Meter, Why};
+
+/// A client that was refused may go on sending for so long. A socket that is closed with bytes unread is reset, and takes
+/// back what was sent on it (RFC 9112 §9.6).
+const LINGER_MAX: Duration = Duration::from_secs(5);
 
 /// A client's connection, of which `least` bytes must be taken within each span in which it is full.
 pub(super) struct Paced<S> {
@@ -22,13 +28,24 @@ pub(super) struct Paced<S> {
     full: Option<Pin<Box<Sleep>>>,
     /// Bytes taken since then.
     taken: u64,
+    /// Whether what still comes is read and dropped before the connection is closed.
+    lingers: Arc<AtomicBool>,
+    /// Runs since our side was closed.
+    closing: Option<Pin<Box<Sleep>>>,
 }
 
 impl<S> Paced<S> {
     /// `rate` in bytes a second; 0: any.
-    pub(super) fn new(io: S, meter: &Arc<Meter>, span: Duration, rate: u64) -> Self {
+    pub(super) fn new(
+        io: S,
+        meter: &Arc<Meter>,
+        span: Duration,
+        rate: u64,
+        lingers: &Arc<AtomicBool>,
+    ) -> Self {
         let least = rate.saturating_mul(span.as_millis() as u64) / 1000;
-        Self { io, meter: Arc::clone(meter), span, least, full: None, taken: 0 }
+        let (meter, lingers) = (Arc::clone(meter), Arc::clone(lingers));
+        Self { io, meter, span, least, full: None, taken: 0, lingers, closing: None }
     }
 
     /// What a write comes to.
@@ -56,13 +73,36 @@ impl<S> Paced<S> {
     }
 }
 
+impl<S: AsyncRead + AsyncWrite + Unpin> Paced<S> {
+    /// Closes our side, and where a request was not read whole, waits for the client's to end.
+    fn close(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        if self.closing.is_none() {
+            std::task::ready!(Pin::new(&mut self.io).poll_shutdown(cx))?;
+            if !self.lingers.load(Ordering::Relaxed) {
+                return Poll::Ready(Ok(()));
+            }
+        }
+        let closing = self.closing.get_or_insert_with(|| Box::pin(tokio::time::sleep(LINGER_MAX)));
+        let mut bytes = [0; 4096];
+        while closing.as_mut().poll(cx).is_pending() {
+            let mut rest = ReadBuf::new(&mut bytes);
+            // An end in disorder is an end.
+            let is_over = std::task::ready!(Pin::new(&mut self.io).poll_read(cx, &mut rest)).is_err();
+            if is_over || rest.filled().is_empty() {
+                break;
+            }
+        }
+        Poll::Ready(Ok(()))
+    }
+}
+
 impl<S: AsyncRead + Unpin> AsyncRead for Paced<S> {
     fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         Pin::new(&mut self.get_mut().io).poll_read(cx, buf)
     }
 }
 
-impl<S: AsyncWrite + Unpin> AsyncWrite for Paced<S> {
+impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Paced<S> {
     fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
         let this = self.get_mut();
         let written = Pin::new(&mut this.io).poll_write(cx, buf);
@@ -93,6 +133,6 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Paced<S> {
     }
 
     fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.get_mut().io).poll_shutdown(cx)
+        self.get_mut().close(cx)
     }
 }

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use hmsops_model::{BadKind, Now, Unit};
+use hmsops_model::{BadKind, Millis, Now, Unit};
 use tokio::time::Instant;
 
 use super::Plane;
@@ -20,7 +20,7 @@ pub(super) struct Receipt {
     routed: Routed,
     side: Side,
     client: Option<u64>,
-    started: Instant,
+    pub(super) started: Instant,
     latency_us: Option<u64>,
     /// The request's body: while it comes the arm's time has not begun.
     upload: Progress,
@@ -52,7 +52,7 @@ impl Receipt {
 
     /// An answer that has not come when the other arm would not be waited for any longer.
     pub(super) fn settle_slow(mut self) {
-        let at: Now = self.plane.clock.now();
+        let at: Now = self.plane.clock.about_now();
         self.count(at, Some(BadKind::Timeout), false, false);
     }
 
@@ -68,7 +68,7 @@ impl Receipt {
     }
 
     fn settle(mut self, bad: Option<BadKind>, is_shielded: bool) {
-        let at: Now = self.plane.clock.now();
+        let at: Now = self.plane.clock.about_now();
         let shielded = bad.is_some() && is_shielded;
         self.count(at, bad, shielded, bad.is_some() && !is_shielded);
     }
@@ -76,7 +76,8 @@ impl Receipt {
     fn count(&mut self, at: Now, bad: Option<BadKind>, shielded: bool, seen: bool) {
         self.is_settled = true;
         let (routed, side, client, latency_us) = (self.routed, self.side, self.client, self.latency_us);
-        let outcome = Outcome { at, routed, side, client, latency_us, bad, shielded, seen };
+        let came = at.steady.since(Millis(self.started.elapsed().as_millis() as u64));
+        let outcome = Outcome { at, came, routed, side, client, latency_us, bad, shielded, seen };
         let mut book = self.served.service.book();
         book.budget.saw(at.steady);
         book.retries.saw(at.steady);
@@ -95,7 +96,7 @@ impl Drop for Receipt {
             return;
         };
         if waited > Duration::from_millis(self.served.shield_after().0) {
-            let at = self.plane.clock.now();
+            let at = self.plane.clock.about_now();
             self.count(at, Some(BadKind::Timeout), false, true);
         }
     }

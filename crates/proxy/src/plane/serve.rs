@@ -11,7 +11,7 @@ use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::sync::{Semaphore, watch};
 use tokio::time::{Instant, timeout_at};
 use tokio_rustls::TlsAcceptor;
@@ -30,6 +30,20 @@ const PREFACE: &[u8] = b"PRI * HTTP/2.0";
 
 /// Between two looks at a preface that comes in pieces: nobody sends it so but a tester.
 const PREFACE_PAUSE: Duration = Duration::from_millis(5);
+
+/// Connections that wait to be accepted, of which the system takes as many as `net.core.somaxconn` says (4 096 by default,
+/// listen(2)). Whoever finds no place tries again after 1 s, 3 s, 7 s (RFC 6298 §2): a crowd that comes while the gateway is
+/// held up for a moment must not wait for seconds.
+const BACKLOG: u32 = 4096;
+
+/// Listens for clients.
+pub(super) fn listen(address: SocketAddr) -> std::io::Result<TcpListener> {
+    let socket = if address.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }?;
+    // What a gateway before it has left in TIME_WAIT is no reason to refuse the port.
+    socket.set_reuseaddr(true)?;
+    socket.bind(address)?;
+    socket.listen(BACKLOG)
+}
 
 /// How a request came in; on requests that came over TLS.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -138,34 +152,39 @@ async fn connection(
     };
     // Without it only small writes are slower.
     let _ = stream.set_nodelay(true);
+    let session = Session::new(&plane, peer);
     let in_force = plane.in_force.load_full();
     let deadline = Instant::now() + plane.limits.client_head;
     match &in_force.tls {
-        Some(tls) => over_tls(tls, plane, stream, peer, stopped, deadline).await,
+        Some(tls) => over_tls(tls, session, stream, stopped, deadline).await,
         None if is_http2(&stream, deadline).await => {
-            let stream = paced(&plane, stream);
-            streams::serve(plane, stream, peer, Arrival::Plain, stopped).await;
+            let stream = paced(&session, stream);
+            streams::serve(session, stream, Arrival::Plain, stopped).await;
         }
-        None => http1(Arc::clone(&plane), paced(&plane, stream), peer, Arrival::Plain, stopped).await,
+        None => {
+            let stream = paced(&session, stream);
+            http1(session, stream, Arrival::Plain, stopped).await;
+        }
     }
 }
 
-fn paced(plane: &Plane, stream: TcpStream) -> Paced<TcpStream> {
+fn paced(session: &Session, stream: TcpStream) -> Paced<TcpStream> {
+    let plane = &session.plane;
     let rate = plane.in_force.load().settings.limits.body_rate_min;
-    Paced::new(stream, &plane.meter, plane.limits.upload, rate)
+    Paced::new(stream, &plane.meter, plane.limits.upload, rate, &session.is_cut)
 }
 
 async fn over_tls(
     tls: &Tls,
-    plane: Arc<Plane>,
+    session: Arc<Session>,
     stream: TcpStream,
-    peer: SocketAddr,
     mut stopped: watch::Receiver<Option<Stop>>,
     deadline: Instant,
 ) {
+    let peer = session.peer.address;
     let acceptor = TlsAcceptor::from(Arc::clone(&tls.config));
     let shaken = tokio::select! {
-        shaken = timeout_at(deadline, acceptor.accept(paced(&plane, stream))) => shaken,
+        shaken = timeout_at(deadline, acceptor.accept(paced(&session, stream))) => shaken,
         // The client has asked for nothing yet.
         () = async { told(&mut stopped).await; tokio::time::sleep_until(deadline).await } => return,
     };
@@ -175,22 +194,21 @@ async fn over_tls(
         Err(_) => return tracing::debug!(%peer, "a client's TLS handshake took too long"),
     };
     if stream.get_ref().1.alpn_protocol() == Some(H2) {
-        streams::serve(plane, stream, peer, Arrival::Tls, stopped).await;
+        streams::serve(session, stream, Arrival::Tls, stopped).await;
     } else {
-        http1(plane, stream, peer, Arrival::Tls, stopped).await;
+        http1(session, stream, Arrival::Tls, stopped).await;
     }
 }
 
 async fn http1<S>(
-    plane: Arc<Plane>,
+    session: Arc<Session>,
     stream: S,
-    peer: SocketAddr,
     arrival: Arrival,
     mut stopped: watch::Receiver<Option<Stop>>,
 ) where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
-    let session = Session::new(&plane, peer);
+    let (plane, peer) = (&session.plane, session.peer.address);
     let (theirs, leaving) = (Arc::clone(&session), Arc::new(stopped.clone()));
     let service = service_fn(move |mut request| {
         let (session, leaving) = (Arc::clone(&theirs), Arc::clone(&leaving));

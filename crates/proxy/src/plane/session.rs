@@ -3,7 +3,7 @@
 use std::future::Future;
 use std::net::SocketAddr;
 use std::pin::Pin;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll};
 use std::time::Duration;
@@ -23,6 +23,8 @@ pub(super) struct Session {
     opened: Instant,
     /// Microseconds from `opened` until the connection was free for a request; [`BUSY`]: it is not.
     free_since: AtomicU64,
+    /// A request was refused before it had come whole.
+    pub(super) is_cut: Arc<AtomicBool>,
     /// Timers that no request uses now, by their [`Wait`].
     alarms: Mutex<[Option<Pin<Box<Sleep>>>; 2]>,
 }
@@ -34,6 +36,7 @@ impl Session {
             peer: Peer::new(peer),
             opened: Instant::now(),
             free_since: AtomicU64::new(0),
+            is_cut: Arc::default(),
             alarms: Mutex::default(),
         })
     }

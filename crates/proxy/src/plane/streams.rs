@@ -5,7 +5,6 @@
 //! pings and settings (each answered before the next is read).
 
 use std::convert::Infallible;
-use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -16,11 +15,11 @@ use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::{Notify, watch};
 
+use super::HEAD_BYTES_MAX;
 use super::answer::Guarded;
 use super::carry::carry;
 use super::serve::{Arrival, Stop, told};
 use super::session::Session;
-use super::{HEAD_BYTES_MAX, Plane};
 
 /// Requests at a time on one connection: what RFC 9113 §6.5.2 asks servers not to go below.
 const STREAMS_MAX: u32 = 100;
@@ -58,16 +57,14 @@ impl Tally {
 
 /// Serves one connection until its client ends it, is idle for too long, or the gateway stops.
 pub(super) async fn serve<S>(
-    plane: Arc<Plane>,
+    session: Arc<Session>,
     stream: S,
-    peer: SocketAddr,
     arrival: Arrival,
     mut stopped: watch::Receiver<Option<Stop>>,
 ) where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
-    let idle = plane.limits.client_head;
-    let session = Session::new(&plane, peer);
+    let (idle, peer) = (session.plane.limits.client_head, session.peer.address);
     let tally = Arc::new(Tally::default());
     let theirs = Arc::clone(&tally);
     let service = service_fn(move |mut request| {

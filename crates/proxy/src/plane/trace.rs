@@ -47,16 +47,18 @@ fn begin(secret: u64, number: u64) -> HeaderValue {
     let part = |key: u64| client_hash(secret ^ key, &number).max(1);
     let mut parent = *b"00-________________________________-________________-00";
     for (key, at) in [(1, 3), (2, 19), (3, 36)] {
-        parent.iter_mut().skip(at).zip(digits(part(key))).for_each(|(byte, digit)| *byte = digit);
+        if let Some(place) = parent.get_mut(at..at + 16) {
+            place.copy_from_slice(&digits(part(key)));
+        }
     }
     HeaderValue::from_bytes(&parent).expect("hexadecimal digits make a value")
 }
 
 /// A number's sixteen hexadecimal digits.
-fn digits(number: u64) -> impl Iterator<Item = u8> {
-    (0..16).rev().map(move |place| {
-        let digit = (number >> (4 * place)) as u8 & 0xf;
-        if digit < 10 { b'0' + digit } else { b'a' + digit - 10 }
+fn digits(number: u64) -> [u8; 16] {
+    std::array::from_fn(|place| {
+        let digit = (number >> (60 - 4 * place)) as u8 & 0xf;
+        digit + if digit < 10 { b'0' } else { b'a' - 10 }
     })
 }
 

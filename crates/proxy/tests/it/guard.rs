@@ -3,7 +3,7 @@
 use hmsops_model::gateway::{GatewayLimits, GatewaySettings, Rate};
 use hmsops_model::{BadKind, Millis};
 use hmsops_wire::gateway::{FromGateway, GatewayCounts};
-use tokio::io::AsyncWriteExt;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
 use crate::settings::settle;
@@ -358,4 +358,20 @@ async fn clients_stay_on_their_arm() {
         other.push(ask(who).await);
     }
     assert_ne!(high, other, "another release draws anew");
+}
+
+/// A client that sends all of its body before it reads gets the answer, and not a reset that takes it back.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn who_is_refused_early_gets_the_answer() {
+    let stable = backend(Reply::Status(200, "stable")).await;
+    let (gateway, _tower) = limited(&stable.address, |settings| settings.limits.body_max = 1000).await;
+    let length = 32 << 20;
+    let mut request = format!("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: {length}\r\n\r\n").into_bytes();
+    request.resize(request.len() + length, b'x');
+    let mut stream = TcpStream::connect(gateway.listen).await.unwrap();
+    patiently("the whole body to be taken", stream.write_all(&request)).await.unwrap();
+    stream.shutdown().await.unwrap();
+    let mut answer = String::new();
+    patiently("the answer", stream.read_to_string(&mut answer)).await.unwrap();
+    assert!(answer.starts_with("HTTP/1.1 413"), "{answer}");
 }

@@ -158,7 +158,8 @@ async fn a_stable_as_slow_as_a_canary_that_is_given_up_counts_the_same() {
     let mut client = gateway.client().await;
     let got = client.get("/").await;
     assert_eq!((got.status, got.body.as_deref()), (200, Some("slow")));
-    let (stable, _) = tower.counts("the slow answer", |stable, _| stable.requests >= 1).await;
+    let (stable, _) =
+        tower.counts("the slow answer", |stable, _| stable.requests >= 1 && stable.new_bad >= 1).await;
     assert_eq!(stable.bad, [(BadKind::Timeout, 1)].into());
     assert_eq!((stable.seen, stable.new_bad), (0, 1));
 }

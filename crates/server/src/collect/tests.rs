@@ -80,6 +80,7 @@ impl Site {
             queries: crate::query::Queries::new(Arc::new(metrics.store().clone())),
             families: metrics.families().clone(),
             notify: Arc::default(),
+            gateways: Arc::default(),
         };
         Self { metrics, engine, router: router(context), token, at, faults, disk, _dir: dir }
     }

@@ -17,7 +17,7 @@ use super::body::Body;
 use super::caller::Caller;
 use super::problem::mistakes;
 use super::service::{accepted, in_force};
-use super::{Context, Failure, Routes, Scope};
+use super::{Context, Failure, Routes, Scope, haproxy};
 
 /// Files of one request.
 const FILES_MAX: usize = 100;
@@ -43,6 +43,9 @@ async fn apply(
     let changes: Vec<api::Change> = specs.iter().map(|spec| change(&snapshot, spec)).collect();
     let names: Vec<ServiceName> = specs.iter().map(|spec| spec.name.clone()).collect();
     refuse_owned(&context, &names).await?;
+    for spec in &specs {
+        haproxy::check_declared(&context, &snapshot, spec)?;
+    }
     let mut is_in_force = false;
     if !value.dry_run {
         let handled = context.engine.submit(Event::Declared { specs, whole: false, by: caller.who }).await?;

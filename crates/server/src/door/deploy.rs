@@ -22,7 +22,7 @@ use super::body::{Body, needed_reason};
 use super::caller::Caller;
 use super::problem::mistakes;
 use super::service::accepted;
-use super::{Context, Failure, Routes, Scope, plan, release, show};
+use super::{Context, Failure, Routes, Scope, haproxy, plan, release, show};
 
 /// Releases that may be asked for together, as in `control`.
 const GROUP_MAX: usize = 32;
@@ -54,6 +54,7 @@ async fn group(
         let one = api::Deploy { name: file.name, text: file.text, ..api::Deploy::default() };
         let (spec, more) = read(&one)?;
         caller.on(&spec.service)?;
+        haproxy::check(&context, &snapshot, &spec)?;
         let digest = digest(&snapshot, &spec).await?;
         asked.push(Asked { spec: Box::new(spec), digest, salt: salt()? });
         warnings.push(more);
@@ -101,14 +102,18 @@ async fn deploy(
     let options = Options { first: value.first, canary: value.canary, override_freeze };
     let asked = vec![Asked { spec: Box::new(spec.clone()), digest: digest.clone(), salt }];
     let event = Event::Release { asked, options, by: caller.who };
+    // As it would be: without a canary, when it goes back.
+    let decided = hmsops_control::decide(&snapshot.state, &snapshot.evidence, snapshot.now, &event);
+    let asks = decided.as_ref().ok().into_iter().flatten().find_map(|transition| match transition {
+        Transition::ReleaseRequested { spec, revert, .. } => Some((spec.as_ref().clone(), *revert)),
+        _ => None,
+    });
+    let (spec, revert) = asks.unwrap_or((spec, false));
+    if decided.is_ok() && !revert {
+        haproxy::check(&context, &snapshot, &spec)?;
+    }
     if value.dry_run {
-        let decided = hmsops_control::decide(&snapshot.state, &snapshot.evidence, snapshot.now, &event)?;
-        // As it would be: without a canary, when it goes back.
-        let asks = decided.into_iter().find_map(|transition| match transition {
-            Transition::ReleaseRequested { spec, revert, .. } => Some((*spec, revert)),
-            _ => None,
-        });
-        let (spec, revert) = asks.unwrap_or((spec, false));
+        decided?;
         return Ok(
             Json(plan::plan((&snapshot, &context.notify), &spec, digest, warnings, revert)).into_response()
         );

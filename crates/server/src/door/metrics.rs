@@ -95,6 +95,14 @@ fn tower(text: &mut Exposition, snapshot: &Snapshot) {
         *phases.entry(show::phase(release.phase).name()).or_insert(0_u64) += 1;
     }
     text.family("hmsops_releases", "gauge", "Releases remembered, by phase.", labelled("phase", phases));
+    let active = snapshot.state.releases.values().filter(|release| show::phase(release.phase).is_active());
+    let follows = active.filter_map(|release| {
+        let measured = show::measured(snapshot, release)?;
+        Some((release.spec.service.as_str(), u64::from(measured.follows)))
+    });
+    let help =
+        "1 while a canary's measured share agrees with the one that its step asks for, 0 while it does not.";
+    text.family("hmsops_release_share_follows", "gauge", help, labelled("service", follows));
     let mut states = BTreeMap::new();
     for service in snapshot.state.services.values() {
         *states.entry(show::health(snapshot, service).name()).or_insert(0_u64) += 1;

@@ -15,6 +15,7 @@ mod dash;
 mod deploy;
 mod emit;
 pub mod folder;
+mod haproxy;
 mod heal;
 mod health;
 mod login;
@@ -41,14 +42,16 @@ mod ticket;
 mod token;
 mod tokens;
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
 use axum::extract::FromRef;
 use hmsops_ledger::LedgerReader;
+use hmsops_model::gateway::GatewaySettings;
 use hmsops_tower::Snapshot;
-use tokio::sync::Semaphore;
+use tokio::sync::{Semaphore, watch};
 
 pub use auth::{Auth, AuthError};
 pub(crate) use authorize::Known;
@@ -92,6 +95,8 @@ pub struct Context {
     pub recall: Recall,
     /// The ways by which people can be told.
     pub notify: Arc<NotifyConfig>,
+    /// The settings in force of each gateway, by its name.
+    pub gateways: Arc<BTreeMap<String, watch::Receiver<GatewaySettings>>>,
 }
 
 /// What all routes share: the [`Context`], and what the doors count.

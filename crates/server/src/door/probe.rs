@@ -73,8 +73,10 @@ async fn run(
         }
     }
     let mut looks = JoinSet::new();
-    for (index, target) in targets.into_iter().enumerate() {
-        looks.spawn(async move { (index, run_one(target).await) });
+    let each = targets.iter().flat_map(|target| target.addrs.iter().map(move |addr| (target, addr)));
+    for (index, (target, addr)) in each.enumerate() {
+        let (target, addr) = (target.clone(), addr.clone());
+        looks.spawn(async move { (index, run_one(target, &addr).await) });
     }
     let mut runs = looks.join_all().await;
     runs.sort_by_key(|(index, _)| *index);
@@ -83,12 +85,12 @@ async fn run(
     Ok(Json(api::ProbeRuns { passed, runs }))
 }
 
-async fn run_one(target: ProbeTarget) -> api::ProbeRun {
-    let (check, asked) = (sentence::check_name(&target.path).to_owned(), target_text(&target));
+async fn run_one(target: ProbeTarget, addr: &str) -> api::ProbeRun {
+    let (check, asked) = (sentence::check_name(&target.path).to_owned(), target_text(&target, addr));
     let (instance, version) = (target.instance.to_string(), target.version.clone());
     let found = {
         let _turn = RUNS.acquire().await;
-        look(&prober::target(target)).await
+        look(&prober::target(target), addr).await
     };
     let fact = |(name, value): (&str, String)| api::ProbeFact { name: name.to_owned(), value };
     api::ProbeRun {
@@ -131,7 +133,11 @@ fn show(snapshot: &Snapshot, target: &ProbeTarget) -> api::Probe {
         service: target.service.clone(),
         check: sentence::check_name(&target.path).to_owned(),
         kind: target.probe.ask.kind().to_owned(),
-        target: target_text(target),
+        target: match target.addrs.as_slice() {
+            [] => String::new(),
+            [one] => target_text(target, one),
+            [first, rest @ ..] => format!("{} and {} more", target_text(target, first), rest.len()),
+        },
         instance: target.instance.to_string(),
         version: target.version.clone(),
         role: service.map_or("former", |service| role(service, target)).to_owned(),
@@ -179,9 +185,9 @@ fn role(service: &Service, target: &ProbeTarget) -> &'static str {
 }
 
 /// What is asked, and where.
-fn target_text(target: &ProbeTarget) -> String {
+fn target_text(target: &ProbeTarget, addr: &str) -> String {
     let Probe { ask, host, port, .. } = &target.probe;
-    let (own_host, own_port) = target.addr.rsplit_once(':').unwrap_or((&target.addr, ""));
+    let (own_host, own_port) = addr.rsplit_once(':').unwrap_or((addr, ""));
     let host = host.as_deref().unwrap_or(own_host);
     let place = port.map_or_else(|| format!("{host}:{own_port}"), |port| format!("{host}:{port}"));
     match ask {

@@ -97,7 +97,7 @@ pub fn release(snapshot: &Snapshot, release: &control::Release) -> api::Release 
 }
 
 /// The canary's share of the requests of the step that it is at, or was at last.
-fn measured(snapshot: &Snapshot, release: &control::Release) -> Option<api::Measured> {
+pub(super) fn measured(snapshot: &Snapshot, release: &control::Release) -> Option<api::Measured> {
     let weight = if release.weight.bp() > 0 { release.weight } else { release.weight_max };
     let since = release.step_since.or(release.traffic_since)?;
     let measured = snapshot.evidence.releases.get(&release.id)?.measured(weight, since.wall)?;

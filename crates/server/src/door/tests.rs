@@ -19,9 +19,11 @@ use super::*;
 use crate::hands::{Queues, spill::LocalSpill};
 
 mod forms;
+mod haproxy;
 mod metrics;
 mod probes;
 mod signal;
+mod tokens;
 
 struct Site {
     router: axum::Router,
@@ -77,6 +79,7 @@ impl Site {
             families,
             recall,
             notify: Arc::default(),
+            gateways: Arc::default(),
         };
         Self { router: router(context.clone()), context, token, dir, _orders: orders }
     }

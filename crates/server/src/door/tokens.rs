@@ -43,7 +43,7 @@ pub(crate) fn routes(routes: Routes) -> Routes {
 
 /// When and from where tokens were used since the tower's start.
 #[derive(Debug, Default)]
-pub struct Uses(Mutex<BTreeMap<TokenId, Use>>);
+pub(crate) struct Uses(Mutex<BTreeMap<TokenId, Use>>);
 
 /// How a token was used.
 #[derive(Debug, Clone, Copy)]

@@ -46,7 +46,7 @@ pub(crate) fn target(found: ProbeTarget) -> Target {
         service: found.service,
         instance: found.instance,
         version: found.version,
-        addr: found.addr,
+        addrs: found.addrs,
         path: found.path,
         probe: found.probe,
         dir: found.dir.map(PathBuf::from),

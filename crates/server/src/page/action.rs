@@ -55,7 +55,7 @@ impl Verb {
             Self::Promote if release.is_bad_and_stays() => "Go on although it is bad",
             Self::Promote => "Go to the next step now",
             Self::Pause => "Pause",
-            Self::Resume => "Go on",
+            Self::Resume => "Let it go on",
             Self::Abort => "Take it back",
             Self::Undeny => "Lift the denial",
         }

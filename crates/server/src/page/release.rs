@@ -356,6 +356,11 @@ fn progress(look: &Look<'_>, release: &Release) -> Element {
         };
         let here = release.phase == Phase::Watching && i == release.step;
         let (class, state, bar) = match (here, release.step_since, &release.verdict) {
+            _ if release.phase == Phase::Baking && i + 1 == release.spec.steps.len() => {
+                let left = release.bake_until.map_or(Millis::ZERO, |until| until.since(now));
+                let left = Millis(left.0 / 1000 * 1000);
+                ("here", format!("the version before is kept warm for another {left}"), None)
+            }
             _ if done || (i < release.step && release.verdict.is_none()) => ("done", "done".into(), None),
             (_, _, Some(_)) if i < release.step => ("done", "done".into(), None),
             (_, _, Some(_)) if i == release.step && release.traffic_since.is_some() => {

@@ -510,8 +510,9 @@ fn a_hold_says_what_ends_it_and_its_form_asks_for_what_it_takes() {
         ("frozen", "goes on by itself when the freeze is over", "Go on in the freeze…"),
         ("irreversible", "nothing takes it back by itself", "Go past the point of no return…"),
         ("no-return", "It waits for a person", "Go on although it is bad…"),
-        ("inconclusive", "It waits for a person", "Go on…"),
+        ("inconclusive", "It waits for a person", "Let it go on…"),
         ("baking", "proven by itself", "Take it back…"),
+        ("baking", "kept warm for another 29 min 58 s", "Take it back…"),
     ] {
         let page = page_of(wanted);
         assert!(page.contains(ends) && page.contains(button), "{wanted}: {page}");

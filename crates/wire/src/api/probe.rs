@@ -12,7 +12,8 @@ pub struct Probe {
     pub check: String,
     /// `http`, `tcp`, `grpc`, `dns`, `tls` or `exec`.
     pub kind: String,
-    /// What is asked, and where: `GET 127.0.0.1:41833/api/v1/health`.
+    /// What is asked, and where: `GET 127.0.0.1:41833/api/v1/health`; of several addresses the first, and how many
+    /// more there are.
     pub target: String,
     /// `i-3`.
     pub instance: String,
@@ -91,7 +92,7 @@ pub struct ProbeOrder {
 pub struct ProbeRuns {
     /// Whether every one passed.
     pub passed: bool,
-    /// By instance and check.
+    /// By instance, check and address.
     pub runs: Vec<ProbeRun>,
 }
 

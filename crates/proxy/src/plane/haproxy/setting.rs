@@ -38,13 +38,7 @@ impl Setting {
         let canary = route.and_then(|route| route.canary.as_ref());
         let weight = canary.map_or(Weight::NONE, |canary| canary.weight);
         // With a map the servers' own weights only keep the canary out of HAProxy's own choice.
-        let by_weights = if haproxy.map.is_some() { Weight::NONE } else { weight };
-        let pair = Pair::of(by_weights).ok_or_else(|| {
-            format!(
-                "HAProxy's weights can't give a canary {weight}, only 0.39 % to 99.61 %, nothing or all; use a \
-                 larger step, or a map (`haproxy: {{map: …}}`)"
-            )
-        })?;
+        let pair = pair(weight, haproxy)?;
         let canary = canary.map(|canary| address(&canary.arm)).transpose()?.flatten();
         if weight > Weight::NONE && canary.is_none() {
             return Err("the canary has no address".to_owned());
@@ -139,8 +133,19 @@ impl Setting {
     }
 }
 
+/// The servers' weights for a share, by which none is given where a map draws it.
+pub(super) fn pair(share: Weight, haproxy: &HaproxySettings) -> Result<Pair, String> {
+    let by_weights = if haproxy.map.is_some() { Weight::NONE } else { share };
+    Pair::of(by_weights).ok_or_else(|| {
+        format!(
+            "HAProxy's weights can't give a canary {share}, only 0.39 % to 99.61 %, nothing or all; use a larger step, \
+             or a map (`haproxy: {{map: …}}`)"
+        )
+    })
+}
+
 /// An arm's one address; `None`: nothing answers there.
-fn address(arm: &Arm) -> Result<Option<SocketAddr>, String> {
+pub(super) fn address(arm: &Arm) -> Result<Option<SocketAddr>, String> {
     match arm.upstreams.as_slice() {
         [] => Ok(None),
         [one] => one.parse().map(Some).map_err(|_| {
