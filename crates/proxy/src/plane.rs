@@ -18,6 +18,7 @@ mod carry;
 mod clock;
 mod conduct;
 mod conductor;
+mod files;
 mod grpc;
 mod handover;
 mod haproxy;
@@ -96,9 +97,6 @@ const STOP_DRAIN: Duration = Duration::from_secs(10);
 
 /// Settings that wait while others are read.
 const SETTINGS_WAITING_MAX: usize = 16;
-
-/// After a connection could not be accepted (no file descriptors are left, say).
-const ACCEPT_PAUSE: Duration = Duration::from_millis(20);
 
 /// What a gateway needs to run.
 pub struct GatewayOptions {
@@ -329,7 +327,7 @@ impl Keeping {
 pub async fn run(options: GatewayOptions) -> Result<(), GatewayError> {
     use tokio::signal::unix::{SignalKind, signal};
     let failed = |source| GatewayError::Thread { source };
-    raise_file_limit();
+    files::raise_limit();
     let mut terminate = signal(SignalKind::terminate()).map_err(failed)?;
     let mut interrupt = signal(SignalKind::interrupt()).map_err(failed)?;
     let gateway =
@@ -342,19 +340,6 @@ pub async fn run(options: GatewayOptions) -> Result<(), GatewayError> {
             }
         })
         .await
-}
-
-/// As many files as the system grants: the soft limit is often 1 024 for the sake of programs that use `select(2)`, and
-/// each request may need two. Not for programs that start others, which inherit it.
-fn raise_file_limit() {
-    use rustix::process::{Resource, getrlimit, setrlimit};
-    let mut limit = getrlimit(Resource::Nofile);
-    if limit.current != limit.maximum {
-        limit.current = limit.maximum;
-        if let Err(error) = setrlimit(Resource::Nofile, limit) {
-            tracing::warn!(%error, "the limit of open files stays as it is");
-        }
-    }
 }
 
 impl Gateway {

@@ -13,7 +13,7 @@ use crate::failure::Failure;
 const CONNECTIONS: [u32; 2] = [16, 128];
 
 /// No round begins after this, so that a run comes to an end; what was measured till then is printed.
-const RUN_MAX: Duration = Duration::from_secs(300);
+const RUN_MAX: Duration = Duration::from_mins(5);
 
 /// What must hold, at each number of connections: a figure, beside whom, and the least or most that ours is of theirs.
 const GOALS: [Goal; 4] = [

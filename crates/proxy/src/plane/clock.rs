@@ -8,7 +8,7 @@ pub trait Clock: Send + Sync {
     /// Both clocks, now.
     fn now(&self) -> Now;
 
-    /// Both clocks as of a few milliseconds ago at most: for what each request notes.
+    /// Both clocks as of a few milliseconds ago at most: for what need not be told in order.
     fn about_now(&self) -> Now {
         self.now()
     }

@@ -173,7 +173,7 @@ pub(super) async fn offer(
                     Ok(()) => return,
                     Err(error) => tracing::warn!(%error, "a hand-over failed; this process goes on"),
                 },
-                Err(_) => tokio::time::sleep(super::ACCEPT_PAUSE).await,
+                Err(_) => tokio::time::sleep(super::serve::ACCEPT_PAUSE).await,
             }
         }
     };
@@ -273,7 +273,7 @@ async fn call(path: &Path) -> io::Result<UnixStream> {
         match UnixStream::connect(path).await {
             Err(_) if tries > 0 => {
                 tries -= 1;
-                tokio::time::sleep(super::ACCEPT_PAUSE).await;
+                tokio::time::sleep(super::serve::ACCEPT_PAUSE).await;
             }
             called => return called,
         }

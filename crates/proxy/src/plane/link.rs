@@ -122,7 +122,7 @@ pub(super) async fn accept(
             }
             Err(error) => {
                 tracing::warn!(%error, "cannot take a tower's call");
-                tokio::time::sleep(super::ACCEPT_PAUSE).await;
+                tokio::time::sleep(super::serve::ACCEPT_PAUSE).await;
             }
         }
     }

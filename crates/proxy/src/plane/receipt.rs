@@ -52,7 +52,7 @@ impl Receipt {
 
     /// An answer that has not come when the other arm would not be waited for any longer.
     pub(super) fn settle_slow(mut self) {
-        let at: Now = self.plane.clock.about_now();
+        let at: Now = self.plane.clock.now();
         self.count(at, Some(BadKind::Timeout), false, false);
     }
 
@@ -68,7 +68,7 @@ impl Receipt {
     }
 
     fn settle(mut self, bad: Option<BadKind>, is_shielded: bool) {
-        let at: Now = self.plane.clock.about_now();
+        let at: Now = self.plane.clock.now();
         let shielded = bad.is_some() && is_shielded;
         self.count(at, bad, shielded, bad.is_some() && !is_shielded);
     }
@@ -96,7 +96,7 @@ impl Drop for Receipt {
             return;
         };
         if waited > Duration::from_millis(self.served.shield_after().0) {
-            let at = self.plane.clock.about_now();
+            let at = self.plane.clock.now();
             self.count(at, Some(BadKind::Timeout), false, true);
         }
     }

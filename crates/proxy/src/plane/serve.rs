@@ -22,7 +22,7 @@ use super::meter::Why;
 use super::pace::Paced;
 use super::session::Session;
 use super::tls::{H2, Tls};
-use super::{ACCEPT_PAUSE, CONNECTIONS_MAX, HEAD_BYTES_MAX, Plane, count, streams};
+use super::{CONNECTIONS_MAX, HEAD_BYTES_MAX, Plane, count, streams};
 
 /// With which a client of HTTP/2 begins that knows without asking (RFC 9113 §3.4); the rest of it is read by the
 /// library. No method of HTTP/1.1 begins so.
@@ -30,6 +30,9 @@ const PREFACE: &[u8] = b"PRI * HTTP/2.0";
 
 /// Between two looks at a preface that comes in pieces: nobody sends it so but a tester.
 const PREFACE_PAUSE: Duration = Duration::from_millis(5);
+
+/// After a connection could not be accepted (no file descriptors are left, say).
+pub(super) const ACCEPT_PAUSE: Duration = Duration::from_millis(20);
 
 /// Connections that wait to be accepted, of which the system takes as many as `net.core.somaxconn` says (4 096 by default,
 /// listen(2)). Whoever finds no place tries again after 1 s, 3 s, 7 s (RFC 6298 §2): a crowd that comes while the gateway is

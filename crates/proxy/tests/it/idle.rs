@@ -1,5 +1,7 @@
 //! The idle race against a real nginx, which closes kept connections when it likes.
 
+#![expect(clippy::disallowed_methods, reason = "nginx reads its configuration from a file")]
+
 use std::process::Stdio;
 
 use tokio::net::TcpStream;
@@ -14,7 +16,7 @@ async fn no_get_fails_at_an_nginx_that_closes_its_connections() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().display();
     let ports = [nowhere().await, nowhere().await, nowhere().await, nowhere().await];
-    let servers: String = [(1000, "1ms"), (1, "65s"), (2, "65s"), (3, "2ms")]
+    let servers: Vec<String> = [(1000, "1ms"), (1, "65s"), (2, "65s"), (3, "2ms")]
         .iter()
         .zip(&ports)
         .map(|((requests, idle), address)| {
@@ -27,7 +29,8 @@ async fn no_get_fails_at_an_nginx_that_closes_its_connections() {
     let config = format!(
         "daemon off; master_process off; pid {path}/pid; error_log stderr crit;\nevents {{ }}\nhttp {{ access_log off; \
          client_body_temp_path {path}/b; proxy_temp_path {path}/p; fastcgi_temp_path {path}/f; \
-         uwsgi_temp_path {path}/u; scgi_temp_path {path}/s;\n{servers}}}\n"
+         uwsgi_temp_path {path}/u; scgi_temp_path {path}/s;\n{}}}\n",
+        servers.concat()
     );
     let file = folder.path().join("nginx.conf");
     std::fs::write(&file, config).unwrap();
