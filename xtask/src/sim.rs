@@ -11,7 +11,11 @@ pub(crate) const CHORE: Chore = Chore {
     help: "\
 usage: cargo xtask sim [OPTION…]
 
-Builds the simulator and hands it all options; it explains them itself.
+Builds the simulator and hands it all options; it explains them itself. Says on standard error how far it is.
+Exits 1 when an invariant did not hold; when the 99 % upper bound of the rate of false rollbacks, of a detector or in
+all, is over 1.5 α and there were rollouts enough to show that it is not (some 9 000; fewer say `too few to tell` unless even
+the lower bound is over it); and when a goal of detection is missed by 200 rollouts a row or more.
+A core simulates about 17 healthy rollouts a second: 20 000 of them take ten minutes on two.
 
   --rollouts N   healthy rollouts to simulate, on which false alarms are counted (200)
   --rough N      rollouts with faults of theirs and ours, on which invariants are checked (200)

@@ -54,7 +54,7 @@ const STAGES: &[Stage] = &[
     Stage { name: "docs", run: docs },
     Stage {
         name: "sim",
-        run: || done(sim::simulate(&words("--rough 500 --rollouts 300 --timed 4 --claims 50 --seed 1"))),
+        run: || done(sim::simulate(&words("--rough 500 --rollouts 800 --timed 3 --claims 50 --seed 1"))),
     },
     Stage { name: "browser", run: browser },
     Stage { name: "lab", run: || done(lab::check(&words("--check"))) },

@@ -197,8 +197,9 @@ const fn goal(case: Case, p50: f64, p95: f64) -> Case {
     Case { goal: Some((p50, p95)), ..case }
 }
 
-/// The last row of the goals has none where its fault begins later: whoever knew its ratio beforehand and had all of α
-/// to spend on it would need 7.8 s in the median.
+/// The goals are held against a version that is bad from its first users on. A fault that begins later also costs what
+/// the prior spends on its moment: the same rows 20 s later are timed without a goal, and some of them may be slower
+/// than it.
 const CASES: [Case; 24] = [
     goal(case("start: all broken, 1 % of 10 req/s", Fault::Errors(1.0), 100, 10.0, START_S), 30.0, 75.0),
     goal(case("start: all broken, 1 % of 100 req/s", Fault::Errors(1.0), 100, 100.0, START_S), 3.0, 7.5),
@@ -208,11 +209,11 @@ const CASES: [Case; 24] = [
     case("dead, 1 % of 100 req/s", Fault::Dead, 100, 100.0, DELAY_S),
     case("hanging, 1 % of 100 req/s", Fault::Hang, 100, 100.0, DELAY_S),
     case("probe only, 1 % of 100 req/s", Fault::Probe, 100, 100.0, DELAY_S),
-    goal(case("all broken, 1 % of 10 req/s", Fault::Errors(1.0), 100, 10.0, DELAY_S), 30.0, 75.0),
-    goal(case("all broken, 1 % of 100 req/s", Fault::Errors(1.0), 100, 100.0, DELAY_S), 3.0, 7.5),
-    goal(case("all broken, 1 % of 1000 req/s", Fault::Errors(1.0), 100, 1000.0, DELAY_S), 0.5, 0.9),
+    case("all broken, 1 % of 10 req/s", Fault::Errors(1.0), 100, 10.0, DELAY_S),
+    case("all broken, 1 % of 100 req/s", Fault::Errors(1.0), 100, 100.0, DELAY_S),
+    case("all broken, 1 % of 1000 req/s", Fault::Errors(1.0), 100, 1000.0, DELAY_S),
     case("all broken, 1 % of 10 000 req/s", Fault::Errors(1.0), 100, 10_000.0, DELAY_S),
-    goal(case("half broken, 1 % of 100 req/s", Fault::Errors(0.5), 100, 100.0, DELAY_S), 6.5, 16.0),
+    case("half broken, 1 % of 100 req/s", Fault::Errors(0.5), 100, 100.0, DELAY_S),
     case("5 % broken, 25 % of 100 req/s", Fault::Errors(0.05), 2500, 100.0, DELAY_S),
     case("1 % broken, 25 % of 1000 req/s", Fault::Errors(0.01), 2500, 1000.0, DELAY_S),
     case("0.5 % broken, 25 % of 1000 req/s", Fault::Errors(0.005), 2500, 1000.0, DELAY_S),

@@ -80,7 +80,8 @@ fn ln_ratio(failed: bool, fails: f64, loss: f64) -> f64 {
 }
 
 /// The chance that a look at a healthy target fails, from stable's last `looks` of which `failed` failed: one
-/// and a half times the rate, shrunk towards zero by 60 good looks, at least 0.003.
+/// and a half times the rate, shrunk towards one in eighty by 60 looks, at least 0.003. A more careful guess from a short
+/// record would ask for a fourth failed look before a fresh canary is taken back.
 pub fn loss_bound(looks: usize, failed: usize) -> f64 {
     (1.5 * (failed as f64 + 0.75) / (looks as f64 + 60.0)).max(LOSS_MIN)
 }

@@ -14,6 +14,10 @@ const SEEN_WINDOW: Millis = Millis::from_secs(30);
 /// One client's bad answers count so often at most.
 const ERROR_SPACING: Millis = Millis(1000);
 
+/// Who was counted is remembered for so long after: what came before is judged up to a second later, and would else
+/// take the place of what came after.
+const JUDGED_WITHIN: Millis = Millis(4000);
+
 /// Spreads numbers over a table; the odd factor is 2⁶⁴ divided by the golden ratio (Knuth, volume 3, §6.4).
 #[derive(Debug, Default, Clone)]
 pub(super) struct Mix(u64);
@@ -139,6 +143,7 @@ impl RecentClients {
     pub(super) fn forget(&mut self, now: Millis) {
         if now.since(self.forgot_at) >= ERROR_SPACING {
             self.forgot_at = now;
+            let now = now.since(JUDGED_WITHIN);
             self.at.retain(|_, recent| {
                 ![recent.stable, recent.canary, recent.either].into_iter().all(|at| is_over(at, now))
             });

@@ -74,7 +74,8 @@ fn a_dead_canary_is_as_dead_after_a_restart() {
     }
     let value = |world: &World| world.tower().evidence().releases[&ReleaseId(1)].evidence();
     let before = value(&world);
-    assert!(before > 2.0, "{before}");
+    // One would be nothing seen, which the comparison below would tell from this.
+    assert!(before > 1.5, "{before}");
     world.kill();
     world.start();
     assert!((value(&world) / before - 1.0).abs() < 0.05, "{before} {}", value(&world));
