@@ -71,7 +71,10 @@ impl Token {
 }
 
 /// One change of who is let in.
-#[expect(missing_docs, reason = "fields are the nouns of this file; each variant says what they mean together")]
+#[expect(
+    missing_docs,
+    reason = "fields are the nouns of this file; each variant says what they mean together"
+)]
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "transition", rename_all = "kebab-case")]
 pub enum AccessChange {
@@ -132,7 +135,8 @@ impl Access {
                 self.last_token = self.last_token.max(id.0);
                 if let Some(old) = follows.and_then(|old| self.tokens.get_mut(&old)) {
                     old.followed_by = Some(*id);
-                    old.spec.expires = follows_ends.map_or(old.spec.expires, |ends| ends.min(old.spec.expires));
+                    old.spec.expires =
+                        follows_ends.map_or(old.spec.expires, |ends| ends.min(old.spec.expires));
                 }
                 let token = Token {
                     id: *id,
@@ -197,8 +201,9 @@ impl Access {
     ) -> Result<AccessChange, Refusal> {
         let known = self.known(old)?;
         if !known.is_in_force(now) {
-            return Err(Refusal::conflict(format!("{old} has ended"))
-                .hint("`hmsops token create` makes a new one"));
+            return Err(
+                Refusal::conflict(format!("{old} has ended")).hint("`hmsops token create` makes a new one")
+            );
         }
         if let Some(next) = known.followed_by {
             return Err(Refusal::conflict(format!("{next} follows {old} already"))
@@ -219,7 +224,12 @@ impl Access {
     }
 
     /// An end before its time. One that has ended by itself cannot be ended again.
-    pub(crate) fn revoke(&self, token: TokenId, by: &Who, reason: &str) -> Result<Option<AccessChange>, Refusal> {
+    pub(crate) fn revoke(
+        &self,
+        token: TokenId,
+        by: &Who,
+        reason: &str,
+    ) -> Result<Option<AccessChange>, Refusal> {
         if self.known(token)?.revoked.is_some() {
             return Ok(None);
         }
@@ -254,7 +264,9 @@ impl Access {
             return Err(Refusal::conflict(format!("an owner has 1 to {OWNER_BYTES_MAX} bytes")));
         }
         if spec.services.len() > BOUNDS_MAX || spec.networks.len() > BOUNDS_MAX {
-            return Err(Refusal::conflict(format!("a token is bound to {BOUNDS_MAX} services and networks at most")));
+            return Err(Refusal::conflict(format!(
+                "a token is bound to {BOUNDS_MAX} services and networks at most"
+            )));
         }
         let ends_at_most = now.0.saturating_add_unsigned(LIFE_MAX.0);
         if spec.expires <= now || spec.expires.0 > ends_at_most {

@@ -53,10 +53,8 @@ impl TokenKind {
         match self {
             Self::Pat => true,
             Self::Sa | Self::Agt => !scope.approves() && scope != Scope::BREAKGLASS_USE,
-            Self::Ing => {
-                [Scope::METRICS_WRITE, Scope::LOGS_WRITE, Scope::TRACES_WRITE, Scope::EVENTS_WRITE]
-                    .contains(&scope)
-            }
+            Self::Ing => [Scope::METRICS_WRITE, Scope::LOGS_WRITE, Scope::TRACES_WRITE, Scope::EVENTS_WRITE]
+                .contains(&scope),
         }
     }
 }
@@ -148,7 +146,9 @@ mod tests {
         assert!(!whole.covers(&spec(&[Scope::TOKENS_ADMIN], &["a"])));
         let later = TokenSpec { expires: UnixMillis(1001), ..bound.clone() };
         assert!(!whole.covers(&later));
-        assert!(bound.reaches(&ServiceName::new("a").unwrap()) && !bound.reaches(&ServiceName::new("b").unwrap()));
+        assert!(
+            bound.reaches(&ServiceName::new("a").unwrap()) && !bound.reaches(&ServiceName::new("b").unwrap())
+        );
     }
 
     #[test]
@@ -157,7 +157,12 @@ mod tests {
             assert!(!TokenKind::Sa.may_have(*scope) && !TokenKind::Agt.may_have(*scope));
             assert!(TokenKind::Pat.may_have(*scope));
         }
-        assert!(TokenKind::Ing.may_have(Scope::METRICS_WRITE) && !TokenKind::Ing.may_have(Scope::METRICS_READ));
-        assert_eq!("brk".parse::<TokenKind>().unwrap_err().to_string().split(':').next(), Some("`brk` is not a kind of token"));
+        assert!(
+            TokenKind::Ing.may_have(Scope::METRICS_WRITE) && !TokenKind::Ing.may_have(Scope::METRICS_READ)
+        );
+        assert_eq!(
+            "brk".parse::<TokenKind>().unwrap_err().to_string().split(':').next(),
+            Some("`brk` is not a kind of token")
+        );
     }
 }

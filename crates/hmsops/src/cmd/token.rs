@@ -192,7 +192,8 @@ async fn lint(client: &Client, as_json: bool) -> Result<(), Failure> {
 }
 
 fn table(tokens: &[Token]) -> String {
-    let mut table = Table::new(["TOKEN", "STATE", "KIND", "OWNER", "SCOPES", "SERVICES", "ENDS", "LAST USED"]);
+    let mut table =
+        Table::new(["TOKEN", "STATE", "KIND", "OWNER", "SCOPES", "SERVICES", "ENDS", "LAST USED"]);
     for token in tokens {
         let mark = if token.state == "in-force" || token.state == "rotated" { "●" } else { "○" };
         let services = if token.services.is_empty() { "all".into() } else { token.services.join(",") };

@@ -117,7 +117,8 @@ impl UnaryService<Bytes> for Emit {
     fn call(&mut self, request: tonic::Request<Bytes>) -> Self::Future {
         let (metrics, caller) = (self.0.clone(), self.1.clone());
         Box::pin(async move {
-            let answer = emit::take(&metrics, Door::Grpc, (Form::Protobuf, request.into_inner()), caller).await;
+            let answer =
+                emit::take(&metrics, Door::Grpc, (Form::Protobuf, request.into_inner()), caller).await;
             answer.map(tonic::Response::new).map_err(|error| status_of(&error))
         })
     }

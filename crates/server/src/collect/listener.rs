@@ -143,14 +143,14 @@ async fn answer(
     let caller = match admitted {
         Ok(caller) => caller,
         Err(failure) => {
-        metrics.count_rejected(door);
-        return match (is_grpc, failure.status()) {
-            (false, _) => failure.json(path),
-            (true, StatusCode::NOT_FOUND | StatusCode::METHOD_NOT_ALLOWED) => {
-                grpc::refuse(tonic::Status::unimplemented(failure.detail()))
-            }
-            (true, _) => grpc::refuse(grpc::status_of_failure(&failure)),
-        };
+            metrics.count_rejected(door);
+            return match (is_grpc, failure.status()) {
+                (false, _) => failure.json(path),
+                (true, StatusCode::NOT_FOUND | StatusCode::METHOD_NOT_ALLOWED) => {
+                    grpc::refuse(tonic::Status::unimplemented(failure.detail()))
+                }
+                (true, _) => grpc::refuse(grpc::status_of_failure(&failure)),
+            };
         }
     };
     let limit = if is_grpc { grpc::FRAME_BYTES_MAX } else { REQUEST_BYTES_MAX };

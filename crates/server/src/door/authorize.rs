@@ -63,7 +63,8 @@ async fn admit(gate: &Gate, scope: Scope, request: &mut Request) -> Result<Calle
 /// Who sent a request.
 pub(crate) fn identify_request(context: &Context, request: &Request) -> Result<Caller, Failure> {
     let peer = request.extensions().get::<ConnectInfo<SocketAddr>>().map(|peer| peer.0.ip());
-    let known = Known { auth: &context.auth, snapshot: &context.engine.snapshot(), now: context.clock.now(), peer };
+    let known =
+        Known { auth: &context.auth, snapshot: &context.engine.snapshot(), now: context.clock.now(), peer };
     known.identify(request.method(), request.headers())
 }
 
@@ -117,8 +118,9 @@ impl Known<'_> {
         // Found by its hash: how long the search takes tells nothing of the token itself.
         match self.snapshot.state.access.find(&Digest::from_sha256(sha256(text))) {
             Some(token) => self.holder(token),
-            None => Err(Failure::unauthenticated("the token is not known here")
-                .hint("it may be another tower's; the admin token is in the file admin.token of the data folder")),
+            None => Err(Failure::unauthenticated("the token is not known here").hint(
+                "it may be another tower's; the admin token is in the file admin.token of the data folder",
+            )),
         }
     }
 

@@ -4,7 +4,9 @@ use std::sync::Arc;
 
 use hmsops_control::Who;
 use hmsops_control::access::Token;
-use hmsops_model::{HealAction, AlertId, HealId, ReleaseId, RuleName, ServiceName, SilenceId, TicketId, TokenId, UnixMillis};
+use hmsops_model::{
+    AlertId, HealAction, HealId, ReleaseId, RuleName, ServiceName, SilenceId, TicketId, TokenId, UnixMillis,
+};
 use hmsops_tower::Snapshot;
 use http::Method;
 
@@ -38,7 +40,10 @@ impl Caller {
 
     /// The services that it is bound to; `None`: all.
     pub(crate) fn bound(&self) -> Option<&[ServiceName]> {
-        self.token.as_ref().map(|token| token.spec.services.as_slice()).filter(|services| !services.is_empty())
+        self.token
+            .as_ref()
+            .map(|token| token.spec.services.as_slice())
+            .filter(|services| !services.is_empty())
     }
 
     /// Whether it still lets anybody in: what goes on for long asks again.
@@ -54,8 +59,10 @@ impl Caller {
             return Ok(());
         };
         let has: Vec<&str> = token.spec.scopes.iter().map(|scope| scope.name()).collect();
-        Err(Failure::forbidden(format!("{} has no scope `{scope}`", token.id))
-            .hint(format!("it has {}; `hmsops token create --scope {scope} …` makes one that has", has.join(", "))))
+        Err(Failure::forbidden(format!("{} has no scope `{scope}`", token.id)).hint(format!(
+            "it has {}; `hmsops token create --scope {scope} …` makes one that has",
+            has.join(", ")
+        )))
     }
 
     /// Refuses whoever is bound to other services.
@@ -73,9 +80,11 @@ impl Caller {
 
     /// It does not say whether there is such a service.
     fn strange(&self) -> Failure {
-        let names = self.bound().unwrap_or_default().iter().map(ServiceName::as_str).collect::<Vec<_>>().join(", ");
+        let names =
+            self.bound().unwrap_or_default().iter().map(ServiceName::as_str).collect::<Vec<_>>().join(", ");
         let id = self.token().map_or_else(|| "the token".into(), |id| id.to_string());
-        Failure::forbidden(format!("{id} is bound to other services")).hint(format!("it may touch {names} only"))
+        Failure::forbidden(format!("{id} is bound to other services"))
+            .hint(format!("it may touch {names} only"))
     }
 
     /// Refuses whoever may not touch what a route is about.
@@ -147,7 +156,8 @@ pub(crate) fn subject(
         template.strip_prefix(start).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
     });
     // A rule that is written may name another service than the one that stood there.
-    let thing = thing.filter(|(_, thing)| *thing != Thing::Rule || matches!(*method, Method::GET | Method::HEAD));
+    let thing =
+        thing.filter(|(_, thing)| *thing != Thing::Rule || matches!(*method, Method::GET | Method::HEAD));
     if let (Some((_, thing)), Some(parameter)) = (thing, parameter) {
         return Subject::Named(*thing, parameter.to_owned());
     }

@@ -55,10 +55,10 @@ use tokio::sync::{Semaphore, watch};
 
 pub use auth::{Auth, AuthError};
 pub(crate) use authorize::Known;
+pub use hmsops_model::Scope;
 pub(crate) use metrics::own_exposition;
 pub use problem::Failure;
 pub use route::{Access, Routes};
-pub use hmsops_model::Scope;
 
 use crate::Engine;
 use hmsops_config::tower::NotifyConfig;

@@ -35,7 +35,8 @@ fn whole(prefix: &str, random: [u8; 32]) -> String {
 /// Whether a text is a whole token, whoever's it is.
 pub(crate) fn is_well_formed(text: &str) -> bool {
     let kinds = TokenKind::ALL.map(|kind| format!("hms_{kind}_"));
-    let Some(prefix) = kinds.iter().map(String::as_str).chain([ADMIN]).find(|start| text.starts_with(start)) else {
+    let Some(prefix) = kinds.iter().map(String::as_str).chain([ADMIN]).find(|start| text.starts_with(start))
+    else {
         return false;
     };
     let digits = text.get(prefix.len()..).unwrap_or_default();
@@ -83,7 +84,10 @@ mod tests {
         for kind in TokenKind::ALL {
             let token = of_kind(kind, [7; 32]);
             assert!(is_well_formed(&token) && token.starts_with(&format!("hms_{kind}_")), "{token}");
-            assert!(!is_well_formed(&token.replacen(kind.name(), "admin", 1)), "the checksum is over the kind, too");
+            assert!(
+                !is_well_formed(&token.replacen(kind.name(), "admin", 1)),
+                "the checksum is over the kind, too"
+            );
         }
     }
 

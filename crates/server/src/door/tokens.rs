@@ -37,7 +37,12 @@ pub(crate) fn routes(routes: Routes) -> Routes {
         .get("/hms/v1/tokens", Scope::TOKENS_ADMIN, "Tokens, those in force first", list)
         .post("/hms/v1/tokens", Scope::TOKENS_ADMIN, "Make a token; its text is in this answer only", create)
         .get("/hms/v1/tokens/{id}", Scope::TOKENS_ADMIN, "One token, without its text", show_one)
-        .post("/hms/v1/tokens/{id}/rotate", Scope::TOKENS_ADMIN, "Put a new token in the place of one", rotate)
+        .post(
+            "/hms/v1/tokens/{id}/rotate",
+            Scope::TOKENS_ADMIN,
+            "Put a new token in the place of one",
+            rotate,
+        )
         .post("/hms/v1/tokens/{id}/revoke", Scope::TOKENS_ADMIN, "Let nobody in by a token any more", revoke)
 }
 
@@ -90,7 +95,10 @@ async fn list(
     Ok(Json(api::Tokens { items: items.collect(), next }))
 }
 
-async fn show_one(State(context): State<Context>, Path(id): Path<String>) -> Result<Json<api::Token>, Failure> {
+async fn show_one(
+    State(context): State<Context>,
+    Path(id): Path<String>,
+) -> Result<Json<api::Token>, Failure> {
     find(&context, id.parse()?).map(Json)
 }
 
@@ -143,7 +151,8 @@ async fn revoke(
     Body { value, .. }: Body<api::Reason>,
 ) -> Result<Json<api::Token>, Failure> {
     let id: TokenId = id.parse()?;
-    carry_out(&context, Command::RevokeToken { token: id }, caller.who, needed_reason(&value.reason)?).await?;
+    carry_out(&context, Command::RevokeToken { token: id }, caller.who, needed_reason(&value.reason)?)
+        .await?;
     find(&context, id).map(Json)
 }
 
@@ -165,10 +174,12 @@ fn wanted(value: &api::NewToken, caller: &Caller, now: UnixMillis) -> Result<Tok
             scopes.push(scope);
         }
     }
-    let services: Result<Vec<ServiceName>, _> = value.services.iter().cloned().map(ServiceName::new).collect();
-    let networks = value.networks.iter().map(|text| {
-        text.parse::<Network>().map_err(|error| wrong(&format!("`{text:.80}` is {error}")))
-    });
+    let services: Result<Vec<ServiceName>, _> =
+        value.services.iter().cloned().map(ServiceName::new).collect();
+    let networks = value
+        .networks
+        .iter()
+        .map(|text| text.parse::<Network>().map_err(|error| wrong(&format!("`{text:.80}` is {error}"))));
     let life = value.life_ms.map_or(LIFE, Millis);
     Ok(TokenSpec {
         kind,
@@ -251,8 +262,12 @@ fn findings(token: &Token, used: Option<Use>, now: UnixMillis) -> Vec<String> {
     if spec.scopes.contains(&Scope::TOKENS_ADMIN) {
         findings.push("can make tokens: whoever finds it stays".into());
     }
-    let changes = [Scope::DEPLOY_REQUEST, Scope::DEPLOY_PROMOTE, Scope::DEPLOY_ROLLBACK, Scope::SERVICES_WRITE];
-    if spec.services.is_empty() && spec.kind == TokenKind::Sa && spec.scopes.iter().any(|own| changes.contains(own)) {
+    let changes =
+        [Scope::DEPLOY_REQUEST, Scope::DEPLOY_PROMOTE, Scope::DEPLOY_ROLLBACK, Scope::SERVICES_WRITE];
+    if spec.services.is_empty()
+        && spec.kind == TokenKind::Sa
+        && spec.scopes.iter().any(|own| changes.contains(own))
+    {
         findings.push("may change every service: bind it with `--service`".into());
     }
     if spec.scopes.len() * 2 > Scope::ALL.len() {

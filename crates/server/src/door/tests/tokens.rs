@@ -41,12 +41,19 @@ async fn each_route_lets_in_who_has_its_scope_and_nobody_else() {
         let path = route.path.replace("{id}", "none-1").replace("{name}", "none");
         let path = path.replace("{file}", "none").replace("{title}", "none").replace("{nonce}", "none");
         for (scope, token) in &tokens {
-            let request = bare(route.method.clone(), &path).header("authorization", format!("Bearer {token}"));
+            let request =
+                bare(route.method.clone(), &path).header("authorization", format!("Bearer {token}"));
             let request = request.header("content-type", "application/json");
             // No body that any route takes: who is let in changes nothing.
             let response = site.send(request.body(Body::from("?")).unwrap()).await;
             let refused = matches!(response.status(), StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN);
-            assert_eq!(refused, *scope != needed, "{} {path} with {scope}: {}", route.method, response.status());
+            assert_eq!(
+                refused,
+                *scope != needed,
+                "{} {path} with {scope}: {}",
+                route.method,
+                response.status()
+            );
             if refused { kept_out += 1 } else { let_in += 1 }
         }
     }
@@ -56,7 +63,8 @@ async fn each_route_lets_in_who_has_its_scope_and_nobody_else() {
 #[tokio::test]
 async fn a_token_that_is_bound_to_a_service_reaches_nothing_else() {
     let site = Site::new(false).with_forms().await;
-    let all = ["state:read", "deploy:request", "deploy:rollback", "services:write", "rules:write", "metrics:write"];
+    let all =
+        ["state:read", "deploy:request", "deploy:rollback", "services:write", "rules:write", "metrics:write"];
     let own = site.token(json!({"scopes": all, "services": ["legacy-forms"]})).await.1;
     let other = site.token(json!({"scopes": all, "services": ["csac-portal"]})).await.1;
     let get = |path: &'static str, token: &String| {
@@ -85,13 +93,24 @@ async fn a_token_that_is_bound_to_a_service_reaches_nothing_else() {
     assert_eq!(site.status(&other, Method::POST, "/hms/v1/apply", declared.clone()).await.0, 403);
     assert_eq!(site.status(&own, Method::POST, "/hms/v1/apply", declared).await.0, 200);
     let rule = json!({"name": "x", "expr": "up == 0"});
-    assert_eq!(site.status(&own, Method::PUT, "/hms/v1/rules/x", rule).await.0, 403, "it could name any service");
-    for (service, own_status, other_status) in [("legacy-forms", 200, 403), ("csac-portal", 403, 200)] {
-        let batch = json!({"labels": {"service": service}, "metrics": [{"name": "photo.upload.ok", "value": 1}]});
-        let (status, answer) = site.status(&own, Method::POST, "/hms/v1/metrics", batch.clone()).await;
-        assert_eq!(status.as_u16(), own_status, "{answer}");
-        let (status, answer) = site.status(&other, Method::POST, "/hms/v1/metrics", batch).await;
-        assert_eq!(status.as_u16(), other_status, "{answer}");
+    assert_eq!(
+        site.status(&own, Method::POST, "/hms/v1/rules", rule).await.0,
+        403,
+        "it could name any service"
+    );
+    assert_eq!(site.status(&own, Method::DELETE, "/hms/v1/rules/x", json!({})).await.0, 403);
+    for (sequence, service, own_status, other_status) in
+        [(1, "legacy-forms", 200, 403), (2, "csac-portal", 403, 200)]
+    {
+        let metric =
+            json!({"name": "photo.upload.ok", "sum": 1.0, "count": 1, "min": 1.0, "max": 1.0, "last": 1.0});
+        let batch = json!({
+            "source": "test", "sequence": sequence, "labels": {"service": service}, "metrics": [metric],
+        });
+        for (token, expected) in [(&own, own_status), (&other, other_status)] {
+            let (status, answer) = site.status(token, Method::POST, "/hms/v1/metrics", batch.clone()).await;
+            assert_eq!(status.as_u16(), expected, "{service}: {answer}");
+        }
     }
 }
 
@@ -104,7 +123,8 @@ async fn a_token_is_rotated_and_revoked_and_streams_end_with_it() {
         async move { site.status(&token, Method::GET, "/hms/v1/services", json!({})).await }
     };
     assert_eq!(ask(first.clone()).await.0, 200);
-    let (status, next) = site.post(&format!("/hms/v1/tokens/{id}/rotate"), json!({"reason": "quarterly"})).await;
+    let (status, next) =
+        site.post(&format!("/hms/v1/tokens/{id}/rotate"), json!({"reason": "quarterly"})).await;
     assert_eq!((status, &next["token"]["follows"]), (StatusCode::CREATED, &json!(id)));
     let second = next["text"].as_str().unwrap().to_owned();
     assert_eq!((ask(first.clone()).await.0, ask(second.clone()).await.0), (StatusCode::OK, StatusCode::OK));
@@ -118,13 +138,17 @@ async fn a_token_is_rotated_and_revoked_and_streams_end_with_it() {
     let (status, _) = site.post(&format!("/hms/v1/tokens/{next_id}/revoke"), json!({"reason": "lost"})).await;
     assert_eq!(status, 200);
     let (status, problem) = ask(second.clone()).await;
-    assert_eq!((status, problem["detail"].as_str()), (StatusCode::UNAUTHORIZED, Some(&*format!("{next_id} was revoked"))));
+    assert_eq!(
+        (status, problem["detail"].as_str()),
+        (StatusCode::UNAUTHORIZED, Some(&*format!("{next_id} was revoked")))
+    );
     // No more than what waited for the reader comes.
     while stream.frame().await.is_some() {}
     assert_eq!(ask(first).await.0, 200, "the other goes on");
 
     let (_, shown) = site.get("/hms/v1/tokens").await;
-    let states: Vec<&str> = shown["items"].as_array().unwrap().iter().map(|one| one["state"].as_str().unwrap()).collect();
+    let states: Vec<&str> =
+        shown["items"].as_array().unwrap().iter().map(|one| one["state"].as_str().unwrap()).collect();
     assert_eq!(states, ["rotated", "revoked"]);
     assert!(!shown.to_string().contains(&second), "a text is shown once");
     let (_, entries) = site.get("/hms/v1/audit?kind=token").await;
@@ -144,11 +168,17 @@ async fn nobody_gives_more_than_they_have_and_wrong_wishes_are_refused_with_thei
     let day = 3_600_000;
     assert_eq!(make(json!({"scopes": ["state:read"], "life_ms": day, "reason": "x"})).await.0, 201);
     for (wanted, said) in [
-        (json!({"scopes": ["audit:read"], "life_ms": day, "reason": "x"}), "cannot give what it does not have"),
+        (
+            json!({"scopes": ["audit:read"], "life_ms": day, "reason": "x"}),
+            "cannot give what it does not have",
+        ),
         (json!({"scopes": ["state:read"], "reason": "x"}), "cannot give what it does not have"),
         (json!({"scopes": ["everything"], "life_ms": day, "reason": "x"}), "is not a scope"),
         (json!({"scopes": [], "life_ms": day, "reason": "x"}), "without a scope"),
-        (json!({"scopes": ["deploy:approve"], "life_ms": day, "reason": "x"}), "cannot have `deploy:approve`"),
+        (
+            json!({"scopes": ["deploy:approve"], "life_ms": day, "reason": "x"}),
+            "cannot have `deploy:approve`",
+        ),
         (json!({"scopes": ["state:read"], "life_ms": 40_000_000_000_u64, "reason": "x"}), "a year"),
         (json!({"scopes": ["state:read"], "life_ms": 0, "reason": "x"}), "a year"),
         (json!({"scopes": ["state:read"], "networks": ["10.0.0.0/33"], "reason": "x"}), "network"),
