@@ -8,7 +8,7 @@ use hmsops_model::release::{PolicySpec, ReleaseSpec};
 use hmsops_model::service::ServiceSpec;
 use hmsops_model::{
     AlertId, DashName, DashSpec, Digest, HealId, InstanceId, Labels, Millis, NoticeId, ReleaseId, RuleName,
-    RuleSpec, ServiceName, SilenceId, Tick, TicketId, UnixMillis, Version,
+    RuleSpec, ServiceName, SilenceId, Tick, TicketId, TokenId, TokenSpec, UnixMillis, Version,
 };
 use serde::{Deserialize, Serialize};
 
@@ -264,6 +264,33 @@ pub enum Command {
         /// Which.
         dash: DashName,
     },
+    /// Give a token out.
+    IssueToken {
+        /// SHA-256 of its text.
+        sha256: Digest,
+        /// What it is allowed.
+        spec: Box<TokenSpec>,
+        /// The token of who asks; `None` is the admin.
+        granter: Option<TokenId>,
+    },
+    /// Put another token in the place of one.
+    RotateToken {
+        /// The one.
+        token: TokenId,
+        /// SHA-256 of the other's text.
+        sha256: Digest,
+        /// How long the one goes on beside the other.
+        overlap: Millis,
+        /// How long the other lives.
+        life: Millis,
+        /// The token of who asks; `None` is the admin.
+        granter: Option<TokenId>,
+    },
+    /// Let nobody in by a token any more.
+    RevokeToken {
+        /// Which.
+        token: TokenId,
+    },
     /// A service that already runs: this version at these addresses is its first stable.
     Adopt {
         /// The service.
@@ -300,6 +327,9 @@ impl Command {
             Self::RetryNotice { .. } => "retry-notice",
             Self::DeclareDash { .. } => "declare-dash",
             Self::RemoveDash { .. } => "remove-dash",
+            Self::IssueToken { .. } => "issue-token",
+            Self::RotateToken { .. } => "rotate-token",
+            Self::RevokeToken { .. } => "revoke-token",
         }
     }
 
@@ -326,6 +356,8 @@ impl Command {
             Self::RetryNotice { notice } => format!("notice/{notice}"),
             Self::DeclareDash { dash } => format!("dash/{}", dash.name),
             Self::RemoveDash { dash } => format!("dash/{dash}"),
+            Self::IssueToken { .. } => "token/new".into(),
+            Self::RotateToken { token, .. } | Self::RevokeToken { token } => format!("token/{token}"),
         }
     }
 }

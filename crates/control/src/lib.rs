@@ -6,6 +6,7 @@
 //!
 //! Refuses: I/O, a clock, async, threads, randomness.
 
+pub mod access;
 pub mod decide;
 pub mod effect;
 pub mod event;

@@ -301,6 +301,7 @@ pub fn line(transition: &Transition) -> String {
         Transition::IncidentResolved { incident, text, .. } => format!("{incident} resolved: {text}"),
         Transition::Refused { what, subject, why, .. } => format!("refused to {what} {subject}: {why}"),
         Transition::Signal(change) => words::line(change),
+        Transition::Access(change) => change.sentence(),
         _ => release_line(transition),
     }
 }

@@ -8,6 +8,7 @@ use hmsops_model::{
 };
 use serde::{Deserialize, Serialize};
 
+use crate::access::AccessChange;
 use crate::event::Who;
 use crate::signal::Signal;
 
@@ -155,6 +156,9 @@ pub enum Transition {
     /// Of rules, alerts, heals, notices and dashboards.
     #[serde(untagged)]
     Signal(Box<Signal>),
+    /// Of tokens.
+    #[serde(untagged)]
+    Access(AccessChange),
 }
 
 /// What an instance is started for.
@@ -386,7 +390,7 @@ impl Transition {
             | Self::IncidentOpened { service, .. }
             | Self::IncidentResolved { service, .. } => Some(service),
             Self::Signal(change) => change.service(),
-            Self::Refused { .. } => None,
+            Self::Refused { .. } | Self::Access(_) => None,
         }
     }
 

@@ -242,6 +242,12 @@ number_id!(
     "ticket id"
 );
 number_id!(
+    /// What a program shows to be let in, `k-3`: the number under which a token is listed and revoked, no secret.
+    TokenId,
+    "k-",
+    "token id"
+);
+number_id!(
     /// One message to one receiver: `n-9`.
     NoticeId,
     "n-",

@@ -18,21 +18,25 @@ pub mod release;
 pub mod route;
 pub mod rule;
 pub mod sample;
+pub mod scope;
 pub mod scrape;
 pub mod series;
 pub mod service;
 pub mod time;
+pub mod token;
 pub mod weight;
 
 pub use ids::{
     AlertId, DashName, Digest, HealId, IncidentId, InstanceId, NoticeId, ReleaseId, RuleName, ServiceName,
-    SilenceId, TicketId, Version,
+    SilenceId, TicketId, TokenId, Version,
 };
 pub use labels::{Labels, MatchOp, Matcher};
 pub use outcome::{ArmTick, BadKind, Latencies, Tick, Unit};
 pub use rule::{DashSpec, HealAction, OnNoData, PanelKind, PanelSpec, RuleSpec};
 pub use sample::{Histogram, Tally, Value};
+pub use scope::Scope;
 pub use scrape::ScrapeSpec;
 pub use series::{Budget, Samples, Series, SeriesSource};
 pub use time::{Millis, Now, UnixMillis};
+pub use token::{TokenKind, TokenSpec};
 pub use weight::Weight;

@@ -346,7 +346,11 @@ async fn serve_http(
     let until = async move {
         let _stopped = stopping.wait_for(|stop| *stop).await;
     };
-    let mut server = tokio::spawn(axum::serve(listener, router).with_graceful_shutdown(until).into_future());
+    let mut server = tokio::spawn(
+        axum::serve(listener, router.into_make_service_with_connect_info::<SocketAddr>())
+            .with_graceful_shutdown(until)
+            .into_future(),
+    );
     loop {
         tokio::select! {
             _ = term.recv() => break,

@@ -69,6 +69,8 @@ pub const ROWS: &[Row] = &[
     Row { kind: "silence.ended", outcome: None, controls: &["SI-4", "CM-3"] },
     Row { kind: "ticket.closed", outcome: None, controls: &["IR-4"] },
     Row { kind: "ticket.opened", outcome: None, controls: &["IR-4", "IR-6"] },
+    Row { kind: "token.issued", outcome: None, controls: &["IA-5", "AC-2", "AC-6(9)"] },
+    Row { kind: "token.revoked", outcome: None, controls: &["IA-5", "AC-2"] },
     Row { kind: "version.denied", outcome: None, controls: &["CM-5", "SI-7"] },
     Row { kind: "version.undenied", outcome: None, controls: &["CM-5", "CM-3"] },
 ];

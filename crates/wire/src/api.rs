@@ -13,6 +13,7 @@ mod problem;
 mod release;
 mod rule;
 mod service;
+mod token;
 
 pub use alert::{Alert, Alerts, NewSilence, Silence, Silences};
 pub use audit::{Entries, Entry, EntryOutcome, Verified};
@@ -29,6 +30,7 @@ pub use release::{
 };
 pub use rule::{NewRule, Rule, RuleDeclared, Rules};
 pub use service::{Health, Service, Services, Stable};
+pub use token::{NewToken, Rotation, Token, TokenIssued, Tokens};
 
 use serde::{Deserialize, Serialize};
 

@@ -61,6 +61,21 @@ impl<'a> View<'a> {
             Command::Rollback { service, to } => self.rollback(service, to.as_ref(), by, reason),
             Command::Undeny { release } => self.undeny(*release, by, reason),
             Command::Adopt { service, version, upstreams } => self.adopt(service, version, upstreams, by),
+            Command::IssueToken { sha256, spec, granter } => {
+                let access = &self.state.access;
+                let change = access.issue(self.now.wall, (sha256, spec), *granter, (by, reason))?;
+                Ok(vec![Transition::Access(change)])
+            }
+            Command::RotateToken { token, sha256, overlap, life, granter } => {
+                let access = &self.state.access;
+                let wanted = (*token, sha256, *overlap, *life);
+                let change = access.rotate(self.now.wall, wanted, *granter, (by, reason))?;
+                Ok(vec![Transition::Access(change)])
+            }
+            Command::RevokeToken { token } => {
+                let change = self.state.access.revoke(*token, by, reason)?;
+                Ok(change.map(Transition::Access).into_iter().collect())
+            }
             other => self.steer(other, by, reason),
         }
     }

@@ -8,6 +8,7 @@ use std::collections::BTreeMap;
 use hmsops_model::{Digest, IncidentId, InstanceId, Millis, Now, ReleaseId, ServiceName, Version, Weight};
 use serde::{Deserialize, Serialize};
 
+use crate::access::Access;
 use crate::event::Who;
 use crate::incident::Incident;
 use crate::signal::notice::{About, Occasion};
@@ -48,6 +49,9 @@ pub struct State {
     /// What watches and heals.
     #[serde(default)]
     pub signals: Signals,
+    /// Who is let in.
+    #[serde(default)]
+    pub access: Access,
 }
 
 /// A version that may not be deployed until a person lifts it.
@@ -124,6 +128,7 @@ impl State {
             }
             Transition::Refused { .. } => {}
             Transition::Signal(change) => self.apply_signal(now, change),
+            Transition::Access(change) => self.access.apply(now, change),
             _ => {
                 if let Some(id) = transition.release() {
                     self.apply_release(now, id, transition);

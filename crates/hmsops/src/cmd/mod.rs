@@ -25,6 +25,7 @@ mod settle;
 mod shim;
 mod source;
 mod ticket;
+mod token;
 mod version;
 mod watch;
 
@@ -75,6 +76,7 @@ enum Verb {
     Alert(alert::Args),
     Heal(heal::Args),
     Ticket(ticket::Args),
+    Token(token::Args),
     Notify(notify::Args),
     Audit(audit::Args),
     Lab(lab::Args),
@@ -110,6 +112,7 @@ pub(crate) fn run(cli: Cli) -> Result<(), Failure> {
         Verb::Dash(args) => with(asked, async |client| dash::run(&client, &args).await),
         Verb::Alert(args) => with(asked, async |client| alert::run(&client, &args).await),
         Verb::Heal(args) => with(asked, async |client| heal::run(&client, &args).await),
+        Verb::Token(args) => with(asked, async |client| token::run(&client, &args).await),
         Verb::Ticket(args) => with(asked, async |client| ticket::run(&client, &args).await),
         Verb::Notify(args) => with(asked, async |client| notify::run(&client, &args).await),
     }

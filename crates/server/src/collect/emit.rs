@@ -1,12 +1,13 @@
 //! A batch of what a program emitted: read, stored once, and answered metric by metric.
 
 use bytes::Bytes;
-use hmsops_model::{UnixMillis, Value};
+use hmsops_model::{ServiceName, UnixMillis, Value};
 use hmsops_tsdb::{Appended, Batch, Key, Origin, Row, Store, StoreError};
 use hmsops_wire::WireError;
 use hmsops_wire::collector::{self, EmitResponse, Emitted, Refusal};
 
 use super::{AppendError, Door, Metrics};
+use crate::door::caller::Caller;
 
 /// How a batch is written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -23,6 +24,9 @@ pub enum EmitError {
     /// It can't be read.
     #[error(transparent)]
     Wire(#[from] WireError),
+    /// It is of services that the token is not bound to.
+    #[error("the token may bring metrics with the label `service` of {0} only")]
+    Foreign(String),
     /// It can't be stored.
     #[error(transparent)]
     Append(#[from] AppendError),
@@ -32,7 +36,7 @@ impl EmitError {
     /// Whether the same batch may be taken later.
     pub fn is_temporary(&self) -> bool {
         match self {
-            Self::Wire(_) => false,
+            Self::Wire(_) | Self::Foreign(_) => false,
             Self::Append(AppendError::Store(error)) => {
                 !matches!(error, StoreError::TooLarge { .. } | StoreError::Source { .. })
             }
@@ -51,13 +55,19 @@ impl EmitError {
 }
 
 /// Takes a batch: answers when it is durable, also when it was before.
-pub async fn take(metrics: &Metrics, door: Door, form: Form, body: Bytes) -> Result<EmitResponse, EmitError> {
-    let taken = metrics.work(move |store, now| take_now(store, now, form, &body)).await;
+/// Nothing of a batch is taken when one of its metrics is of a service that the caller's token is not bound to.
+pub(crate) async fn take(
+    metrics: &Metrics,
+    door: Door,
+    (form, body): (Form, Bytes),
+    caller: Caller,
+) -> Result<EmitResponse, EmitError> {
+    let taken = metrics.work(move |store, now| take_now(store, now, (form, &body), &caller)).await;
     let outcome = match taken {
         Ok(Ok((emitted, outcome))) => outcome.map(|appended| (emitted, appended)).map_err(AppendError::from),
         Ok(Err(error)) => {
             metrics.count_rejected(door);
-            return Err(error.into());
+            return Err(error);
         }
         Err(busy) => Err(busy.into()),
     };
@@ -75,14 +85,23 @@ pub async fn take(metrics: &Metrics, door: Door, form: Form, body: Bytes) -> Res
     }
 }
 
-type Taken = Result<(Emitted, Result<Appended, StoreError>), WireError>;
+type Taken = Result<(Emitted, Result<Appended, StoreError>), EmitError>;
 
-fn take_now(store: &Store, now: UnixMillis, form: Form, body: &[u8]) -> Taken {
+fn take_now(store: &Store, now: UnixMillis, (form, body): (Form, &[u8]), caller: &Caller) -> Taken {
     let request = match form {
         Form::Json => collector::json::decode(body),
         Form::Protobuf => collector::decode(body),
     }?;
     let emitted = collector::batch(&request)?;
+    if let Some(bound) = caller.bound() {
+        let is_own = |row: &collector::Row| {
+            row.labels.get("service").is_some_and(|name| bound.iter().any(|own| own.as_str() == name))
+        };
+        if !emitted.rows.iter().all(is_own) {
+            let names = bound.iter().map(ServiceName::as_str).collect::<Vec<_>>().join(", ");
+            return Err(EmitError::Foreign(names));
+        }
+    }
     let rows = emitted.rows.iter().map(|row| Row {
         key: Key::Labels(&row.labels),
         time: row.time,

@@ -11,6 +11,8 @@ use tonic::codec::{Codec, DecodeBuf, Decoder, EncodeBuf, Encoder};
 use tonic::server::{Grpc, UnaryService};
 use tonic::{Code, Status};
 
+use crate::door::caller::Caller;
+
 use super::emit::{self, EmitError, Form};
 use super::{AppendError, BodyError, Door, Metrics};
 use crate::door::Failure;
@@ -24,10 +26,11 @@ pub(super) const FRAME_BYTES_MAX: usize = REQUEST_BYTES_MAX + 5;
 /// Answers a call whose body has come whole.
 pub(super) async fn emit(
     metrics: Metrics,
+    caller: Caller,
     request: http::Request<Full<Bytes>>,
 ) -> http::Response<axum::body::Body> {
     let mut grpc = Grpc::new(Messages).max_decoding_message_size(REQUEST_BYTES_MAX);
-    let response = grpc.unary(Emit(metrics), request).await;
+    let response = grpc.unary(Emit(metrics, caller), request).await;
     response.map(axum::body::Body::new)
 }
 
@@ -59,6 +62,7 @@ pub(super) fn status_of_body(error: BodyError) -> Status {
 fn status_of(error: &EmitError) -> Status {
     let code = match error {
         error if error.is_too_large() => Code::ResourceExhausted,
+        EmitError::Foreign(_) => Code::PermissionDenied,
         error if !error.is_temporary() => Code::InvalidArgument,
         EmitError::Append(AppendError::Ended) => Code::Internal,
         _ => Code::Unavailable,
@@ -104,16 +108,17 @@ impl Decoder for Messages {
 }
 
 /// The method.
-struct Emit(Metrics);
+struct Emit(Metrics, Caller);
 
 impl UnaryService<Bytes> for Emit {
     type Response = EmitResponse;
     type Future = Pin<Box<dyn Future<Output = Result<tonic::Response<EmitResponse>, Status>> + Send>>;
 
     fn call(&mut self, request: tonic::Request<Bytes>) -> Self::Future {
-        let metrics = self.0.clone();
+        let (metrics, caller) = (self.0.clone(), self.1.clone());
         Box::pin(async move {
-            let answer = emit::take(&metrics, Door::Grpc, Form::Protobuf, request.into_inner()).await;
+            let answer =
+                emit::take(&metrics, Door::Grpc, (Form::Protobuf, request.into_inner()), caller).await;
             answer.map(tonic::Response::new).map_err(|error| status_of(&error))
         })
     }

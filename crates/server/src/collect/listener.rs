@@ -4,6 +4,7 @@
 //! streams, heads, bodies and silence are bounded.
 
 use std::convert::Infallible;
+use std::net::IpAddr;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
@@ -12,6 +13,7 @@ use std::time::Duration;
 use axum::body::Body;
 use hmsops_wire::collector::{REQUEST_BYTES_MAX, json};
 use http::header::{CONTENT_TYPE, HeaderValue};
+use http::request::Parts;
 use http::{Method, Request, Response, StatusCode};
 use http_body_util::Full;
 use hyper::body::Incoming;
@@ -26,7 +28,8 @@ use tokio::time::{Instant, Sleep};
 use super::emit::{self, Form};
 use super::{Door, Metrics, grpc, read};
 use crate::Engine;
-use crate::door::{Auth, Failure, may_emit};
+use crate::door::caller::Caller;
+use crate::door::{Auth, Failure, Known};
 
 /// Programs on one machine; each keeps one connection.
 const CONNECTIONS_MAX: usize = 1024;
@@ -89,9 +92,11 @@ pub async fn run(listener: TcpListener, metrics: Metrics, auth: Arc<Auth>, engin
 async fn serve(stream: TcpStream, metrics: Metrics, auth: Arc<Auth>, engine: &Engine) {
     // Answers are small, and the client waits for them.
     let _ = stream.set_nodelay(true);
+    let peer = stream.peer_addr().ok().map(|peer| peer.ip());
+    let tower = engine.clone();
     let service = service_fn(move |request| {
-        let (metrics, auth) = (metrics.clone(), auth.clone());
-        async move { Ok::<_, Infallible>(answer(request, metrics, &auth).await) }
+        let (metrics, auth, engine) = (metrics.clone(), auth.clone(), tower.clone());
+        async move { Ok::<_, Infallible>(answer(request, metrics, (&auth, &engine), peer).await) }
     });
     let mut builder = Builder::new(TokioExecutor::new());
     builder.http1().timer(TokioTimer::new()).header_read_timeout(HEAD_WITHIN).max_buf_size(HEAD_BYTES_MAX);
@@ -119,36 +124,35 @@ async fn serve(stream: TcpStream, metrics: Metrics, auth: Arc<Auth>, engine: &En
 }
 
 /// Answers one request.
-async fn answer(request: Request<Incoming>, metrics: Metrics, auth: &Auth) -> Response<Body> {
+async fn answer(
+    request: Request<Incoming>,
+    metrics: Metrics,
+    (auth, engine): (&Auth, &Engine),
+    peer: Option<IpAddr>,
+) -> Response<Body> {
     let (parts, body) = request.into_parts();
     let media = parts.headers.get(CONTENT_TYPE).and_then(|media| media.to_str().ok()).unwrap_or_default();
     let is_grpc = media.starts_with("application/grpc");
     let door = if is_grpc { Door::Grpc } else { Door::Emit };
     let path = parts.uri.path();
-    let allowed = may_emit(auth, parts.uri.authority().map(http::uri::Authority::as_str), &parts.headers);
-    let wrong = match allowed {
-        Err(failure) => Some(failure),
-        Ok(()) if path != if is_grpc { grpc::EMIT } else { EMIT } => {
-            Some(Failure::not_found("there is nothing at this address of the collector's port").hint(
-                "metrics go to POST /v1/emit, or to hmsops.v1.Collector/Emit by gRPC; all else is on --listen",
-            ))
-        }
-        Ok(()) if parts.method != Method::POST => {
-            Some(Failure::method(format!("{} is not possible here", parts.method)))
-        }
-        Ok(()) if !is_grpc => check_media(media).err(),
-        Ok(()) => None,
+    let admitted = {
+        let snapshot = engine.snapshot();
+        let known = Known { auth, snapshot: &snapshot, now: metrics.clock().now(), peer };
+        admit(&known, &parts, is_grpc)
     };
-    if let Some(failure) = wrong {
-        metrics.count_rejected(door);
-        return match (is_grpc, failure.status()) {
-            (false, _) => failure.json(path),
-            (true, StatusCode::NOT_FOUND | StatusCode::METHOD_NOT_ALLOWED) => {
-                grpc::refuse(tonic::Status::unimplemented(failure.detail()))
-            }
-            (true, _) => grpc::refuse(grpc::status_of_failure(&failure)),
-        };
-    }
+    let caller = match admitted {
+        Ok(caller) => caller,
+        Err(failure) => {
+            metrics.count_rejected(door);
+            return match (is_grpc, failure.status()) {
+                (false, _) => failure.json(path),
+                (true, StatusCode::NOT_FOUND | StatusCode::METHOD_NOT_ALLOWED) => {
+                    grpc::refuse(tonic::Status::unimplemented(failure.detail()))
+                }
+                (true, _) => grpc::refuse(grpc::status_of_failure(&failure)),
+            };
+        }
+    };
     let limit = if is_grpc { grpc::FRAME_BYTES_MAX } else { REQUEST_BYTES_MAX };
     let whole = match read(body, limit, metrics.bodies()).await {
         Ok(whole) => whole,
@@ -163,9 +167,9 @@ async fn answer(request: Request<Incoming>, metrics: Metrics, auth: &Auth) -> Re
     };
     if is_grpc {
         let request = Request::from_parts(parts, Full::new(whole.bytes.clone()));
-        return grpc::emit(metrics, request).await;
+        return grpc::emit(metrics, caller, request).await;
     }
-    match emit::take(&metrics, door, Form::Json, whole.bytes.clone()).await {
+    match emit::take(&metrics, door, (Form::Json, whole.bytes.clone()), caller).await {
         Ok(answer) => {
             let mut response = Response::new(Body::from(json::encode_response(&answer)));
             response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
@@ -173,6 +177,25 @@ async fn answer(request: Request<Incoming>, metrics: Metrics, auth: &Auth) -> Re
         }
         Err(error) => Failure::from(error).json(path),
     }
+}
+
+/// Who brings metrics, if they may and ask for what is there.
+fn admit(known: &Known<'_>, parts: &Parts, is_grpc: bool) -> Result<Caller, Failure> {
+    let authority = parts.uri.authority().map(http::uri::Authority::as_str);
+    let caller = known.may_emit(authority, &parts.headers)?;
+    if parts.uri.path() != if is_grpc { grpc::EMIT } else { EMIT } {
+        return Err(Failure::not_found("there is nothing at this address of the collector's port").hint(
+            "metrics go to POST /v1/emit, or to hmsops.v1.Collector/Emit by gRPC; all else is on --listen",
+        ));
+    }
+    if parts.method != Method::POST {
+        return Err(Failure::method(format!("{} is not possible here", parts.method)));
+    }
+    if !is_grpc {
+        let media = parts.headers.get(CONTENT_TYPE).and_then(|media| media.to_str().ok());
+        check_media(media.unwrap_or_default())?;
+    }
+    Ok(caller)
 }
 
 /// A page in a browser can send text and forms without asking first, but no JSON.

@@ -69,7 +69,7 @@ pub async fn write(metrics: &Metrics, body: Bytes) -> Result<Written, EmitError>
             metrics.count_malformed(door, written.skipped);
             metrics.count(door, &Ok(written.appended.clone()));
         }
-        Err(EmitError::Wire(_)) => metrics.count_rejected(door),
+        Err(EmitError::Wire(_) | EmitError::Foreign(_)) => metrics.count_rejected(door),
         Err(EmitError::Append(error)) => metrics.count(door, &Err(error.clone())),
     }
     outcome

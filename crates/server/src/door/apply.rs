@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use axum::extract::State;
 use axum::{Extension, Json};
 use hmsops_config::{Kind, Report, check, parse_services};
-use hmsops_control::{Event, Who};
+use hmsops_control::Event;
 use hmsops_ledger::{LedgerReader, Order};
 use hmsops_model::ServiceName;
 use hmsops_model::limits::CONFIG_BYTES_MAX;
@@ -14,6 +14,7 @@ use hmsops_tower::Snapshot;
 use hmsops_wire::api;
 
 use super::body::Body;
+use super::caller::Caller;
 use super::problem::mistakes;
 use super::service::{accepted, in_force};
 use super::{Context, Failure, Routes, Scope, haproxy};
@@ -33,10 +34,11 @@ pub(crate) fn routes(routes: Routes) -> Routes {
 
 async fn apply(
     State(context): State<Context>,
-    Extension(by): Extension<Who>,
+    Extension(caller): Extension<Caller>,
     Body { value, .. }: Body<api::Apply>,
 ) -> Result<Json<api::Applied>, Failure> {
     let (specs, reports) = read(&value.files)?;
+    specs.iter().try_for_each(|spec| caller.on(&spec.name))?;
     let snapshot = context.engine.snapshot();
     let changes: Vec<api::Change> = specs.iter().map(|spec| change(&snapshot, spec)).collect();
     let names: Vec<ServiceName> = specs.iter().map(|spec| spec.name.clone()).collect();
@@ -46,7 +48,7 @@ async fn apply(
     }
     let mut is_in_force = false;
     if !value.dry_run {
-        let handled = context.engine.submit(Event::Declared { specs, whole: false, by }).await?;
+        let handled = context.engine.submit(Event::Declared { specs, whole: false, by: caller.who }).await?;
         accepted(handled)?;
         is_in_force = in_force(&context, &names).await;
     }

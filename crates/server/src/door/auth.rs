@@ -9,6 +9,7 @@ use hmsops_model::{Millis, Now};
 use sha2::{Digest as _, Sha256};
 
 use super::token;
+use super::tokens::Uses;
 
 /// The admin token's file in the data folder.
 pub(crate) const TOKEN_FILE: &str = "admin.token";
@@ -53,6 +54,7 @@ pub struct Auth {
     links: Kept,
     seed: [u8; 32],
     drawn: AtomicU64,
+    uses: Uses,
 }
 
 impl Auth {
@@ -80,6 +82,7 @@ impl Auth {
             links: Kept::default(),
             seed: random()?,
             drawn: AtomicU64::new(0),
+            uses: Uses::default(),
         })
     }
 
@@ -88,6 +91,11 @@ impl Auth {
         let nonce = self.draw();
         keep(&self.links, &nonce, now.steady, LINK_LIFE, LINKS_MAX);
         format!("/login/{nonce}")
+    }
+
+    /// How tokens were used.
+    pub(crate) fn uses(&self) -> &Uses {
+        &self.uses
     }
 
     /// Whether everyone on this machine has all rights.
@@ -146,11 +154,13 @@ fn locked(kept: &Kept) -> std::sync::MutexGuard<'_, BTreeMap<[u8; 32], Millis>> 
     kept.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-fn sha256(text: &str) -> [u8; 32] {
+/// Secrets are known by their SHA-256 only.
+pub(crate) fn sha256(text: &str) -> [u8; 32] {
     Sha256::digest(text.as_bytes()).into()
 }
 
-fn random() -> Result<[u8; 32], AuthError> {
+/// 32 bytes that nobody can guess.
+pub(crate) fn random() -> Result<[u8; 32], AuthError> {
     let mut bytes = [0; 32];
     getrandom::fill(&mut bytes).map_err(|error| AuthError::Random(error.to_string()))?;
     Ok(bytes)

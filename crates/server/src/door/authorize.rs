@@ -1,14 +1,20 @@
 //! The one choke point: who asks, and whether they may.
 
-use axum::extract::{Request, State};
+use std::net::{IpAddr, SocketAddr};
+
+use axum::RequestExt as _;
+use axum::extract::{ConnectInfo, RawPathParams, Request, State};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
-use hmsops_control::Who;
+use hmsops_control::access::Token;
+use hmsops_model::{Digest, Now};
+use hmsops_tower::Snapshot;
 use http::header::{AUTHORIZATION, COOKIE, HOST, ORIGIN};
 use http::{HeaderMap, HeaderValue, Method};
 
-use super::auth::Auth;
-use super::{Access, Doors, Failure, token};
+use super::auth::{Auth, sha256};
+use super::caller::{Caller, subject};
+use super::{Access, Context, Doors, Failure, Scope, token};
 
 /// The cookie of a browser that is logged in.
 pub(crate) const COOKIE_NAME: &str = "hms_session";
@@ -18,17 +24,19 @@ pub(crate) const COOKIE_NAME: &str = "hms_session";
 pub(crate) struct Gate {
     pub(crate) doors: Doors,
     pub(crate) access: Access,
+    /// The template of the route's path.
+    pub(crate) path: &'static str,
 }
 
-/// Lets a request through with who asked, or answers 401 or 403.
+/// Lets a request through with who asked, or answers 401 or 403. Whether somebody may is decided here and nowhere
+/// else: by who they are, by the scope of the route, by what the route is about. Only routes that find the services in
+/// their body ([`super::caller::BODY`]) ask the [`Caller`] for each.
 pub(crate) async fn authorize(State(gate): State<Gate>, mut request: Request, next: Next) -> Response {
-    if let Access::Needs(_scope) = gate.access {
-        // Whoever is known has all scopes: there is one admin token. Tokens with fewer are asked for theirs here.
-        let context = &gate.doors.context;
-        let asked = (request.method(), request.headers());
-        match identify(&context.auth, context.clock.now().steady, asked) {
-            Ok(who) => {
-                request.extensions_mut().insert(who);
+    if let Access::Needs(scope) = gate.access {
+        match admit(&gate, scope, &mut request).await {
+            Ok(caller) => {
+                request.extensions_mut().insert(caller.who.clone());
+                request.extensions_mut().insert(caller);
             }
             Err(failure) => {
                 gate.doors.meters.refused();
@@ -39,62 +47,115 @@ pub(crate) async fn authorize(State(gate): State<Gate>, mut request: Request, ne
     next.run(request).await
 }
 
-/// Who asks.
-pub(crate) fn identify(
-    auth: &Auth,
-    steady: hmsops_model::Millis,
-    (method, headers): (&Method, &HeaderMap),
-) -> Result<Who, Failure> {
-    let who = |actor: &str, source: &str| Who { actor: actor.into(), source: source.into() };
-    if let Some(given) = headers.get(AUTHORIZATION) {
-        return check_token(auth, given).map(|()| who("admin", "api"));
+async fn admit(gate: &Gate, scope: Scope, request: &mut Request) -> Result<Caller, Failure> {
+    let context = &gate.doors.context;
+    let caller = identify_request(context, request)?;
+    caller.needs(scope)?;
+    if caller.bound().is_some() {
+        let parameters = request.extract_parts::<RawPathParams>().await.ok();
+        let parameter = parameters.as_ref().and_then(|all| all.iter().next()).map(|(_, value)| value);
+        let about = subject((request.method(), gate.path), parameter, request.uri().query());
+        caller.reaches(&about, &context.engine.snapshot())?;
     }
-    let changes = !matches!(*method, Method::GET | Method::HEAD);
-    if let Some(session) = cookie(headers, COOKIE_NAME)
-        && auth.has_session(session, steady)
-    {
-        if changes && !from_own_page(headers, false) {
-            return Err(Failure::forbidden("the request did not come from a page of this tower"));
+    Ok(caller)
+}
+
+/// Who sent a request.
+pub(crate) fn identify_request(context: &Context, request: &Request) -> Result<Caller, Failure> {
+    let peer = request.extensions().get::<ConnectInfo<SocketAddr>>().map(|peer| peer.0.ip());
+    let known =
+        Known { auth: &context.auth, snapshot: &context.engine.snapshot(), now: context.clock.now(), peer };
+    known.identify(request.method(), request.headers())
+}
+
+/// What is known at the moment of a request.
+pub(crate) struct Known<'a> {
+    pub(crate) auth: &'a Auth,
+    pub(crate) snapshot: &'a Snapshot,
+    pub(crate) now: Now,
+    /// Where it comes from; `None`: not over a network.
+    pub(crate) peer: Option<IpAddr>,
+}
+
+impl Known<'_> {
+    /// Who asks.
+    fn identify(&self, method: &Method, headers: &HeaderMap) -> Result<Caller, Failure> {
+        if let Some(given) = headers.get(AUTHORIZATION) {
+            return self.by_token(given);
         }
-        return Ok(who("admin", "page"));
+        let changes = !matches!(*method, Method::GET | Method::HEAD);
+        if let Some(session) = cookie(headers, COOKIE_NAME)
+            && self.auth.has_session(session, self.now.steady)
+        {
+            if changes && !from_own_page(headers, false) {
+                return Err(Failure::forbidden("the request did not come from a page of this tower"));
+            }
+            return Ok(Caller::whole("admin", "page"));
+        }
+        if self.auth.no_auth() {
+            // Nothing is asked of programs on this machine, but a foreign page in its browser is not one of them.
+            if !is_local_host(headers) || (changes && !from_own_page(headers, true)) {
+                return Err(Failure::forbidden("the request comes from a page of somebody else's"));
+            }
+            return Ok(Caller::whole("local", "no-auth"));
+        }
+        Err(Failure::unauthenticated(super::problem::NOTHING_BROUGHT)
+            .hint("programs send `Authorization: Bearer TOKEN`; browsers log in by a one-time link"))
     }
-    if auth.no_auth() {
-        // Nothing is asked of programs on this machine, but a foreign page in its browser is not one of them.
-        if !is_local_host(headers) || (changes && !from_own_page(headers, true)) {
+
+    fn by_token(&self, given: &HeaderValue) -> Result<Caller, Failure> {
+        let given = given.to_str().ok().and_then(|text| text.strip_prefix("Bearer ")).map(str::trim);
+        let Some(text) = given else {
+            return Err(Failure::unauthenticated("the header `Authorization` is not `Bearer TOKEN`"));
+        };
+        if !token::is_well_formed(text) {
+            return Err(Failure::unauthenticated("the token is mistyped or cut off")
+                .hint("a token looks like hms_admin_… or hms_sa_… and is copied whole"));
+        }
+        if self.auth.is_admin(text) {
+            return Ok(Caller::whole("admin", "api"));
+        }
+        // Found by its hash: how long the search takes tells nothing of the token itself.
+        match self.snapshot.state.access.find(&Digest::from_sha256(sha256(text))) {
+            Some(token) => self.holder(token),
+            None => Err(Failure::unauthenticated("the token is not known here").hint(
+                "it may be another tower's; the admin token is in the file admin.token of the data folder",
+            )),
+        }
+    }
+
+    fn holder(&self, token: &Token) -> Result<Caller, Failure> {
+        if token.revoked.is_some() {
+            return Err(Failure::unauthenticated(format!("{} was revoked", token.id)));
+        }
+        if !token.is_in_force(self.now.wall) {
+            return Err(Failure::unauthenticated(format!("{} has ended", token.id))
+                .hint(format!("`hmsops token rotate {}` is for those that have not", token.id)));
+        }
+        let networks = &token.spec.networks;
+        let is_near = |peer: IpAddr| networks.iter().any(|network| network.contains(peer));
+        if !networks.is_empty() && !self.peer.is_some_and(is_near) {
+            return Err(Failure::forbidden(format!("{} may not be used from this address", token.id)));
+        }
+        self.auth.uses().note(token.id, self.now.wall, self.peer);
+        Ok(Caller::holder(token))
+    }
+
+    /// Whether a request to the collector's port, which only this machine reaches, may bring metrics, and of which
+    /// services: a program without a token may, one with a wrong token may not, and no page in a browser may.
+    /// `authority` is the host that HTTP/2 names instead of a header.
+    pub(crate) fn may_emit(&self, authority: Option<&str>, headers: &HeaderMap) -> Result<Caller, Failure> {
+        if let Some(given) = headers.get(AUTHORIZATION) {
+            let caller = self.by_token(given)?;
+            caller.needs(Scope::METRICS_WRITE)?;
+            return Ok(caller);
+        }
+        let is_local = is_local_host(headers) && authority.is_none_or(is_local_name);
+        if !is_local || !from_own_page(headers, true) {
             return Err(Failure::forbidden("the request comes from a page of somebody else's"));
         }
-        return Ok(who("local", "no-auth"));
+        Ok(Caller::whole("anybody", "emit"))
     }
-    Err(Failure::unauthenticated(super::problem::NOTHING_BROUGHT)
-        .hint("programs send `Authorization: Bearer TOKEN`; browsers log in by a one-time link"))
-}
-
-fn check_token(auth: &Auth, given: &HeaderValue) -> Result<(), Failure> {
-    let given = given.to_str().ok().and_then(|text| text.strip_prefix("Bearer ")).map(str::trim);
-    match given {
-        Some(text) if auth.is_admin(text) => Ok(()),
-        Some(text) if !token::is_well_formed(text) => {
-            Err(Failure::unauthenticated("the token is mistyped or cut off")
-                .hint("a token looks like hms_admin_… and is copied whole"))
-        }
-        Some(_) => Err(Failure::unauthenticated("the token is not known here")
-            .hint("the admin token is in the file admin.token of the tower's data folder")),
-        None => Err(Failure::unauthenticated("the header `Authorization` is not `Bearer TOKEN`")),
-    }
-}
-
-/// Whether a request to the collector's port, which only this machine reaches, may bring metrics: a program
-/// without a token may, one with a wrong token may not, and no page in a browser may. `authority` is the host
-/// that HTTP/2 names instead of a header.
-pub(crate) fn may_emit(auth: &Auth, authority: Option<&str>, headers: &HeaderMap) -> Result<(), Failure> {
-    if let Some(given) = headers.get(AUTHORIZATION) {
-        return check_token(auth, given);
-    }
-    let is_local = is_local_host(headers) && authority.is_none_or(is_local_name);
-    if !is_local || !from_own_page(headers, true) {
-        return Err(Failure::forbidden("the request comes from a page of somebody else's"));
-    }
-    Ok(())
 }
 
 /// The value of a cookie.

@@ -8,7 +8,7 @@ use axum::{Extension, Json};
 use hmsops_act::image::{self, ImageError};
 use hmsops_config::{Diagnostic, Kind, Report, kind_of, parse_release};
 use hmsops_control::event::{Asked, Options};
-use hmsops_control::{Event, Transition, Who};
+use hmsops_control::{Event, Transition};
 use hmsops_model::limits::CONFIG_BYTES_MAX;
 use hmsops_model::release::{Image, ReleaseSpec};
 use hmsops_model::service::Driver;
@@ -19,6 +19,7 @@ use http::StatusCode;
 use http::header::LOCATION;
 
 use super::body::{Body, needed_reason};
+use super::caller::Caller;
 use super::problem::mistakes;
 use super::service::accepted;
 use super::{Context, Failure, Routes, Scope, haproxy, plan, release, show};
@@ -40,7 +41,7 @@ pub(crate) fn routes(routes: Routes) -> Routes {
 
 async fn group(
     State(context): State<Context>,
-    Extension(by): Extension<Who>,
+    Extension(caller): Extension<Caller>,
     Body { value, .. }: Body<api::DeployGroup>,
 ) -> Result<Response, Failure> {
     if !(2..=GROUP_MAX).contains(&value.files.len()) {
@@ -52,6 +53,7 @@ async fn group(
     for file in value.files {
         let one = api::Deploy { name: file.name, text: file.text, ..api::Deploy::default() };
         let (spec, more) = read(&one)?;
+        caller.on(&spec.service)?;
         haproxy::check(&context, &snapshot, &spec)?;
         let digest = digest(&snapshot, &spec).await?;
         asked.push(Asked { spec: Box::new(spec), digest, salt: salt()? });
@@ -59,7 +61,7 @@ async fn group(
     }
     let override_freeze = value.override_freeze.then(|| needed_reason(&value.reason)).transpose()?;
     let options = Options { first: value.first, canary: false, override_freeze };
-    let event = Event::Release { asked: asked.clone(), options, by };
+    let event = Event::Release { asked: asked.clone(), options, by: caller.who };
     if value.dry_run {
         hmsops_control::decide(&snapshot.state, &snapshot.evidence, snapshot.now, &event)?;
         let plans = asked.into_iter().zip(warnings);
@@ -88,17 +90,18 @@ async fn group(
 
 async fn deploy(
     State(context): State<Context>,
-    Extension(by): Extension<Who>,
+    Extension(caller): Extension<Caller>,
     Body { value, .. }: Body<api::Deploy>,
 ) -> Result<Response, Failure> {
     let (spec, warnings) = read(&value)?;
+    caller.on(&spec.service)?;
     let snapshot = context.engine.snapshot();
     let digest = digest(&snapshot, &spec).await?;
     let salt = salt()?;
     let override_freeze = value.override_freeze.then(|| needed_reason(&value.reason)).transpose()?;
     let options = Options { first: value.first, canary: value.canary, override_freeze };
     let asked = vec![Asked { spec: Box::new(spec.clone()), digest: digest.clone(), salt }];
-    let event = Event::Release { asked, options, by };
+    let event = Event::Release { asked, options, by: caller.who };
     // As it would be: without a canary, when it goes back.
     let decided = hmsops_control::decide(&snapshot.state, &snapshot.evidence, snapshot.now, &event);
     let asks = decided.as_ref().ok().into_iter().flatten().find_map(|transition| match transition {

@@ -9,6 +9,7 @@ mod audit;
 mod auth;
 mod authorize;
 mod body;
+pub(crate) mod caller;
 mod cursor;
 mod dash;
 mod deploy;
@@ -31,7 +32,6 @@ mod remote_write;
 mod replayed;
 mod route;
 mod rule;
-mod scope;
 mod service;
 mod shell;
 pub mod show;
@@ -40,6 +40,7 @@ mod signal_pages;
 mod stream;
 mod ticket;
 mod token;
+mod tokens;
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -53,11 +54,11 @@ use hmsops_tower::Snapshot;
 use tokio::sync::{Semaphore, watch};
 
 pub use auth::{Auth, AuthError};
-pub(crate) use authorize::may_emit;
+pub(crate) use authorize::Known;
+pub use hmsops_model::Scope;
 pub(crate) use metrics::own_exposition;
 pub use problem::Failure;
 pub use route::{Access, Routes};
-pub use scope::Scope;
 
 use crate::Engine;
 use hmsops_config::tower::NotifyConfig;
@@ -132,6 +133,7 @@ pub(crate) fn table() -> Routes {
     let routes = heal::routes(routes);
     let routes = probe::routes(routes);
     let routes = ticket::routes(routes);
+    let routes = tokens::routes(routes);
     let routes = notice::routes(routes);
     let routes = audit::routes(routes);
     let routes = stream::routes(routes);

@@ -30,6 +30,7 @@ const QUERIES: &[(&str, &[&str])] = &[
     ("/hms/v1/silences", &["active", "limit", "cursor"]),
     ("/hms/v1/heals", &["service", "rule", "limit", "cursor"]),
     ("/hms/v1/tickets", &["open", "limit", "cursor"]),
+    ("/hms/v1/tokens", &["active", "limit", "cursor"]),
     ("/hms/v1/notices", &["dead", "pending", "limit", "cursor"]),
 ];
 
@@ -80,6 +81,9 @@ const BODIES: &[(&str, &[&str], usize)] = &[
     ("/hms/v1/heals/resume", &["reason", "next"], 1),
     ("/hms/v1/probes/{name}/run", &["check"], 0),
     ("/hms/v1/tickets/{id}/close", &["reason", "next"], 1),
+    ("/hms/v1/tokens", &["scopes", "reason", "services", "networks", "kind", "owner", "life_ms"], 2),
+    ("/hms/v1/tokens/{id}/rotate", &["reason", "overlap_ms", "life_ms"], 1),
+    ("/hms/v1/tokens/{id}/revoke", &["reason", "next"], 1),
     ("/hms/v1/notices/{id}/retry", &["reason", "next"], 0),
     ("/hms/v1/notices/test", &["receiver"], 1),
 ];
@@ -127,11 +131,9 @@ fn operation(path: &str, access: Access, summary: &str, method: &Method) -> Valu
     if *method == Method::DELETE {
         parameters.push(json!({"name": "reason", "in": "query", "schema": text}));
     }
-    let good = if matches!(path, "/hms/v1/deploy" | "/hms/v1/deploy/group" | "/hms/v1/login-links") {
-        "201"
-    } else {
-        "200"
-    };
+    let creates = ["/hms/v1/deploy", "/hms/v1/deploy/group", "/hms/v1/login-links", "/hms/v1/tokens"];
+    let creates = creates.contains(&path) || path.ends_with("/rotate");
+    let good = if creates && *method == Method::POST { "201" } else { "200" };
     let failure = json!({
         "description": "why it was not carried out",
         "content": {MEDIA_TYPE: {"schema": {"$ref": "#/components/schemas/Problem"}}},

@@ -267,6 +267,7 @@ impl From<EmitError> for Failure {
         let detail = error.to_string();
         match &error {
             error if error.is_too_large() => Self::too_large(detail),
+            EmitError::Foreign(_) => Self::forbidden(detail),
             error if !error.is_temporary() => Self::argument(detail),
             EmitError::Append(AppendError::Store(_)) => {
                 Self::unavailable(detail).hint("see to the disk of the data folder").retry_after(5)

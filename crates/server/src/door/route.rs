@@ -126,7 +126,7 @@ impl Routes {
     /// Puts each handler behind `authorize` with what its line in the table asks for.
     pub(crate) fn guarded(self, doors: &Doors) -> Router<Doors> {
         self.0.into_iter().fold(Router::new(), |router, route| {
-            let gate = Gate { doors: doors.clone(), access: route.access };
+            let gate = Gate { doors: doors.clone(), access: route.access, path: route.path };
             let guarded = route.handler.route_layer(axum::middleware::from_fn_with_state(gate, authorize));
             router.route(route.path, guarded)
         })

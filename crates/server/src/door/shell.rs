@@ -9,7 +9,7 @@ use axum::response::{IntoResponse, Response};
 use http::header::{ACCEPT, CACHE_CONTROL, HeaderName};
 use http::{HeaderValue, Method};
 
-use super::authorize::identify;
+use super::authorize::identify_request;
 use super::{Doors, Failure, Routes};
 
 /// How long a request may take until its answer begins: longer than a query, which says itself that it was late.
@@ -40,8 +40,7 @@ pub(crate) fn enclose(routes: Routes, doors: Doors) -> Router {
 
 /// Whoever isn't known does not learn which paths there are.
 async fn unknown(State(doors): State<Doors>, request: Request) -> Failure {
-    let context = &doors.context;
-    match identify(&context.auth, context.clock.now().steady, (request.method(), request.headers())) {
+    match identify_request(&doors.context, &request) {
         Ok(_) => Failure::not_found("there is nothing at this address")
             .hint("`/hms/v1/openapi.json` lists what there is"),
         Err(failure) => {
@@ -52,8 +51,7 @@ async fn unknown(State(doors): State<Doors>, request: Request) -> Failure {
 }
 
 async fn misused(State(doors): State<Doors>, request: Request) -> Failure {
-    let context = &doors.context;
-    match identify(&context.auth, context.clock.now().steady, (request.method(), request.headers())) {
+    match identify_request(&doors.context, &request) {
         Ok(_) => Failure::method(format!("{} is not possible here", request.method())),
         Err(failure) => failure,
     }

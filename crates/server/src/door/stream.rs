@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::convert::Infallible;
 use std::time::Duration;
 
+use axum::Extension;
 use axum::body::Body;
 use axum::extract::State;
 use axum::response::{IntoResponse, Response};
@@ -19,6 +20,7 @@ use tokio::sync::broadcast;
 use tokio::sync::broadcast::error::RecvError;
 
 use super::body::Params;
+use super::caller::Caller;
 use super::{Doors, Failure, Routes, Scope, show, show_signal};
 
 /// Streams that may be open at a time.
@@ -29,6 +31,10 @@ const HEARTBEAT: Duration = Duration::from_secs(5);
 
 /// Between two messages: five a second are more than eyes follow.
 const PAUSE: Duration = Duration::from_millis(200);
+
+/// Between two looks whether the token that opened a stream is still in force: a revoked one sees less than a second
+/// more.
+const LOCKS_EVERY: Duration = Duration::from_millis(250);
 
 /// Messages that may wait for a slow reader; then it waits for itself.
 const WAITING_MAX: usize = 4;
@@ -87,6 +93,7 @@ impl Topics {
 
 async fn stream(
     State(doors): State<Doors>,
+    Extension(caller): Extension<Caller>,
     headers: HeaderMap,
     Params(params): Params<StreamParams>,
 ) -> Result<Response, Failure> {
@@ -100,7 +107,7 @@ async fn stream(
     let (sender, body) = Channel::<Bytes, Infallible>::new(WAITING_MAX);
     tokio::spawn(async move {
         let _place = place;
-        let mut stream = Stream { doors, sender, topics, seen, sent: Sent::default() };
+        let mut stream = Stream { doors, caller, sender, topics, seen, sent: Sent::default() };
         stream.run().await;
     });
     let headers = [(CONTENT_TYPE, "text/event-stream"), (CACHE_CONTROL, "no-store")];
@@ -118,6 +125,7 @@ struct Sent {
 
 struct Stream {
     doors: Doors,
+    caller: Caller,
     sender: Sender<Bytes>,
     topics: Topics,
     /// The generation that the reader saw before it came back.
@@ -145,12 +153,15 @@ impl Stream {
             None => None,
         };
         let mut heartbeat = tokio::time::interval(HEARTBEAT);
+        let locked = engine.clone();
+        let mut locks = tokio::time::interval(LOCKS_EVERY);
         loop {
             let goes_on = tokio::select! {
                 changed = changes.changed(), if self.topics.state => {
                     let snapshot = changes.borrow_and_update().clone();
-                    changed.is_ok() && self.tell(&snapshot).await
+                    changed.is_ok() && self.is_let_in(&snapshot) && self.tell(&snapshot).await
                 }
+                _ = locks.tick() => self.is_let_in(&locked.snapshot()),
                 news = next(&mut points) => self.pass(news, &mut points).await,
                 _ = heartbeat.tick() => self.sender.send_data(Bytes::from_static(b": here\n\n")).await.is_ok(),
                 () = engine.leaves() => false,
@@ -159,6 +170,11 @@ impl Stream {
                 return;
             }
         }
+    }
+
+    /// Whether the token that opened the stream still lets anybody in.
+    fn is_let_in(&self, snapshot: &Snapshot) -> bool {
+        self.caller.is_in_force(snapshot, self.doors.context.clock.now().wall)
     }
 
     /// Begins with all points of the last minutes. `None`: the reader is gone.

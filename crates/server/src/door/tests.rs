@@ -23,6 +23,7 @@ mod haproxy;
 mod metrics;
 mod probes;
 mod signal;
+mod tokens;
 
 struct Site {
     router: axum::Router,

@@ -3,7 +3,9 @@
 //! The checksum tells a mistyped token from an unknown one without asking, and lets scanners for leaked secrets
 //! find real ones only.
 
-/// What an admin token begins with.
+use hmsops_model::TokenKind;
+
+/// What the admin token begins with.
 const ADMIN: &str = "hms_admin_";
 
 const DIGITS: &[u8; 62] = b"0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz";
@@ -16,17 +18,31 @@ const CRC_DIGITS: usize = 6;
 
 /// The admin token of 32 random bytes.
 pub(crate) fn admin(random: [u8; 32]) -> String {
-    let body = format!("{ADMIN}{}", base62(&random, RANDOM_DIGITS));
+    whole(ADMIN, random)
+}
+
+/// Any other token of 32 random bytes.
+pub(crate) fn of_kind(kind: TokenKind, random: [u8; 32]) -> String {
+    whole(&format!("hms_{kind}_"), random)
+}
+
+fn whole(prefix: &str, random: [u8; 32]) -> String {
+    let body = format!("{prefix}{}", base62(&random, RANDOM_DIGITS));
     let crc = base62(&crc32fast::hash(body.as_bytes()).to_be_bytes(), CRC_DIGITS);
     format!("{body}{crc}")
 }
 
 /// Whether a text is a whole token, whoever's it is.
 pub(crate) fn is_well_formed(text: &str) -> bool {
-    let Some(digits) = text.strip_prefix(ADMIN) else { return false };
+    let kinds = TokenKind::ALL.map(|kind| format!("hms_{kind}_"));
+    let Some(prefix) = kinds.iter().map(String::as_str).chain([ADMIN]).find(|start| text.starts_with(start))
+    else {
+        return false;
+    };
+    let digits = text.get(prefix.len()..).unwrap_or_default();
     let whole =
         digits.len() == RANDOM_DIGITS + CRC_DIGITS && digits.bytes().all(|b| b.is_ascii_alphanumeric());
-    let Some((body, crc)) = text.split_at_checked(ADMIN.len() + RANDOM_DIGITS).filter(|_| whole) else {
+    let Some((body, crc)) = text.split_at_checked(prefix.len() + RANDOM_DIGITS).filter(|_| whole) else {
         return false;
     };
     base62(&crc32fast::hash(body.as_bytes()).to_be_bytes(), CRC_DIGITS) == crc
@@ -65,6 +81,14 @@ mod tests {
             assert!(!is_well_formed(bad), "{bad}");
         }
         assert!(!is_well_formed(&"é".repeat(40)));
+        for kind in TokenKind::ALL {
+            let token = of_kind(kind, [7; 32]);
+            assert!(is_well_formed(&token) && token.starts_with(&format!("hms_{kind}_")), "{token}");
+            assert!(
+                !is_well_formed(&token.replacen(kind.name(), "admin", 1)),
+                "the checksum is over the kind, too"
+            );
+        }
     }
 
     #[test]

@@ -1,5 +1,6 @@
 //! Hop 3: transitions become lines of the ledger, durable before anything is done about them.
 
+use hmsops_control::access::AccessChange;
 use hmsops_control::transition::Transition as T;
 use hmsops_control::{Event, Refusal, Signal, Transition, Who};
 use hmsops_ledger::{Draft, LedgerError, Outcome};
@@ -168,6 +169,8 @@ pub(super) fn is_advance(transition: &Transition) -> bool {
         | T::IncidentResolved { .. }
         | T::Refused { .. } => false,
         T::Signal(change) => change.is_advance(),
+        // Who is let in anew stands in the record first; who is shut out is shut out at once.
+        T::Access(change) => matches!(change, AccessChange::TokenIssued { .. }),
     }
 }
 
@@ -178,6 +181,7 @@ pub(super) fn draft(now: Now, transition: &Transition, late: bool) -> Draft {
     let subject = match (transition.release(), transition.service(), transition) {
         (_, _, T::Refused { subject, .. }) => subject.clone(),
         (_, _, T::Signal(change)) => change.subject(),
+        (_, _, T::Access(change)) => format!("token/{}", change.token()),
         (_, Some(service), _) => format!("service/{service}"),
         (Some(release), None, _) => format!("release/{release}"),
         (None, None, _) => "tower".into(),
@@ -242,6 +246,7 @@ fn by(transition: &Transition) -> Who {
         | T::VersionUndenied { by, .. }
         | T::Refused { by, .. } => by.clone(),
         T::Signal(change) => change.by().cloned().unwrap_or_else(Who::tower),
+        T::Access(change) => change.by().clone(),
         T::WeightApplied { .. } | T::RollbackCompleted { .. } => {
             Who { actor: "gateway".into(), source: "gateway".into() }
         }
@@ -291,6 +296,8 @@ fn kind(transition: &Transition) -> (&'static str, Outcome) {
         T::IncidentResolved { .. } => ("incident.resolved", Done),
         T::Refused { .. } => ("request.refused", Refused),
         T::Signal(change) => signal_kind(change),
+        T::Access(AccessChange::TokenIssued { .. }) => ("token.issued", Done),
+        T::Access(AccessChange::TokenRevoked { .. }) => ("token.revoked", Done),
     }
 }
 

@@ -133,7 +133,9 @@ async fn a_batch_that_is_sent_again_is_counted_once() {
             }
         }
     };
-    let answer = super::super::emit::take(&reopened, Door::Emit, super::super::emit::Form::Json, body).await;
+    let caller = crate::door::caller::Caller::whole("anybody", "emit");
+    let answer =
+        super::super::emit::take(&reopened, Door::Emit, (super::super::emit::Form::Json, body), caller).await;
     assert_eq!(answer.unwrap(), again);
     let total: usize = series(&reopened, "photo.upload.ok").iter().map(|series| series.samples.len()).sum();
     assert_eq!(total, 1);

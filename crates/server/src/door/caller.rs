@@ -1,0 +1,229 @@
+//! Who asks, and what they may touch.
+
+use std::sync::Arc;
+
+use hmsops_control::Who;
+use hmsops_control::access::Token;
+use hmsops_model::{
+    AlertId, HealAction, HealId, ReleaseId, RuleName, ServiceName, SilenceId, TicketId, TokenId, UnixMillis,
+};
+use hmsops_tower::Snapshot;
+use http::Method;
+
+use super::{Failure, Scope};
+
+/// Who asks.
+#[derive(Debug, Clone)]
+pub(crate) struct Caller {
+    /// As it stands in the ledger.
+    pub(crate) who: Who,
+    /// The token that was shown; `None`: all rights.
+    token: Option<Arc<Token>>,
+}
+
+impl Caller {
+    /// Somebody with all rights.
+    pub(crate) fn whole(actor: &str, source: &str) -> Self {
+        Self { who: Who { actor: actor.into(), source: source.into() }, token: None }
+    }
+
+    /// The holder of a token.
+    pub(crate) fn holder(token: &Token) -> Self {
+        let who = Who { actor: format!("token:{} {}", token.id, token.spec.owner), source: "api".into() };
+        Self { who, token: Some(Arc::new(token.clone())) }
+    }
+
+    /// The number of the token that was shown.
+    pub(crate) fn token(&self) -> Option<TokenId> {
+        self.token.as_ref().map(|token| token.id)
+    }
+
+    /// The services that it is bound to; `None`: all.
+    pub(crate) fn bound(&self) -> Option<&[ServiceName]> {
+        self.token
+            .as_ref()
+            .map(|token| token.spec.services.as_slice())
+            .filter(|services| !services.is_empty())
+    }
+
+    /// Whether it still lets anybody in: what goes on for long asks again.
+    pub(crate) fn is_in_force(&self, snapshot: &Snapshot, now: UnixMillis) -> bool {
+        self.token.as_ref().is_none_or(|own| {
+            snapshot.state.access.tokens.get(&own.id).is_some_and(|token| token.is_in_force(now))
+        })
+    }
+
+    /// Refuses whoever lacks a scope.
+    pub(crate) fn needs(&self, scope: Scope) -> Result<(), Failure> {
+        let Some(token) = self.token.as_ref().filter(|token| !token.spec.scopes.contains(&scope)) else {
+            return Ok(());
+        };
+        let has: Vec<&str> = token.spec.scopes.iter().map(|scope| scope.name()).collect();
+        Err(Failure::forbidden(format!("{} has no scope `{scope}`", token.id)).hint(format!(
+            "it has {}; `hmsops token create --scope {scope} …` makes one that has",
+            has.join(", ")
+        )))
+    }
+
+    /// Refuses whoever is bound to other services.
+    pub(crate) fn on(&self, service: &ServiceName) -> Result<(), Failure> {
+        match self.bound() {
+            Some(bound) if !bound.contains(service) => Err(self.strange()),
+            _ => Ok(()),
+        }
+    }
+
+    /// Refuses whoever is bound to services: what is asked for is about more than these.
+    fn everything(&self) -> Result<(), Failure> {
+        if self.bound().is_some() { Err(self.strange()) } else { Ok(()) }
+    }
+
+    /// It does not say whether there is such a service.
+    fn strange(&self) -> Failure {
+        let names =
+            self.bound().unwrap_or_default().iter().map(ServiceName::as_str).collect::<Vec<_>>().join(", ");
+        let id = self.token().map_or_else(|| "the token".into(), |id| id.to_string());
+        Failure::forbidden(format!("{id} is bound to other services"))
+            .hint(format!("it may touch {names} only"))
+    }
+
+    /// Refuses whoever may not touch what a route is about.
+    pub(crate) fn reaches(&self, subject: &Subject, snapshot: &Snapshot) -> Result<(), Failure> {
+        if self.bound().is_none() {
+            return Ok(());
+        }
+        match subject {
+            // The handler reads the services out of the body, and asks for each.
+            Subject::Body => Ok(()),
+            Subject::Everything => self.everything(),
+            Subject::Named(kind, id) => match kind.service(id, snapshot) {
+                Some(service) => self.on(&service),
+                None => Err(self.strange()),
+            },
+        }
+    }
+}
+
+/// What a route is about.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Subject {
+    /// More than one service, or none.
+    Everything,
+    /// What stands in the body.
+    Body,
+    /// One thing, named by the path or the query.
+    Named(Thing, String),
+}
+
+/// A thing that belongs to a service.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Thing {
+    Service,
+    Release,
+    Rule,
+    Alert,
+    Heal,
+    Silence,
+    Ticket,
+}
+
+/// Routes whose handlers ask for each service that they find in the body.
+pub(crate) const BODY: [&str; 4] =
+    ["/hms/v1/deploy", "/hms/v1/deploy/group", "/hms/v1/apply", "/hms/v1/metrics"];
+
+/// Under which paths which things stand.
+const THINGS: [(&str, Thing); 8] = [
+    ("/hms/v1/services/{name}", Thing::Service),
+    ("/hms/v1/probes/{name}", Thing::Service),
+    ("/hms/v1/releases/{id}", Thing::Release),
+    ("/hms/v1/rules/{name}", Thing::Rule),
+    ("/hms/v1/alerts/{id}", Thing::Alert),
+    ("/hms/v1/heals/{id}", Thing::Heal),
+    ("/hms/v1/silences/{id}", Thing::Silence),
+    ("/hms/v1/tickets/{id}", Thing::Ticket),
+];
+
+/// What a route is about, by its template. What is not known is about everything: closed by default.
+pub(crate) fn subject(
+    (method, template): (&Method, &str),
+    parameter: Option<&str>,
+    query: Option<&str>,
+) -> Subject {
+    if BODY.contains(&template) {
+        return Subject::Body;
+    }
+    let thing = THINGS.iter().find(|(start, _)| {
+        template.strip_prefix(start).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+    });
+    // A rule that is written may name another service than the one that stood there.
+    let thing =
+        thing.filter(|(_, thing)| *thing != Thing::Rule || matches!(*method, Method::GET | Method::HEAD));
+    if let (Some((_, thing)), Some(parameter)) = (thing, parameter) {
+        return Subject::Named(*thing, parameter.to_owned());
+    }
+    let named = |name: &str| {
+        let pairs = query.unwrap_or_default().split('&').filter_map(|pair| pair.split_once('='));
+        let found: Vec<&str> = pairs.filter(|(key, _)| *key == name).map(|(_, value)| value).collect();
+        // Twice would leave it to the handler which one counts.
+        if let [one] = found[..] { Some(one.to_owned()) } else { None }
+    };
+    match template {
+        "/hms/v1/releases" => named("service").map(|name| Subject::Named(Thing::Service, name)),
+        // A stream of one release tells nothing of others unless it is asked for more.
+        "/hms/v1/stream" if query.is_some_and(|query| !query.contains('&')) => {
+            named("release").map(|id| Subject::Named(Thing::Release, id))
+        }
+        _ => None,
+    }
+    .unwrap_or(Subject::Everything)
+}
+
+impl Thing {
+    /// The service that a thing belongs to, if there is such a thing.
+    fn service(self, id: &str, snapshot: &Snapshot) -> Option<ServiceName> {
+        let (state, signals) = (&snapshot.state, &snapshot.state.signals);
+        let of_rule = |rule: &RuleName| {
+            let spec = &signals.rules.get(rule)?.spec;
+            spec.service.clone().or_else(|| spec.heal.as_ref().map(|heal| HealAction::service(heal).clone()))
+        };
+        match self {
+            Self::Service => ServiceName::new(id).ok(),
+            Self::Release => Some(state.releases.get(&id.parse::<ReleaseId>().ok()?)?.spec.service.clone()),
+            Self::Rule => of_rule(&RuleName::new(id).ok()?),
+            Self::Alert => signals.alerts.get(&id.parse::<AlertId>().ok()?)?.service.clone(),
+            Self::Heal => Some(signals.heals.get(&id.parse::<HealId>().ok()?)?.action.service().clone()),
+            Self::Silence => of_rule(&signals.silences.get(&id.parse::<SilenceId>().ok()?)?.rule),
+            Self::Ticket => Some(signals.tickets.get(&id.parse::<TicketId>().ok()?)?.service.clone()),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_route_is_about_what_its_path_names_and_else_about_everything() {
+        let of = |template, parameter, query| subject((&Method::POST, template), parameter, query);
+        let named = |thing, id: &str| Subject::Named(thing, id.to_owned());
+        assert_eq!(of("/hms/v1/services/{name}/rollback", Some("a"), None), named(Thing::Service, "a"));
+        assert_eq!(of("/hms/v1/releases/{id}", Some("r-1"), None), named(Thing::Release, "r-1"));
+        assert_eq!(of("/hms/v1/releases", None, Some("service=a")), named(Thing::Service, "a"));
+        assert_eq!(of("/hms/v1/stream", None, Some("release=r-1")), named(Thing::Release, "r-1"));
+        assert_eq!(of("/hms/v1/deploy", None, None), Subject::Body);
+        for (template, query) in [
+            ("/hms/v1/releases", None),
+            ("/hms/v1/releases", Some("service=a&service=b")),
+            ("/hms/v1/stream", Some("release=r-1&topics=state")),
+            ("/hms/v1/services", None),
+            ("/hms/v1/heals/pause", None),
+            ("/hms/v1/tokens", None),
+            ("/hms/v1/servicesx/{name}", None),
+            ("/hms/v1/rules/{name}", None),
+        ] {
+            assert_eq!(of(template, Some("a"), query), Subject::Everything, "{template} {query:?}");
+        }
+        let read = subject((&Method::GET, "/hms/v1/rules/{name}"), Some("a"), None);
+        assert_eq!(read, named(Thing::Rule, "a"));
+    }
+}
