@@ -81,7 +81,8 @@ impl ErrorEvidence {
         let w = weight.share();
         self.mixture.observe(at, |j| {
             let ln_ratio = self.ln_ratios.get(j).copied().unwrap_or(0.0);
-            let ln_told = canary as f64 * ln_ratio - (canary + stable) as f64 * (ln_ratio.exp_m1() * w).ln_1p();
+            let ln_told =
+                canary as f64 * ln_ratio - (canary + stable) as f64 * (ln_ratio.exp_m1() * w).ln_1p();
             // Less than what was told is evidence all the same: the mean of a smaller e-value is no larger.
             ln_told.min(LOOK_NATS_MAX)
         });

@@ -223,19 +223,19 @@ mod tests {
         panic!("no canary came out: {:?}", engine.snapshot().state.releases);
     }
 
-    fn bad_tick(engine: &Engine, clock: Clock) -> Event {
+    fn bad_tick(engine: &Engine, clock: Clock, seq: u64) -> Event {
         let canary = ArmTick {
-            requests: 5,
-            new_bad: 5,
-            errors: 5,
-            bad: [(BadKind::Status, 5)].into(),
+            requests: 3,
+            new_bad: 3,
+            errors: 3,
+            bad: [(BadKind::Status, 3)].into(),
             ..ArmTick::default()
         };
         Event::Tick(Box::new(Tick {
             service: name(),
             release: Some(ReleaseId(1)),
             epoch: engine.snapshot().state.services[&name()].epoch,
-            seq: 1,
+            seq,
             gateway_run: 1,
             at: clock.now().wall,
             span: Millis(100),
@@ -267,7 +267,9 @@ mod tests {
         engine.tell(pause).await.unwrap();
         let waiting = faults.clone();
         tokio::task::spawn_blocking(move || waiting.wait_until_hanging()).await.unwrap();
-        engine.tell(bad_tick(&engine, clock)).await.unwrap();
+        for seq in [1, 2] {
+            engine.tell(bad_tick(&engine, clock, seq)).await.unwrap();
+        }
         let order = tokio::task::spawn_blocking(move || {
             let retreat = |order: &Effect| matches!(order, Effect::Retreat { release: ReleaseId(1), .. });
             std::iter::from_fn(|| orders.recv_timeout(Duration::from_secs(10)).ok()).find(retreat)

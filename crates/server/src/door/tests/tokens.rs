@@ -102,8 +102,7 @@ async fn a_token_that_is_bound_to_a_service_reaches_nothing_else() {
     for (sequence, service, own_status, other_status) in
         [(1, "legacy-forms", 200, 403), (2, "csac-portal", 403, 200)]
     {
-        let metric =
-            json!({"name": "photo.upload.ok", "sum": 1.0, "count": 1, "min": 1.0, "max": 1.0, "last": 1.0});
+        let metric = json!({"name": "photo.upload.ok", "time": site.context.clock.now().wall.0, "sum": 1.0, "count": 1, "min": 1.0, "max": 1.0, "last": 1.0});
         let batch = json!({
             "source": "test", "sequence": sequence, "labels": {"service": service}, "metrics": [metric],
         });
