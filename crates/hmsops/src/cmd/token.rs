@@ -20,7 +20,7 @@ pub(super) struct Args {
 #[derive(Subcommand)]
 enum Verb {
     /// Make a token; its text is printed once and kept nowhere
-    #[command(after_help = "Examples:
+    #[command(after_help = "Example:
   hmsops token create --scope deploy:request --scope state:read --service csac-portal --reason \"CI of the portal\"
   hmsops token create --kind ing --scope metrics:write --cidr 10.0.0.0/8 --expires 30d --reason \"edge hosts\"")]
     Create {
