@@ -1,5 +1,6 @@
 //! Browsers log in by a one-time link, and out.
 
+use axum::Extension;
 use axum::extract::{Path, State};
 use axum::response::{IntoResponse, Redirect, Response};
 use http::header::SET_COOKIE;
@@ -8,6 +9,7 @@ use serde_json::json;
 
 use super::auth::SESSION_LIFE;
 use super::authorize::{COOKIE_NAME, cookie};
+use super::caller::Caller;
 use super::{Access, Context, Failure, Routes, Scope};
 
 pub(crate) fn routes(routes: Routes) -> Routes {
@@ -41,9 +43,17 @@ async fn logout(State(context): State<Context>, headers: HeaderMap) -> Response 
     with_cookie(&format!("{COOKIE_NAME}=; Path=/; HttpOnly; SameSite=Strict; Max-Age=0"))
 }
 
-async fn link(State(context): State<Context>) -> Response {
+/// A browser that is logged in may do all, so a token that may do less cannot log one in.
+async fn link(
+    State(context): State<Context>,
+    Extension(caller): Extension<Caller>,
+) -> Result<Response, Failure> {
+    if let Some(token) = caller.token() {
+        return Err(Failure::conflict(format!("{token} cannot log a browser in, which may do more than it"))
+            .hint("ask with the admin token, which is in the file admin.token of the data folder"));
+    }
     let path = context.auth.login_link(context.clock.now());
-    (StatusCode::CREATED, axum::Json(json!({ "path": path }))).into_response()
+    Ok((StatusCode::CREATED, axum::Json(json!({ "path": path }))).into_response())
 }
 
 fn with_cookie(cookie: &str) -> Response {

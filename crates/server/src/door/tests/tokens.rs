@@ -188,6 +188,9 @@ async fn nobody_gives_more_than_they_have_and_wrong_wishes_are_refused_with_thei
         assert!(status.is_client_error(), "{wanted}: {problem}");
         assert!(problem["detail"].as_str().unwrap().contains(said), "{wanted}: {problem}");
     }
+    // A browser that is logged in may do all: more than the token.
+    let (status, answer) = site.status(&maker, Method::POST, "/hms/v1/login-links", json!({})).await;
+    assert_eq!((status, answer.get("path")), (StatusCode::CONFLICT, None), "{answer}");
     let (status, _) = site.post(&format!("/hms/v1/tokens/{id}/revoke"), json!({"reason": "x"})).await;
     assert_eq!(status, 200);
     assert_eq!(make(json!({"scopes": ["state:read"], "life_ms": day, "reason": "x"})).await.0, 401);
