@@ -260,8 +260,13 @@ impl Access {
             return Err(Refusal::conflict(format!("a token of kind `{}` cannot have `{scope}`", spec.kind))
                 .hint("approvals are a person's; what only brings data has `…:write` scopes of data"));
         }
-        if spec.owner.trim().is_empty() || spec.owner.len() > OWNER_BYTES_MAX {
-            return Err(Refusal::conflict(format!("an owner has 1 to {OWNER_BYTES_MAX} bytes")));
+        if spec.owner.trim().is_empty()
+            || spec.owner.len() > OWNER_BYTES_MAX
+            || spec.owner.chars().any(char::is_control)
+        {
+            return Err(Refusal::conflict(format!(
+                "an owner has 1 to {OWNER_BYTES_MAX} bytes, no control characters"
+            )));
         }
         if spec.services.len() > BOUNDS_MAX || spec.networks.len() > BOUNDS_MAX {
             return Err(Refusal::conflict(format!(

@@ -182,6 +182,10 @@ async fn nobody_gives_more_than_they_have_and_wrong_wishes_are_refused_with_thei
         (json!({"scopes": ["state:read"], "life_ms": 0, "reason": "x"}), "a year"),
         (json!({"scopes": ["state:read"], "networks": ["10.0.0.0/33"], "reason": "x"}), "network"),
         (json!({"scopes": ["state:read"], "kind": "root", "reason": "x"}), "kind of token"),
+        (
+            json!({"scopes": ["state:read"], "owner": "a\u{1b}[2J", "life_ms": day, "reason": "x"}),
+            "control characters",
+        ),
         (json!({"scopes": ["state:read"], "life_ms": day, "reason": " "}), "reason"),
     ] {
         let (status, problem) = make(wanted.clone()).await;
