@@ -111,7 +111,10 @@ impl TokenSpec {
         let scopes = other.scopes.iter().all(|scope| self.scopes.contains(scope));
         let services = self.services.is_empty()
             || (!other.services.is_empty() && other.services.iter().all(|name| self.services.contains(name)));
-        scopes && services && other.expires <= self.expires
+        let networks = self.networks.is_empty()
+            || (!other.networks.is_empty()
+                && other.networks.iter().all(|range| self.networks.contains(range)));
+        scopes && services && networks && other.expires <= self.expires
     }
 
     /// Whether it may touch a service.
@@ -144,6 +147,11 @@ mod tests {
         assert!(!bound.covers(&whole), "bound to nothing is bound to less");
         assert!(!bound.covers(&spec(&[read], &["b"])) && bound.covers(&spec(&[read], &["a"])));
         assert!(!whole.covers(&spec(&[Scope::TOKENS_ADMIN], &["a"])));
+        let near = TokenSpec { networks: vec!["10.0.0.0/8".parse().unwrap()], ..bound.clone() };
+        assert!(
+            bound.covers(&near) && near.covers(&near) && !near.covers(&bound),
+            "nor a way from elsewhere"
+        );
         let later = TokenSpec { expires: UnixMillis(1001), ..bound.clone() };
         assert!(!whole.covers(&later));
         assert!(
