@@ -161,6 +161,13 @@ impl Access {
         self.forget_ended(now.wall);
     }
 
+    /// A token that was good for one use has had it.
+    pub(crate) fn use_up(&mut self, now: Now, token: TokenId, by: &Who, reason: String) {
+        if let Some(token) = self.tokens.get_mut(&token).filter(|token| token.revoked.is_none()) {
+            token.revoked = Some(Revoked { at: now, by: by.clone(), reason });
+        }
+    }
+
     fn forget_ended(&mut self, now: UnixMillis) {
         let ended: Vec<TokenId> =
             self.tokens.values().filter(|token| !token.is_in_force(now)).map(|token| token.id).collect();

@@ -7,10 +7,12 @@ use hmsops_model::probe::ProbeResult;
 use hmsops_model::release::{PolicySpec, ReleaseSpec};
 use hmsops_model::service::ServiceSpec;
 use hmsops_model::{
-    AlertId, DashName, DashSpec, Digest, HealId, InstanceId, Labels, Millis, NoticeId, ReleaseId, RuleName,
-    RuleSpec, ServiceName, SilenceId, Tick, TicketId, TokenId, TokenSpec, UnixMillis, Version,
+    AgentId, AlertId, DashName, DashSpec, Digest, HealId, InstanceId, Labels, Millis, NoticeId, ReleaseId,
+    RuleName, RuleSpec, ServiceName, SilenceId, Tick, TicketId, TokenId, TokenSpec, UnixMillis, Version,
 };
 use serde::{Deserialize, Serialize};
+
+use crate::transport::{Held, TransportReport};
 
 /// Who wants something, and through which door they came.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -129,6 +131,8 @@ pub enum Event {
     HealModes(HealModes),
     /// When nothing new goes out, whatever the service, as the settings say.
     Freezes(Vec<Freeze>),
+    /// What listeners beyond loopback show and speak.
+    Transport(TransportReport),
     /// Time has passed.
     Wake,
 }
@@ -291,6 +295,27 @@ pub enum Command {
         /// Which.
         token: TokenId,
     },
+    /// Let an agent in by a certificate; its token is used up.
+    JoinAgent {
+        /// The token it has shown.
+        token: TokenId,
+        /// What it calls itself.
+        name: String,
+        /// The certificate it gets.
+        certificate: Held,
+    },
+    /// Let an agent in by another certificate.
+    RenewAgent {
+        /// Which.
+        agent: AgentId,
+        /// The certificate it gets.
+        certificate: Held,
+    },
+    /// Let an agent in no more.
+    RevokeAgent {
+        /// Which.
+        agent: AgentId,
+    },
     /// A service that already runs: this version at these addresses is its first stable.
     Adopt {
         /// The service.
@@ -330,6 +355,9 @@ impl Command {
             Self::IssueToken { .. } => "issue-token",
             Self::RotateToken { .. } => "rotate-token",
             Self::RevokeToken { .. } => "revoke-token",
+            Self::JoinAgent { .. } => "join-agent",
+            Self::RenewAgent { .. } => "renew-agent",
+            Self::RevokeAgent { .. } => "revoke-agent",
         }
     }
 
@@ -358,6 +386,8 @@ impl Command {
             Self::RemoveDash { dash } => format!("dash/{dash}"),
             Self::IssueToken { .. } => "token/new".into(),
             Self::RotateToken { token, .. } | Self::RevokeToken { token } => format!("token/{token}"),
+            Self::JoinAgent { .. } => "agent/new".into(),
+            Self::RenewAgent { agent, .. } | Self::RevokeAgent { agent } => format!("agent/{agent}"),
         }
     }
 }

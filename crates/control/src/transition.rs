@@ -11,6 +11,7 @@ use serde::{Deserialize, Serialize};
 use crate::access::AccessChange;
 use crate::event::Who;
 use crate::signal::Signal;
+use crate::transport::TransportChange;
 
 /// One change of state. Written to the ledger before it is applied (retreats: see `tower`).
 #[expect(missing_docs, reason = "fields are the nouns of `model`; each variant says what they mean together")]
@@ -159,6 +160,9 @@ pub enum Transition {
     /// Of tokens.
     #[serde(untagged)]
     Access(AccessChange),
+    /// Of listeners, certificates and agents.
+    #[serde(untagged)]
+    Transport(TransportChange),
 }
 
 /// What an instance is started for.
@@ -390,7 +394,7 @@ impl Transition {
             | Self::IncidentOpened { service, .. }
             | Self::IncidentResolved { service, .. } => Some(service),
             Self::Signal(change) => change.service(),
-            Self::Refused { .. } | Self::Access(_) => None,
+            Self::Refused { .. } | Self::Access(_) | Self::Transport(_) => None,
         }
     }
 

@@ -14,6 +14,7 @@ use crate::incident::Incident;
 use crate::signal::notice::{About, Occasion};
 use crate::signal::{Signal, Signals};
 use crate::transition::{HoldReason, Role, Transition};
+use crate::transport::{Transport, TransportChange};
 use release::{Phase, Release};
 use service::{InstancePhase, InstanceState, PROVEN_MAX, Proven, Service, Warm};
 
@@ -52,6 +53,9 @@ pub struct State {
     /// Who is let in.
     #[serde(default)]
     pub access: Access,
+    /// What is spoken beyond this machine.
+    #[serde(default)]
+    pub transport: Transport,
 }
 
 /// A version that may not be deployed until a person lifts it.
@@ -129,6 +133,12 @@ impl State {
             Transition::Refused { .. } => {}
             Transition::Signal(change) => self.apply_signal(now, change),
             Transition::Access(change) => self.access.apply(now, change),
+            Transition::Transport(change) => {
+                self.transport.apply(now, change);
+                if let TransportChange::AgentJoined { agent, token, by, .. } = change {
+                    self.access.use_up(now, *token, by, format!("{agent} has joined by it"));
+                }
+            }
             _ => {
                 if let Some(id) = transition.release() {
                     self.apply_release(now, id, transition);

@@ -53,6 +53,10 @@ pub(crate) struct Cli {
     /// The token to show [default: the context's, else the admin token of the data folder here]
     #[arg(long, global = true, env = "HMSOPS_TOKEN", hide_env_values = true, value_name = "TOKEN")]
     token: Option<String>,
+    /// By what a tower with TLS is recognised: a file of certificates, or sha256:… [default: the context's, else the data
+    /// folder's here, else the authorities of this machine]
+    #[arg(long, global = true, env = "HMSOPS_CA", hide_env_values = true, value_name = "FILE|SHA256")]
+    ca: Option<String>,
     #[command(subcommand)]
     verb: Verb,
 }
@@ -88,7 +92,7 @@ enum Verb {
 
 /// Does what was asked.
 pub(crate) fn run(cli: Cli) -> Result<(), Failure> {
-    let asked = Asked { server: cli.server, token: cli.token };
+    let asked = Asked { server: cli.server, token: cli.token, ca: cli.ca };
     match cli.verb {
         Verb::Serve(args) => serve::run(args),
         Verb::Gateway(args) => gateway::run(args),

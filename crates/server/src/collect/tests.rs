@@ -81,6 +81,7 @@ impl Site {
             families: metrics.families().clone(),
             notify: Arc::default(),
             gateways: Arc::default(),
+            transport: None,
         };
         Self { metrics, engine, router: router(context), token, at, faults, disk, _dir: dir }
     }

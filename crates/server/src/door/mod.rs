@@ -3,6 +3,7 @@
 //!
 //! To add a route: a file per resource, a line in `table` (or in the pages' own list), nothing else.
 
+mod agents;
 mod alert;
 mod apply;
 mod audit;
@@ -53,6 +54,7 @@ use hmsops_model::gateway::GatewaySettings;
 use hmsops_tower::Snapshot;
 use tokio::sync::{Semaphore, watch};
 
+pub(crate) use agents::CA;
 pub use auth::{Auth, AuthError};
 pub(crate) use authorize::Known;
 pub use hmsops_model::Scope;
@@ -97,6 +99,8 @@ pub struct Context {
     pub notify: Arc<NotifyConfig>,
     /// The settings in force of each gateway, by its name.
     pub gateways: Arc<BTreeMap<String, watch::Receiver<GatewaySettings>>>,
+    /// What is spoken beyond loopback, where it is TLS.
+    pub transport: Option<Arc<crate::tls::Transport>>,
 }
 
 /// What all routes share: the [`Context`], and what the doors count.
@@ -134,6 +138,7 @@ pub(crate) fn table() -> Routes {
     let routes = probe::routes(routes);
     let routes = ticket::routes(routes);
     let routes = tokens::routes(routes);
+    let routes = agents::routes(routes);
     let routes = notice::routes(routes);
     let routes = audit::routes(routes);
     let routes = stream::routes(routes);

@@ -6,11 +6,12 @@ use axum::Router;
 use axum::extract::{Request, State};
 use axum::middleware::{Next, from_fn, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
-use http::header::{ACCEPT, CACHE_CONTROL, HeaderName};
+use http::header::{ACCEPT, CACHE_CONTROL, HeaderName, STRICT_TRANSPORT_SECURITY};
 use http::{HeaderValue, Method};
 
 use super::authorize::identify_request;
 use super::{Doors, Failure, Routes};
+use crate::tls::Arrival;
 
 /// How long a request may take until its answer begins: longer than a query, which says itself that it was late.
 const ANSWER_WITHIN: Duration = Duration::from_secs(32);
@@ -26,6 +27,10 @@ const HEADERS: [(&str, &str); 4] = [
     ("referrer-policy", "no-referrer"),
     ("cross-origin-resource-policy", "same-origin"),
 ];
+
+/// A browser that has once come by TLS does not come in clear for a year (RFC 6797). Of this host alone: what else a domain
+/// has is not ours to decide.
+const HSTS: &str = "max-age=31536000";
 
 /// All routes with everything that is around them.
 pub(crate) fn enclose(routes: Routes, doors: Doors) -> Router {
@@ -71,6 +76,7 @@ async fn finish(State(doors): State<Doors>, request: Request, next: Next) -> Res
     let is_browser = accept.contains("text/html");
     let path = request.uri().path().to_owned();
     let is_head = request.method() == Method::HEAD;
+    let is_tls = request.extensions().get::<Arrival>().is_some_and(|arrival| arrival.is_tls);
     let mut response = next.run(request).await;
     if let Some(failure) = response.extensions_mut().remove::<Failure>() {
         let allow = response.headers_mut().remove(http::header::ALLOW);
@@ -86,6 +92,9 @@ async fn finish(State(doors): State<Doors>, request: Request, next: Next) -> Res
     let headers = response.headers_mut();
     for (name, value) in HEADERS {
         headers.entry(HeaderName::from_static(name)).or_insert(HeaderValue::from_static(value));
+    }
+    if is_tls {
+        headers.entry(STRICT_TRANSPORT_SECURITY).or_insert(HeaderValue::from_static(HSTS));
     }
     headers.entry(CACHE_CONTROL).or_insert(HeaderValue::from_static("no-store"));
     response

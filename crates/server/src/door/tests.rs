@@ -80,6 +80,7 @@ impl Site {
             recall,
             notify: Arc::default(),
             gateways: Arc::default(),
+            transport: None,
         };
         Self { router: router(context.clone()), context, token, dir, _orders: orders }
     }
