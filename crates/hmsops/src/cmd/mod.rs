@@ -1,5 +1,6 @@
 //! The verbs, one file each.
 
+mod agent;
 mod alert;
 mod apply;
 mod audit;
@@ -66,6 +67,7 @@ enum Verb {
     Serve(serve::Args),
     Gateway(gateway::Args),
     Shim(shim::Args),
+    Agent(agent::Args),
     Check(check::Args),
     Apply(apply::Args),
     Service(service::Args),
@@ -103,6 +105,7 @@ pub(crate) fn run(cli: Cli) -> Result<(), Failure> {
         Verb::Man(args) => man::run(&args),
         Verb::Version(args) => version::run(&args),
         Verb::Audit(args) => audit::run(args, asked),
+        Verb::Agent(args) => agent::run(args, asked),
         Verb::Login(args) => login::run(args, asked),
         Verb::Apply(args) => with(asked, async |client| apply::run(&client, &args).await),
         Verb::Service(args) => with(asked, async |client| service::run(&client, &args).await),

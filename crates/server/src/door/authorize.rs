@@ -236,7 +236,7 @@ fn from_own_page(headers: &HeaderMap, otherwise: bool) -> bool {
 
 /// Whether the request names this machine by a name that nobody else can give an address of ours (DNS
 /// rebinding): an address, or `localhost`.
-fn is_local_host(headers: &HeaderMap) -> bool {
+pub(crate) fn is_local_host(headers: &HeaderMap) -> bool {
     headers.get(HOST).and_then(|host| host.to_str().ok()).is_none_or(is_local_name)
 }
 

@@ -9,7 +9,7 @@ use axum::response::{IntoResponse, Response};
 use http::header::{ACCEPT, CACHE_CONTROL, HeaderName, STRICT_TRANSPORT_SECURITY};
 use http::{HeaderValue, Method};
 
-use super::authorize::identify_request;
+use super::authorize::{identify_request, is_local_host};
 use super::{Doors, Failure, Routes};
 use crate::tls::Arrival;
 
@@ -77,6 +77,8 @@ async fn finish(State(doors): State<Doors>, request: Request, next: Next) -> Res
     let path = request.uri().path().to_owned();
     let is_head = request.method() == Method::HEAD;
     let is_tls = request.extensions().get::<Arrival>().is_some_and(|arrival| arrival.is_tls);
+    // Of `localhost` all ports are one site: what else a person runs there would be out of reach.
+    let is_named = is_tls && !is_local_host(request.headers());
     let mut response = next.run(request).await;
     if let Some(failure) = response.extensions_mut().remove::<Failure>() {
         let allow = response.headers_mut().remove(http::header::ALLOW);
@@ -93,7 +95,7 @@ async fn finish(State(doors): State<Doors>, request: Request, next: Next) -> Res
     for (name, value) in HEADERS {
         headers.entry(HeaderName::from_static(name)).or_insert(HeaderValue::from_static(value));
     }
-    if is_tls {
+    if is_named {
         headers.entry(STRICT_TRANSPORT_SECURITY).or_insert(HeaderValue::from_static(HSTS));
     }
     headers.entry(CACHE_CONTROL).or_insert(HeaderValue::from_static("no-store"));

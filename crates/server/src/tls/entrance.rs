@@ -38,15 +38,15 @@ const CLEAR_WITHIN: Duration = Duration::from_secs(2);
 
 /// What became of handshakes since the start.
 #[derive(Debug, Default)]
-pub struct Meter {
+pub(crate) struct Meter {
     /// Done.
-    pub done: AtomicU64,
+    pub(crate) done: AtomicU64,
     /// Broken off by either side, or of no protocol that is spoken.
-    pub failed: AtomicU64,
+    pub(crate) failed: AtomicU64,
     /// Not done in time.
-    pub late: AtomicU64,
+    pub(crate) late: AtomicU64,
     /// Not TLS at all.
-    pub clear: AtomicU64,
+    pub(crate) clear: AtomicU64,
 }
 
 /// A listening socket and what is spoken on it.
