@@ -125,6 +125,14 @@ impl Site {
         self.by_hand.push(command.spawn().unwrap());
     }
 
+    /// Ends what was started beside the tower.
+    pub(crate) fn end_kept(&mut self) {
+        for mut child in self.by_hand.drain(..) {
+            child.kill().unwrap();
+            child.wait().unwrap();
+        }
+    }
+
     /// Writes `services.yaml`.
     pub(crate) fn declare(&self, services: &str) {
         let root = self.dir.path().display().to_string();

@@ -1,6 +1,7 @@
 //! Metrics on their way in, over real sockets, into a real store.
 
 mod emitting;
+mod secured;
 mod writing;
 
 use std::collections::BTreeMap;

@@ -30,6 +30,9 @@ const QUERIES: &[(&str, &[&str])] = &[
     ("/hms/v1/silences", &["active", "limit", "cursor"]),
     ("/hms/v1/heals", &["service", "rule", "limit", "cursor"]),
     ("/hms/v1/tickets", &["open", "limit", "cursor"]),
+    ("/hms/v1/agents/join", &["name", "request"], 2),
+    ("/hms/v1/agents/renew", &["request"], 1),
+    ("/hms/v1/agents/{id}/revoke", &["reason"], 1),
     ("/hms/v1/tokens", &["active", "limit", "cursor"]),
     ("/hms/v1/notices", &["dead", "pending", "limit", "cursor"]),
 ];
@@ -132,7 +135,7 @@ fn operation(path: &str, access: Access, summary: &str, method: &Method) -> Valu
         parameters.push(json!({"name": "reason", "in": "query", "schema": text}));
     }
     let creates = ["/hms/v1/deploy", "/hms/v1/deploy/group", "/hms/v1/login-links", "/hms/v1/tokens"];
-    let creates = creates.contains(&path) || path.ends_with("/rotate");
+    let creates = creates.contains(&path) || path.ends_with("/rotate") || path.ends_with("/join");
     let good = if creates && *method == Method::POST { "201" } else { "200" };
     let failure = json!({
         "description": "why it was not carried out",
