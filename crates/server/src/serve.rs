@@ -107,6 +107,7 @@ pub async fn run(options: ServeOptions) -> Result<(), ServeError> {
     let mut ports = bound.secure((&data, parts.disk.clone()), spoken, parts.clock)?;
     let started = parts.start(&config, &settings, &data, &ports.reach, &options)?;
     let (engine, clock) = (started, parts.clock);
+    let transport = ports.transport();
     ports.keep(&engine, clock);
     let auth = door::Auth::open(parts.disk.clone(), options.no_auth)
         .map_err(|error| ServeError::Data(data.clone(), error.to_string()))?;
@@ -116,7 +117,6 @@ pub async fn run(options: ServeOptions) -> Result<(), ServeError> {
     let (scrapes, to_scrape) = watch::channel(repo::Scrapes::new());
     tokio::spawn(repo::watch(engine.clone(), repos, scrapes, reloads));
     tokio::spawn(public::keep(engine.clone(), clock, parts.disk.clone()));
-    let transport = ports.transport();
     greet(&ports.reach, &data, &auth, clock);
     let scraper = parts.collect(&engine, &auth, ports.collector);
     tokio::spawn(scraper.follow(to_scrape));

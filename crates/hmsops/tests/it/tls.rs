@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use serde_json::Value;
 
 use super::emitter::python;
-use super::kit::{SHOPLESS, Said, Site};
+use super::kit::{SHOPLESS, Said, Site, faketime};
 use super::nginx;
 
 /// A tower that listens everywhere.
@@ -108,10 +108,12 @@ impl Tower {
         self.json(&["audit", "list", "--kind", kind])["entries"].as_array().unwrap().clone()
     }
 
-    /// A certificate for 127.0.0.1 by openssl, in the place of the one that the settings name.
-    fn put_certificate(&self, days: &str) {
+    /// A certificate for 127.0.0.1 by openssl, good for two days from when it is said to be made, in the place of the one that the settings name.
+    fn put_certificate(&self, made: &str) {
         let (cert, key) = (self.site.path("new.crt"), self.site.path("new.key"));
         let said: Said = Command::new("openssl")
+            .env("LD_PRELOAD", faketime())
+            .env("FAKETIME", made)
             .args([
                 "req",
                 "-x509",
@@ -121,7 +123,7 @@ impl Tower {
                 "ec_paramgen_curve:P-256",
                 "-nodes",
                 "-days",
-                days,
+                "2",
             ])
             .args(["-subj", "/CN=tower", "-addext", "subjectAltName=IP:127.0.0.1"])
             .args(["-addext", "basicConstraints=critical,CA:FALSE", "-keyout"])
@@ -236,7 +238,7 @@ fn the_command_line_knows_its_tower_and_no_other() {
 #[test]
 fn certificates_rotate_under_load_without_a_failed_request() {
     let mut tower = Tower::lay_out("tls: {cert: tls.crt, key: \"file:tls.key\"}\n");
-    tower.put_certificate("2");
+    tower.put_certificate("+0");
     tower.spawn();
     tower.wait_ready();
     let (stop, done) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicU64::new(0)));
@@ -266,7 +268,7 @@ fn certificates_rotate_under_load_without_a_failed_request() {
     let first = tower.shown();
     let mut last = first.clone();
     for _ in 0..3 {
-        tower.put_certificate("2");
+        tower.put_certificate("+0");
         last = shown(&tower, "a new pair is shown", &last);
     }
     // Half of a pair, rubbish, a key that everybody may read, and one that has ended: the last good one goes on.
@@ -277,9 +279,9 @@ fn certificates_rotate_under_load_without_a_failed_request() {
     nginx::put(&tower.site.path("tls.crt"), "rubbish");
     broken(&tower, "cannot find a certificate in");
     std::fs::set_permissions(tower.site.path("tls.key"), std::fs::Permissions::from_mode(0o644)).unwrap();
-    tower.put_certificate("-1");
+    tower.put_certificate("-3d");
     broken(&tower, "the new certificate has ended already");
-    tower.put_certificate("2");
+    tower.put_certificate("+0");
     last = shown(&tower, "a good pair after bad ones", &last);
     stop.store(true, Ordering::Relaxed);
     let failed: Vec<String> = users.into_iter().flat_map(|user| user.join().unwrap()).collect();
