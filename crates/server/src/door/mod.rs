@@ -27,6 +27,7 @@ mod plan;
 pub(crate) mod probe;
 mod problem;
 mod prometheus;
+pub(crate) mod receipts;
 mod release;
 mod remote_write;
 mod replayed;
@@ -59,6 +60,7 @@ pub use hmsops_model::Scope;
 pub(crate) use metrics::own_exposition;
 pub use problem::Failure;
 pub use route::{Access, Routes};
+pub(crate) use shell::UNKNOWN;
 
 use crate::Engine;
 use hmsops_config::tower::NotifyConfig;
