@@ -6,6 +6,7 @@
 mod alert;
 mod apply;
 mod audit;
+mod audit_pages;
 mod auth;
 mod authorize;
 mod body;
@@ -41,6 +42,7 @@ mod signal_pages;
 mod stream;
 mod ticket;
 mod token;
+mod token_pages;
 mod tokens;
 
 use std::collections::BTreeMap;
@@ -145,6 +147,8 @@ pub(crate) fn table() -> Routes {
     let routes = dash::routes(routes);
     let routes = pages::routes(routes);
     let routes = signal_pages::routes(routes);
+    let routes = token_pages::routes(routes);
+    let routes = audit_pages::routes(routes);
     openapi::routes(routes)
 }
 
