@@ -12,6 +12,8 @@ use hmsops_model::{
 };
 use serde::{Deserialize, Serialize};
 
+use crate::access::Receipt;
+
 /// Who wants something, and through which door they came.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Who {

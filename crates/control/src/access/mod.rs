@@ -239,16 +239,8 @@ impl Access {
     }
 
     fn give(&mut self, now: Now, change: &AccessChange) {
-        let AccessChange::TokenIssued {
-            token: id,
-            sha256,
-            spec,
-            granter,
-            follows,
-            follows_ends,
-            by,
-            reason,
-        } = change
+        let AccessChange::TokenIssued { token: id, sha256, spec, granter, follows, follows_ends, by, reason } =
+            change
         else {
             return;
         };

@@ -106,10 +106,10 @@ impl fmt::Display for Party {
 impl Receipt {
     /// One line for people.
     pub fn sentence(&self) -> String {
-        let of = |n: u64, one: &str, many: &str| {
-            format!("{} {}", grouped(n), if n == 1 { one } else { many })
-        };
-        let count = |is: fn(&Party) -> bool| self.callers.iter().filter(|calls| is(&calls.who)).count() as u64;
+        let of =
+            |n: u64, one: &str, many: &str| format!("{} {}", grouped(n), if n == 1 { one } else { many });
+        let count =
+            |is: fn(&Party) -> bool| self.callers.iter().filter(|calls| is(&calls.who)).count() as u64;
         let groups = [
             (count(|who| matches!(who, Party::Token(_))), "token", "tokens"),
             (count(|who| matches!(who, Party::Person(_))), "person", "people"),
@@ -128,7 +128,12 @@ impl Receipt {
             format!(" ({}{rest})", denial.why)
         });
         let requests = of(self.requests, "request", "requests");
-        format!("{requests} at {} by {}{more}, {refused}{}", self.door, who.join(", "), why.unwrap_or_default())
+        format!(
+            "{requests} at {} by {}{more}, {refused}{}",
+            self.door,
+            who.join(", "),
+            why.unwrap_or_default()
+        )
     }
 }
 

@@ -30,7 +30,7 @@ use super::{Door, Metrics, grpc, read};
 use crate::Engine;
 use crate::door::caller::Caller;
 use crate::door::receipts::{Answered, Entrance, Seen};
-use crate::door::{Auth, Failure, Known, UNKNOWN};
+use crate::door::{Auth, Failure, Known};
 
 /// Programs on one machine; each keeps one connection.
 const CONNECTIONS_MAX: usize = 1024;
@@ -134,8 +134,10 @@ async fn answer(
     let media = request.headers().get(CONTENT_TYPE).and_then(|media| media.to_str().ok()).unwrap_or_default();
     let is_grpc = media.starts_with("application/grpc");
     let method = request.method().clone();
-    let route = [EMIT, grpc::EMIT].into_iter().find(|route| *route == request.uri().path());
     let (clock, seen) = (metrics.clock(), Seen::default());
+    if let Some(route) = [EMIT, grpc::EMIT].into_iter().find(|route| *route == request.uri().path()) {
+        seen.reach(route);
+    }
     let response = handle(request, metrics, tower, (peer, is_grpc), &seen).await;
     let said = grpc::said(&response);
     let refused = response.extensions().get::<Failure>().filter(|failure| failure.is_denial());
@@ -145,7 +147,7 @@ async fn answer(
     let answered = Answered {
         at: clock.now().wall,
         method: method.as_str(),
-        route: route.unwrap_or(UNKNOWN),
+        route: seen.route(),
         status: said.as_ref().map_or(response.status().as_u16(), |(status, _)| *status),
         who: seen.who(peer),
         from: peer,

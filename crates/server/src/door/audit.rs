@@ -93,7 +93,8 @@ async fn show_one(
 /// The entry of a number.
 pub(crate) async fn find(context: &Context, id: &str) -> Result<Entry, Failure> {
     let seq: u64 = id.parse().map_err(|_| {
-        Failure::argument(format!("`{id:.80}` is no number of an entry")).hint("write `1204`, as `audit list` has it")
+        Failure::argument(format!("`{id:.80}` is no number of an entry"))
+            .hint("write `1204`, as `audit list` has it")
     })?;
     let reader = context.ledger.clone();
     let size = reader.size();

@@ -8,8 +8,8 @@ use hmsops_disk::{Disk, DiskError};
 use hmsops_model::{Millis, Now};
 use sha2::{Digest as _, Sha256};
 
-use super::token;
 use super::receipts::Receipts;
+use super::token;
 
 /// The admin token's file in the data folder.
 pub(crate) const TOKEN_FILE: &str = "admin.token";

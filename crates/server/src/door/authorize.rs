@@ -33,6 +33,9 @@ pub(crate) struct Gate {
 /// else: by who they are, by the scope of the route, by what the route is about. Only routes that find the services in
 /// their body ([`super::caller::BODY`]) ask the [`Caller`] for each.
 pub(crate) async fn authorize(State(gate): State<Gate>, mut request: Request, next: Next) -> Response {
+    if let Some(seen) = request.extensions().get::<Seen>() {
+        seen.reach(gate.path);
+    }
     let Access::Needs(scope) = gate.access else { return next.run(request).await };
     let caller = match admit(&gate, scope, &mut request).await {
         Ok(caller) => caller,

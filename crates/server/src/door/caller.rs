@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use hmsops_control::Who;
-use hmsops_control::state::release::Release;
 use hmsops_control::access::{Party, Token};
+use hmsops_control::state::release::Release;
 use hmsops_model::{
     AlertId, HealAction, HealId, ReleaseId, RuleName, ServiceName, SilenceId, TicketId, TokenId, UnixMillis,
 };
@@ -114,7 +114,10 @@ impl Caller {
             (Some(bound), Some(_)) => {
                 let id = self.token().map_or_else(|| "the token".into(), |id| id.to_string());
                 let names = bound.iter().map(ServiceName::as_str).collect::<Vec<_>>().join(", ");
-                let failure = Failure::forbidden(format!("{} goes out with releases that {id} may not touch", release.id));
+                let failure = Failure::forbidden(format!(
+                    "{} goes out with releases that {id} may not touch",
+                    release.id
+                ));
                 Err(failure.hint(format!("it may touch {names} only, and these are steered together")))
             }
             _ => Ok(()),

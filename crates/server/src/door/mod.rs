@@ -62,7 +62,6 @@ pub use hmsops_model::Scope;
 pub(crate) use metrics::own_exposition;
 pub use problem::Failure;
 pub use route::{Access, Routes};
-pub(crate) use shell::UNKNOWN;
 
 use crate::Engine;
 use hmsops_config::tower::NotifyConfig;

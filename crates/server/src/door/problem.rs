@@ -177,7 +177,8 @@ impl Failure {
 
     /// Whether somebody was not let in.
     pub(crate) fn is_denial(&self) -> bool {
-        [StatusCode::UNAUTHORIZED, StatusCode::FORBIDDEN, StatusCode::TOO_MANY_REQUESTS].contains(&self.status)
+        [StatusCode::UNAUTHORIZED, StatusCode::FORBIDDEN, StatusCode::TOO_MANY_REQUESTS]
+            .contains(&self.status)
     }
 
     /// What is wrong and the likely remedy, in one line.

@@ -7,10 +7,10 @@ use std::net::IpAddr;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
+use hmsops_control::Event;
 use hmsops_control::access::{
     Calls, DENIALS_MAX, Denial, PEOPLE_MAX, Party, Receipt, SOURCES_MAX, TOKENS_LISTED_MAX, Used,
 };
-use hmsops_control::Event;
 use hmsops_model::{Digest, TokenId, UnixMillis};
 use sha2::{Digest as _, Sha256};
 
@@ -80,18 +80,31 @@ impl Entrance {
 
 /// What `authorize` learns of a request, for whoever counts it in the end, also when it was given up meanwhile.
 #[derive(Debug, Clone, Default)]
-pub(crate) struct Seen(Arc<OnceLock<Party>>);
+pub(crate) struct Seen(Arc<(OnceLock<&'static str>, OnceLock<Party>)>);
+
+/// What a receipt has for a path that is no route: nothing that somebody made up.
+const NO_ROUTE: &str = "(none)";
 
 impl Seen {
+    /// It is known what is asked for.
+    pub(crate) fn reach(&self, route: &'static str) {
+        // What is asked for is found once, as is who asks.
+        let _again = self.0.0.set(route);
+    }
+
     /// It is known who asks.
     pub(crate) fn know(&self, who: Party) {
-        // Who asks is found once.
-        let _again = self.0.set(who);
+        let _again = self.0.1.set(who);
+    }
+
+    /// The template of the path, if it is a route's.
+    pub(crate) fn route(&self) -> &'static str {
+        self.0.0.get().copied().unwrap_or(NO_ROUTE)
     }
 
     /// Who asks, as far as is known.
     pub(crate) fn who(&self, peer: Option<IpAddr>) -> Party {
-        self.0.get().cloned().unwrap_or_else(|| peer.map_or(Party::Nobody, Party::Source))
+        self.0.1.get().cloned().unwrap_or_else(|| peer.map_or(Party::Nobody, Party::Source))
     }
 }
 
@@ -247,10 +260,16 @@ impl Minute {
     }
 
     /// The receipt, and the token it lists last if there are more than fit.
-    fn receipt(self, entrance: Entrance, now: UnixMillis, before: Option<TokenId>) -> (Receipt, Option<TokenId>) {
+    fn receipt(
+        self,
+        entrance: Entrance,
+        now: UnixMillis,
+        before: Option<TokenId>,
+    ) -> (Receipt, Option<TokenId>) {
         let (mut callers, mut unlisted) = (Vec::new(), self.unlisted);
         let is_token = |calls: &Calls| matches!(calls.who, Party::Token(_));
-        let (mut tokens, others): (Vec<Calls>, Vec<Calls>) = self.callers.into_iter().map(calls).partition(is_token);
+        let (mut tokens, others): (Vec<Calls>, Vec<Calls>) =
+            self.callers.into_iter().map(calls).partition(is_token);
         let mut listed = None;
         if tokens.len() > TOKENS_LISTED_MAX {
             let next = tokens.partition_point(|one| Some(&one.who) <= before.map(Party::Token).as_ref());
@@ -357,7 +376,11 @@ mod tests {
                 let address = IpAddr::from((u128::MAX - u128::from(n)).to_be_bytes());
                 for who in [Party::Person(format!("{n}{}", "ü".repeat(300))), Party::Source(address)] {
                     let why = format!("{n} {}", "x".repeat(500));
-                    let one = Answered { from: Some(address), denied: Some(&why), ..answered(1_795_183_200_000, 401, who) };
+                    let one = Answered {
+                        from: Some(address),
+                        denied: Some(&why),
+                        ..answered(1_795_183_200_000, 401, who)
+                    };
                     receipts.note(Entrance::Emit, one);
                 }
             }

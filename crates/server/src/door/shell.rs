@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use axum::Router;
-use axum::extract::{ConnectInfo, MatchedPath, Request, State};
+use axum::extract::{ConnectInfo, Request, State};
 use axum::middleware::{Next, from_fn, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
 use http::header::{ACCEPT, CACHE_CONTROL, HeaderName};
@@ -16,9 +16,6 @@ use super::{Doors, Failure, Routes};
 
 /// How long a request may take until its answer begins: longer than a query, which says itself that it was late.
 const ANSWER_WITHIN: Duration = Duration::from_secs(32);
-
-/// What a receipt has for a path that is no route: nothing that somebody made up.
-pub(crate) const UNKNOWN: &str = "(none)";
 
 /// Headers of every answer. Nothing is loaded from elsewhere, no script runs, no page frames ours.
 const HEADERS: [(&str, &str); 4] = [
@@ -86,7 +83,6 @@ async fn finish(State(doors): State<Doors>, mut request: Request, next: Next) ->
     let path = request.uri().path().to_owned();
     let (method, is_head) = (request.method().clone(), request.method() == Method::HEAD);
     let from = request.extensions().get::<ConnectInfo<SocketAddr>>().map(|peer| peer.0.ip());
-    let route = request.extensions().get::<MatchedPath>().cloned();
     let seen = Seen::default();
     request.extensions_mut().insert(seen.clone());
     let mut response = next.run(request).await;
@@ -94,7 +90,7 @@ async fn finish(State(doors): State<Doors>, mut request: Request, next: Next) ->
     let answered = Answered {
         at: doors.context.clock.now().wall,
         method: method.as_str(),
-        route: route.as_ref().map_or(UNKNOWN, MatchedPath::as_str),
+        route: seen.route(),
         status: response.status().as_u16(),
         who: seen.who(from),
         from,

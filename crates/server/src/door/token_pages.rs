@@ -21,11 +21,26 @@ pub(crate) fn routes(routes: Routes) -> Routes {
     routes
         .get("/tokens", Scope::TOKENS_ADMIN, "Tokens, as a page", list)
         .get("/tokens/new", Scope::TOKENS_ADMIN, "The form that makes a token", form_new)
-        .post("/tokens/new", Scope::TOKENS_ADMIN, "Make a token, by a form; its text is on this page only", make)
+        .post(
+            "/tokens/new",
+            Scope::TOKENS_ADMIN,
+            "Make a token, by a form; its text is on this page only",
+            make,
+        )
         .get("/tokens/{id}/rotate", Scope::TOKENS_ADMIN, "The form for it", form_rotate)
-        .post("/tokens/{id}/rotate", Scope::TOKENS_ADMIN, "Put a new token in the place of one, by a form", rotate)
+        .post(
+            "/tokens/{id}/rotate",
+            Scope::TOKENS_ADMIN,
+            "Put a new token in the place of one, by a form",
+            rotate,
+        )
         .get("/tokens/{id}/revoke", Scope::TOKENS_ADMIN, "The form for it", form_revoke)
-        .post("/tokens/{id}/revoke", Scope::TOKENS_ADMIN, "Let nobody in by a token any more, by a form", revoke)
+        .post(
+            "/tokens/{id}/revoke",
+            Scope::TOKENS_ADMIN,
+            "Let nobody in by a token any more, by a form",
+            revoke,
+        )
 }
 
 fn still() -> Still {

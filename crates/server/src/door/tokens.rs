@@ -166,7 +166,8 @@ pub(crate) async fn revoke_now(
     let command = Command::RevokeToken { token, keep_made };
     let handled = carry_out(context, command, by, reason).await?;
     if handled.unkept {
-        let detail = format!("{token} lets nobody in any more, but no disk has taken that: a restart would forget it");
+        let detail =
+            format!("{token} lets nobody in any more, but no disk has taken that: a restart would forget it");
         return Err(Failure::unavailable(detail)
             .hint("see to the disk of the data folder: it is written down once that takes it; until then do not restart"));
     }

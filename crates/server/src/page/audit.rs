@@ -10,7 +10,7 @@ use hmsops_ledger::Entry;
 use hmsops_wire::api::Verified;
 
 use super::Look;
-use super::alerts::{fact, table, upper};
+use super::alerts::{table, upper};
 use super::frame::{Follows, Frame};
 use super::html::{Element, Render, el};
 use super::mark::{class, link, release_path, service_path, shape};
@@ -108,10 +108,12 @@ pub fn audit(look: &Look<'_>, page: AuditPage<'_>) -> String {
         section: "/audit",
         follows: if is_live { Follows::Everything } else { Follows::Nothing },
     };
-    let refused = page.refused.map(|why| el("p").class("refused").attr("role", "alert").put("Not looked for: ").put(why));
-    let older = page.older.map(|cursor| {
-        link(&filter.path(Some(cursor)), "Older entries").class("button").attr("rel", "next")
-    });
+    let refused = page
+        .refused
+        .map(|why| el("p").class("refused").attr("role", "alert").put("Not looked for: ").put(why));
+    let older = page
+        .older
+        .map(|cursor| link(&filter.path(Some(cursor)), "Older entries").class("button").attr("rel", "next"));
     let newest = (!page.newest).then(|| link(&filter.path(None), "Newest entries").class("button"));
     let pages = (older.is_some() || newest.is_some())
         .then(|| el("nav").class("buttons").attr("aria-label", "Pages").put(newest).put(older));
@@ -146,7 +148,9 @@ fn headline(look: &Look<'_>, page: &AuditPage<'_>) -> String {
         (None, 0, Some(_)) => format!("None of the newest entries fits; there are {all}."),
         (None, 1, None) => format!("1 of {all} entries fits."),
         (None, n, None) => format!("{} of {all} entries fit.", grouped(n as u64)),
-        (None, n, Some(_)) => format!("{} entries that fit, of {all}; older ones may, too.", grouped(n as u64)),
+        (None, n, Some(_)) => {
+            format!("{} entries that fit, of {all}; older ones may, too.", grouped(n as u64))
+        }
     }
 }
 
@@ -167,24 +171,26 @@ fn nothing(page: &AuditPage<'_>) -> Element {
 
 /// What to look for.
 fn form(look: &Look<'_>, filter: &AuditFilter) -> Element {
-    let field = |name: &'static str, label: &'static str, hint: &'static str, value: &str, list: Option<&str>| {
-        let input = el("input")
-            .attr("id", name)
-            .attr("name", name)
-            .attr("type", "text")
-            .attr("maxlength", 200)
-            .attr("autocomplete", "off")
-            .attr("spellcheck", "false")
-            .attr("placeholder", hint)
-            .attr("value", value);
-        let input = match list {
-            Some(list) => input.attr("list", list),
-            None => input,
+    let field =
+        |name: &'static str, label: &'static str, hint: &'static str, value: &str, list: Option<&str>| {
+            let input = el("input")
+                .attr("id", name)
+                .attr("name", name)
+                .attr("type", "text")
+                .attr("maxlength", 200)
+                .attr("autocomplete", "off")
+                .attr("spellcheck", "false")
+                .attr("placeholder", hint)
+                .attr("value", value);
+            let input = match list {
+                Some(list) => input.attr("list", list),
+                None => input,
+            };
+            el("div").put(el("label").attr("for", name).put(label)).put(input)
         };
-        el("div").put(el("label").attr("for", name).put(label)).put(input)
-    };
     let kinds = hmsops_tower::controls::ROWS.iter().map(|row| row.kind);
-    let mut kinds: Vec<&str> = kinds.flat_map(|kind| [kind.split('.').next().unwrap_or(kind), kind]).collect();
+    let mut kinds: Vec<&str> =
+        kinds.flat_map(|kind| [kind.split('.').next().unwrap_or(kind), kind]).collect();
     kinds.sort_unstable();
     kinds.dedup();
     let options = |id: &'static str, values: Vec<&str>| {
@@ -211,7 +217,12 @@ fn form(look: &Look<'_>, filter: &AuditFilter) -> Element {
         .put(field("from", "from, UTC", "-1h", &filter.from, None))
         .put(field("to", "before, UTC", "2026-11-20T14:00:00Z", &filter.to, None))
         .put(kept.collect::<Vec<_>>())
-        .put(el("p").class("buttons").put(el("button").attr("type", "submit").class("button strong").put("Search")).put(clear))
+        .put(
+            el("p")
+                .class("buttons")
+                .put(el("button").attr("type", "submit").class("button strong").put("Search"))
+                .put(clear),
+        )
         .put((options("kinds", kinds), options("services", services)))
 }
 
@@ -238,10 +249,14 @@ pub fn audit_entry(look: &Look<'_>, entry: &Entry, hash: &str) -> String {
     };
     let newer = (entry.seq + 1 < look.view.ledger_size)
         .then(|| link(&format!("/audit/{}", entry.seq + 1), "The one after it").class("button"));
-    let older = (entry.seq > 0)
-        .then(|| link(&format!("/audit/{}", entry.seq.saturating_sub(1)), "The one before it").class("button"));
+    let older = (entry.seq > 0).then(|| {
+        link(&format!("/audit/{}", entry.seq.saturating_sub(1)), "The one before it").class("button")
+    });
     let pages = el("nav").class("buttons").attr("aria-label", "Entries").put(older).put(newer);
-    frame.wrap(((trail, headline), ((facts(entry, hash), receipt), (el("div").class("stack").put(data), pages))))
+    frame.wrap((
+        (trail, headline),
+        ((facts(entry, hash), receipt), (el("div").class("stack").put(data), pages)),
+    ))
 }
 
 fn facts(entry: &Entry, hash: &str) -> Element {
@@ -256,20 +271,24 @@ fn facts(entry: &Entry, hash: &str) -> Element {
     let outcome = format!("{:?}", entry.outcome).to_lowercase();
     let late = if entry.late { ", recorded late" } else { "" };
     let when = format!("{}, {} UTC", long_day(entry.at), tenths(entry.at));
-    let service = entry.subject.strip_prefix("service/").and_then(|name| hmsops_model::ServiceName::new(name).ok());
+    let service =
+        entry.subject.strip_prefix("service/").and_then(|name| hmsops_model::ServiceName::new(name).ok());
     let release = entry.release.as_ref().and_then(|id| id.parse().ok());
-    let release = release.map(|id| {
-        (el("dt").put("release"), el("dd").put(link(&release_path(id), &id.to_string())))
-    });
+    let release =
+        release.map(|id| (el("dt").put("release"), el("dd").put(link(&release_path(id), &id.to_string()))));
     let kind = AuditFilter { kind: entry.kind.clone(), ..AuditFilter::default() };
     let actor = AuditFilter { actor: entry.actor.clone(), ..AuditFilter::default() };
     let about = AuditFilter { subject: entry.subject.clone(), ..AuditFilter::default() };
     let list = el("dl")
         .class("pairs")
         .put(line("when", &|| el("dd").put(time(entry.at, &when))))
-        .put(line("kind", &|| el("dd").put(filtered(kind.clone(), &entry.kind)).put(format!(", {outcome}{late}"))))
+        .put(line("kind", &|| {
+            el("dd").put(filtered(kind.clone(), &entry.kind)).put(format!(", {outcome}{late}"))
+        }))
         .put(line("done by", &|| {
-            el("dd").put(filtered(actor.clone(), &entry.actor)).put(format!(" ({}) on {}", entry.source, entry.node))
+            el("dd")
+                .put(filtered(actor.clone(), &entry.actor))
+                .put(format!(" ({}) on {}", entry.source, entry.node))
         }))
         .put(line("about", &|| {
             let page = service.as_ref().map(|name| (", ", link(&service_path(name), "its page")));
@@ -298,7 +317,8 @@ fn receipt(look: &Look<'_>, receipt: &Receipt) -> Vec<Element> {
     let callers = el("tbody").put(callers.collect::<Vec<_>>());
     let columns = ["who", "requests", "refused", "last", "from"];
     let unlisted = (receipt.unlisted > 0).then(|| {
-        let words = format!("{} more requests came from others, who found no place here.", grouped(receipt.unlisted));
+        let words =
+            format!("{} more requests came from others, who found no place here.", grouped(receipt.unlisted));
         el("p").class("muted s").put(words)
     });
     let denials = (!receipt.denials.is_empty()).then(|| {
@@ -335,24 +355,26 @@ pub fn audit_check(look: &Look<'_>, found: &Verified) -> String {
     let trail = el("p").class("trail").put(link("/audit", "Audit")).put(" / check");
     let n = grouped(found.entries);
     let (sign, said) = match &found.first_bad {
-        None if found.entries == 1 => (Sign::Fine, "The ledger is whole: its 1 entry is what was written.".to_owned()),
+        None if found.entries == 1 => {
+            (Sign::Fine, "The ledger is whole: its 1 entry is what was written.".to_owned())
+        }
         None => (Sign::Fine, format!("The ledger is whole: all {n} entries are what was written.")),
         Some(_) => (Sign::Failing, format!("The ledger is not whole after {n} good entries.")),
     };
     let headline = el("h1").class(class(sign)).put(shape(sign)).put(el("span").class("plain").put(said));
     let bad = found.first_bad.as_ref().map(|bad| {
         let words = "Keep the data folder as it is, and compare it with a copy from elsewhere.";
-        (
-            el("p").class("refused").attr("role", "alert").put(bad.as_str()),
-            el("p").class("lead").put(words),
-        )
+        (el("p").class("refused").attr("role", "alert").put(bad.as_str()), el("p").class("lead").put(words))
     });
     let anchored = match found.checkpoint_size {
         Some(size) => format!("up to entry {}", grouped(size)),
         None => "not yet".into(),
     };
     let torn = (found.torn_bytes > 0).then(|| {
-        let words = format!("{} bytes, of a commit that is being written or was broken off", grouped(found.torn_bytes));
+        let words = format!(
+            "{} bytes, of a commit that is being written or was broken off",
+            grouped(found.torn_bytes)
+        );
         (el("dt").put("after the last"), el("dd").put(words))
     });
     let list = el("dl")
@@ -361,7 +383,10 @@ pub fn audit_check(look: &Look<'_>, found: &Verified) -> String {
         .put((el("dt").put("anchored"), el("dd").put(anchored)))
         .put((el("dt").put("root"), el("dd").class("mono").put(found.root.as_str())))
         .put(torn);
-    let offline = el("p").class("muted s").put("The same without the tower: ").put(el("code").put("hmsops audit verify --data DIR"));
+    let offline = el("p")
+        .class("muted s")
+        .put("The same without the tower: ")
+        .put(el("code").put("hmsops audit verify --data DIR"));
     let card = el("section").class("card").put(el("h2").put("The chain")).put(list).put(offline);
     let again = el("p")
         .class("buttons")

@@ -76,10 +76,12 @@ fn reason(value: &str) -> Element {
         .attr("value", value)
         .attr("aria-describedby", "reason-use")
         .flag("required");
-    el("div")
-        .put(el("label").attr("for", "reason").put("Why?"))
-        .put(input)
-        .put(el("p").class("muted s").attr("id", "reason-use").put("Stands in the ledger with your name, for good."))
+    el("div").put(el("label").attr("for", "reason").put("Why?")).put(input).put(
+        el("p")
+            .class("muted s")
+            .attr("id", "reason-use")
+            .put("Stands in the ledger with your name, for good."),
+    )
 }
 
 fn submit(words: &str, class: &str) -> Element {
@@ -101,10 +103,11 @@ pub fn token_new(look: &Look<'_>, wish: &TokenWish, refused: Option<&str>) -> St
         ("agt", "an agent or a probe elsewhere"),
         ("ing", "brings metrics, logs, traces or events, nothing else"),
     ];
-    let select = kinds.iter().fold(el("select").attr("id", "kind").attr("name", "kind"), |select, (name, words)| {
-        let option = el("option").attr("value", name).put(*words);
-        select.put(if wish.kind == *name { option.flag("selected") } else { option })
-    });
+    let select =
+        kinds.iter().fold(el("select").attr("id", "kind").attr("name", "kind"), |select, (name, words)| {
+            let option = el("option").attr("value", name).put(*words);
+            select.put(if wish.kind == *name { option.flag("selected") } else { option })
+        });
     let kind = el("div").put(el("label").attr("for", "kind").put("Who holds it?")).put(select);
     let owner = field("owner", "Who answers for it?", &wish.owner, "A person or a team; empty: you.");
     let services = field(
@@ -121,7 +124,8 @@ pub fn token_new(look: &Look<'_>, wish: &TokenWish, refused: Option<&str>) -> St
     );
     let expires = field("expires", "For how long?", &wish.expires, "90d, 12h; a year at most.");
     let fields = ((kind, owner), (scopes(wish), (services, networks)));
-    let form = form("/tokens/new", ((fields, expires), (reason(&wish.reason), submit("Make it", "button strong"))));
+    let form =
+        form("/tokens/new", ((fields, expires), (reason(&wish.reason), submit("Make it", "button strong"))));
     let plan = el("p").class("lead").put("Its text is shown once, on the next page, and kept nowhere.");
     frame(look, "/tokens/new".into(), "Make a token")
         .wrap(((trail(None), el("h1").put("Make a token")), ((plan, refusal(refused)), form)))
@@ -153,10 +157,7 @@ fn scopes(wish: &TokenWish) -> Element {
             .put(el("b").attr("id", name).put(noun))
             .put(checks)
     });
-    el("fieldset")
-        .class("scopes")
-        .put(el("legend").put("What may it do?"))
-        .put(groups.collect::<Vec<_>>())
+    el("fieldset").class("scopes").put(el("legend").put("What may it do?")).put(groups.collect::<Vec<_>>())
 }
 
 /// The form that puts another token in the place of one; `None`: it cannot be done just now.
@@ -173,7 +174,12 @@ pub fn token_rotate(
     let path = format!("{}/rotate", token_path(token.id));
     let overlap =
         field("overlap", "How long does the old one go on?", overlap, "1d, 2h; 0s: it ends at once.");
-    let expires = field("expires", "How long does the new one live?", expires, "Empty: as long as the old one was given.");
+    let expires = field(
+        "expires",
+        "How long does the new one live?",
+        expires,
+        "Empty: as long as the old one was given.",
+    );
     let form = form(&path, ((overlap, expires), (reason(why), submit("Rotate it", "button strong"))));
     let plan = format!(
         "A new token with the same rights is made for {}. Its text is shown once, on the next page.",
@@ -181,10 +187,12 @@ pub fn token_rotate(
     );
     let title = format!("Rotate {}", token.id);
     let lead = el("p").class("lead").put(plan);
-    Some(frame(look, path, &title).wrap((
-        (trail(Some(token.id)), el("h1").put(format!("{title}?"))),
-        ((lead, refusal(refused)), form),
-    )))
+    Some(
+        frame(look, path, &title).wrap((
+            (trail(Some(token.id)), el("h1").put(format!("{title}?"))),
+            ((lead, refusal(refused)), form),
+        )),
+    )
 }
 
 /// The form that revokes a token, `made` those in force that were made with it; `None`: it cannot be done just now.
@@ -217,10 +225,12 @@ pub fn token_revoke(
     let form = form(&path, (keep, (reason(""), submit("Revoke it", "button danger"))));
     let title = format!("Revoke {}", token.id);
     let lead = (el("p").class("lead").put(plan), also);
-    Some(frame(look, path, &title).wrap((
-        (trail(Some(token.id)), el("h1").put(format!("{title}?"))),
-        ((lead, refusal(refused)), form),
-    )))
+    Some(
+        frame(look, path, &title).wrap((
+            (trail(Some(token.id)), el("h1").put(format!("{title}?"))),
+            ((lead, refusal(refused)), form),
+        )),
+    )
 }
 
 /// The one page that shows a token's text.
@@ -246,9 +256,15 @@ pub fn token_made(look: &Look<'_>, token: &Token, text: &str) -> String {
         .put(el("pre").class("secret").attr("tabindex", 0).put(el("code").put(text)))
         .put(el("p").class("muted s").put("Programs send it as "))
         .put(el("pre").attr("tabindex", 0).put(el("code").put("Authorization: Bearer …")))
-        .put(el("p").class("muted s").put("and hmsops reads it from HMSOPS_TOKEN. A lost one is replaced by rotating it."));
+        .put(
+            el("p")
+                .class("muted s")
+                .put("and hmsops reads it from HMSOPS_TOKEN. A lost one is replaced by rotating it."),
+        );
     let back = el("p").class("buttons").put(link("/tokens", "I have it: to the list").class("button strong"));
     let headline = el("h1").put(format!("{} is made: copy its text now.", token.id));
-    frame(look, "/tokens".into(), &format!("{} is made", token.id))
-        .wrap(((trail(Some(token.id)), headline), ((facts, old), (el("div").class("stack").put(secret), back))))
+    frame(look, "/tokens".into(), &format!("{} is made", token.id)).wrap((
+        (trail(Some(token.id)), headline),
+        ((facts, old), (el("div").class("stack").put(secret), back)),
+    ))
 }

@@ -30,7 +30,7 @@ pub struct TokenRow<'a> {
 }
 
 /// Where a token's forms are.
-pub fn token_path(id: TokenId) -> String {
+pub(super) fn token_path(id: TokenId) -> String {
     format!("/tokens/{id}")
 }
 
@@ -67,7 +67,8 @@ pub fn tokens(look: &Look<'_>, mut rows: Vec<TokenRow<'_>>) -> String {
         (_, n) => format!("{some}; {} are doubtful.", grouped(n as u64)),
     };
     let make = el("p").class("buttons").put(link("/tokens/new", "Make a token…").class("button strong"));
-    let words = "A token's text is shown once, when it is made, and kept nowhere; here stands what it may do.";
+    let words =
+        "A token's text is shown once, when it is made, and kept nowhere; here stands what it may do.";
     let lead = el("p").class("lead muted").put(words);
     let empty = (open.is_empty() && ended.is_empty()).then(empty);
     let body = (section(look, "In force", &open), section(look, "Ended", &ended));
@@ -124,21 +125,31 @@ fn row(look: &Look<'_>, row: &TokenRow<'_>) -> Element {
         .put(findings.collect::<Vec<_>>())
         .put(course(look, token).map(|line| el("p").class("muted s").put(line)));
     let buttons = is_open.then(|| {
-        let rotate = token.followed_by.is_none().then(|| {
-            link(&format!("{}/rotate", token_path(token.id)), "Rotate…").class("button")
-        });
+        let rotate = token
+            .followed_by
+            .is_none()
+            .then(|| link(&format!("{}/rotate", token_path(token.id)), "Rotate…").class("button"));
         let revoke = link(&format!("{}/revoke", token_path(token.id)), "Revoke…").class("button danger");
         el("span").class("buttons").put(rotate).put(revoke)
     });
     let ends = if is_open { token.spec.expires } else { ended_at(token) };
     el("tr")
         .attr("id", token.id.to_string())
-        .put(el("th").attr("scope", "row").put(link(&token_entries(token.id), &token.id.to_string()).class("tall")))
+        .put(
+            el("th")
+                .attr("scope", "row")
+                .put(link(&token_entries(token.id), &token.id.to_string()).class("tall")),
+        )
         .put(el("td").class("nowrap").put(worded(sign, word)))
         .put(whose)
         .put(el("td").attr("data-label", "may").put(may(token)))
         .put(el("td").attr("data-label", "last used").put(last_use(look, row.used)))
-        .put(el("td").class("nowrap").attr("data-label", if is_open { "ends" } else { "ended" }).put(end(look, ends)))
+        .put(
+            el("td")
+                .class("nowrap")
+                .attr("data-label", if is_open { "ends" } else { "ended" })
+                .put(end(look, ends)),
+        )
         .put(el("td").put(buttons))
 }
 
