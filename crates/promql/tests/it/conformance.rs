@@ -35,5 +35,10 @@ fn every_shared_script_passes_whole() {
             }
         }
     }
-    assert!(failures.is_empty() && passed >= EVALS, "{passed} passed, {} failed\n{}", failures.len(), failures.join("\n"));
+    assert!(
+        failures.is_empty() && passed >= EVALS,
+        "{passed} passed, {} failed\n{}",
+        failures.len(),
+        failures.join("\n")
+    );
 }
