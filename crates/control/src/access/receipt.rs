@@ -172,7 +172,7 @@ mod tests {
             digest: Digest::from_sha256([7; 32]),
         };
         let said = "1 204 requests at api by 1 token, 1 person, 1 address, 3 refused (k-1 was revoked)";
-        assert_eq!(receipt.sentence().replace('\u{202f}', " ").replace('\u{a0}', " "), said);
+        assert_eq!(receipt.sentence().replace(['\u{202f}', '\u{a0}'], " "), said);
         let text = serde_json::to_string(&receipt).unwrap();
         assert_eq!(serde_json::from_str::<Receipt>(&text).unwrap(), receipt, "{text}");
         receipt.callers.truncate(1);
