@@ -12,6 +12,7 @@ use hmsops_model::{
 };
 use serde::{Deserialize, Serialize};
 
+use crate::access::Receipt;
 use crate::transport::{Held, TransportReport};
 
 /// Who wants something, and through which door they came.
@@ -133,6 +134,8 @@ pub enum Event {
     Freezes(Vec<Freeze>),
     /// What listeners beyond loopback show and speak.
     Transport(TransportReport),
+    /// What came to a door within a minute.
+    Counted(Box<Receipt>),
     /// Time has passed.
     Wake,
 }
@@ -285,8 +288,8 @@ pub enum Command {
         sha256: Digest,
         /// How long the one goes on beside the other.
         overlap: Millis,
-        /// How long the other lives.
-        life: Millis,
+        /// How long the other lives; `None`: as long as the one was given, or as who asks may give at most.
+        life: Option<Millis>,
         /// The token of who asks; `None` is the admin.
         granter: Option<TokenId>,
     },
@@ -294,6 +297,9 @@ pub enum Command {
     RevokeToken {
         /// Which.
         token: TokenId,
+        /// Leave in force what was made with it.
+        #[serde(default)]
+        keep_made: bool,
     },
     /// Let an agent in by a certificate; its token is used up.
     JoinAgent {
@@ -385,9 +391,9 @@ impl Command {
             Self::DeclareDash { dash } => format!("dash/{}", dash.name),
             Self::RemoveDash { dash } => format!("dash/{dash}"),
             Self::IssueToken { .. } => "token/new".into(),
-            Self::RotateToken { token, .. } | Self::RevokeToken { token } => format!("token/{token}"),
             Self::JoinAgent { .. } => "agent/new".into(),
             Self::RenewAgent { agent, .. } | Self::RevokeAgent { agent } => format!("agent/{agent}"),
+            Self::RotateToken { token, .. } | Self::RevokeToken { token, .. } => format!("token/{token}"),
         }
     }
 }

@@ -130,6 +130,11 @@ impl TransportChange {
         matches!(self, Self::AgentJoined { .. } | Self::AgentRenewed { .. })
     }
 
+    /// Whether it takes a right away from somebody: then it waits for nobody.
+    pub const fn is_retreat(&self) -> bool {
+        matches!(self, Self::AgentRevoked { .. })
+    }
+
     /// What it is about, as the ledger names it.
     pub fn subject(&self) -> String {
         match self {

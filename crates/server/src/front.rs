@@ -15,8 +15,8 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::sync::{Semaphore, watch};
 use tower::ServiceExt as _;
 
-use crate::tls::entrance::{Greeting, Stream};
-use crate::tls::{Arrival, Entrance};
+use crate::tls::port::{Greeting, Stream};
+use crate::tls::{Arrival, Port};
 
 /// Browsers keep some each, programs one.
 const CONNECTIONS_MAX: usize = 1024;
@@ -31,7 +31,7 @@ const HEAD_BYTES_MAX: usize = 64 << 10;
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
 /// Serves until it is told to stop, and then for as long as requests under way take; the caller bounds that.
-pub async fn run(entrance: Entrance, router: axum::Router, mut stop: watch::Receiver<bool>) {
+pub async fn run(port: Port, router: axum::Router, mut stop: watch::Receiver<bool>) {
     let places = Arc::new(Semaphore::new(CONNECTIONS_MAX));
     loop {
         let place = tokio::select! {
@@ -39,12 +39,12 @@ pub async fn run(entrance: Entrance, router: axum::Router, mut stop: watch::Rece
             () = told(&mut stop) => break,
         };
         let accepted = tokio::select! {
-            accepted = entrance.accept() => accepted,
+            accepted = port.accept() => accepted,
             () = told(&mut stop) => break,
         };
         match accepted {
             Ok((stream, peer)) => {
-                let (greeting, router, stop) = (entrance.greeting(), router.clone(), stop.clone());
+                let (greeting, router, stop) = (port.greeting(), router.clone(), stop.clone());
                 tokio::spawn(async move {
                     connection((greeting, stream, peer), router, stop).await;
                     drop(place);
@@ -56,7 +56,7 @@ pub async fn run(entrance: Entrance, router: axum::Router, mut stop: watch::Rece
             }
         }
     }
-    drop(entrance);
+    drop(port);
     let all = u32::try_from(CONNECTIONS_MAX).unwrap_or(u32::MAX);
     // Every place is given back once its connection has ended.
     let _ended = places.acquire_many(all).await;

@@ -15,7 +15,7 @@ use crate::Engine;
 use crate::clock::Clock;
 use crate::serve::{ServeError, ServeOptions};
 use crate::tls::keeper::{self, Keeper, Source};
-use crate::tls::{Entrance, FOLDER, SERVED, SERVER, Transport, fingerprint};
+use crate::tls::{FOLDER, Port, SERVED, SERVER, Transport, fingerprint};
 
 /// Sockets that listen, and nothing is answered on them yet.
 pub(crate) struct Bound {
@@ -25,8 +25,8 @@ pub(crate) struct Bound {
 
 /// Ports with what is spoken on them.
 pub(crate) struct Ports {
-    pub(crate) web: Entrance,
-    pub(crate) collector: Entrance,
+    pub(crate) web: Port,
+    pub(crate) collector: Port,
     /// What is needed to reach them.
     pub(crate) reach: Reach,
     keeper: Option<Keeper>,
@@ -110,8 +110,8 @@ impl Bound {
             keeper::forget(disk.as_ref(), SERVER);
         }
         Ok(Ports {
-            web: Entrance::web(self.web.0, of(self.web.1)),
-            collector: Entrance::collector(self.collector.0, of(self.collector.1)),
+            web: Port::web(self.web.0, of(self.web.1)),
+            collector: Port::collector(self.collector.0, of(self.collector.1)),
             reach,
             keeper,
             plain: exceptions,

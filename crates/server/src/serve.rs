@@ -26,7 +26,7 @@ use crate::hands::{
 use crate::ports::{Bound, Reach};
 use crate::query::Queries;
 use crate::settings::Settings;
-use crate::tls::{Entrance, TransportError};
+use crate::tls::{Port, TransportError};
 use crate::{Engine, door, engine, evaluate, front, public, repo};
 
 /// Room for a hundred retreats, each some kilobytes.
@@ -112,6 +112,8 @@ pub async fn run(options: ServeOptions) -> Result<(), ServeError> {
     let auth = door::Auth::open(parts.disk.clone(), options.no_auth)
         .map_err(|error| ServeError::Data(data.clone(), error.to_string()))?;
     let auth = Arc::new(auth);
+    tokio::spawn(door::receipts::keep(auth.clone(), engine.clone(), clock));
+    let counted = auth.clone();
     let (reload, reloads) = mpsc::channel(1);
     let repos = repos(&config, &options, data.as_path());
     let (scrapes, to_scrape) = watch::channel(repo::Scrapes::new());
@@ -139,6 +141,7 @@ pub async fn run(options: ServeOptions) -> Result<(), ServeError> {
     };
     let router = door::router(context);
     serve_http(ports.web, router, (reload, settings), &engine).await?;
+    door::receipts::write(&counted, &engine, clock).await;
     engine.stop().await;
     tracing::info!("tower: stopped; gateways and services go on");
     Ok(())
@@ -181,7 +184,7 @@ fn open(data: &Path, config: &TowerConfig) -> Result<Parts, ServeError> {
 
 impl Parts {
     /// Starts everything by which metrics come in.
-    fn collect(&self, engine: &Engine, auth: &Arc<door::Auth>, collector: Entrance) -> Scraper {
+    fn collect(&self, engine: &Engine, auth: &Arc<door::Auth>, collector: Port) -> Scraper {
         tokio::spawn(self.metrics.clone().keep());
         tokio::spawn(listener::run(collector, self.metrics.clone(), auth.clone(), engine.clone()));
         tokio::spawn(own::keep(self.metrics.clone(), engine.clone(), self.traffic.clone()));
@@ -311,7 +314,7 @@ fn greet(reach: &Reach, data: &Path, auth: &door::Auth, clock: Clock) {
 }
 
 async fn serve_http(
-    entrance: Entrance,
+    port: Port,
     router: axum::Router,
     (reload, settings): (mpsc::Sender<()>, Settings),
     engine: &Engine,
@@ -321,7 +324,7 @@ async fn serve_http(
     let (mut term, mut int, mut hup) =
         (on(SignalKind::terminate())?, on(SignalKind::interrupt())?, on(SignalKind::hangup())?);
     let (stop, stopping) = tokio::sync::watch::channel(false);
-    let mut server = tokio::spawn(front::run(entrance, router, stopping));
+    let mut server = tokio::spawn(front::run(port, router, stopping));
     loop {
         tokio::select! {
             _ = term.recv() => break,

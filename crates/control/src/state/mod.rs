@@ -4,11 +4,12 @@ pub mod release;
 pub mod service;
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use hmsops_model::{Digest, IncidentId, InstanceId, Millis, Now, ReleaseId, ServiceName, Version, Weight};
 use serde::{Deserialize, Serialize};
 
-use crate::access::Access;
+use crate::access::{Access, AccessChange};
 use crate::event::Who;
 use crate::incident::Incident;
 use crate::signal::notice::{About, Occasion};
@@ -50,12 +51,12 @@ pub struct State {
     /// What watches and heals.
     #[serde(default)]
     pub signals: Signals,
-    /// Who is let in.
-    #[serde(default)]
-    pub access: Access,
     /// What is spoken beyond this machine.
     #[serde(default)]
     pub transport: Transport,
+    /// Who is let in. Shared, so that a snapshot of all does not copy thousands of tokens.
+    #[serde(default, with = "crate::access")]
+    pub access: Arc<Access>,
 }
 
 /// A version that may not be deployed until a person lifts it.
@@ -132,13 +133,20 @@ impl State {
             }
             Transition::Refused { .. } => {}
             Transition::Signal(change) => self.apply_signal(now, change),
-            Transition::Access(change) => self.access.apply(now, change),
             Transition::Transport(change) => {
                 self.transport.apply(now, change);
                 if let TransportChange::AgentJoined { agent, token, by, .. } = change {
-                    self.access.use_up(now, *token, by, format!("{agent} has joined by it"));
+                    // It was good for one use, and has had it.
+                    let used_up = AccessChange::TokenRevoked {
+                        token: *token,
+                        also: Vec::new(),
+                        by: by.clone(),
+                        reason: format!("{agent} has joined by it"),
+                    };
+                    Arc::make_mut(&mut self.access).apply(now, &used_up);
                 }
             }
+            Transition::Access(change) => Arc::make_mut(&mut self.access).apply(now, change),
             _ => {
                 if let Some(id) = transition.release() {
                     self.apply_release(now, id, transition);

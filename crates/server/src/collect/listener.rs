@@ -27,9 +27,10 @@ use super::emit::{self, Form};
 use super::{Door, Metrics, grpc, read};
 use crate::Engine;
 use crate::door::caller::Caller;
+use crate::door::receipts::{Answered, Entrance, Seen};
 use crate::door::{Auth, Failure, Known};
-use crate::tls::entrance::Stream;
-use crate::tls::{Arrival, Entrance, Transport};
+use crate::tls::port::Stream;
+use crate::tls::{Arrival, Port, Transport};
 
 /// Programs on one machine; each keeps one connection.
 const CONNECTIONS_MAX: usize = 1024;
@@ -60,13 +61,13 @@ const DRAIN: Duration = Duration::from_secs(5);
 const EMIT: &str = "/v1/emit";
 
 /// Serves the collector's port until the tower stops.
-pub async fn run(entrance: impl Into<Entrance>, metrics: Metrics, auth: Arc<Auth>, engine: Engine) {
-    let entrance = entrance.into();
-    let transport = entrance.transport().cloned();
+pub async fn run(port: impl Into<Port>, metrics: Metrics, auth: Arc<Auth>, engine: Engine) {
+    let port = port.into();
+    let transport = port.transport().cloned();
     let places = Arc::new(Semaphore::new(CONNECTIONS_MAX));
     loop {
         let accepted = tokio::select! {
-            accepted = entrance.accept() => accepted,
+            accepted = port.accept() => accepted,
             () = engine.leaves() => return,
         };
         let (stream, peer) = match accepted {
@@ -83,7 +84,7 @@ pub async fn run(entrance: impl Into<Entrance>, metrics: Metrics, auth: Arc<Auth
             continue;
         };
         let (metrics, auth, engine) = (metrics.clone(), auth.clone(), engine.clone());
-        let (greeting, transport) = (entrance.greeting(), transport.clone());
+        let (greeting, transport) = (port.greeting(), transport.clone());
         tokio::spawn(async move {
             let greeted = tokio::select! {
                 greeted = greeting.done(stream, peer) => greeted,
@@ -145,16 +146,55 @@ fn is_for_ca(request: &Request<Incoming>) -> bool {
     request.method() == Method::GET && request.uri().path() == crate::door::CA
 }
 
-/// Answers one request.
+/// Answers one request, and counts it.
 async fn answer(
     request: Request<Incoming>,
     metrics: Metrics,
-    (auth, engine): (&Auth, &Engine),
+    tower: (&Auth, &Engine),
     arrival: Arrival,
 ) -> Response<Body> {
-    let (parts, body) = request.into_parts();
-    let media = parts.headers.get(CONTENT_TYPE).and_then(|media| media.to_str().ok()).unwrap_or_default();
+    let media = request.headers().get(CONTENT_TYPE).and_then(|media| media.to_str().ok()).unwrap_or_default();
     let is_grpc = media.starts_with("application/grpc");
+    let method = request.method().clone();
+    let (clock, seen) = (metrics.clock(), Seen::default());
+    if let Some(route) = [EMIT, grpc::EMIT].into_iter().find(|route| *route == request.uri().path()) {
+        seen.reach(route);
+    }
+    let response = handle(request, metrics, tower, (arrival, is_grpc), &seen).await;
+    let peer = Some(arrival.peer.ip());
+    let said = grpc::said(&response);
+    let refused = response.extensions().get::<Failure>().filter(|failure| failure.is_denial());
+    let denied = refused.map(Failure::detail).or_else(|| {
+        said.as_ref().filter(|(status, _)| matches!(status, 401 | 403 | 429)).map(|(_, why)| why.as_str())
+    });
+    let answered = Answered {
+        at: clock.now().wall,
+        method: method.as_str(),
+        route: seen.route(),
+        status: said.as_ref().map_or(response.status().as_u16(), |(status, _)| *status),
+        who: seen.who(peer),
+        from: peer,
+        denied,
+    };
+    tower.0.receipts().note(if is_grpc { Entrance::Grpc } else { Entrance::Emit }, answered);
+    response
+}
+
+/// The answer for a program, which whoever counts it can look into.
+fn refused(failure: Failure, path: &str) -> Response<Body> {
+    let mut response = failure.json(path);
+    response.extensions_mut().insert(failure);
+    response
+}
+
+async fn handle(
+    request: Request<Incoming>,
+    metrics: Metrics,
+    (auth, engine): (&Auth, &Engine),
+    (arrival, is_grpc): (Arrival, bool),
+    seen: &Seen,
+) -> Response<Body> {
+    let (parts, body) = request.into_parts();
     let door = if is_grpc { Door::Grpc } else { Door::Emit };
     let path = parts.uri.path();
     let admitted = {
@@ -167,7 +207,7 @@ async fn answer(
         Err(failure) => {
             metrics.count_rejected(door);
             return match (is_grpc, failure.status()) {
-                (false, _) => failure.json(path),
+                (false, _) => refused(failure, path),
                 (true, StatusCode::NOT_FOUND | StatusCode::METHOD_NOT_ALLOWED) => {
                     grpc::refuse(tonic::Status::unimplemented(failure.detail()))
                 }
@@ -175,6 +215,9 @@ async fn answer(
             };
         }
     };
+    if let Some(who) = caller.party() {
+        seen.know(who);
+    }
     let limit = if is_grpc { grpc::FRAME_BYTES_MAX } else { REQUEST_BYTES_MAX };
     let whole = match read(body, limit, metrics.bodies()).await {
         Ok(whole) => whole,
@@ -183,7 +226,7 @@ async fn answer(
             return if is_grpc {
                 grpc::refuse(grpc::status_of_body(error))
             } else {
-                Failure::from(error).json(path)
+                refused(Failure::from(error), path)
             };
         }
     };
@@ -197,7 +240,7 @@ async fn answer(
             response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
             response
         }
-        Err(error) => Failure::from(error).json(path),
+        Err(error) => refused(Failure::from(error), path),
     }
 }
 

@@ -2,16 +2,16 @@
 //! signs for agents. Certificates are renewed and read anew while connections go on.
 //!
 //! ```text
-//!  a listener ──▶ entrance ──▶ handshake ──▶ HTTP
+//!  a listener ──▶ port ──▶ handshake ──▶ HTTP
 //!                                 ▲ shown (one pointer)
 //!  files, authority ──▶ keeper ───┘──▶ the tower: what is shown, what is broken
 //! ```
 
 pub(crate) mod authority;
-pub(crate) mod entrance;
 pub(crate) mod keeper;
 mod names;
 mod pem;
+pub(crate) mod port;
 pub mod request;
 
 use std::fmt;
@@ -30,8 +30,8 @@ use tokio_rustls::rustls::server::{ClientHello, ResolvesServerCert, WebPkiClient
 use tokio_rustls::rustls::sign::CertifiedKey;
 
 pub(crate) use authority::Authority;
-pub use entrance::Entrance;
 pub use pem::{certificates, encode};
+pub use port::Port;
 
 /// The folder of the authority, below the data folder.
 pub const FOLDER: &str = "tls";
@@ -80,7 +80,7 @@ pub struct Transport {
     shown: Arc<Shown>,
     web: Arc<ServerConfig>,
     collector: Arc<ServerConfig>,
-    pub(crate) meter: entrance::Meter,
+    pub(crate) meter: port::Meter,
 }
 
 impl fmt::Debug for Transport {
@@ -111,7 +111,7 @@ impl Transport {
             Arc::new(config)
         };
         let (web, collector) = (config(&[b"http/1.1"]), config(&[b"h2", b"http/1.1"]));
-        Ok(Self { authority, shown, web, collector, meter: entrance::Meter::default() })
+        Ok(Self { authority, shown, web, collector, meter: port::Meter::default() })
     }
 
     /// For pages and the API, which speak HTTP/1.1.

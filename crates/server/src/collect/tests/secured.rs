@@ -9,7 +9,7 @@ use tokio_rustls::rustls::{ClientConfig, RootCertStore};
 
 use super::emitting::{Client, EMIT, batch, metric};
 use super::*;
-use crate::tls::{Authority, Entrance, Transport};
+use crate::tls::{Authority, Port, Transport};
 
 /// What a client says of its connection when it trusts this authority.
 async fn call(at: SocketAddr, trusted: CertificateDer<'static>, message: Vec<u8>) -> Result<u64, String> {
@@ -61,8 +61,8 @@ async fn grpc_comes_in_over_tls_from_who_recognises_the_tower() {
     let at = port.local_addr().unwrap();
     let own: Arc<dyn Disk> = Arc::new(RealDisk::new(site._dir.path()).unwrap());
     let auth = Arc::new(Auth::open(own, false).unwrap());
-    let entrance = Entrance::collector(port, Some(&transport));
-    tokio::spawn(listener::run(entrance, site.metrics.clone(), auth, site.engine.clone()));
+    let port = Port::collector(port, Some(&transport));
+    tokio::spawn(listener::run(port, site.metrics.clone(), auth, site.engine.clone()));
     let emitted = |sequence| {
         prost::Message::encode_to_vec(&batch(sequence, vec![metric("photo.upload.ok", now.0, 1.0)]))
     };

@@ -51,7 +51,7 @@ pub(crate) struct Meter {
 
 /// A listening socket and what is spoken on it.
 #[derive(Debug)]
-pub struct Entrance {
+pub struct Port {
     tcp: TcpListener,
     tls: Option<Secured>,
 }
@@ -63,14 +63,14 @@ struct Secured {
     sources: Arc<Sources>,
 }
 
-impl From<TcpListener> for Entrance {
+impl From<TcpListener> for Port {
     /// In clear.
     fn from(tcp: TcpListener) -> Self {
         Self { tcp, tls: None }
     }
 }
 
-impl Entrance {
+impl Port {
     /// TLS for pages and the API.
     pub fn web(tcp: TcpListener, transport: Option<&Arc<Transport>>) -> Self {
         Self { tcp, tls: transport.map(|transport| Secured::new(transport, transport.web())) }
@@ -86,7 +86,7 @@ impl Entrance {
         self.tls.as_ref().map(|secured| &secured.transport)
     }
 
-    /// The next connection. Nothing of it was read yet: [`Entrance::greeting`] does that, in a task of its own.
+    /// The next connection. Nothing of it was read yet: [`Port::greeting`] does that, in a task of its own.
     pub async fn accept(&self) -> io::Result<(TcpStream, SocketAddr)> {
         self.tcp.accept().await
     }
