@@ -3,8 +3,8 @@
 
 use hmsops_model::Weight;
 use hmsops_model::gateway::HaproxySettings;
+use hmsops_model::haproxy::Pair;
 
-use super::pair::Pair;
 
 /// The process and its two servers at one moment.
 #[derive(Debug, Clone, PartialEq, Eq)]
