@@ -13,7 +13,7 @@ use super::chart::Chart;
 use super::frame::{Follows, Frame};
 use super::home::{millis, share};
 use super::html::{Element, el};
-use super::mark::{class, link, release_path, service_path, shape, tied};
+use super::mark::{class, link, prose, release_path, service_path, shape, tied};
 use super::moment::{time, when};
 use super::{proof, steps};
 
@@ -61,7 +61,7 @@ pub fn release(look: &Look<'_>, id: ReleaseId, entries: &[Entry], kept: Option<&
         .put(mark)
         .put(el("span").class("plain").put(tied(&sentence::headline(known))));
     let why = sentence::why(known);
-    let why = (why != sentence::headline(known)).then(|| el("p").class("lead").put(why));
+    let why = (why != sentence::headline(known)).then(|| el("p").class("lead").put(prose(&why)));
     // What waits for a person comes before what shows why.
     let (first, last) = match offered(known, look) {
         offered if known.hold.is_some() => (Some(offered), None),

@@ -56,7 +56,12 @@ fn row(entry: &Entry, whole: bool) -> Element {
         || el("span").put(entry.subject.as_str()),
         |id| link(&release_path(id), &format!("{id}")),
     );
-    let controls = entry.controls.join(", ");
+    let last = entry.controls.len().saturating_sub(1);
+    let controls = entry.controls.iter().enumerate().map(|(i, control)| {
+        let comma = (i < last).then_some(",");
+        (el("span").class("nowrap").put(control.as_str()).put(comma), " ")
+    });
+    let controls: Vec<_> = controls.collect();
     el("tr")
         .class(outcome(entry.outcome))
         .put(el("td").class("mono").put(time(entry.at, &tenths(entry.at))))
