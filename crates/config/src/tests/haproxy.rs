@@ -42,7 +42,9 @@ fn a_service_with_an_address_that_a_server_cannot_have_is_an_error_there() {
     let two = SERVICES.replace("[\"127.0.0.1:2\"]", "[\"127.0.0.1:2\", \"127.0.0.1:3\"]");
     let found = errors(&[&two, TOWER]).remove(0);
     assert_eq!(found.len(), 1, "{found:?}");
-    assert!(found[0].starts_with("4:52 gateway `edge` can't carry `portal`: version `1.8.0` has 2 addresses"));
+    assert!(
+        found[0].starts_with("4:52 gateway `edge` can't carry `portal`: version `1.8.0` has 2 addresses")
+    );
     let named = SERVICES.replace("127.0.0.1:1", "portal.csac.gov:80");
     let found = errors(&[TOWER, &named]).remove(1);
     assert!(found[0].starts_with("4:26 ") && found[0].contains("`IP:PORT`"), "{found:?}");
@@ -52,7 +54,8 @@ fn a_service_with_an_address_that_a_server_cannot_have_is_an_error_there() {
 #[test]
 fn a_second_service_is_an_error_wherever_it_is_declared() {
     let other = SERVICES.replace("  portal:", "  photo:");
-    let expected = "5:12 gateway `edge` can't carry `photo`: backend `portal` of its HAProxy carries `portal`";
+    let expected =
+        "5:12 gateway `edge` can't carry `photo`: backend `portal` of its HAProxy carries `portal`";
     assert_eq!(errors(&[TOWER, SERVICES, &other])[2], [expected]);
     let second = "  photo:\n    driver: external\n    upstreams: {\"1\": [\"127.0.0.1:9\"]}\n    \
                   route: {gateway: edge, host: photo.csac.gov}\n";
@@ -68,7 +71,8 @@ fn a_share_that_its_weights_cannot_give_is_an_error_at_its_step() {
     let small = RELEASE.replace("weight: 1}", "weight: 0.1}");
     let found = errors(&[&small, SERVICES, TOWER]).remove(0);
     assert_eq!(found.len(), 1, "{found:?}");
-    let expected = "6:16 gateway `edge` can't release `portal:1.8.0`: HAProxy's weights can't give a canary 0.1 %";
+    let expected =
+        "6:16 gateway `edge` can't release `portal:1.8.0`: HAProxy's weights can't give a canary 0.1 %";
     assert!(found[0].starts_with(expected), "{found:?}");
     let drawn = TOWER.replace("canary: srv_canary", "canary: srv_canary, map: /etc/haproxy/canary.map");
     assert_eq!(errors(&[&small, SERVICES, &drawn])[0], [""; 0]);

@@ -170,9 +170,8 @@ impl View<'_> {
     /// A release that does not go on, or back, without a person.
     fn hold_notices(self, release: &Release) -> Vec<Draft> {
         let asks = release.spec.inconclusive == Inconclusive::Ask;
-        let waits = |why: &HoldReason| {
-            why.needs_person() || (asks && matches!(why, HoldReason::Inconclusive { .. }))
-        };
+        let waits =
+            |why: &HoldReason| why.needs_person() || (asks && matches!(why, HoldReason::Inconclusive { .. }));
         let hold = release.hold.as_ref().map(|(why, _)| why);
         let Some(why) = hold.filter(|why| release.phase.is_active() && waits(why)) else {
             return Vec::new();

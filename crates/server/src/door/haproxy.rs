@@ -68,7 +68,8 @@ pub(crate) fn objection(
         .collect();
     specs.iter().enumerate().find_map(|(i, spec)| {
         let (gateway, haproxy) = driven(gateways, spec)?;
-        let routed = |other: &&&ServiceSpec| other.route.as_ref().is_some_and(|route| route.gateway == gateway);
+        let routed =
+            |other: &&&ServiceSpec| other.route.as_ref().is_some_and(|route| route.gateway == gateway);
         let declared_before: Vec<&ServiceSpec> = specs[..i].iter().collect();
         let other = known.iter().chain(&declared_before).find(routed);
         let why = match other {

@@ -259,7 +259,10 @@ mod tests {
             unlogged: 5,
         };
         let mut text = Exposition(String::new());
-        gateways(&mut text, &[("inner".to_owned(), GatewayCounts::default()), ("edge".to_owned(), counts)].into());
+        gateways(
+            &mut text,
+            &[("inner".to_owned(), GatewayCounts::default()), ("edge".to_owned(), counts)].into(),
+        );
         let samples: Vec<&str> = text.0.lines().filter(|line| !line.starts_with('#')).collect();
         assert_eq!(
             samples,

@@ -135,7 +135,8 @@ fn aborted(calm: &Scene) -> Scene {
     let (mut scene, release) = out(calm);
     let verdict = Verdict {
         detector: Detector::Person,
-        detail: "the ministry's letter names the wrong date, and it is on the first page of every form".into(),
+        detail: "the ministry's letter names the wrong date, and it is on the first page of every form"
+            .into(),
         at: scene.now,
         evidence: 0,
         needed: 1000,

@@ -5,7 +5,6 @@ use hmsops_model::Weight;
 use hmsops_model::gateway::HaproxySettings;
 use hmsops_model::haproxy::Pair;
 
-
 /// The process and its two servers at one moment.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Reading {

@@ -131,5 +131,7 @@ async fn a_file_of_a_repo_that_its_gateway_cannot_carry_changes_nothing() {
     assert!(site.context.engine.snapshot().state.services.is_empty());
     settings.send_modify(|settings| settings.haproxy = None);
     let declared = |snapshot: &Arc<hmsops_tower::Snapshot>| snapshot.state.services.len() == 1;
-    assert!(super::super::wait_until(&site.context.engine, std::time::Duration::from_secs(20), declared).await);
+    assert!(
+        super::super::wait_until(&site.context.engine, std::time::Duration::from_secs(20), declared).await
+    );
 }
