@@ -99,7 +99,11 @@ fn facts(release: &Release, watch: Option<&Watch>) -> Element {
         || release.verdict.as_ref().map_or(1.0, |verdict| verdict.evidence as f64),
         Watch::evidence,
     );
-    let evidence = release.verdict.as_ref().map_or(evidence, |verdict| verdict.evidence as f64);
+    let evidence = release
+        .verdict
+        .as_ref()
+        .filter(|verdict| !verdict.by_person() || watch.is_none())
+        .map_or(evidence, |verdict| verdict.evidence as f64);
     el("dl")
         .class("facts")
         .put(span)
@@ -248,9 +252,11 @@ fn evidence_chart(points: &[Point], axis: &Axis, release: &Release) -> Element {
     let needed = Watch::needed();
     let line: Vec<(f64, Option<f64>)> =
         points.iter().map(|point| (axis.x(point.at), Some(scale(point.evidence)))).collect();
+    // A person takes back whatever the evidence is, and a verdict has it in whole numbers.
     let value = release
         .verdict
         .as_ref()
+        .filter(|verdict| !verdict.by_person())
         .map_or_else(|| points.last().map_or(1.0, |point| point.evidence), |verdict| verdict.evidence as f64);
     let value_words = proof::value(value);
     let label =
