@@ -117,7 +117,8 @@ pub async fn run(options: ServeOptions) -> Result<(), ServeError> {
     let (reload, reloads) = mpsc::channel(1);
     let repos = repos(&config, &options, data.as_path());
     let (scrapes, to_scrape) = watch::channel(repo::Scrapes::new());
-    tokio::spawn(repo::watch(engine.clone(), repos, scrapes, reloads));
+    let gateways = Arc::new(settings.all());
+    tokio::spawn(repo::watch(engine.clone(), repos, scrapes, gateways.clone(), reloads));
     tokio::spawn(public::keep(engine.clone(), clock, parts.disk.clone()));
     greet(&ports.reach, &data, &auth, clock);
     let scraper = parts.collect(&engine, &auth, ports.collector);
@@ -136,7 +137,7 @@ pub async fn run(options: ServeOptions) -> Result<(), ServeError> {
         queries: Queries::new(Arc::new(parts.metrics.store().clone())),
         families: parts.metrics.families().clone(),
         notify: Arc::new(config.notify.clone()),
-        gateways: Arc::new(settings.all()),
+        gateways,
         transport,
     };
     let router = door::router(context);

@@ -7,12 +7,13 @@ use tokio_rustls::rustls::crypto::ring;
 use tokio_rustls::rustls::pki_types::{CertificateDer, ServerName};
 use tokio_rustls::rustls::{ClientConfig, RootCertStore};
 
-use super::emitting::{Client, EMIT, batch, metric};
+use super::emitting::{EMIT, batch, metric};
 use super::*;
+use crate::collect::grpc::Raw;
 use crate::tls::{Authority, Port, Transport};
 
 /// What a client says of its connection when it trusts this authority.
-async fn call(at: SocketAddr, trusted: CertificateDer<'static>, message: Vec<u8>) -> Result<u64, String> {
+async fn call(at: SocketAddr, trusted: CertificateDer<'static>, message: Bytes) -> Result<u64, String> {
     let mut roots = RootCertStore::empty();
     roots.add(trusted).unwrap();
     let mut config = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()))
@@ -43,8 +44,9 @@ async fn call(at: SocketAddr, trusted: CertificateDer<'static>, message: Vec<u8>
     let mut client = tonic::client::Grpc::new(channel);
     client.ready().await.map_err(|error| error.to_string())?;
     let path = http::uri::PathAndQuery::from_static(EMIT);
-    let answer = client.unary(tonic::Request::new(message), path, Client).await;
-    answer.map(|answer| answer.into_inner().stored).map_err(|error| error.to_string())
+    let answer = client.unary(tonic::Request::new(message), path, Raw).await.map_err(|error| error.to_string())?;
+    let answer: hmsops_wire::collector::EmitResponse = prost::Message::decode(answer.into_inner()).unwrap();
+    Ok(answer.stored)
 }
 
 #[tokio::test]
