@@ -66,7 +66,10 @@ async fn grpc_comes_in_over_tls_from_who_recognises_the_tower() {
     let port = Port::collector(port, Some(&transport));
     tokio::spawn(listener::run(port, site.metrics.clone(), auth, site.engine.clone()));
     let emitted = |sequence| {
-        prost::Message::encode_to_vec(&batch(sequence, vec![metric("photo.upload.ok", now.0, 1.0)]))
+        Bytes::from(prost::Message::encode_to_vec(&batch(
+            sequence,
+            vec![metric("photo.upload.ok", now.0, 1.0)],
+        )))
     };
     assert_eq!(call(at, trusted, emitted(1)).await, Ok(1));
     assert_eq!(site.series("photo.upload.ok").len(), 1);
