@@ -12,6 +12,8 @@ use hmsops_model::{
 };
 use serde::{Deserialize, Serialize};
 
+use crate::access::Receipt;
+
 /// Who wants something, and through which door they came.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Who {
@@ -129,6 +131,8 @@ pub enum Event {
     HealModes(HealModes),
     /// When nothing new goes out, whatever the service, as the settings say.
     Freezes(Vec<Freeze>),
+    /// What came to a door within a minute.
+    Counted(Box<Receipt>),
     /// Time has passed.
     Wake,
 }
@@ -281,8 +285,8 @@ pub enum Command {
         sha256: Digest,
         /// How long the one goes on beside the other.
         overlap: Millis,
-        /// How long the other lives.
-        life: Millis,
+        /// How long the other lives; `None`: as long as the one was given, or as who asks may give at most.
+        life: Option<Millis>,
         /// The token of who asks; `None` is the admin.
         granter: Option<TokenId>,
     },
@@ -290,6 +294,9 @@ pub enum Command {
     RevokeToken {
         /// Which.
         token: TokenId,
+        /// Leave in force what was made with it.
+        #[serde(default)]
+        keep_made: bool,
     },
     /// A service that already runs: this version at these addresses is its first stable.
     Adopt {
@@ -357,7 +364,7 @@ impl Command {
             Self::DeclareDash { dash } => format!("dash/{}", dash.name),
             Self::RemoveDash { dash } => format!("dash/{dash}"),
             Self::IssueToken { .. } => "token/new".into(),
-            Self::RotateToken { token, .. } | Self::RevokeToken { token } => format!("token/{token}"),
+            Self::RotateToken { token, .. } | Self::RevokeToken { token, .. } => format!("token/{token}"),
         }
     }
 }

@@ -156,7 +156,7 @@ pub enum Transition {
     /// Of rules, alerts, heals, notices and dashboards.
     #[serde(untagged)]
     Signal(Box<Signal>),
-    /// Of tokens.
+    /// Of tokens, and of what came to the doors.
     #[serde(untagged)]
     Access(AccessChange),
 }
@@ -351,10 +351,14 @@ fn is_zero(n: &u64) -> bool {
 }
 
 impl Transition {
-    /// Whether this takes traffic away from a canary: then it waits for nobody. Making way for a newer release is no
-    /// emergency: it waits for that release's line.
+    /// Whether this takes traffic away from a canary, or a right away from somebody: then it waits for nobody. Making
+    /// way for a newer release is no emergency: it waits for that release's line.
     pub fn is_retreat(&self) -> bool {
-        matches!(self, Self::ReleaseTakenBack { verdict, .. } if verdict.detector != Detector::Superseded)
+        match self {
+            Self::ReleaseTakenBack { verdict, .. } => verdict.detector != Detector::Superseded,
+            Self::Access(change) => change.is_retreat(),
+            _ => false,
+        }
     }
 
     /// The service it is about, if one.

@@ -26,5 +26,7 @@ mod revert;
 mod service;
 #[path = "it/story.rs"]
 mod story;
+#[path = "it/tokens.rs"]
+mod tokens;
 #[path = "it/verdicts.rs"]
 mod verdicts;

@@ -35,7 +35,30 @@ pub fn unquote(text: &str) -> Result<String, String> {
         rest = escape(&rest[at + 1..], quote, &mut bytes)?;
     }
     bytes.extend_from_slice(rest.as_bytes());
-    String::from_utf8(bytes).map_err(|_| "it is not valid UTF-8".into())
+    Ok(String::from_utf8(bytes).unwrap_or_else(|error| with_raw(error.as_bytes())))
+}
+
+/// The first of the characters (of a private area, which have no other meaning) that stand for bytes that are no UTF-8.
+/// Prometheus' texts may hold such bytes, and only its errors ever show them.
+const RAW: u32 = 0x10_fe00;
+
+fn with_raw(bytes: &[u8]) -> String {
+    let mut text = String::with_capacity(bytes.len() * 4);
+    for chunk in bytes.utf8_chunks() {
+        text.push_str(chunk.valid());
+        text.extend(chunk.invalid().iter().filter_map(|byte| char::from_u32(RAW + u32::from(*byte))));
+    }
+    text
+}
+
+/// Which byte a character stands for that is no UTF-8.
+fn raw(c: char) -> Option<u8> {
+    (c as u32).checked_sub(RAW).and_then(|byte| u8::try_from(byte).ok())
+}
+
+/// Whether a text is valid UTF-8 in a query that escaped bytes into it.
+pub(crate) fn is_utf8(text: &str) -> bool {
+    text.chars().all(|c| raw(c).is_none())
 }
 
 /// One escape after its backslash; what follows it.
@@ -83,6 +106,9 @@ pub fn quote(text: &str) -> String {
     quoted.push('"');
     for c in text.chars() {
         match c {
+            c if let Some(byte) = raw(c) => {
+                let _ = write!(quoted, "\\x{byte:02x}");
+            }
             '"' | '\\' => quoted.extend(['\\', c]),
             '\n' => quoted.push_str("\\n"),
             '\r' => quoted.push_str("\\r"),
@@ -115,7 +141,9 @@ mod tests {
         }
         assert_eq!(unquote(r"'a\x41\101\u00e4'").as_deref(), Ok("aAAä"));
         assert_eq!(unquote(r"`a\n`").as_deref(), Ok(r"a\n"));
-        for text in [r#""\q""#, r#""\xff""#, r#""a"b"#, "\"a", r#""\u12""#, r#""\777""#] {
+        let bytes = unquote(r#""a\xffz""#).unwrap();
+        assert_eq!((quote(&bytes).as_str(), is_utf8(&bytes)), (r#""a\xffz""#, false));
+        for text in [r#""\q""#, r#""a"b"#, "\"a", r#""\u12""#, r#""\777""#] {
             assert!(unquote(text).is_err(), "{text}");
         }
     }

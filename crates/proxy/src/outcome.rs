@@ -21,7 +21,7 @@ use hmsops_model::{ArmTick, BadKind, Latencies, Millis, Now, ReleaseId, ServiceN
 use crate::shield;
 use crate::split::Side;
 pub use bulk::Bulk;
-use clients::{BadClients, ClientSet, RecentClients};
+use clients::{BadClients, ClientSet, RecentClients, SlowClients};
 use order::{Held, Order};
 
 /// A route without a canary or traffic still ticks this often, which says that the gateway lives.
@@ -103,7 +103,7 @@ pub struct Fold {
     told_at: Millis,
     seen: ClientSet,
     bad: BadClients,
-    slow: BadClients,
+    slow: SlowClients,
     /// Answers in later buckets are slow; `None`: not known yet.
     slow_past: Option<u8>,
     recent: RecentClients,
@@ -153,7 +153,7 @@ impl Fold {
             told_at: now.steady,
             seen: ClientSet::new(now.steady),
             bad: BadClients::default(),
-            slow: BadClients::default(),
+            slow: SlowClients::default(),
             slow_past: None,
             recent: RecentClients::default(),
             order: Order::default(),
@@ -213,6 +213,9 @@ impl Fold {
         let error = outcome.bad.is_some() && self.is_error(outcome);
         let is_slow = self.is_slow(outcome);
         let new_slow = is_slow && self.slow_evidence(outcome);
+        if outcome.side == Side::Stable {
+            self.slow.note(1, u64::from(is_slow));
+        }
         let counts = self.open_for(outcome.routed).side(outcome.side);
         let tick = &mut counts.tick;
         tick.requests += 1;
@@ -299,6 +302,7 @@ impl Fold {
             self.bad.clear();
             self.slow.clear();
         }
+        self.slow.turn();
         self.current = next;
     }
 
@@ -375,7 +379,7 @@ impl Fold {
         if excused || routed.release.is_none() || routed.release != self.current.release {
             return false;
         }
-        outcome.client.is_none_or(|client| self.slow.insert(client))
+        outcome.client.is_none_or(|client| self.slow.insert(client, outcome.side))
     }
 
     /// What is slow from now on. Stable is followed as it changes: the bound is drawn before the answers that it

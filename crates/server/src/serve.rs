@@ -109,6 +109,8 @@ pub async fn run(options: ServeOptions) -> Result<(), ServeError> {
     let auth = door::Auth::open(parts.disk.clone(), options.no_auth)
         .map_err(|error| ServeError::Data(data.clone(), error.to_string()))?;
     let auth = Arc::new(auth);
+    tokio::spawn(door::receipts::keep(auth.clone(), engine.clone(), clock));
+    let counted = auth.clone();
     let (reload, reloads) = mpsc::channel(1);
     let repos = repos(&config, &options, data.as_path());
     let (scrapes, to_scrape) = watch::channel(repo::Scrapes::new());
@@ -134,6 +136,7 @@ pub async fn run(options: ServeOptions) -> Result<(), ServeError> {
     };
     let router = door::router(context);
     serve_http(listener, router, (reload, settings), &engine).await?;
+    door::receipts::write(&counted, &engine, clock).await;
     engine.stop().await;
     tracing::info!("tower: stopped; gateways and services go on");
     Ok(())

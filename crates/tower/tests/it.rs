@@ -25,6 +25,8 @@ mod controls;
 mod policy;
 #[path = "it/restart.rs"]
 mod restart;
+#[path = "it/tokens.rs"]
+mod tokens;
 
 /// A tower on a disk that can fail, and what it ordered.
 struct World {

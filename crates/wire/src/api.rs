@@ -30,7 +30,7 @@ pub use release::{
 };
 pub use rule::{NewRule, Rule, RuleDeclared, Rules};
 pub use service::{Health, Service, Services, Stable};
-pub use token::{NewToken, Rotation, Token, TokenIssued, Tokens};
+pub use token::{NewToken, Revocation, Rotation, Token, TokenIssued, TokenRevoked, Tokens};
 
 use serde::{Deserialize, Serialize};
 

@@ -6,6 +6,7 @@ use hmsops_model::{Millis, ReleaseId, ServiceName, Version};
 
 use super::View;
 use super::deploy::intend;
+use crate::access::Rotation;
 use crate::event::{Command, NO_REASON, Refusal, Who};
 use crate::freeze;
 use crate::release::take_back;
@@ -68,13 +69,13 @@ impl<'a> View<'a> {
             }
             Command::RotateToken { token, sha256, overlap, life, granter } => {
                 let access = &self.state.access;
-                let wanted = (*token, sha256, *overlap, *life);
+                let wanted = Rotation { old: *token, sha256, overlap: *overlap, life: *life };
                 let change = access.rotate(self.now.wall, wanted, *granter, (by, reason))?;
                 Ok(vec![Transition::Access(change)])
             }
-            Command::RevokeToken { token } => {
-                let change = self.state.access.revoke(*token, by, reason)?;
-                Ok(change.map(Transition::Access).into_iter().collect())
+            Command::RevokeToken { token, keep_made } => {
+                let changes = self.state.access.revoke(*token, *keep_made, (by, reason))?;
+                Ok(changes.into_iter().map(Transition::Access).collect())
             }
             other => self.steer(other, by, reason),
         }

@@ -21,6 +21,7 @@ pub use notice::told_of;
 use hmsops_model::release::HealthCheck;
 use hmsops_model::{InstanceId, Now, ReleaseId, ServiceName};
 
+use crate::access::{AccessChange, Receipt};
 use crate::event::{Asked, Event, GatewayReport, Options, Refusal, Who};
 use crate::evidence::Evidence;
 use crate::freeze::Frozen;
@@ -28,6 +29,9 @@ use crate::release::take_back;
 use crate::state::State;
 use crate::state::release::{Phase, Release};
 use crate::transition::{Detector, Transition};
+
+/// Tokens that are said to have ended in one round.
+const ENDED_AT_ONCE: usize = 200;
 
 /// What becomes of an event. Nothing is changed here; the same arguments always give the same answer.
 pub fn decide(
@@ -53,11 +57,18 @@ pub fn decide(
         Event::Judged(judgement) => view.judged(judgement),
         Event::Heal { id, report } => view.heal_ran(*id, report),
         Event::Notice { id, report } => view.noticed(*id, report),
+        Event::Counted(receipt) => counted(receipt),
         Event::Tick(_) | Event::Probe(_) | Event::HealModes(_) | Event::Freezes(_) | Event::Wake => {
             Vec::new()
         }
     };
     Ok(if asked.is_empty() { view.review() } else { asked })
+}
+
+/// A door's minute as it is written down, if anybody came.
+fn counted(receipt: &Receipt) -> Vec<Transition> {
+    let receipt = (receipt.requests > 0).then(|| Box::new(receipt.clone()));
+    receipt.map(|receipt| Transition::Access(AccessChange::Receipt { receipt })).into_iter().collect()
 }
 
 /// The retreats that are due, of any service. They come before everything else.
@@ -96,6 +107,13 @@ pub(crate) struct View<'a> {
 impl View<'_> {
     /// What has become due, over all services.
     fn review(self) -> Vec<Transition> {
+        // What has ended stays so, before anything else is asked.
+        let over = self.state.access.overdue(self.now.wall, ENDED_AT_ONCE);
+        let over: Vec<Transition> =
+            over.map(|token| Transition::Access(AccessChange::TokenEnded { token })).collect();
+        if !over.is_empty() {
+            return over;
+        }
         // One service's round at a time: each decision sees the state that the one before it made.
         let services = self.state.services.values().map(|service| self.review_service(service));
         let ended = self.state.releases.values().map(|release| self.review_ended(release));

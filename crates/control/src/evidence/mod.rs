@@ -51,13 +51,14 @@ const COMMON_MODE: Millis = Millis(1500);
 /// A gateway that has said nothing for so long is silent: nothing is known of what it does.
 pub const GATEWAY_SILENT: Millis = Millis(3000);
 
-/// Shares of the false-rollback budget. Errors decide most releases and come one by one; three failed looks are worth
-/// 10⁵ and more, and must reach 6 250 even after ten quiet minutes; a slow canary can be waited for.
-const ERRORS_SHARE: f64 = 0.8;
+/// Shares of the false-rollback budget. Errors decide most releases and come one by one. A failed look is worth four to
+/// six nats, so a smaller share costs the probes one look more: looks get lost together, of both versions, while a
+/// network is out for a second or two, and three of them in a row are too few to tell. A slow canary can be waited for.
+const ERRORS_SHARE: f64 = 0.94;
 /// See [`ERRORS_SHARE`].
-const PROBES_SHARE: f64 = 0.16;
+const PROBES_SHARE: f64 = 0.03;
 /// See [`ERRORS_SHARE`].
-const SLOW_SHARE: f64 = 0.04;
+const SLOW_SHARE: f64 = 0.03;
 
 /// What each test adds to a release's evidence.
 #[derive(Debug, Clone, Copy, PartialEq)]

@@ -4,6 +4,7 @@ pub mod release;
 pub mod service;
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use hmsops_model::{Digest, IncidentId, InstanceId, Millis, Now, ReleaseId, ServiceName, Version, Weight};
 use serde::{Deserialize, Serialize};
@@ -49,9 +50,9 @@ pub struct State {
     /// What watches and heals.
     #[serde(default)]
     pub signals: Signals,
-    /// Who is let in.
-    #[serde(default)]
-    pub access: Access,
+    /// Who is let in. Shared, so that a snapshot of all does not copy thousands of tokens.
+    #[serde(default, with = "crate::access")]
+    pub access: Arc<Access>,
 }
 
 /// A version that may not be deployed until a person lifts it.
@@ -128,7 +129,7 @@ impl State {
             }
             Transition::Refused { .. } => {}
             Transition::Signal(change) => self.apply_signal(now, change),
-            Transition::Access(change) => self.access.apply(now, change),
+            Transition::Access(change) => Arc::make_mut(&mut self.access).apply(now, change),
             _ => {
                 if let Some(id) = transition.release() {
                     self.apply_release(now, id, transition);

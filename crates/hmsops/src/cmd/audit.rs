@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::Subcommand;
 use hmsops_server::door::folder;
-use hmsops_wire::api::{Entries, Verified};
+use hmsops_wire::api::{Entries, Entry, Verified};
 
 use super::with;
 use crate::client::{Client, encoded};
@@ -27,6 +27,15 @@ enum Verb {
         after_help = "Example:\n  hmsops audit list --kind release --from -1h\n  hmsops audit list --control AC-6(9) --json"
     )]
     List(Box<List>),
+    /// One entry, whole
+    #[command(after_help = "Example:\n  hmsops audit show 1204")]
+    Show {
+        /// Its number, as `audit list` has it
+        seq: u64,
+        /// Print the answer as JSON
+        #[arg(long)]
+        json: bool,
+    },
     /// Check every entry and the tree over them; exit 1 if something is wrong
     #[command(after_help = "Example:\n  hmsops audit verify\n  hmsops audit verify --data hmsops-data")]
     Verify {
@@ -79,6 +88,7 @@ struct List {
 pub(super) fn run(args: Args, asked: Asked) -> Result<(), Failure> {
     match args.verb {
         Verb::List(args) => with(asked, async |client| list(&client, &args).await),
+        Verb::Show { seq, json } => with(asked, async |client| show(&client, seq, json).await),
         Verb::Verify { data: Some(data), json } => {
             let verified = folder::verify(&data).map_err(|error| {
                 let exit = if data.is_dir() { Exit::Failed } else { Exit::NotFound };
@@ -129,7 +139,7 @@ async fn list(client: &Client, args: &List) -> Result<(), Failure> {
     if args.json {
         return print::json(&found);
     }
-    let mut table = Table::new(["SEQ", "AT", "KIND", "OUTCOME", "SUBJECT", "RELEASE", "BY"]);
+    let mut table = Table::new(["SEQ", "AT", "KIND", "OUTCOME", "SUBJECT", "RELEASE", "BY", "WHAT"]);
     for entry in &found.entries {
         table.row([
             entry.seq.to_string(),
@@ -139,6 +149,7 @@ async fn list(client: &Client, args: &List) -> Result<(), Failure> {
             entry.subject.clone(),
             entry.release.clone().unwrap_or_else(|| "–".to_owned()),
             format!("{} ({})", entry.actor, entry.source),
+            entry.said.clone(),
         ]);
     }
     print::data(&table.text())?;
@@ -146,4 +157,26 @@ async fn list(client: &Client, args: &List) -> Result<(), Failure> {
         print::talk(&format!("there are older ones: `--cursor {}`", print::plain(next)));
     }
     Ok(())
+}
+
+async fn show(client: &Client, seq: u64, as_json: bool) -> Result<(), Failure> {
+    let entry: Entry = client.get(&format!("/hms/v1/audit/{seq}")).await?;
+    if as_json {
+        return print::json(&entry);
+    }
+    let late = if entry.late { ", recorded late" } else { "" };
+    for (name, value) in [
+        ("entry", entry.seq.to_string()),
+        ("what", entry.said.clone()),
+        ("kind", format!("{}, {}{late}", entry.kind, entry.outcome.name())),
+        ("at", entry.at.clone()),
+        ("subject", entry.subject.clone()),
+        ("by", format!("{} ({}) on {}", entry.actor, entry.source, entry.node)),
+        ("release", entry.release.clone().unwrap_or_else(|| "–".to_owned())),
+        ("controls", entry.controls.join(", ")),
+    ] {
+        print::line(&format!("{name:<8}  {}", print::plain(&value)))?;
+    }
+    let text = serde_json::to_string_pretty(&entry.data).unwrap_or_default();
+    text.lines().try_for_each(|line| print::line(&print::plain(line)))
 }

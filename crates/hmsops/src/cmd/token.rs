@@ -3,7 +3,7 @@
 use clap::Subcommand;
 use hmsops_config::parse_duration;
 use hmsops_model::TokenId;
-use hmsops_wire::api::{NewToken, Reason, Rotation, Token, TokenIssued};
+use hmsops_wire::api::{NewToken, Revocation, Rotation, Token, TokenIssued, TokenRevoked};
 
 use crate::client::Client;
 use crate::failure::{Exit, Failure};
@@ -62,11 +62,14 @@ enum Verb {
         #[arg(long)]
         json: bool,
     },
-    /// Let nobody in by a token any more, within a second
+    /// Let nobody in by a token any more, within a second, nor by those that were made with it
     #[command(after_help = "Example:\n  hmsops token revoke k-3 --reason \"laptop lost\"")]
     Revoke {
         /// The token, k-3
         id: TokenId,
+        /// Leave in force what was made with it
+        #[arg(long)]
+        keep_made: bool,
         /// Why
         #[arg(long)]
         reason: String,
@@ -131,10 +134,14 @@ pub(super) async fn run(client: &Client, args: &Args) -> Result<(), Failure> {
             }
             Ok(())
         }
-        Verb::Revoke { id, reason, json } => {
-            let body = Reason { reason: reason.clone(), ..Reason::default() };
-            let token: Token = client.post(&format!("/hms/v1/tokens/{id}/revoke"), &body).await?;
-            if *json { print::json(&token) } else { print::line(&format!("{id}  revoked")) }
+        Verb::Revoke { id, keep_made, reason, json } => {
+            let body = Revocation { reason: reason.clone(), keep_made: *keep_made };
+            let revoked: TokenRevoked = client.post(&format!("/hms/v1/tokens/{id}/revoke"), &body).await?;
+            if *json {
+                return print::json(&revoked);
+            }
+            print::line(&format!("{id}  revoked"))?;
+            revoked.also.iter().try_for_each(|also| print::line(&format!("{also}  revoked, made with it")))
         }
         Verb::Rotate { id, overlap, expires, reason, json } => {
             let body = Rotation {

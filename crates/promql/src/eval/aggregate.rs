@@ -341,8 +341,8 @@ fn hash_offset(labels: &Labels) -> f64 {
 }
 
 fn count_values(aggregate: &Aggregate, label: &str, rows: &[Row], grid: Grid) -> Result<Vec<Row>, EvalError> {
-    if label.is_empty() {
-        return Err(EvalError::new(format!("invalid label name {label:?}")));
+    if label.is_empty() || !crate::quote::is_utf8(label) {
+        return Err(EvalError::new(format!("invalid label name {}", crate::quote::quote(label))));
     }
     let mut counted: Vec<Row> = Vec::new();
     let mut by_labels: HashMap<Labels, usize> = HashMap::new();

@@ -3,7 +3,7 @@
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
-use hmsops_model::labels::{Labels, METRIC_NAME};
+use hmsops_model::labels::{Labels, METRIC_NAME, is_plain_label};
 
 use super::column::without_metadata;
 use super::scalar::{arithmetic, holds};
@@ -12,6 +12,7 @@ use crate::ast::{Binary, BinaryOp, Matching, Side, Span};
 use crate::error::EvalError;
 use crate::histogram;
 use crate::note::Notes;
+use crate::quote::quote;
 
 impl Evaluator<'_> {
     pub(crate) fn binary(&mut self, binary: &Binary, span: Span, grid: Grid) -> Result<Evaluated, EvalError> {
@@ -364,7 +365,7 @@ impl Join<'_> {
 
     fn duplicate(&self, signature: &Labels, first: &Row, second: &Row) -> EvalError {
         let side = if self.is_swapped() { "left" } else { "right" };
-        let (mut a, mut b) = (first.labels.to_string(), second.labels.to_string());
+        let (mut a, mut b) = (as_set(&first.labels), as_set(&second.labels));
         if a > b {
             std::mem::swap(&mut a, &mut b);
         }
@@ -373,6 +374,18 @@ impl Join<'_> {
              [{a}, {b}];many-to-many matching not allowed: matching labels must be unique on one side"
         ))
     }
+}
+
+/// With the name among the labels, as Go's Prometheus prints a set.
+fn as_set(labels: &Labels) -> String {
+    let pairs: Vec<String> = labels
+        .iter()
+        .map(|(name, value)| {
+            let name = if is_plain_label(name) { name.to_owned() } else { quote(name) };
+            format!("{name}={}", quote(value))
+        })
+        .collect();
+    format!("{{{}}}", pairs.join(", "))
 }
 
 impl Output {

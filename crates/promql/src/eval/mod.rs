@@ -14,6 +14,7 @@ use hmsops_model::series::{Budget, SeriesSource};
 
 pub use answer::{Answer, Outcome, Point};
 pub(crate) use column::{Cell, Column, Row};
+pub(crate) use selector::Sight;
 pub(crate) use window::{Scope, Window};
 
 use crate::ast::{Expr, Kind, Type};
@@ -83,6 +84,9 @@ pub(crate) struct Evaluator<'a> {
     /// The steps of the whole query, which `start()`, `end()`, `step()` and `range()` speak of.
     pub(crate) query: Grid,
     pub(crate) notes: Notes,
+    /// Whether nothing but count and sum is asked of the histograms that are read: then each is told whether its
+    /// counters started again, as Prometheus does where it leaves out the buckets.
+    pub(crate) is_stats: bool,
 }
 
 /// Answers a query for one moment, in Unix milliseconds.
@@ -94,7 +98,8 @@ pub fn instant(
     budget: &Budget,
 ) -> Result<Answer, EvalError> {
     let grid = Grid { from: at, step: 0, count: 1 };
-    let mut evaluator = Evaluator { source, budget, options, query: grid, notes: Notes::default() };
+    let mut evaluator =
+        Evaluator { source, budget, options, query: grid, notes: Notes::default(), is_stats: false };
     let outcome = match expr.bare().kind {
         Kind::Range(_) | Kind::Subquery(_) => evaluator.matrix(expr.bare(), at)?,
         _ => answer::instant(evaluator.eval(expr, grid)?, at)?,
@@ -126,7 +131,8 @@ pub fn range(
         return Err(EvalError::new(format!("{message}, got {:?}", found.name())));
     }
     let grid = Grid { from, step, count: count as usize };
-    let mut evaluator = Evaluator { source, budget, options, query: grid, notes: Notes::default() };
+    let mut evaluator =
+        Evaluator { source, budget, options, query: grid, notes: Notes::default(), is_stats: false };
     let value = evaluator.eval(expr, grid)?;
     let outcome = answer::range(value, grid)?;
     Ok(Answer { outcome, notes: evaluator.notes.into_vec() })

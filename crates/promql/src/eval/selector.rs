@@ -1,11 +1,14 @@
 //! Series from the source, and their value at each step.
 
-use hmsops_model::sample::{ResetHint, Value, is_stale_nan};
+use std::sync::Arc;
+
+use hmsops_model::sample::{Histogram, ResetHint, Value, is_stale_nan};
 use hmsops_model::series::{Hints, Samples, Selection, Series, Values};
 
 use super::{Cell, Column, Evaluator, Grid, Row, duration};
 use crate::ast::{At, Selector, Span};
 use crate::error::EvalError;
+use crate::histogram::is_reset;
 
 /// From where to where a selector looks.
 #[derive(Debug, Clone, Copy)]
@@ -57,7 +60,8 @@ impl Evaluator<'_> {
         };
         let mut series = Vec::new();
         for found in self.source.select(&selection, self.budget)? {
-            series.push(found?);
+            let found = found?;
+            series.push(if self.is_stats { with_resets(found) } else { found });
         }
         Ok(series)
     }
@@ -121,6 +125,34 @@ impl Evaluator<'_> {
         }
         Ok(())
     }
+}
+
+/// Each histogram of which nothing is known says whether its counters started again after the one before.
+fn with_resets(series: Series) -> Series {
+    let Values::Mixed(values) = series.samples.values() else { return series };
+    let mut samples = Samples::default();
+    let mut before: Option<Arc<Histogram>> = None;
+    for (index, value) in values.iter().enumerate() {
+        let value = match value {
+            Value::Histogram(now) if !value.is_stale() => {
+                let reset = match &before {
+                    Some(before) if now.reset == ResetHint::Unknown => {
+                        if is_reset(now, before) {
+                            ResetHint::Reset
+                        } else {
+                            ResetHint::NotReset
+                        }
+                    }
+                    _ => now.reset,
+                };
+                before = Some(now.clone());
+                Value::Histogram(Histogram { reset, ..(**now).clone() }.into())
+            }
+            value => value.clone(),
+        };
+        samples.push(series.samples.times()[index], series.samples.start(index), value);
+    }
+    Series { samples, ..series }
 }
 
 /// Walks steps and samples together.

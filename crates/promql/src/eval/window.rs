@@ -224,8 +224,18 @@ impl Ranged {
             let to = self.sight.moment(at);
             let from = to.saturating_sub(self.range);
             let reach = self.extension.map(|extension| (extension, self.lookback));
-            let (f_low, f_high) = floats.advance(&lane.floats.times, from, to, reach);
-            let (h_low, h_high) = histograms.advance(&lane.histograms.times, from, to, reach);
+            let (mut f_low, f_high) = floats.advance(&lane.floats.times, from, to, reach);
+            let (mut h_low, h_high) = histograms.advance(&lane.histograms.times, from, to, reach);
+            // There is one sample before the window, of whichever kind.
+            let before = |times: &[i64], low: usize, high: usize| {
+                times.get(low).copied().filter(|time| low < high && *time <= from)
+            };
+            if let (Some(float), Some(histogram)) =
+                (before(&lane.floats.times, f_low, f_high), before(&lane.histograms.times, h_low, h_high))
+            {
+                f_low += usize::from(float < histogram);
+                h_low += usize::from(histogram < float);
+            }
             let tallies = if lane.tallies.is_empty() { &[][..] } else { &lane.tallies[f_low..f_high] };
             take(
                 index,
@@ -306,7 +316,12 @@ impl Evaluator<'_> {
                 let lanes = series.into_iter().map(Lane::of).collect();
                 Ok(Ranged { lanes, sight, range: length, extension, lookback })
             }
-            Kind::Subquery(subquery) => self.subquery(subquery, grid),
+            Kind::Subquery(subquery) => {
+                let was_stats = std::mem::take(&mut self.is_stats);
+                let ranged = self.subquery(subquery, grid);
+                self.is_stats = was_stats;
+                ranged
+            }
             _ => Err(EvalError::new("expected a range vector")),
         }
     }
@@ -385,6 +400,18 @@ impl Evaluator<'_> {
 
     /// Applies a function.
     pub(crate) fn call(&mut self, call: &Call, span: Span, grid: Grid) -> Result<Evaluated, EvalError> {
+        let was_stats = self.is_stats;
+        match call.function.name {
+            "histogram_count" | "histogram_sum" | "histogram_avg" => self.is_stats = true,
+            name if name.starts_with("histogram_") => self.is_stats = false,
+            _ => {}
+        }
+        let value = self.applied(call, span, grid);
+        self.is_stats = was_stats;
+        value
+    }
+
+    fn applied(&mut self, call: &Call, span: Span, grid: Grid) -> Result<Evaluated, EvalError> {
         match &call.function.body {
             Body::Window(body) => self.windowed(call, body, grid),
             Body::Math(compute) => {

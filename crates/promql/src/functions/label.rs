@@ -9,7 +9,7 @@ use crate::ast::{Call, Span};
 use crate::error::EvalError;
 use crate::eval::{Evaluated, Evaluator, Grid, Row};
 use crate::pattern::Pattern;
-use crate::quote::quote;
+use crate::quote::{is_utf8, quote};
 
 pub(super) fn replace(
     evaluator: &mut Evaluator<'_>,
@@ -26,8 +26,8 @@ pub(super) fn replace(
     };
     let compiled = Pattern::new(pattern)
         .map_err(|_| EvalError::new(format!("invalid regular expression in label_replace(): {pattern}")))?;
-    if target.is_empty() {
-        return Err(EvalError::new("invalid destination label name in label_replace(): "));
+    if target.is_empty() || !is_utf8(target) {
+        return Err(EvalError::new(format!("invalid destination label name in label_replace(): {target}")));
     }
     let mut rows = evaluator.vector(&call.args[0], grid)?;
     for row in &mut rows {
@@ -52,7 +52,7 @@ pub(super) fn join(
     let [target, separator, sources @ ..] = texts.as_slice() else {
         return Err(EvalError::new("label_join takes a label and a separator"));
     };
-    if target.is_empty() {
+    if target.is_empty() || !is_utf8(target) {
         return Err(EvalError::new(format!("invalid destination label name in label_join(): {target}")));
     }
     if sources.iter().any(String::is_empty) {
@@ -76,7 +76,8 @@ fn write(row: &mut Row, label: &str, value: &str) {
     }
 }
 
-fn distinct(rows: Vec<Row>) -> Result<Evaluated, EvalError> {
+/// The rows, if no two of the same labels have a value at the same step.
+pub(super) fn distinct(rows: Vec<Row>) -> Result<Evaluated, EvalError> {
     let mut seen: HashMap<Labels, Vec<usize>> = HashMap::new();
     for (at, row) in rows.iter().enumerate() {
         let same = seen.entry(row.labels.clone()).or_default();

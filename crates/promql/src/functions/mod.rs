@@ -3,6 +3,7 @@
 mod absent;
 mod date;
 mod histogram;
+mod info;
 mod label;
 mod math;
 mod over_time;

@@ -1,7 +1,7 @@
 //! Every function with its arguments, in the order of their names.
 
 use super::{Body, Function, WindowBody};
-use super::{absent, date, histogram, label, math, over_time, plain, rate, trend};
+use super::{absent, date, histogram, info, label, math, over_time, plain, rate, trend};
 use crate::ast::Type::{self, Matrix, Scalar, Text, Vector};
 
 const fn math(name: &'static str, compute: fn(f64) -> f64) -> Function {
@@ -89,6 +89,7 @@ pub(super) static TABLE: &[Function] = &[
     date("hour", date::hour),
     window("idelta", rate::idelta, None),
     window("increase", rate::increase, Some(rate::tally_increase)),
+    special("info", &[Vector, Vector], 1, Vector, info::info),
     window("irate", rate::irate, Some(rate::tally_rate)),
     special("label_join", &[Vector, Text, Text, Text], -1, Vector, label::join),
     special("label_replace", &[Vector, Text, Text, Text, Text], 0, Vector, label::replace),

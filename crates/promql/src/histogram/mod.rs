@@ -227,6 +227,9 @@ pub(crate) fn join(left: &Histogram, right: &Histogram, is_minus: bool) -> Optio
 /// What lies between two histograms, at a share of the way; a counter that was reset began again at zero. `None` when
 /// one has exponential and the other custom buckets.
 pub(crate) fn between(from: &Histogram, to: &Histogram, share: f64, is_counter: bool) -> Option<Histogram> {
+    if from.is_custom() != to.is_custom() {
+        return None;
+    }
     if is_counter && is_reset(to, from) {
         return Some(scale(to, share));
     }

@@ -89,8 +89,11 @@ fn hinted(samples: &Samples, value: Value) -> Value {
     let reset = match before {
         Some(Value::Histogram(before)) if before.reset != ResetHint::Gauge && !is_stale_nan(before.sum) => {
             let plain = Histogram { reset: ResetHint::Unknown, ..(**histogram).clone() };
-            if histogram.reset == ResetHint::Reset || histogram::is_reset(&plain, &before) {
+            if histogram.reset == ResetHint::Reset {
                 ResetHint::Reset
+            } else if histogram::is_reset(&plain, &before) {
+                // A store says nothing of a reset that it finds: the samples after it may be overlapped by others.
+                ResetHint::Unknown
             } else {
                 ResetHint::NotReset
             }

@@ -38,6 +38,7 @@ impl Fold {
         self.order.note(bulk.side, came, bulk.latency_us, bulk.requests);
         if bulk.side == Side::Stable {
             self.observe_stable(bulk.at.steady, bulk.latency_us, bulk.requests);
+            self.slow.note(bulk.requests, 0);
         }
         let tick = &mut self.open_for(bulk.routed).side(bulk.side).tick;
         tick.requests += bulk.requests;

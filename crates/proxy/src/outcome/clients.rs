@@ -45,7 +45,16 @@ pub(super) struct Set(HashSet<u64, Build>);
 impl Set {
     /// Whether the client is new. Past the bound nobody is.
     pub(super) fn insert(&mut self, client: u64) -> bool {
-        self.0.len() < BAD_CLIENTS_MAX && self.0.insert(client)
+        self.has_room(0) && self.0.insert(client)
+    }
+
+    fn contains(&self, client: u64) -> bool {
+        self.0.contains(&client)
+    }
+
+    /// Whether more than so many still fit.
+    fn has_room(&self, n: usize) -> bool {
+        self.0.len() + n < BAD_CLIENTS_MAX
     }
 }
 
@@ -60,6 +69,63 @@ impl BadClients {
 
     pub(super) fn clear(&mut self) {
         self.0.0.clear();
+    }
+}
+
+/// Slow answers of stable's in one tick below which it cannot be told whether it stands still.
+const STALL_SLOW_MIN: u64 = 10;
+
+/// The share of a tick's answers of stable's, as one in so many, from which on it stands still: ten times what is slow
+/// at any time.
+const STALL_ONE_IN: u64 = 10;
+
+/// Clients with a slow answer in this release.
+///
+/// A process that stands still for a moment makes all of its clients slow at once. Would stable's then count as met for
+/// good, only the canary's were left to be met, and each of those would look like a draw against the canary. So the
+/// clients of a tick in which stable stands still count for stable in that tick, and may count again: that can only
+/// speak for the canary.
+#[derive(Debug, Default)]
+pub(super) struct SlowClients {
+    met: Set,
+    /// Of stable's in the present tick.
+    fresh: HashSet<u64, Build>,
+    answers: u64,
+    slow: u64,
+}
+
+impl SlowClients {
+    /// Whether a client's slow answer is its first. Past the bound nobody's is.
+    pub(super) fn insert(&mut self, client: u64, side: Side) -> bool {
+        match side {
+            Side::Canary => !self.fresh.contains(&client) && self.met.insert(client),
+            Side::Stable => {
+                self.met.has_room(self.fresh.len()) && !self.met.contains(client) && self.fresh.insert(client)
+            }
+        }
+    }
+
+    /// Notes so many answers of stable's, and how many of them were slow.
+    pub(super) fn note(&mut self, answers: u64, slow: u64) {
+        self.answers += answers;
+        self.slow += slow;
+    }
+
+    /// Ends a tick.
+    pub(super) fn turn(&mut self) {
+        let stalled = self.slow >= STALL_SLOW_MIN && self.slow * STALL_ONE_IN >= self.answers;
+        for client in self.fresh.drain() {
+            if !stalled {
+                self.met.insert(client);
+            }
+        }
+        (self.answers, self.slow) = (0, 0);
+    }
+
+    /// Forgets them: another release begins.
+    pub(super) fn clear(&mut self) {
+        self.met.0.clear();
+        self.fresh.clear();
     }
 }
 

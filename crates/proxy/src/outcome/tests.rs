@@ -228,6 +228,28 @@ fn what_is_slower_than_stables_slowest_counts_once_a_client_over_both_arms() {
     assert_eq!(total(&fold.close(now(ms + 400), 0)).1.new_slow, 0, "a new weight is the same release");
 }
 
+/// Else only the canary's clients would be left to be counted, each of them against it.
+#[test]
+fn clients_that_were_slow_because_stable_stood_still_may_count_again() {
+    let mut fold = by_stable();
+    // Of many answers, fifty slow ones do not move the 99th percentile.
+    let (at, routed, some) = (now(1100), fold.routed(), &[][..]);
+    let side = Side::Stable;
+    fold.count_many(&Bulk { at, routed, side, requests: 100_000, clients: 100, some, latency_us: 1000 });
+    fold.close(now(1200), 0);
+    let mut tick = |ms: u64, side: Side, clients: std::ops::Range<u64>| {
+        clients.for_each(|client| fold.count(&took(&fold, ms, side, Some(client), 400_000)));
+        (0..100).for_each(|_| fold.count(&good(&fold, ms, None)));
+        let (stable, canary) = total(&fold.close(now(ms + 100), 0));
+        (stable.new_slow, canary.new_slow)
+    };
+    assert_eq!(tick(20_000, Side::Stable, 0..50), (50, 0), "stable stands still");
+    assert_eq!(tick(20_100, Side::Stable, 0..5), (5, 0), "and they count again");
+    assert_eq!(tick(20_200, Side::Stable, 0..5), (0, 0), "once, where it goes on");
+    assert_eq!(tick(20_300, Side::Canary, 0..10), (0, 5), "over both arms");
+    assert_eq!(tick(20_400, Side::Canary, 0..10), (0, 0), "whatever the canary does");
+}
+
 #[test]
 fn a_bad_answer_is_not_slow_as_well_and_one_without_a_head_is_not_slow_at_all() {
     let mut fold = by_stable();

@@ -1,10 +1,14 @@
 //! A batch of what a program emitted: read, stored once, and answered metric by metric.
 
+use std::borrow::Cow;
+use std::fmt::Write as _;
+
 use bytes::Bytes;
 use hmsops_model::{ServiceName, UnixMillis, Value};
 use hmsops_tsdb::{Appended, Batch, Key, Origin, Row, Store, StoreError};
 use hmsops_wire::WireError;
 use hmsops_wire::collector::{self, EmitResponse, Emitted, Refusal};
+use sha2::{Digest as _, Sha256};
 
 use super::{AppendError, Door, Metrics};
 use crate::door::caller::Caller;
@@ -108,9 +112,25 @@ fn take_now(store: &Store, now: UnixMillis, (form, body): (Form, &[u8]), caller:
         start: 0,
         value: Value::Tally(row.tally),
     });
-    let origin = Origin { source: &emitted.source, sequence: emitted.sequence };
+    let source = source(&emitted.source, caller.bound());
+    let origin = Origin { source: &source, sequence: emitted.sequence };
     let outcome = store.append(now, &Batch { origin: Some(origin), rows: rows.collect() });
     Ok((emitted, outcome))
+}
+
+/// Under which name the store remembers what a source has sent. Who is bound to services has names of its own, shared
+/// with whoever is bound to the same: else it could use up another's numbers, whose batches then passed for repeats.
+fn source<'s>(given: &'s str, bound: Option<&[ServiceName]>) -> Cow<'s, str> {
+    let Some(bound) = bound else { return Cow::Borrowed(given) };
+    let mut names: Vec<&str> = bound.iter().map(ServiceName::as_str).collect();
+    names.sort_unstable();
+    let hash = Sha256::digest(names.join(","));
+    let hash = hash.iter().take(8).fold(String::new(), |mut text, byte| {
+        // Writing to a String cannot fail.
+        let _ = write!(text, "{byte:02x}");
+        text
+    });
+    Cow::Owned(format!("bound:{hash}/{given}"))
 }
 
 fn answer(emitted: Emitted, appended: &Appended) -> EmitResponse {
@@ -137,6 +157,20 @@ fn answer(emitted: Emitted, appended: &Appended) -> EmitResponse {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn who_is_bound_to_a_service_has_sources_of_its_own() {
+        let name = |text: &str| ServiceName::new(text).unwrap();
+        let (a, b) = (name("a"), name("b"));
+        assert_eq!(source("host-1", None), "host-1");
+        let own = source("host-1", Some(std::slice::from_ref(&a)));
+        assert!(own.starts_with("bound:") && own.ends_with("/host-1"), "{own}");
+        assert_ne!(own, source("host-1", Some(std::slice::from_ref(&b))));
+        let both = [[a.clone(), b.clone()], [b, a]].map(|order| source("x", Some(&order)).into_owned());
+        assert_eq!(both[0], both[1]);
+        let longest = "x".repeat(hmsops_wire::collector::SOURCE_BYTES_MAX);
+        assert!(source(&longest, Some(&[name("a")])).len() <= hmsops_tsdb::options::SOURCE_BYTES_MAX);
+    }
 
     #[test]
     fn a_refusal_of_the_store_names_its_place_in_the_batch() {

@@ -39,6 +39,23 @@ pub(super) fn refuse(status: Status) -> http::Response<axum::body::Body> {
     status.into_http()
 }
 
+/// What an answer of this port says by gRPC's own means, with the status that HTTP would give it; `None`: it is no such
+/// answer, or all went well.
+pub(super) fn said(response: &http::Response<axum::body::Body>) -> Option<(u16, String)> {
+    let status = Status::from_header_map(response.headers()).filter(|status| status.code() != Code::Ok)?;
+    let as_http = match status.code() {
+        Code::InvalidArgument => 400,
+        Code::Unauthenticated => 401,
+        Code::PermissionDenied => 403,
+        Code::Unimplemented | Code::NotFound => 404,
+        Code::DeadlineExceeded => 408,
+        Code::ResourceExhausted => 413,
+        Code::Unavailable => 503,
+        _ => 500,
+    };
+    Some((as_http, status.message().to_owned()))
+}
+
 /// The status of a caller who may not.
 pub(super) fn status_of_failure(failure: &Failure) -> Status {
     let code = match failure.status().as_u16() {

@@ -29,6 +29,7 @@ use super::emit::{self, Form};
 use super::{Door, Metrics, grpc, read};
 use crate::Engine;
 use crate::door::caller::Caller;
+use crate::door::receipts::{Answered, Entrance, Seen};
 use crate::door::{Auth, Failure, Known};
 
 /// Programs on one machine; each keeps one connection.
@@ -123,16 +124,54 @@ async fn serve(stream: TcpStream, metrics: Metrics, auth: Arc<Auth>, engine: &En
     }
 }
 
-/// Answers one request.
+/// Answers one request, and counts it.
 async fn answer(
     request: Request<Incoming>,
     metrics: Metrics,
-    (auth, engine): (&Auth, &Engine),
+    tower: (&Auth, &Engine),
     peer: Option<IpAddr>,
 ) -> Response<Body> {
-    let (parts, body) = request.into_parts();
-    let media = parts.headers.get(CONTENT_TYPE).and_then(|media| media.to_str().ok()).unwrap_or_default();
+    let media = request.headers().get(CONTENT_TYPE).and_then(|media| media.to_str().ok()).unwrap_or_default();
     let is_grpc = media.starts_with("application/grpc");
+    let method = request.method().clone();
+    let (clock, seen) = (metrics.clock(), Seen::default());
+    if let Some(route) = [EMIT, grpc::EMIT].into_iter().find(|route| *route == request.uri().path()) {
+        seen.reach(route);
+    }
+    let response = handle(request, metrics, tower, (peer, is_grpc), &seen).await;
+    let said = grpc::said(&response);
+    let refused = response.extensions().get::<Failure>().filter(|failure| failure.is_denial());
+    let denied = refused.map(Failure::detail).or_else(|| {
+        said.as_ref().filter(|(status, _)| matches!(status, 401 | 403 | 429)).map(|(_, why)| why.as_str())
+    });
+    let answered = Answered {
+        at: clock.now().wall,
+        method: method.as_str(),
+        route: seen.route(),
+        status: said.as_ref().map_or(response.status().as_u16(), |(status, _)| *status),
+        who: seen.who(peer),
+        from: peer,
+        denied,
+    };
+    tower.0.receipts().note(if is_grpc { Entrance::Grpc } else { Entrance::Emit }, answered);
+    response
+}
+
+/// The answer for a program, which whoever counts it can look into.
+fn refused(failure: Failure, path: &str) -> Response<Body> {
+    let mut response = failure.json(path);
+    response.extensions_mut().insert(failure);
+    response
+}
+
+async fn handle(
+    request: Request<Incoming>,
+    metrics: Metrics,
+    (auth, engine): (&Auth, &Engine),
+    (peer, is_grpc): (Option<IpAddr>, bool),
+    seen: &Seen,
+) -> Response<Body> {
+    let (parts, body) = request.into_parts();
     let door = if is_grpc { Door::Grpc } else { Door::Emit };
     let path = parts.uri.path();
     let admitted = {
@@ -145,7 +184,7 @@ async fn answer(
         Err(failure) => {
             metrics.count_rejected(door);
             return match (is_grpc, failure.status()) {
-                (false, _) => failure.json(path),
+                (false, _) => refused(failure, path),
                 (true, StatusCode::NOT_FOUND | StatusCode::METHOD_NOT_ALLOWED) => {
                     grpc::refuse(tonic::Status::unimplemented(failure.detail()))
                 }
@@ -153,6 +192,9 @@ async fn answer(
             };
         }
     };
+    if let Some(who) = caller.party() {
+        seen.know(who);
+    }
     let limit = if is_grpc { grpc::FRAME_BYTES_MAX } else { REQUEST_BYTES_MAX };
     let whole = match read(body, limit, metrics.bodies()).await {
         Ok(whole) => whole,
@@ -161,7 +203,7 @@ async fn answer(
             return if is_grpc {
                 grpc::refuse(grpc::status_of_body(error))
             } else {
-                Failure::from(error).json(path)
+                refused(Failure::from(error), path)
             };
         }
     };
@@ -175,7 +217,7 @@ async fn answer(
             response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
             response
         }
-        Err(error) => Failure::from(error).json(path),
+        Err(error) => refused(Failure::from(error), path),
     }
 }
 

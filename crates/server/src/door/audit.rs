@@ -1,7 +1,7 @@
 //! `/hms/v1/audit`: the ledger, read and verified.
 
 use axum::Json;
-use axum::extract::State;
+use axum::extract::{Path, State};
 use hmsops_config::parse_duration;
 use hmsops_ledger::entry::ENTRY_VERSION;
 use hmsops_ledger::moment::rfc3339;
@@ -12,6 +12,7 @@ use serde::Deserialize;
 
 use super::body::Params;
 use super::{Context, Failure, Routes, Scope, folder};
+use crate::page;
 
 /// Entries on a page, unless more or fewer are asked for.
 const PAGE: usize = 100;
@@ -26,60 +27,106 @@ const SEARCHED_MAX: u64 = 50_000;
 const CHUNK: u64 = 1000;
 
 pub(crate) fn routes(routes: Routes) -> Routes {
-    routes.get("/hms/v1/audit", Scope::AUDIT_READ, "Ledger entries, newest first", list).get(
-        "/hms/v1/audit/verify",
-        Scope::AUDIT_READ,
-        "Whether the ledger is whole",
-        verify,
-    )
+    routes
+        .get("/hms/v1/audit", Scope::AUDIT_READ, "Ledger entries, newest first", list)
+        .get("/hms/v1/audit/verify", Scope::AUDIT_READ, "Whether the ledger is whole", verify)
+        .get("/hms/v1/audit/{id}", Scope::AUDIT_READ, "One entry of the ledger, by its number", show_one)
 }
 
-#[derive(Deserialize)]
+/// Which entries are wanted. Every field that is there has to fit.
+#[derive(Debug, Clone, Default, Deserialize)]
 #[serde(deny_unknown_fields)]
-struct ListParams {
-    actor: Option<String>,
-    subject: Option<String>,
-    kind: Option<String>,
-    release: Option<String>,
-    service: Option<String>,
-    control: Option<String>,
-    from: Option<String>,
-    to: Option<String>,
-    limit: Option<usize>,
-    cursor: Option<u64>,
+pub(crate) struct Wanted {
+    pub(crate) actor: Option<String>,
+    pub(crate) subject: Option<String>,
+    pub(crate) kind: Option<String>,
+    pub(crate) release: Option<String>,
+    pub(crate) service: Option<String>,
+    pub(crate) control: Option<String>,
+    pub(crate) from: Option<String>,
+    pub(crate) to: Option<String>,
+    pub(crate) limit: Option<usize>,
+    pub(crate) cursor: Option<u64>,
 }
 
 /// What is looked for.
 struct Search {
-    params: ListParams,
+    wanted: Wanted,
     control: Option<String>,
     from: Option<UnixMillis>,
     to: Option<UnixMillis>,
 }
 
-async fn list(
-    State(context): State<Context>,
-    Params(params): Params<ListParams>,
-) -> Result<Json<api::Entries>, Failure> {
+/// What was found: entries, newest first, and where to look on; `None`: at nothing more.
+pub(crate) struct Found {
+    pub(crate) entries: Vec<Entry>,
+    pub(crate) next: Option<u64>,
+}
+
+/// Looks through the ledger for what is wanted.
+pub(crate) async fn search(context: &Context, wanted: Wanted) -> Result<Found, Failure> {
     let now = context.clock.now().wall;
     let moment = |text: &Option<String>| text.as_deref().map(|text| moment(text, now)).transpose();
-    let control = params.control.as_deref().map(control).transpose()?;
-    let search = Search { control, from: moment(&params.from)?, to: moment(&params.to)?, params };
+    let control = wanted.control.as_deref().map(control).transpose()?;
+    let search = Search { control, from: moment(&wanted.from)?, to: moment(&wanted.to)?, wanted };
     let ledger = context.ledger.clone();
     let found = tokio::task::spawn_blocking(move || search.run(&ledger)).await;
-    found.map_err(|_| Failure::internal("reading the ledger broke off"))?.map(Json)
+    found.map_err(|_| Failure::internal("reading the ledger broke off"))?
+}
+
+async fn list(
+    State(context): State<Context>,
+    Params(wanted): Params<Wanted>,
+) -> Result<Json<api::Entries>, Failure> {
+    let Found { entries, next } = search(&context, wanted).await?;
+    let entries = entries.into_iter().map(shown).collect();
+    Ok(Json(api::Entries { entries, next: next.map(|seq| seq.to_string()) }))
+}
+
+async fn show_one(
+    State(context): State<Context>,
+    Path(id): Path<String>,
+) -> Result<Json<api::Entry>, Failure> {
+    find(&context, &id).await.map(shown).map(Json)
+}
+
+/// The entry of a number.
+pub(crate) async fn find(context: &Context, id: &str) -> Result<Entry, Failure> {
+    let seq: u64 = id.parse().map_err(|_| {
+        Failure::argument(format!("`{id:.80}` is no number of an entry"))
+            .hint("write `1204`, as `audit list` has it")
+    })?;
+    let reader = context.ledger.clone();
+    let size = reader.size();
+    let found = tokio::task::spawn_blocking(move || reader.get(seq)).await;
+    let found = found.map_err(|_| Failure::internal("reading the ledger broke off"))?;
+    let found =
+        found.map_err(|error| Failure::unavailable(format!("cannot read the ledger: {}", error.chain())))?;
+    found.ok_or_else(|| {
+        let hint = match size {
+            0 => "there is none yet".to_owned(),
+            size => format!("the newest is {}", size - 1),
+        };
+        Failure::not_found(format!("there is no entry {seq}")).hint(hint)
+    })
 }
 
 async fn verify(State(context): State<Context>) -> Result<Json<api::Verified>, Failure> {
-    let found = tokio::task::spawn_blocking(move || folder::verify(&context.data)).await;
+    verify_now(&context).await.map(Json)
+}
+
+/// Checks every entry and the tree over them.
+pub(crate) async fn verify_now(context: &Context) -> Result<api::Verified, Failure> {
+    let data = context.data.clone();
+    let found = tokio::task::spawn_blocking(move || folder::verify(&data)).await;
     let found = found.map_err(|_| Failure::internal("reading the ledger broke off"))?;
-    found.map(Json).map_err(|error| Failure::unavailable(format!("cannot read the ledger: {error}")))
+    found.map_err(|error| Failure::unavailable(format!("cannot read the ledger: {error}")))
 }
 
 impl Search {
-    fn run(&self, ledger: &LedgerReader) -> Result<api::Entries, Failure> {
-        let limit = self.params.limit.unwrap_or(PAGE).clamp(1, PAGE_MAX);
-        let mut end = self.params.cursor.unwrap_or(u64::MAX).min(ledger.size());
+    fn run(&self, ledger: &LedgerReader) -> Result<Found, Failure> {
+        let limit = self.wanted.limit.unwrap_or(PAGE).clamp(1, PAGE_MAX);
+        let mut end = self.wanted.cursor.unwrap_or(u64::MAX).min(ledger.size());
         let last = end.saturating_sub(SEARCHED_MAX);
         let mut entries = Vec::new();
         while end > last && entries.len() < limit {
@@ -90,7 +137,7 @@ impl Search {
             for entry in chunk {
                 end = entry.seq;
                 if self.wants(&entry) {
-                    entries.push(shown(entry));
+                    entries.push(entry);
                     if entries.len() == limit {
                         break;
                     }
@@ -98,11 +145,11 @@ impl Search {
             }
             end = if entries.len() < limit { begin } else { end };
         }
-        Ok(api::Entries { entries, next: (end > 0).then(|| end.to_string()) })
+        Ok(Found { entries, next: (end > 0).then_some(end) })
     }
 
     fn wants(&self, entry: &Entry) -> bool {
-        let params = &self.params;
+        let params = &self.wanted;
         let is =
             |wanted: &Option<String>, found: &str| wanted.as_deref().is_none_or(|wanted| wanted == found);
         let kind = |wanted: &str| {
@@ -154,9 +201,10 @@ fn moment(text: &str, now: UnixMillis) -> Result<UnixMillis, Failure> {
     })
 }
 
-/// An entry as the API shows it: the fields it was hashed with.
+/// An entry as the API shows it: the fields it was hashed with, and what they say.
 fn shown(entry: Entry) -> api::Entry {
     api::Entry {
+        said: page::words(&entry),
         v: ENTRY_VERSION,
         seq: entry.seq,
         at: rfc3339(entry.at),

@@ -8,8 +8,8 @@ use hmsops_disk::{Disk, DiskError};
 use hmsops_model::{Millis, Now};
 use sha2::{Digest as _, Sha256};
 
+use super::receipts::Receipts;
 use super::token;
-use super::tokens::Uses;
 
 /// The admin token's file in the data folder.
 pub(crate) const TOKEN_FILE: &str = "admin.token";
@@ -54,7 +54,7 @@ pub struct Auth {
     links: Kept,
     seed: [u8; 32],
     drawn: AtomicU64,
-    uses: Uses,
+    receipts: Receipts,
 }
 
 impl Auth {
@@ -82,7 +82,7 @@ impl Auth {
             links: Kept::default(),
             seed: random()?,
             drawn: AtomicU64::new(0),
-            uses: Uses::default(),
+            receipts: Receipts::default(),
         })
     }
 
@@ -93,9 +93,9 @@ impl Auth {
         format!("/login/{nonce}")
     }
 
-    /// How tokens were used.
-    pub(crate) fn uses(&self) -> &Uses {
-        &self.uses
+    /// What has come to the doors since it was last written down.
+    pub(crate) fn receipts(&self) -> &Receipts {
+        &self.receipts
     }
 
     /// Whether everyone on this machine has all rights.

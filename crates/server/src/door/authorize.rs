@@ -10,10 +10,11 @@ use hmsops_control::access::Token;
 use hmsops_model::{Digest, Now};
 use hmsops_tower::Snapshot;
 use http::header::{AUTHORIZATION, COOKIE, HOST, ORIGIN};
-use http::{HeaderMap, HeaderValue, Method};
+use http::{HeaderMap, HeaderValue, Method, StatusCode};
 
 use super::auth::{Auth, sha256};
-use super::caller::{Caller, subject};
+use super::caller::{ANYBODY, Caller, subject};
+use super::receipts::Seen;
 use super::{Access, Context, Doors, Failure, Scope, token};
 
 /// The cookie of a browser that is logged in.
@@ -32,30 +33,44 @@ pub(crate) struct Gate {
 /// else: by who they are, by the scope of the route, by what the route is about. Only routes that find the services in
 /// their body ([`super::caller::BODY`]) ask the [`Caller`] for each.
 pub(crate) async fn authorize(State(gate): State<Gate>, mut request: Request, next: Next) -> Response {
-    if let Access::Needs(scope) = gate.access {
-        match admit(&gate, scope, &mut request).await {
-            Ok(caller) => {
-                request.extensions_mut().insert(caller.who.clone());
-                request.extensions_mut().insert(caller);
-            }
-            Err(failure) => {
-                gate.doors.meters.refused();
-                return failure.into_response();
-            }
-        }
+    if let Some(seen) = request.extensions().get::<Seen>() {
+        seen.reach(gate.path);
     }
-    next.run(request).await
+    let Access::Needs(scope) = gate.access else { return next.run(request).await };
+    let caller = match admit(&gate, scope, &mut request).await {
+        Ok(caller) => caller,
+        Err(failure) => {
+            gate.doors.meters.refused();
+            return failure.into_response();
+        }
+    };
+    let is_bound = caller.bound().is_some();
+    request.extensions_mut().insert(caller.who.clone());
+    request.extensions_mut().insert(caller);
+    let mut response = next.run(request).await;
+    // The hint of what is not there lists what is, of which it may know a part only.
+    if is_bound
+        && let Some(failure) = response.extensions_mut().get_mut::<Failure>()
+        && failure.status() == StatusCode::NOT_FOUND
+    {
+        failure.without_hint();
+    }
+    response
 }
 
 async fn admit(gate: &Gate, scope: Scope, request: &mut Request) -> Result<Caller, Failure> {
     let context = &gate.doors.context;
     let caller = identify_request(context, request)?;
+    if let Some((seen, who)) = request.extensions().get::<Seen>().zip(caller.party()) {
+        seen.know(who);
+    }
     caller.needs(scope)?;
     if caller.bound().is_some() {
         let parameters = request.extract_parts::<RawPathParams>().await.ok();
         let parameter = parameters.as_ref().and_then(|all| all.iter().next()).map(|(_, value)| value);
         let about = subject((request.method(), gate.path), parameter, request.uri().query());
-        caller.reaches(&about, &context.engine.snapshot())?;
+        let is_read = matches!(*request.method(), Method::GET | Method::HEAD);
+        caller.reaches(&about, is_read, &context.engine.snapshot())?;
     }
     Ok(caller)
 }
@@ -137,7 +152,6 @@ impl Known<'_> {
         if !networks.is_empty() && !self.peer.is_some_and(is_near) {
             return Err(Failure::forbidden(format!("{} may not be used from this address", token.id)));
         }
-        self.auth.uses().note(token.id, self.now.wall, self.peer);
         Ok(Caller::holder(token))
     }
 
@@ -154,7 +168,7 @@ impl Known<'_> {
         if !is_local || !from_own_page(headers, true) {
             return Err(Failure::forbidden("the request comes from a page of somebody else's"));
         }
-        Ok(Caller::whole("anybody", "emit"))
+        Ok(Caller::whole(ANYBODY, "emit"))
     }
 }
 

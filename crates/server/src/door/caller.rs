@@ -3,7 +3,8 @@
 use std::sync::Arc;
 
 use hmsops_control::Who;
-use hmsops_control::access::Token;
+use hmsops_control::access::{Party, Token};
+use hmsops_control::state::release::Release;
 use hmsops_model::{
     AlertId, HealAction, HealId, ReleaseId, RuleName, ServiceName, SilenceId, TicketId, TokenId, UnixMillis,
 };
@@ -11,6 +12,9 @@ use hmsops_tower::Snapshot;
 use http::Method;
 
 use super::{Failure, Scope};
+
+/// The actor of whoever emits without a token.
+pub(crate) const ANYBODY: &str = "anybody";
 
 /// Who asks.
 #[derive(Debug, Clone)]
@@ -36,6 +40,14 @@ impl Caller {
     /// The number of the token that was shown.
     pub(crate) fn token(&self) -> Option<TokenId> {
         self.token.as_ref().map(|token| token.id)
+    }
+
+    /// As receipts count it; `None`: whoever is at its address.
+    pub(crate) fn party(&self) -> Option<Party> {
+        match self.token() {
+            Some(id) => Some(Party::Token(id)),
+            None => (self.who.actor != ANYBODY).then(|| Party::Person(self.who.actor.clone())),
+        }
     }
 
     /// The services that it is bound to; `None`: all.
@@ -87,8 +99,38 @@ impl Caller {
             .hint(format!("it may touch {names} only"))
     }
 
-    /// Refuses whoever may not touch what a route is about.
-    pub(crate) fn reaches(&self, subject: &Subject, snapshot: &Snapshot) -> Result<(), Failure> {
+    /// Refuses whoever may not steer a service: what is done to its release is done to all that go out with it.
+    pub(crate) fn steers(&self, service: &ServiceName, snapshot: &Snapshot) -> Result<(), Failure> {
+        self.on(service)?;
+        let release = snapshot.state.active_release(service);
+        release.map_or(Ok(()), |release| self.on_group(release, snapshot))
+    }
+
+    /// Refuses whoever may not touch each service whose release goes out with this one.
+    fn on_group(&self, release: &Release, snapshot: &Snapshot) -> Result<(), Failure> {
+        let is_member = |other: &&Release| other.group.is_some() && other.group == release.group;
+        let mut fellows = snapshot.state.releases.values().filter(is_member);
+        match (self.bound(), fellows.find(|other| self.on(&other.spec.service).is_err())) {
+            (Some(bound), Some(_)) => {
+                let id = self.token().map_or_else(|| "the token".into(), |id| id.to_string());
+                let names = bound.iter().map(ServiceName::as_str).collect::<Vec<_>>().join(", ");
+                let failure = Failure::forbidden(format!(
+                    "{} goes out with releases that {id} may not touch",
+                    release.id
+                ));
+                Err(failure.hint(format!("it may touch {names} only, and these are steered together")))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Refuses whoever may not touch what a route is about. `is_read`: nothing is changed.
+    pub(crate) fn reaches(
+        &self,
+        subject: &Subject,
+        is_read: bool,
+        snapshot: &Snapshot,
+    ) -> Result<(), Failure> {
         if self.bound().is_none() {
             return Ok(());
         }
@@ -96,10 +138,18 @@ impl Caller {
             // The handler reads the services out of the body, and asks for each.
             Subject::Body => Ok(()),
             Subject::Everything => self.everything(),
-            Subject::Named(kind, id) => match kind.service(id, snapshot) {
-                Some(service) => self.on(&service),
-                None => Err(self.strange()),
-            },
+            Subject::Named(kind, id) => {
+                let service = kind.service(id, snapshot).ok_or_else(|| self.strange())?;
+                self.on(&service)?;
+                if is_read {
+                    return Ok(());
+                }
+                let release = id.parse::<ReleaseId>().ok().filter(|_| *kind == Thing::Release);
+                match release.and_then(|id| snapshot.state.releases.get(&id)) {
+                    Some(release) => self.on_group(release, snapshot),
+                    None => self.steers(&service, snapshot),
+                }
+            }
         }
     }
 }

@@ -53,7 +53,7 @@ async fn group(
     for file in value.files {
         let one = api::Deploy { name: file.name, text: file.text, ..api::Deploy::default() };
         let (spec, more) = read(&one)?;
-        caller.on(&spec.service)?;
+        caller.steers(&spec.service, &snapshot)?;
         haproxy::check(&context, &snapshot, &spec)?;
         let digest = digest(&snapshot, &spec).await?;
         asked.push(Asked { spec: Box::new(spec), digest, salt: salt()? });
@@ -94,8 +94,8 @@ async fn deploy(
     Body { value, .. }: Body<api::Deploy>,
 ) -> Result<Response, Failure> {
     let (spec, warnings) = read(&value)?;
-    caller.on(&spec.service)?;
     let snapshot = context.engine.snapshot();
+    caller.steers(&spec.service, &snapshot)?;
     let digest = digest(&snapshot, &spec).await?;
     let salt = salt()?;
     let override_freeze = value.override_freeze.then(|| needed_reason(&value.reason)).transpose()?;

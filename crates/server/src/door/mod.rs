@@ -6,6 +6,7 @@
 mod alert;
 mod apply;
 mod audit;
+mod audit_pages;
 mod auth;
 mod authorize;
 mod body;
@@ -27,6 +28,7 @@ mod plan;
 pub(crate) mod probe;
 mod problem;
 mod prometheus;
+pub(crate) mod receipts;
 mod release;
 mod remote_write;
 mod replayed;
@@ -40,6 +42,7 @@ mod signal_pages;
 mod stream;
 mod ticket;
 mod token;
+mod token_pages;
 mod tokens;
 
 use std::collections::BTreeMap;
@@ -143,6 +146,8 @@ pub(crate) fn table() -> Routes {
     let routes = dash::routes(routes);
     let routes = pages::routes(routes);
     let routes = signal_pages::routes(routes);
+    let routes = token_pages::routes(routes);
+    let routes = audit_pages::routes(routes);
     openapi::routes(routes)
 }
 

@@ -19,9 +19,6 @@ use crate::panel;
 /// Entries of the ledger that a release's page looks through for its own.
 const ENTRIES_MAX: usize = 5000;
 
-/// Entries on a page of the audit list.
-const AUDIT_PAGE: usize = 100;
-
 pub(crate) fn routes(routes: Routes) -> Routes {
     routes
         .get("/", Scope::STATE_READ, "The tower: every service, what needs a person first", home)
@@ -39,7 +36,6 @@ pub(crate) fn routes(routes: Routes) -> Routes {
         .get("/releases/{id}/undeny", Scope::STATE_READ, "The form for it", form_undeny)
         .get("/dash", Scope::STATE_READ, "Dashboards, as a page", dashes)
         .get("/dash/{name}", Scope::STATE_READ, "A dashboard, a service or a system, as a page", dash)
-        .get("/audit", Scope::AUDIT_READ, "The ledger, as a page", audit)
         .get("/login", Access::Open, "How to log in", login)
         .get("/assets/{file}", Access::Open, "Style sheets", asset)
         .get("/status", Access::Open, "The public status page", status)
@@ -233,28 +229,6 @@ async fn steer(
             Ok(page)
         }
     }
-}
-
-#[derive(Deserialize)]
-struct AuditParams {
-    from: Option<u64>,
-    still: Option<String>,
-}
-
-async fn audit(
-    State(context): State<Context>,
-    Params(params): Params<AuditParams>,
-) -> Result<Response, Failure> {
-    let reader = context.ledger.clone();
-    let end = params.from.map_or(u64::MAX, |from| from.saturating_add(1)).min(reader.size());
-    let read = tokio::task::spawn_blocking(move || reader.read(0..end, Order::NewestFirst, AUDIT_PAGE));
-    let read = read.await.map_err(|error| Failure::internal(error.to_string()))?;
-    let entries = read.map_err(|error| Failure::unavailable(format!("cannot read the ledger: {error}")))?;
-    let older = entries.last().and_then(|entry| entry.seq.checked_sub(1));
-    let newest = params.from.is_none();
-    draw(&context, &Still { still: params.still }, |look| {
-        Some(page::audit(look, page::AuditPage { entries: &entries, older, newest }))
-    })
 }
 
 async fn login() -> Response {

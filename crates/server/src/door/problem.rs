@@ -175,6 +175,25 @@ impl Failure {
         self
     }
 
+    /// Whether somebody was not let in.
+    pub(crate) fn is_denial(&self) -> bool {
+        [StatusCode::UNAUTHORIZED, StatusCode::FORBIDDEN, StatusCode::TOO_MANY_REQUESTS]
+            .contains(&self.status)
+    }
+
+    /// What is wrong and the likely remedy, in one line.
+    pub(crate) fn words(&self) -> String {
+        match &self.hint {
+            Some(hint) => format!("{}; {hint}", self.detail),
+            None => self.detail.clone(),
+        }
+    }
+
+    /// Without the remedy: it would name what somebody may not know of.
+    pub(crate) fn without_hint(&mut self) {
+        self.hint = None;
+    }
+
     /// Its status.
     pub(crate) const fn status(&self) -> StatusCode {
         self.status

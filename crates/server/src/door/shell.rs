@@ -1,15 +1,17 @@
 //! What is around all routes: limits, the security headers, the last form of a failure.
 
+use std::net::SocketAddr;
 use std::time::Duration;
 
 use axum::Router;
-use axum::extract::{Request, State};
+use axum::extract::{ConnectInfo, Request, State};
 use axum::middleware::{Next, from_fn, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
 use http::header::{ACCEPT, CACHE_CONTROL, HeaderName};
 use http::{HeaderValue, Method};
 
 use super::authorize::identify_request;
+use super::receipts::{Answered, Entrance, Seen};
 use super::{Doors, Failure, Routes};
 
 /// How long a request may take until its answer begins: longer than a query, which says itself that it was late.
@@ -38,10 +40,19 @@ pub(crate) fn enclose(routes: Routes, doors: Doors) -> Router {
         .with_state(doors)
 }
 
+/// Who asks for what is no route.
+fn identify(doors: &Doors, request: &Request) -> Result<(), Failure> {
+    let caller = identify_request(&doors.context, request)?;
+    if let Some((seen, who)) = request.extensions().get::<Seen>().zip(caller.party()) {
+        seen.know(who);
+    }
+    Ok(())
+}
+
 /// Whoever isn't known does not learn which paths there are.
 async fn unknown(State(doors): State<Doors>, request: Request) -> Failure {
-    match identify_request(&doors.context, &request) {
-        Ok(_) => Failure::not_found("there is nothing at this address")
+    match identify(&doors, &request) {
+        Ok(()) => Failure::not_found("there is nothing at this address")
             .hint("`/hms/v1/openapi.json` lists what there is"),
         Err(failure) => {
             doors.meters.refused();
@@ -51,8 +62,8 @@ async fn unknown(State(doors): State<Doors>, request: Request) -> Failure {
 }
 
 async fn misused(State(doors): State<Doors>, request: Request) -> Failure {
-    match identify_request(&doors.context, &request) {
-        Ok(_) => Failure::method(format!("{} is not possible here", request.method())),
+    match identify(&doors, &request) {
+        Ok(()) => Failure::method(format!("{} is not possible here", request.method())),
         Err(failure) => failure,
     }
 }
@@ -66,13 +77,27 @@ async fn in_time(request: Request, next: Next) -> Response {
     }
 }
 
-async fn finish(State(doors): State<Doors>, request: Request, next: Next) -> Response {
+async fn finish(State(doors): State<Doors>, mut request: Request, next: Next) -> Response {
     let accept = request.headers().get(ACCEPT).and_then(|accept| accept.to_str().ok()).unwrap_or_default();
     let is_browser = accept.contains("text/html");
     let path = request.uri().path().to_owned();
-    let is_head = request.method() == Method::HEAD;
+    let (method, is_head) = (request.method().clone(), request.method() == Method::HEAD);
+    let from = request.extensions().get::<ConnectInfo<SocketAddr>>().map(|peer| peer.0.ip());
+    let seen = Seen::default();
+    request.extensions_mut().insert(seen.clone());
     let mut response = next.run(request).await;
-    if let Some(failure) = response.extensions_mut().remove::<Failure>() {
+    let failure = response.extensions_mut().remove::<Failure>();
+    let answered = Answered {
+        at: doors.context.clock.now().wall,
+        method: method.as_str(),
+        route: seen.route(),
+        status: response.status().as_u16(),
+        who: seen.who(from),
+        from,
+        denied: failure.as_ref().filter(|failure| failure.is_denial()).map(Failure::detail),
+    };
+    doors.context.auth.receipts().note(Entrance::of_path(&path), answered);
+    if let Some(failure) = failure {
         let allow = response.headers_mut().remove(http::header::ALLOW);
         response = if is_browser { failure.html() } else { failure.json(&path) };
         if let Some(allow) = allow {

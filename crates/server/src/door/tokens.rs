@@ -1,14 +1,10 @@
 //! `/hms/v1/tokens`: who is let in besides the admin.
 
-use std::collections::BTreeMap;
-use std::net::IpAddr;
-use std::sync::Mutex;
-
 use axum::extract::{Path, State};
 use axum::response::{IntoResponse, Response};
 use axum::{Extension, Json};
-use hmsops_control::access::{AccessChange, Token};
-use hmsops_control::{Command, Transition};
+use hmsops_control::access::{AccessChange, Token, Used};
+use hmsops_control::{Command, Transition, Who};
 use hmsops_ledger::moment::rfc3339;
 use hmsops_model::network::Network;
 use hmsops_model::token::{LIFE, OVERLAP};
@@ -46,28 +42,12 @@ pub(crate) fn routes(routes: Routes) -> Routes {
         .post("/hms/v1/tokens/{id}/revoke", Scope::TOKENS_ADMIN, "Let nobody in by a token any more", revoke)
 }
 
-/// When and from where tokens were used since the tower's start.
-#[derive(Debug, Default)]
-pub(crate) struct Uses(Mutex<BTreeMap<TokenId, Use>>);
-
-/// How a token was used.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct Use {
-    at: UnixMillis,
-    from: Option<IpAddr>,
-    count: u64,
-}
-
-impl Uses {
-    /// Notes a use.
-    pub(crate) fn note(&self, token: TokenId, at: UnixMillis, from: Option<IpAddr>) {
-        let mut uses = self.0.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-        let one = uses.entry(token).or_insert(Use { at, from, count: 0 });
-        *one = Use { at, from, count: one.count.saturating_add(1) };
-    }
-
-    fn of(&self, token: TokenId) -> Option<Use> {
-        self.0.lock().unwrap_or_else(std::sync::PoisonError::into_inner).get(&token).copied()
+/// How a token was used: what stands in the ledger, and what came since.
+pub(crate) fn used(context: &Context, token: &Token) -> Option<Used> {
+    let fresh = context.auth.receipts().used(token.id);
+    match (token.used, fresh) {
+        (Some(kept), Some(fresh)) => Some(Used { count: kept.count.saturating_add(fresh.count), ..fresh }),
+        (kept, fresh) => fresh.or(kept),
     }
 }
 
@@ -91,7 +71,7 @@ async fn list(
     let place = |token: &Token| Place::numbered((!token.is_in_force(now)).into(), token.id.0);
     let found = wanted.map(|token| (place(token), token)).collect();
     let (found, next) = page(found, params.cursor.as_deref(), params.limit)?;
-    let items = found.into_iter().map(|token| shown(token, context.auth.uses().of(token.id), now));
+    let items = found.into_iter().map(|token| shown(token, used(&context, token), now));
     Ok(Json(api::Tokens { items: items.collect(), next }))
 }
 
@@ -107,15 +87,30 @@ async fn create(
     Extension(caller): Extension<Caller>,
     Body { value, .. }: Body<api::NewToken>,
 ) -> Result<Response, Failure> {
-    let spec = wanted(&value, &caller, context.clock.now().wall)?;
+    let made = make(&context, &caller, &value).await?;
+    Ok(created(made))
+}
+
+/// Makes a token; its text is in the answer only.
+pub(crate) async fn make(
+    context: &Context,
+    caller: &Caller,
+    wanted: &api::NewToken,
+) -> Result<api::TokenIssued, Failure> {
+    let spec = spec(wanted, caller, context.clock.now().wall)?;
     let text = token::of_kind(spec.kind, drawn()?);
     let command = Command::IssueToken {
         sha256: Digest::from_sha256(sha256(&text)),
         spec: Box::new(spec),
         granter: caller.token(),
     };
-    let handled = carry_out(&context, command, caller.who, needed_reason(&value.reason)?).await?;
-    issued(&context, &handled, text)
+    let handled = carry_out(context, command, caller.who.clone(), needed_reason(&wanted.reason)?).await?;
+    issued(context, &handled, text)
+}
+
+fn created(made: api::TokenIssued) -> Response {
+    let place = format!("/hms/v1/tokens/{}", made.token.id);
+    (StatusCode::CREATED, [(LOCATION, place)], Json(made)).into_response()
 }
 
 async fn rotate(
@@ -124,36 +119,63 @@ async fn rotate(
     Path(id): Path<String>,
     Body { value, .. }: Body<api::Rotation>,
 ) -> Result<Response, Failure> {
-    let id: TokenId = id.parse()?;
+    let made = rotate_now(&context, &caller, (id.parse()?, &value)).await?;
+    Ok(created(made))
+}
+
+/// Puts another token in the place of one; its text is in the answer only.
+pub(crate) async fn rotate_now(
+    context: &Context,
+    caller: &Caller,
+    (id, wanted): (TokenId, &api::Rotation),
+) -> Result<api::TokenIssued, Failure> {
     let snapshot = context.engine.snapshot();
-    let known = snapshot.state.access.tokens.get(&id);
     // Who is unknown is refused below, in the tower's words.
-    let (kind, before) = known.map_or((TokenKind::Sa, LIFE), |token| {
-        let span = token.spec.expires.since(token.issued_at.wall);
-        (token.spec.kind, span)
-    });
+    let kind = snapshot.state.access.tokens.get(&id).map_or(TokenKind::Sa, |token| token.spec.kind);
     let text = token::of_kind(kind, drawn()?);
     let command = Command::RotateToken {
         token: id,
         sha256: Digest::from_sha256(sha256(&text)),
-        overlap: value.overlap_ms.map_or(OVERLAP, Millis),
-        life: value.life_ms.map_or(before, Millis),
+        overlap: wanted.overlap_ms.map_or(OVERLAP, Millis),
+        life: wanted.life_ms.map(Millis),
         granter: caller.token(),
     };
-    let handled = carry_out(&context, command, caller.who, needed_reason(&value.reason)?).await?;
-    issued(&context, &handled, text)
+    let handled = carry_out(context, command, caller.who.clone(), needed_reason(&wanted.reason)?).await?;
+    issued(context, &handled, text)
 }
 
 async fn revoke(
     State(context): State<Context>,
     Extension(caller): Extension<Caller>,
     Path(id): Path<String>,
-    Body { value, .. }: Body<api::Reason>,
-) -> Result<Json<api::Token>, Failure> {
+    Body { value, .. }: Body<api::Revocation>,
+) -> Result<Json<api::TokenRevoked>, Failure> {
     let id: TokenId = id.parse()?;
-    carry_out(&context, Command::RevokeToken { token: id }, caller.who, needed_reason(&value.reason)?)
-        .await?;
-    find(&context, id).map(Json)
+    let asked = (id, value.keep_made, needed_reason(&value.reason)?);
+    let also = revoke_now(&context, asked, caller.who).await?;
+    let also = also.iter().map(ToString::to_string).collect();
+    Ok(Json(api::TokenRevoked { token: find(&context, id)?, also }))
+}
+
+/// Revokes a token; answers which others went with it.
+pub(crate) async fn revoke_now(
+    context: &Context,
+    (token, keep_made, reason): (TokenId, bool, String),
+    by: Who,
+) -> Result<Vec<TokenId>, Failure> {
+    let command = Command::RevokeToken { token, keep_made };
+    let handled = carry_out(context, command, by, reason).await?;
+    if handled.unkept {
+        let detail =
+            format!("{token} lets nobody in any more, but no disk has taken that: a restart would forget it");
+        return Err(Failure::unavailable(detail)
+            .hint("see to the disk of the data folder: it is written down once that takes it; until then do not restart"));
+    }
+    let also = handled.transitions.into_iter().filter_map(|transition| match transition {
+        Transition::Access(AccessChange::TokenRevoked { also, .. }) => Some(also),
+        _ => None,
+    });
+    Ok(also.flatten().collect())
 }
 
 fn drawn() -> Result<[u8; 32], Failure> {
@@ -161,7 +183,7 @@ fn drawn() -> Result<[u8; 32], Failure> {
 }
 
 /// What was asked for, checked as far as its form goes.
-fn wanted(value: &api::NewToken, caller: &Caller, now: UnixMillis) -> Result<TokenSpec, Failure> {
+fn spec(value: &api::NewToken, caller: &Caller, now: UnixMillis) -> Result<TokenSpec, Failure> {
     let wrong = |error: &dyn std::fmt::Display| Failure::argument(error.to_string());
     let kind = value.kind.as_deref().map_or(Ok(TokenKind::Sa), str::parse).map_err(|error| wrong(&error))?;
     let mut scopes = Vec::new();
@@ -191,14 +213,13 @@ fn wanted(value: &api::NewToken, caller: &Caller, now: UnixMillis) -> Result<Tok
     })
 }
 
-fn issued(context: &Context, handled: &Handled, text: String) -> Result<Response, Failure> {
+fn issued(context: &Context, handled: &Handled, text: String) -> Result<api::TokenIssued, Failure> {
     let id = handled.transitions.iter().find_map(|transition| match transition {
         Transition::Access(AccessChange::TokenIssued { token, .. }) => Some(*token),
         _ => None,
     });
     let id = id.ok_or_else(|| Failure::internal("the token was neither made nor refused"))?;
-    let issued = api::TokenIssued { text, token: find(context, id)? };
-    Ok((StatusCode::CREATED, [(LOCATION, format!("/hms/v1/tokens/{id}"))], Json(issued)).into_response())
+    Ok(api::TokenIssued { text, token: find(context, id)? })
 }
 
 fn find(context: &Context, id: TokenId) -> Result<api::Token, Failure> {
@@ -209,17 +230,12 @@ fn find(context: &Context, id: TokenId) -> Result<api::Token, Failure> {
         let hint = newest.map_or_else(|| "there is none yet".into(), |id| format!("the newest is {id}"));
         Failure::not_found(format!("there is no token {id}")).hint(hint)
     })?;
-    Ok(shown(token, context.auth.uses().of(id), context.clock.now().wall))
+    Ok(shown(token, used(context, token), context.clock.now().wall))
 }
 
-fn shown(token: &Token, used: Option<Use>, now: UnixMillis) -> api::Token {
+fn shown(token: &Token, used: Option<Used>, now: UnixMillis) -> api::Token {
     let spec = &token.spec;
-    let state = match token {
-        token if token.revoked.is_some() => "revoked",
-        token if !token.is_in_force(now) => "ended",
-        token if token.followed_by.is_some() => "rotated",
-        _ => "in-force",
-    };
+    let state = standing(token, now);
     let revoked = token.revoked.as_ref();
     api::Token {
         id: token.id.to_string(),
@@ -233,11 +249,13 @@ fn shown(token: &Token, used: Option<Use>, now: UnixMillis) -> api::Token {
         issued_by: show::by(&token.by),
         reason: token.reason.clone(),
         expires_at: rfc3339(spec.expires),
+        made_with: token.granter.map(|id| id.to_string()),
         follows: token.follows.map(|id| id.to_string()),
         followed_by: token.followed_by.map(|id| id.to_string()),
         revoked_at: revoked.map(|revoked| rfc3339(revoked.at.wall)),
         revoked_by: revoked.map(|revoked| show::by(&revoked.by)),
         revoke_reason: revoked.map(|revoked| revoked.reason.clone()),
+        revoked_with: revoked.and_then(|revoked| revoked.with).map(|id| id.to_string()),
         used_at: used.map(|used| rfc3339(used.at)),
         used_from: used.and_then(|used| used.from).map(|from| from.to_string()),
         uses: used.map_or(0, |used| used.count),
@@ -245,8 +263,18 @@ fn shown(token: &Token, used: Option<Use>, now: UnixMillis) -> api::Token {
     }
 }
 
+/// `in-force`, `rotated`, `ended` or `revoked`.
+pub(crate) fn standing(token: &Token, now: UnixMillis) -> &'static str {
+    match token {
+        token if token.revoked.is_some() => "revoked",
+        token if !token.is_in_force(now) => "ended",
+        token if token.followed_by.is_some() => "rotated",
+        _ => "in-force",
+    }
+}
+
 /// What is doubtful about a token in force, for people to mend.
-fn findings(token: &Token, used: Option<Use>, now: UnixMillis) -> Vec<String> {
+pub(crate) fn findings(token: &Token, used: Option<Used>, now: UnixMillis) -> Vec<String> {
     let mut findings = Vec::new();
     if !token.is_in_force(now) {
         return findings;

@@ -23,6 +23,7 @@ const NAV: &[(&str, &str)] = &[
     ("/alerts", "Alerts"),
     ("/dash", "Dashboards"),
     ("/audit", "Audit"),
+    ("/tokens", "Tokens"),
     ("/status", "Status"),
 ];
 

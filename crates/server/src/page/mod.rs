@@ -41,6 +41,8 @@ mod style;
 #[cfg(test)]
 mod tests;
 mod tickets;
+mod token_form;
+mod tokens;
 
 use hmsops_control::headline::Outlook;
 use hmsops_control::signal::alert::Alert;
@@ -50,7 +52,7 @@ use hmsops_tower::Snapshot;
 pub use action::{Verb, action, needs_consent};
 pub use alert::alert;
 pub use alerts::alerts;
-pub use audit::{AuditPage, audit};
+pub use audit::{AuditFilter, AuditPage, audit, audit_check, audit_entry};
 pub use badge::badge_svg;
 pub use dash::{dash, dashes};
 pub use deed::{Deed, deed};
@@ -63,8 +65,11 @@ pub use release::release;
 pub use releases::releases;
 pub use service::service;
 pub use status::{status, status_static};
+pub use steps::words;
 pub use style::{asset, tag};
 pub use tickets::{ticket, tickets};
+pub use token_form::{SCOPE_FIELD, TokenWish, token_made, token_new, token_revoke, token_rotate};
+pub use tokens::{TokenRow, tokens};
 
 /// What a page is drawn from.
 #[derive(Debug, Clone, Copy)]

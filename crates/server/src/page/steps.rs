@@ -8,7 +8,7 @@ use super::mark::{link, release_path};
 use super::moment::{long_day, tenths, time};
 
 /// What an entry says, in words; of an entry that is not the tower's, its kind and subject.
-pub(super) fn words(entry: &Entry) -> String {
+pub fn words(entry: &Entry) -> String {
     let said = serde_json::from_value::<Transition>(entry.data.clone()).map(|known| sentence::line(&known));
     let said = said.ok().filter(|said| !said.is_empty());
     let said = said.unwrap_or_else(|| format!("{}: {}", entry.kind, entry.subject));
@@ -57,6 +57,8 @@ fn row(entry: &Entry, whole: bool) -> Element {
         |id| link(&release_path(id), &format!("{id}")),
     );
     let controls = entry.controls.join(", ");
+    let number = link(&format!("/audit/{}", entry.seq), &entry.seq.to_string());
+    let number = el("td").class("mono muted").attr("id", format!("e{}", entry.seq)).put(number);
     el("tr")
         .class(outcome(entry.outcome))
         .put(el("td").class("mono").put(time(entry.at, &tenths(entry.at))))
@@ -65,5 +67,5 @@ fn row(entry: &Entry, whole: bool) -> Element {
         .put(whole.then(|| el("td").put(about)))
         .put(el("td").put(outcome(entry.outcome)))
         .put(el("td").class("muted").put(controls))
-        .put(el("td").class("mono muted").attr("id", format!("e{}", entry.seq)).put(entry.seq.to_string()))
+        .put(number)
 }

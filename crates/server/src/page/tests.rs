@@ -20,7 +20,16 @@ fn pages(scene: &Scene, look: &Look<'_>) -> Vec<(String, String)> {
     newest.reverse();
     pages.push((
         "audit".to_owned(),
-        audit(look, AuditPage { entries: &newest, older: Some(3), newest: true }),
+        audit(
+            look,
+            AuditPage {
+                entries: &newest,
+                older: Some(3),
+                newest: true,
+                filter: &AuditFilter::default(),
+                refused: None,
+            },
+        ),
     ));
     pages.extend([
         ("alerts".to_owned(), alerts(look)),

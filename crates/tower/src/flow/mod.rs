@@ -71,6 +71,9 @@ pub struct Handled {
     pub refused: Option<Refusal>,
     /// The ledger fails: what would have advanced was not done.
     pub ledger_failed: Option<String>,
+    /// Some retreat was done of which neither the ledger nor the spill has a line: a tower that is started anew would
+    /// not know of it.
+    pub unkept: bool,
 }
 
 impl Handled {
@@ -105,7 +108,7 @@ impl Tower {
             if transitions.is_empty() {
                 break;
             }
-            let done = self.carry_out(now, transitions, hands, &mut handled.ledger_failed);
+            let done = self.carry_out(now, transitions, hands, &mut handled);
             let stuck = done.is_empty();
             handled.transitions.extend(done);
             if stuck {
@@ -128,7 +131,7 @@ impl Tower {
             if round.is_empty() {
                 return;
             }
-            let done = self.carry_out(now, round, hands, &mut handled.ledger_failed);
+            let done = self.carry_out(now, round, hands, handled);
             handled.transitions.extend(done);
         }
     }
@@ -138,7 +141,7 @@ impl Tower {
         let services: Vec<ServiceName> = self.state.services.keys().cloned().collect();
         for service in services {
             let round = hmsops_control::due(&self.state, &self.evidence, now, &service);
-            let done = self.carry_out(now, round, hands, &mut handled.ledger_failed);
+            let done = self.carry_out(now, round, hands, handled);
             handled.transitions.extend(done);
         }
     }
@@ -149,12 +152,14 @@ impl Tower {
         now: Now,
         transitions: Vec<Transition>,
         hands: &mut dyn Hands,
-        failed: &mut Option<String>,
+        handled: &mut Handled,
     ) -> Vec<Transition> {
         let mut done = Vec::new();
         let (retreats, rest): (Vec<_>, Vec<_>) = transitions.into_iter().partition(Transition::is_retreat);
         if !retreats.is_empty() {
-            done.extend(self.retreat(now, retreats, hands));
+            let (retreated, kept) = self.retreat(now, retreats, hands);
+            handled.unkept |= !kept;
+            done.extend(retreated);
         }
         match self.record(now, &rest) {
             Ok(()) => {
@@ -162,7 +167,7 @@ impl Tower {
                 done.extend(rest);
             }
             Err(why) => {
-                *failed = Some(why);
+                handled.ledger_failed = Some(why);
                 // What has happened, has happened, whether or not it can be written down; what would go further
                 // is not done, nor what only follows from it.
                 let facts: Vec<Transition> =

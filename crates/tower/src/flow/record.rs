@@ -181,7 +181,7 @@ pub(super) fn draft(now: Now, transition: &Transition, late: bool) -> Draft {
     let subject = match (transition.release(), transition.service(), transition) {
         (_, _, T::Refused { subject, .. }) => subject.clone(),
         (_, _, T::Signal(change)) => change.subject(),
-        (_, _, T::Access(change)) => format!("token/{}", change.token()),
+        (_, _, T::Access(change)) => change.subject(),
         (_, Some(service), _) => format!("service/{service}"),
         (Some(release), None, _) => format!("release/{release}"),
         (None, None, _) => "tower".into(),
@@ -203,13 +203,18 @@ pub(super) fn draft(now: Now, transition: &Transition, late: bool) -> Draft {
 /// A text of at most so many bytes, without control characters.
 fn clip(text: &str, bytes_max: usize) -> String {
     let mut clipped = String::new();
-    for c in text.chars().map(|c| if c.is_control() { ' ' } else { c }) {
+    for c in text.chars().map(|c| if hides(c) { ' ' } else { c }) {
         if clipped.len() + c.len_utf8() > bytes_max {
             break;
         }
         clipped.push(c);
     }
     if clipped.is_empty() { "unknown".into() } else { clipped }
+}
+
+/// Whether a character is not seen, or makes others look as if they stood elsewhere (Unicode's controls of direction).
+fn hides(c: char) -> bool {
+    c.is_control() || matches!(c, '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
 }
 
 /// What a ledger line's data holds: enough to apply the transition again.
@@ -246,7 +251,7 @@ fn by(transition: &Transition) -> Who {
         | T::VersionUndenied { by, .. }
         | T::Refused { by, .. } => by.clone(),
         T::Signal(change) => change.by().cloned().unwrap_or_else(Who::tower),
-        T::Access(change) => change.by().clone(),
+        T::Access(change) => change.by(),
         T::WeightApplied { .. } | T::RollbackCompleted { .. } => {
             Who { actor: "gateway".into(), source: "gateway".into() }
         }
@@ -298,6 +303,8 @@ fn kind(transition: &Transition) -> (&'static str, Outcome) {
         T::Signal(change) => signal_kind(change),
         T::Access(AccessChange::TokenIssued { .. }) => ("token.issued", Done),
         T::Access(AccessChange::TokenRevoked { .. }) => ("token.revoked", Done),
+        T::Access(AccessChange::TokenEnded { .. }) => ("token.ended", Done),
+        T::Access(AccessChange::Receipt { .. }) => ("door.receipt", Done),
     }
 }
 

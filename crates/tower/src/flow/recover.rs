@@ -1,6 +1,7 @@
 //! Hop 6: what was written down becomes state again. Only `apply` runs; nothing is decided anew.
 
-use hmsops_control::{Evidence, State};
+use hmsops_control::access::AccessChange;
+use hmsops_control::{Evidence, State, Transition};
 use hmsops_ledger::{Ledger, Recovered};
 use hmsops_model::ReleaseId;
 use thiserror::Error;
@@ -83,8 +84,7 @@ impl Tower {
             let one = serde_json::from_slice::<Line>(&bytes).map(|line| vec![line]);
             let Ok(lines) = one.or_else(|_| serde_json::from_slice::<Vec<Line>>(&bytes)) else { continue };
             for line in lines {
-                let release = line.transition.release().and_then(|id| self.state.releases.get(&id));
-                if release.is_some_and(|release| release.phase.is_active()) {
+                if self.is_due(&line.transition) {
                     self.apply_line(&line);
                     self.backlog.push_back((line.now, line.transition));
                 }
@@ -93,6 +93,17 @@ impl Tower {
         if self.backlog.is_empty() {
             self.spill.clear();
         }
+    }
+
+    /// Whether a retreat of the spill is not true yet by what the ledger holds.
+    fn is_due(&self, transition: &Transition) -> bool {
+        if let Transition::Access(AccessChange::TokenRevoked { token, also, .. }) = transition {
+            let tokens = &self.state.access.tokens;
+            let is_open = |id| tokens.get(id).is_some_and(|token| token.revoked.is_none());
+            return std::iter::once(token).chain(also).any(is_open);
+        }
+        let release = transition.release().and_then(|id| self.state.releases.get(&id));
+        release.is_some_and(|release| release.phase.is_active())
     }
 
     fn apply_line(&mut self, line: &Line) {

@@ -12,7 +12,7 @@ pub struct Entries {
     pub next: Option<String>,
 }
 
-/// One entry of the ledger, with the fields it was hashed with.
+/// One entry of the ledger, with the fields it was hashed with, and `said`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Entry {
     /// The version of the entry's format.
@@ -44,6 +44,9 @@ pub struct Entry {
     pub release: Option<String>,
     /// Whether it was recorded after the fact.
     pub late: bool,
+    /// What it says, one line for people. Not part of what was hashed.
+    #[serde(default)]
+    pub said: String,
     /// Everything else.
     pub data: Value,
 }

@@ -36,11 +36,32 @@ pub struct Rotation {
     /// How long the old one goes on, in milliseconds; a day unless it is said.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub overlap_ms: Option<u64>,
-    /// How long the new one lives, in milliseconds; as long as the old one did unless it is said.
+    /// How long the new one lives, in milliseconds; as long as the old one was given unless it is said. With a token of
+    /// its own whoever asks cannot give more than that has left.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub life_ms: Option<u64>,
     /// Why.
     pub reason: String,
+}
+
+/// How a token is revoked.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Revocation {
+    /// Why.
+    pub reason: String,
+    /// Leave in force what was made with it; else that is revoked, too.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub keep_made: bool,
+}
+
+/// A token that was revoked.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TokenRevoked {
+    /// The token.
+    pub token: Token,
+    /// Those that were revoked with it, since they were made with it.
+    pub also: Vec<String>,
 }
 
 /// A token, without its text.
@@ -68,6 +89,9 @@ pub struct Token {
     pub reason: String,
     /// When it ends.
     pub expires_at: String,
+    /// The token that it was made with, if not by a person's word.
+    #[serde(default)]
+    pub made_with: Option<String>,
     /// The token that it follows.
     pub follows: Option<String>,
     /// The token that follows it.
@@ -78,11 +102,14 @@ pub struct Token {
     pub revoked_by: Option<By>,
     /// Why.
     pub revoke_reason: Option<String>,
-    /// When it was last used, as far as the tower remembers: since its own start.
+    /// The token that was revoked and took this one along, which it had made.
+    #[serde(default)]
+    pub revoked_with: Option<String>,
+    /// When it was last used. Kept once a minute: a crash can lose the last one.
     pub used_at: Option<String>,
     /// Where from.
     pub used_from: Option<String>,
-    /// How often since the tower's start.
+    /// How often, all told.
     pub uses: u64,
     /// What is doubtful about it, sentence by sentence.
     pub findings: Vec<String>,
