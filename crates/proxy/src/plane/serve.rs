@@ -204,12 +204,8 @@ async fn over_tls(
     }
 }
 
-async fn http1<S>(
-    session: Arc<Session>,
-    stream: S,
-    arrival: Arrival,
-    stopped: watch::Receiver<Option<Stop>>,
-) where
+async fn http1<S>(session: Arc<Session>, stream: S, arrival: Arrival, stopped: watch::Receiver<Option<Stop>>)
+where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
     let (plane, peer) = (&session.plane, session.peer.address);

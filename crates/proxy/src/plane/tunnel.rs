@@ -86,7 +86,7 @@ pub(super) fn open(
             join(TokioIo::new(client), arm, idle_max).await;
         }
     });
-    response.map(|_| Answer::Text(None::<Bytes>))
+    response.map(|()| Answer::Text(None::<Bytes>))
 }
 
 /// Carries bytes both ways. Either side's end is the tunnel's, once what came before has been carried.

@@ -9,9 +9,9 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
+use bytes::Bytes;
 use hmsops_model::BadKind;
 use hmsops_model::service::Protocol;
-use bytes::Bytes;
 use http::Response;
 use hyper::body::{Body, Frame, Incoming, SizeHint};
 use rustix::io::Errno;
@@ -107,7 +107,10 @@ impl Source {
     }
 
     /// What comes next.
-    pub(super) fn poll_frame(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, FlowError>>> {
+    pub(super) fn poll_frame(
+        &mut self,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, FlowError>>> {
         match self {
             Self::Wire { wire, .. } => wire.poll_body(cx).map_err(FlowError::from),
             Self::Stream { body, .. } => Pin::new(body).poll_frame(cx).map_err(FlowError::from),

@@ -172,7 +172,9 @@ impl Wire {
         head::write(&mut self.output.lines, (&ask.method, &ask.uri), ask.fields(), framing);
         self.sending = match (upload, framing) {
             (Upload::Held(bytes), _) => {
-                bytes.into_iter().for_each(|bytes| self.output.put(bytes));
+                if let Some(bytes) = bytes {
+                    self.output.put(bytes);
+                }
                 Sending::Rest
             }
             (upload, Framing::Length(length)) => Sending::Body(upload, Some(length)),
@@ -244,7 +246,10 @@ impl Wire {
     }
 
     /// The answer's body, while what is left of the request goes out.
-    pub(super) fn poll_body(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, WireError>>> {
+    pub(super) fn poll_body(
+        &mut self,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, WireError>>> {
         match self.poll_sending(cx) {
             Poll::Ready(Err(WireError::Io(_))) => self.refused(),
             Poll::Ready(Err(error)) => return Poll::Ready(Some(Err(error))),

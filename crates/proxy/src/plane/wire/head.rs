@@ -142,6 +142,7 @@ fn read(bytes: &Bytes, is_bodyless: bool) -> Result<Head, Malformed> {
 }
 
 /// What an answer's fields say of its body and its connection.
+#[expect(clippy::struct_excessive_bools, reason = "each is a word that was said or not")]
 struct Said {
     minor: u8,
     length: Option<u64>,
@@ -207,9 +208,9 @@ fn length(digits: &[u8]) -> Result<u64, Malformed> {
     if digits.is_empty() || !digits.iter().all(u8::is_ascii_digit) {
         return Err(Malformed);
     }
-    let number = digits.iter().try_fold(0_u64, |number, digit| {
-        number.checked_mul(10)?.checked_add(u64::from(digit - b'0'))
-    });
+    let number = digits
+        .iter()
+        .try_fold(0_u64, |number, digit| number.checked_mul(10)?.checked_add(u64::from(digit - b'0')));
     number.ok_or(Malformed)
 }
 
@@ -224,7 +225,8 @@ mod tests {
     }
 
     fn rest(fields: &str) -> Result<(Rest, bool), Malformed> {
-        head(&format!("HTTP/1.1 200 OK\r\n{fields}\r\n")).map(|head| head.map(|h| (h.rest, h.is_kept)).unwrap())
+        head(&format!("HTTP/1.1 200 OK\r\n{fields}\r\n"))
+            .map(|head| head.map(|h| (h.rest, h.is_kept)).unwrap())
     }
 
     #[test]
@@ -261,7 +263,10 @@ mod tests {
         }
         let text = b"HTTP/1.1 200 OK\r\ncontent-length: 5\r\n\r\n".as_slice();
         let head = take(&mut BytesMut::from(text), 0, true).unwrap().unwrap();
-        assert_eq!((head.rest, &head.response.headers()["content-length"]), (Rest::Nothing, &"5".parse().unwrap()));
+        assert_eq!(
+            (head.rest, &head.response.headers()["content-length"]),
+            (Rest::Nothing, &"5".parse().unwrap())
+        );
     }
 
     #[test]
