@@ -1,5 +1,6 @@
 //! Metrics on their way in, over real sockets, into a real store.
 
+mod counting;
 mod emitting;
 mod writing;
 
@@ -30,6 +31,7 @@ pub(crate) struct Site {
     pub(crate) metrics: Metrics,
     pub(crate) engine: Engine,
     router: axum::Router,
+    auth: Arc<Auth>,
     token: String,
     at: SocketAddr,
     faults: Faults,
@@ -70,7 +72,7 @@ impl Site {
         let data = dir.path().to_owned();
         let context = Context {
             engine: engine.clone(),
-            auth,
+            auth: auth.clone(),
             recall: crate::recall::Recall::new(data.clone(), reader.clone()),
             ledger: reader,
             data,
@@ -82,7 +84,7 @@ impl Site {
             notify: Arc::default(),
             gateways: Arc::default(),
         };
-        Self { metrics, engine, router: router(context), token, at, faults, disk, _dir: dir }
+        Self { metrics, engine, router: router(context), auth, token, at, faults, disk, _dir: dir }
     }
 
     /// Series of a name with all their samples.
