@@ -3,6 +3,7 @@
 use std::fmt;
 
 use hmsops_model::freeze::Freeze;
+use hmsops_model::person::FourEyes;
 use hmsops_model::probe::ProbeResult;
 use hmsops_model::release::{PolicySpec, ReleaseSpec};
 use hmsops_model::service::ServiceSpec;
@@ -11,6 +12,8 @@ use hmsops_model::{
     RuleSpec, ServiceName, SilenceId, Tick, TicketId, TokenId, TokenSpec, UnixMillis, Version,
 };
 use serde::{Deserialize, Serialize};
+
+use crate::people::PeopleWish;
 
 use crate::access::Receipt;
 
@@ -131,6 +134,8 @@ pub enum Event {
     HealModes(HealModes),
     /// When nothing new goes out, whatever the service, as the settings say.
     Freezes(Vec<Freeze>),
+    /// What takes the word of another person than the one who asked for it, as the settings say.
+    FourEyes(Vec<FourEyes>),
     /// What came to a door within a minute.
     Counted(Box<Receipt>),
     /// Time has passed.
@@ -298,6 +303,11 @@ pub enum Command {
         #[serde(default)]
         keep_made: bool,
     },
+    /// Of people: log-ins, accounts, the break-glass.
+    People {
+        /// What is wanted.
+        wish: Box<PeopleWish>,
+    },
     /// A service that already runs: this version at these addresses is its first stable.
     Adopt {
         /// The service.
@@ -334,6 +344,7 @@ impl Command {
             Self::RetryNotice { .. } => "retry-notice",
             Self::DeclareDash { .. } => "declare-dash",
             Self::RemoveDash { .. } => "remove-dash",
+            Self::People { wish } => wish.verb(),
             Self::IssueToken { .. } => "issue-token",
             Self::RotateToken { .. } => "rotate-token",
             Self::RevokeToken { .. } => "revoke-token",
@@ -363,6 +374,7 @@ impl Command {
             Self::RetryNotice { notice } => format!("notice/{notice}"),
             Self::DeclareDash { dash } => format!("dash/{}", dash.name),
             Self::RemoveDash { dash } => format!("dash/{dash}"),
+            Self::People { wish } => wish.subject(),
             Self::IssueToken { .. } => "token/new".into(),
             Self::RotateToken { token, .. } | Self::RevokeToken { token, .. } => format!("token/{token}"),
         }

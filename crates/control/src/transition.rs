@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::access::AccessChange;
 use crate::event::Who;
+use crate::people::PeopleChange;
 use crate::signal::Signal;
 
 /// One change of state. Written to the ledger before it is applied (retreats: see `tower`).
@@ -159,6 +160,9 @@ pub enum Transition {
     /// Of tokens, and of what came to the doors.
     #[serde(untagged)]
     Access(AccessChange),
+    /// Of people.
+    #[serde(untagged)]
+    People(Box<PeopleChange>),
 }
 
 /// What an instance is started for.
@@ -357,6 +361,7 @@ impl Transition {
         match self {
             Self::ReleaseTakenBack { verdict, .. } => verdict.detector != Detector::Superseded,
             Self::Access(change) => change.is_retreat(),
+            Self::People(change) => change.is_retreat(),
             _ => false,
         }
     }
@@ -394,7 +399,7 @@ impl Transition {
             | Self::IncidentOpened { service, .. }
             | Self::IncidentResolved { service, .. } => Some(service),
             Self::Signal(change) => change.service(),
-            Self::Refused { .. } | Self::Access(_) => None,
+            Self::Refused { .. } | Self::Access(_) | Self::People(_) => None,
         }
     }
 

@@ -55,6 +55,8 @@ static SECTIONS: [(&str, &[&Shape]); 8] = [
             &settings::STATUS,
             &settings::METRICS,
             &notify::NOTIFY,
+            &people::PEOPLE,
+            &people::OIDC,
             &notify::MAIL,
             &notify::WEBHOOK,
         ],

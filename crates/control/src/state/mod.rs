@@ -12,6 +12,7 @@ use serde::{Deserialize, Serialize};
 use crate::access::Access;
 use crate::event::Who;
 use crate::incident::Incident;
+use crate::people::People;
 use crate::signal::notice::{About, Occasion};
 use crate::signal::{Signal, Signals};
 use crate::transition::{HoldReason, Role, Transition};
@@ -53,6 +54,9 @@ pub struct State {
     /// Who is let in. Shared, so that a snapshot of all does not copy thousands of tokens.
     #[serde(default, with = "crate::access")]
     pub access: Arc<Access>,
+    /// Who logs in. Shared for the same reason.
+    #[serde(default, with = "crate::people")]
+    pub people: Arc<People>,
 }
 
 /// A version that may not be deployed until a person lifts it.
@@ -129,6 +133,7 @@ impl State {
             }
             Transition::Refused { .. } => {}
             Transition::Signal(change) => self.apply_signal(now, change),
+            Transition::People(change) => Arc::make_mut(&mut self.people).apply(now, change),
             Transition::Access(change) => Arc::make_mut(&mut self.access).apply(now, change),
             _ => {
                 if let Some(id) = transition.release() {
