@@ -75,6 +75,8 @@ pub enum Role {
     Viewer,
     /// Sees, too, who did what.
     Auditor,
+    /// Is called: sees, takes alerts in hand, and may break the glass.
+    Oncall,
     /// Says yes to what others have asked for.
     Approver,
     /// Runs the services.
@@ -91,6 +93,9 @@ const VIEWER: &[Scope] = &[
     Scope::ALERTS_READ,
     Scope::KPI_READ,
 ];
+
+const ONCALL: &[Scope] =
+    &[Scope::ALERTS_ACK, Scope::ALERTS_SILENCE, Scope::TICKETS_WRITE, Scope::RUNBOOK_RUN, Scope::BREAKGLASS_USE, Scope::AUDIT_READ];
 
 const APPROVER: &[Scope] =
     &[Scope::DEPLOY_APPROVE, Scope::HEAL_APPROVE, Scope::TICKETS_APPROVE, Scope::AUDIT_READ, Scope::DEPLOY_PROMOTE];
@@ -126,13 +131,14 @@ const OPERATOR: &[Scope] = &[
 
 impl Role {
     /// All there are.
-    pub const ALL: [Self; 5] = [Self::Viewer, Self::Auditor, Self::Approver, Self::Operator, Self::Admin];
+    pub const ALL: [Self; 6] = [Self::Viewer, Self::Auditor, Self::Oncall, Self::Approver, Self::Operator, Self::Admin];
 
     /// As it is written in files: `operator`.
     pub const fn name(self) -> &'static str {
         match self {
             Self::Viewer => "viewer",
             Self::Auditor => "auditor",
+            Self::Oncall => "oncall",
             Self::Approver => "approver",
             Self::Operator => "operator",
             Self::Admin => "admin",
@@ -144,6 +150,7 @@ impl Role {
         match self {
             Self::Viewer => VIEWER.contains(&scope),
             Self::Auditor => VIEWER.contains(&scope) || scope == Scope::AUDIT_READ,
+            Self::Oncall => VIEWER.contains(&scope) || ONCALL.contains(&scope),
             Self::Approver => VIEWER.contains(&scope) || APPROVER.contains(&scope),
             Self::Operator => VIEWER.contains(&scope) || OPERATOR.contains(&scope),
             Self::Admin => true,
@@ -199,7 +206,7 @@ impl fmt::Display for UnknownRole {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(
             f,
-            "`{}` is not a role: expected `viewer`, `auditor`, `approver`, `operator` or `admin`",
+            "`{}` is not a role: expected `viewer`, `auditor`, `oncall`, `approver`, `operator` or `admin`",
             self.0
         )
     }

@@ -9,6 +9,7 @@ mod dash;
 mod deploy;
 mod heal;
 mod probe;
+mod person;
 mod problem;
 mod release;
 mod rule;
@@ -24,6 +25,9 @@ pub use deploy::{
 };
 pub use heal::{Heal, HealStarted, Heals, HealsPaused, NewHeal, Notice, Notices, Receiver, Ticket, Tickets};
 pub use probe::{Probe, ProbeFact, ProbeLook, ProbeOrder, ProbeRun, ProbeRuns, ProbeWord, Probes};
+pub use person::{
+    Account, Accounts, Glass, Glasses, LoggedIn, NewAccount, NewGlass, PasswordLogin, Said, Session, Sessions,
+};
 pub use problem::{MEDIA_TYPE, Mistake, Problem};
 pub use release::{
     Arm, EvidenceParts, Found, HeldFor, Measured, Phase, Point, Release, Releases, Replay, Started, Step, Why,

@@ -4,6 +4,7 @@
 //! Every phase has a time limit, every answer a length limit, and nothing secret is in what a channel says.
 
 mod letter;
+pub mod fetch;
 pub mod mail;
 mod tls;
 pub mod webhook;

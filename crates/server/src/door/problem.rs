@@ -130,6 +130,16 @@ impl Failure {
         Self { hint, mistakes, ..Self::argument(detail) }
     }
 
+    /// 403: it takes a fresh proof of who somebody is.
+    pub fn stale(detail: impl Into<String>) -> Self {
+        Self::new(StatusCode::FORBIDDEN, STALE, "not lately proven", detail)
+    }
+
+    /// Whether that is what it is.
+    pub(crate) fn is_stale(&self) -> bool {
+        self.kind == STALE
+    }
+
     /// 503: it can't be done at the moment.
     pub fn unavailable(detail: impl Into<String>) -> Self {
         Self::new(StatusCode::SERVICE_UNAVAILABLE, "unavailable", "not possible at the moment", detail)
