@@ -17,7 +17,10 @@ use crate::yaml::{Entry, Value};
 pub(crate) static PEOPLE: Shape = Shape {
     what: "how people log in",
     keys: &[
-        Key::optional("oidc", "oidc: {issuer: \"https://id.csac.gov\", client_id: hmsops, callback: \"https://…\"}"),
+        Key::optional(
+            "oidc",
+            "oidc: {issuer: \"https://id.csac.gov\", client_id: hmsops, callback: \"https://…\"}",
+        ),
         Key::optional("roles", "roles: {csac-sre: operator, csac-leads: [operator, approver]}"),
         Key::optional("four_eyes", "four_eyes: [irreversible, undeny]"),
     ],

@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 use std::net::SocketAddr;
 
 use hmsops_model::freeze::Freeze;
-use hmsops_model::person::{FourEyes, Role};
 use hmsops_model::gateway::GatewaySettings;
+use hmsops_model::person::{FourEyes, Role};
 use hmsops_model::{Millis, ServiceName};
 
 /// How the tower is set up; the default is what an empty file means.

@@ -94,11 +94,22 @@ const VIEWER: &[Scope] = &[
     Scope::KPI_READ,
 ];
 
-const ONCALL: &[Scope] =
-    &[Scope::ALERTS_ACK, Scope::ALERTS_SILENCE, Scope::TICKETS_WRITE, Scope::RUNBOOK_RUN, Scope::BREAKGLASS_USE, Scope::AUDIT_READ];
+const ONCALL: &[Scope] = &[
+    Scope::ALERTS_ACK,
+    Scope::ALERTS_SILENCE,
+    Scope::TICKETS_WRITE,
+    Scope::RUNBOOK_RUN,
+    Scope::BREAKGLASS_USE,
+    Scope::AUDIT_READ,
+];
 
-const APPROVER: &[Scope] =
-    &[Scope::DEPLOY_APPROVE, Scope::HEAL_APPROVE, Scope::TICKETS_APPROVE, Scope::AUDIT_READ, Scope::DEPLOY_PROMOTE];
+const APPROVER: &[Scope] = &[
+    Scope::DEPLOY_APPROVE,
+    Scope::HEAL_APPROVE,
+    Scope::TICKETS_APPROVE,
+    Scope::AUDIT_READ,
+    Scope::DEPLOY_PROMOTE,
+];
 
 /// What a broken glass gives beside what somebody has, too: all but the keys of the house themselves.
 const OPERATOR: &[Scope] = &[
@@ -131,7 +142,8 @@ const OPERATOR: &[Scope] = &[
 
 impl Role {
     /// All there are.
-    pub const ALL: [Self; 6] = [Self::Viewer, Self::Auditor, Self::Oncall, Self::Approver, Self::Operator, Self::Admin];
+    pub const ALL: [Self; 6] =
+        [Self::Viewer, Self::Auditor, Self::Oncall, Self::Approver, Self::Operator, Self::Admin];
 
     /// As it is written in files: `operator`.
     pub const fn name(self) -> &'static str {
@@ -245,7 +257,10 @@ mod tests {
             assert!(Role::Admin.gives(*scope));
             let is_read = scope.name().ends_with(":read");
             assert!(is_read || !Role::Viewer.gives(*scope), "a viewer changes nothing by {scope}");
-            assert!(!Role::Viewer.gives(*scope) || Role::ALL.iter().all(|role| role.gives(*scope)), "all see {scope}");
+            assert!(
+                !Role::Viewer.gives(*scope) || Role::ALL.iter().all(|role| role.gives(*scope)),
+                "all see {scope}"
+            );
         }
         for keys in [Scope::TOKENS_ADMIN, Scope::AUDIT_ADMIN, Scope::KPI_ATTEST] {
             assert!(!Role::Operator.gives(keys) && !glass_gives(keys), "{keys} are the keys of the house");

@@ -8,8 +8,8 @@ mod audit;
 mod dash;
 mod deploy;
 mod heal;
-mod probe;
 mod person;
+mod probe;
 mod problem;
 mod release;
 mod rule;
@@ -24,10 +24,10 @@ pub use deploy::{
     Takeover,
 };
 pub use heal::{Heal, HealStarted, Heals, HealsPaused, NewHeal, Notice, Notices, Receiver, Ticket, Tickets};
-pub use probe::{Probe, ProbeFact, ProbeLook, ProbeOrder, ProbeRun, ProbeRuns, ProbeWord, Probes};
 pub use person::{
     Account, Accounts, Glass, Glasses, LoggedIn, NewAccount, NewGlass, PasswordLogin, Said, Session, Sessions,
 };
+pub use probe::{Probe, ProbeFact, ProbeLook, ProbeOrder, ProbeRun, ProbeRuns, ProbeWord, Probes};
 pub use problem::{MEDIA_TYPE, Mistake, Problem};
 pub use release::{
     Arm, EvidenceParts, Found, HeldFor, Measured, Phase, Point, Release, Releases, Replay, Started, Step, Why,

@@ -96,8 +96,9 @@ impl Fetch {
             match &self.trust {
                 Some(trust) => {
                     let secured = trust.encrypt(stream, &host).await;
-                    let secured = secured
-                        .map_err(|error| passing(format!("cannot encrypt: {error}{}", tls::trouble(&error))))?;
+                    let secured = secured.map_err(|error| {
+                        passing(format!("cannot encrypt: {error}{}", tls::trouble(&error)))
+                    })?;
                     speak(secured, request, &mut connection).await.map_err(passing)
                 }
                 None => speak(stream, request, &mut connection).await.map_err(passing),

@@ -5,8 +5,8 @@ use hmsops_model::person::FourEyes;
 
 use super::View;
 use crate::event::{Refusal, Who};
-use crate::people;
 use crate::freeze::{self, Frozen};
+use crate::people;
 use crate::sentence;
 use crate::state::release::Release;
 use crate::state::service::Service;

@@ -58,9 +58,12 @@ pub fn decide(
         Event::Heal { id, report } => view.heal_ran(*id, report),
         Event::Notice { id, report } => view.noticed(*id, report),
         Event::Counted(receipt) => counted(receipt),
-        Event::Tick(_) | Event::Probe(_) | Event::HealModes(_) | Event::Freezes(_) | Event::FourEyes(_) | Event::Wake => {
-            Vec::new()
-        }
+        Event::Tick(_)
+        | Event::Probe(_)
+        | Event::HealModes(_)
+        | Event::Freezes(_)
+        | Event::FourEyes(_)
+        | Event::Wake => Vec::new(),
     };
     Ok(if asked.is_empty() { view.review() } else { asked })
 }

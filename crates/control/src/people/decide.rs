@@ -18,12 +18,22 @@ pub const ACCOUNTS_MAX: usize = 100;
 const ACCOUNT_BYTES_MAX: usize = 64;
 
 /// What is wanted of people.
-#[expect(missing_docs, reason = "fields are the nouns of `people`; each variant says what they mean together")]
+#[expect(
+    missing_docs,
+    reason = "fields are the nouns of `people`; each variant says what they mean together"
+)]
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "wish", rename_all = "kebab-case")]
 pub enum PeopleWish {
     /// Somebody has shown who they are.
-    Open { sha256: Digest, identity: Identity, name: String, roles: Vec<Role>, proof: Proof, from: Option<String> },
+    Open {
+        sha256: Digest,
+        identity: Identity,
+        name: String,
+        roles: Vec<Role>,
+        proof: Proof,
+        from: Option<String>,
+    },
     /// Somebody who is logged in has shown it again.
     Prove { session: SessionId, sha256: Digest, identity: Identity, proof: Proof },
     /// A log-in shall end.
@@ -138,8 +148,10 @@ pub(crate) fn other_person(
         return Ok(());
     }
     if own.is_none() {
-        return Err(Refusal::conflict(format!("{what} needs another person's word, and a program gave its own"))
-            .hint("log in and say it yourself"));
+        return Err(Refusal::conflict(format!(
+            "{what} needs another person's word, and a program gave its own"
+        ))
+        .hint("log in and say it yourself"));
     }
     if own == principal(state, asked) {
         return Err(Refusal::conflict(format!("{what} was asked for by yourself, and another person has to say yes"))
@@ -181,9 +193,9 @@ fn reviewed(state: &State, glass: GlassId, by: &Who, reason: String) -> Result<V
     }
     match principal(state, by) {
         None => Err(Refusal::conflict("a person looks at what was done, not a program").hint("log in first")),
-        Some(Principal::Person(own)) if own == known.person => {
-            Err(Refusal::conflict(format!("{glass} was broken by yourself, and another person has to look at it")))
-        }
+        Some(Principal::Person(own)) if own == known.person => Err(Refusal::conflict(format!(
+            "{glass} was broken by yourself, and another person has to look at it"
+        ))),
         Some(_) => Ok(vec![PeopleChange::GlassReviewed { glass, by: by.clone(), reason }]),
     }
 }
@@ -263,7 +275,9 @@ impl People {
             )));
         }
         if roles.is_empty() {
-            return Err(Refusal::conflict("an account without a role may do nothing").hint("add `--role viewer`"));
+            return Err(
+                Refusal::conflict("an account without a role may do nothing").hint("add `--role viewer`")
+            );
         }
         if self.accounts.len() >= ACCOUNTS_MAX && !self.accounts.contains_key(name) {
             return Err(Refusal::conflict(format!("there are {ACCOUNTS_MAX} accounts already"))

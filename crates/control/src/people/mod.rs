@@ -343,7 +343,8 @@ impl People {
 
     /// Makes a change true.
     pub(crate) fn apply(&mut self, now: Now, change: &PeopleChange) {
-        let ended = |by: &Who, reason: &String| Some(Ended { at: now, by: by.clone(), reason: reason.clone() });
+        let ended =
+            |by: &Who, reason: &String| Some(Ended { at: now, by: by.clone(), reason: reason.clone() });
         match change {
             PeopleChange::SessionOpened { .. } => self.open(now, change),
             PeopleChange::SessionProven { session, sha256, proof, .. } => {
@@ -354,7 +355,9 @@ impl People {
                 }
             }
             PeopleChange::SessionEnded { session, by, reason } => {
-                if let Some(session) = self.sessions.get_mut(session).filter(|session| session.ended.is_none()) {
+                if let Some(session) =
+                    self.sessions.get_mut(session).filter(|session| session.ended.is_none())
+                {
                     session.ended = ended(by, reason);
                 }
             }
@@ -387,15 +390,23 @@ impl People {
     }
 
     fn open(&mut self, now: Now, change: &PeopleChange) {
-        let PeopleChange::SessionOpened { session, sha256, person, identity, name, roles, proof, until, from } =
-            change
+        let PeopleChange::SessionOpened {
+            session,
+            sha256,
+            person,
+            identity,
+            name,
+            roles,
+            proof,
+            until,
+            from,
+        } = change
         else {
             return;
         };
         self.last.session = self.last.session.max(session.0);
         self.last.person = self.last.person.max(person.0);
-        let known =
-            Person { id: *person, identity: identity.clone(), name: name.clone(), seen_at: now.wall };
+        let known = Person { id: *person, identity: identity.clone(), name: name.clone(), seen_at: now.wall };
         self.persons.insert(*person, known);
         let opened = Session {
             id: *session,

@@ -176,7 +176,7 @@ async fn handle(
     let path = parts.uri.path();
     let admitted = {
         let snapshot = engine.snapshot();
-        let known = Known { auth, snapshot: &snapshot, now: metrics.clock().now(), peer };
+        let known = Known { auth, snapshot: &snapshot, now: metrics.clock().now(), peer, is_tls: false };
         admit(&known, &parts, is_grpc)
     };
     let caller = match admitted {

@@ -8,8 +8,8 @@ use hmsops_disk::{Disk, DiskError};
 use hmsops_model::{Millis, Now};
 use sha2::{Digest as _, Sha256};
 
-use super::receipts::Receipts;
 use super::people::Activity;
+use super::receipts::Receipts;
 use super::token;
 
 /// The admin token's file in the data folder.
@@ -33,6 +33,9 @@ pub enum AuthError {
     /// It holds something else.
     #[error("`admin.token` holds no token; remove it and start again, which makes a new one")]
     Malformed,
+    /// What passwords are checked against is not what it was.
+    #[error("`accounts.json` cannot be read; put it back, or remove it and set each account anew")]
+    Accounts,
     /// The system gave no random numbers.
     #[error("cannot draw a random number: {0}")]
     Random(String),

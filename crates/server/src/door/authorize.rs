@@ -40,6 +40,7 @@ pub(crate) async fn authorize(State(gate): State<Gate>, mut request: Request, ne
     if let Some(seen) = request.extensions().get::<Seen>() {
         seen.reach(gate.path);
     }
+    super::people::login::note(&mut request);
     let Access::Needs(scope) = gate.access else { return next.run(request).await };
     let caller = match admit(&gate, scope, &mut request).await {
         Ok(caller) => caller,
@@ -113,8 +114,13 @@ pub(crate) const fn cookie_name(is_tls: bool) -> &'static str {
 /// Who sent a request.
 pub(crate) fn identify_request(context: &Context, request: &Request) -> Result<Caller, Failure> {
     let peer = request.extensions().get::<ConnectInfo<SocketAddr>>().map(|peer| peer.0.ip());
-    let known =
-        Known { auth: &context.auth, snapshot: &context.engine.snapshot(), now: context.clock.now(), peer, is_tls: is_tls(request.extensions()) };
+    let known = Known {
+        auth: &context.auth,
+        snapshot: &context.engine.snapshot(),
+        now: context.clock.now(),
+        peer,
+        is_tls: is_tls(request.extensions()),
+    };
     known.identify(request.method(), request.headers())
 }
 
@@ -165,7 +171,8 @@ impl Known<'_> {
         }
         if token::is_session(text) {
             let session = self.session(text).ok_or_else(|| {
-                Failure::unauthenticated("this log-in has ended").hint("`hmsops login --user NAME` logs in again")
+                Failure::unauthenticated("this log-in has ended")
+                    .hint("`hmsops login --user NAME` logs in again")
             })?;
             return Ok(self.person(session));
         }

@@ -57,8 +57,11 @@ impl Caller {
         if now.since(session.proven_at) <= FRESH && session.proven_at <= now {
             return Ok(());
         }
-        Err(Failure::stale(format!("show again who you are: that was more than {} min ago", FRESH.0 / 60_000))
-            .hint("at /login/again, or by `hmsops login --user NAME`; then do it again"))
+        Err(Failure::stale(format!(
+            "show again who you are: that was more than {} min ago",
+            FRESH.0 / 60_000
+        ))
+        .hint("at /login/again, or by `hmsops login --user NAME`; then do it again"))
     }
 
     /// The number of the token that was shown.
@@ -88,12 +91,14 @@ impl Caller {
             snapshot.state.people.sessions.get(&own.id).is_some_and(|session| {
                 session.is_in_force(now)
                     && session.sha256 == own.sha256
-                    && (own.has(Scope::STATE_READ) || snapshot.state.people.glass_of(own.person, now).is_some())
+                    && (own.has(Scope::STATE_READ)
+                        || snapshot.state.people.glass_of(own.person, now).is_some())
             })
         });
-        session && self.token.as_ref().is_none_or(|own| {
-            snapshot.state.access.tokens.get(&own.id).is_some_and(|token| token.is_in_force(now))
-        })
+        session
+            && self.token.as_ref().is_none_or(|own| {
+                snapshot.state.access.tokens.get(&own.id).is_some_and(|token| token.is_in_force(now))
+            })
     }
 
     /// Refuses whoever lacks a scope.

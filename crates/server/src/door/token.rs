@@ -48,7 +48,8 @@ fn whole(prefix: &str, random: [u8; 32]) -> String {
 /// Whether a text is a whole token, whoever's it is.
 pub(crate) fn is_well_formed(text: &str) -> bool {
     let kinds = TokenKind::ALL.map(|kind| format!("hms_{kind}_"));
-    let Some(prefix) = kinds.iter().map(String::as_str).chain([ADMIN, SESSION]).find(|start| text.starts_with(start))
+    let Some(prefix) =
+        kinds.iter().map(String::as_str).chain([ADMIN, SESSION]).find(|start| text.starts_with(start))
     else {
         return false;
     };

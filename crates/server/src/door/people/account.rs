@@ -41,7 +41,8 @@ async fn set(
     Body { value, .. }: Body<api::NewAccount>,
 ) -> Result<Json<api::Account>, Failure> {
     let roles: Result<Vec<Role>, _> = value.roles.iter().map(|role| role.parse()).collect();
-    let roles = roles.map_err(|error: hmsops_model::person::UnknownRole| Failure::argument(error.to_string()))?;
+    let roles =
+        roles.map_err(|error: hmsops_model::person::UnknownRole| Failure::argument(error.to_string()))?;
     password::fit(&value.password, &name)?;
     let wish = PeopleWish::SetAccount { name: name.clone(), roles: roles.clone() };
     wished(&context, wish, caller.who, needed_reason(&value.reason)?).await?;

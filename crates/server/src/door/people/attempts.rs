@@ -33,7 +33,7 @@ impl Attempts {
         let waits = keys(account, from).into_iter().filter_map(|(key, most)| {
             let (since, count) = counts.get(&key)?;
             let passed = steady.since(*since);
-            (*count >= most && passed < SPAN).then(|| SPAN.saturating_sub(passed))
+            (*count >= most && passed < SPAN).then(|| Millis(SPAN.0.saturating_sub(passed.0)))
         });
         match waits.max() {
             None => Ok(()),

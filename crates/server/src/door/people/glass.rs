@@ -3,8 +3,8 @@
 use axum::extract::{Path, State};
 use axum::response::{IntoResponse, Response};
 use axum::{Extension, Json};
-use hmsops_control::people::{Glass, PeopleChange, PeopleWish};
 use hmsops_control::Transition;
+use hmsops_control::people::{Glass, PeopleChange, PeopleWish};
 use hmsops_ledger::moment::rfc3339;
 use hmsops_model::person::GLASS_LIFE;
 use hmsops_model::{GlassId, Millis, Scope, UnixMillis};
@@ -15,7 +15,7 @@ use super::{session::said, wished};
 use crate::door::body::{Body, changed, needed_reason, reason};
 use crate::door::caller::Caller;
 use crate::door::pages::{Still, draw};
-use crate::door::{Context, Failure, Routes, show};
+use crate::door::{Context, Failure, Routes};
 use crate::page;
 
 pub(super) fn routes(routes: Routes) -> Routes {
@@ -53,8 +53,7 @@ async fn take(
     let minutes = value.minutes.map(|minutes| Millis(minutes.saturating_mul(60_000)));
     let span = value.for_ms.map(Millis).or(minutes).unwrap_or(GLASS_LIFE);
     let why = needed_reason(&value.reason)?;
-    let handled =
-        wished(&context, PeopleWish::BreakGlass { span }, caller.who.clone(), why.clone()).await?;
+    let handled = wished(&context, PeopleWish::BreakGlass { span }, caller.who.clone(), why.clone()).await?;
     let broken = handled.transitions.iter().find_map(|transition| match transition {
         Transition::People(change) => match &**change {
             PeopleChange::GlassBroken { glass, .. } => Some(*glass),
@@ -113,7 +112,7 @@ fn shown(glass: &Glass, now: UnixMillis) -> api::Glass {
     api::Glass {
         id: glass.id.to_string(),
         state: state.into(),
-        by: show::by(&glass.by),
+        by: glass.by.actor.clone(),
         reason: glass.reason.clone(),
         broken_at: rfc3339(glass.broken_at.wall),
         until: rfc3339(glass.until),

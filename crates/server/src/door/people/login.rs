@@ -203,7 +203,8 @@ async fn password(
     };
     reception.attempts.passed(name, from.as_deref());
     let identity = Identity { issuer: Identity::LOCAL.into(), subject: name.to_owned() };
-    admit(context, Shown { identity, name: name.to_owned(), roles, proof: Proof::Password, from, again }).await
+    admit(context, Shown { identity, name: name.to_owned(), roles, proof: Proof::Password, from, again })
+        .await
 }
 
 async fn to_provider(
@@ -262,7 +263,8 @@ pub(super) struct Come {
 
 fn provider(context: &Context) -> Result<&Oidc, Failure> {
     context.reception.oidc.as_ref().ok_or_else(|| {
-        Failure::not_found("this tower knows no provider").hint("`people: {oidc: …}` in hmsops.yaml names one")
+        Failure::not_found("this tower knows no provider")
+            .hint("`people: {oidc: …}` in hmsops.yaml names one")
     })
 }
 

@@ -122,10 +122,11 @@ pub(crate) async fn keep(engine: Engine, auth: Arc<Auth>, clock: Clock) {
             .map(|session| session.id)
             .collect();
         let idle = auth.activity().idle(&lasting, now.steady);
-        let over = people.sessions.values().filter(|session| session.ended.is_none() && session.until <= now.wall);
-        let ends = over
-            .map(|session| (PeopleWish::End { session: session.id }, "its time is over"))
-            .chain(idle.into_iter().map(|session| (PeopleWish::End { session }, "nobody has used it lately")));
+        let over =
+            people.sessions.values().filter(|session| session.ended.is_none() && session.until <= now.wall);
+        let ends = over.map(|session| (PeopleWish::End { session: session.id }, "its time is over")).chain(
+            idle.into_iter().map(|session| (PeopleWish::End { session }, "nobody has used it lately")),
+        );
         for (wish, reason) in ends.take(100) {
             let command = Command::People { wish: Box::new(wish) };
             let event = Event::Command { command, by: Who::tower(), reason: reason.into() };

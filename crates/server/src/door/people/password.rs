@@ -121,7 +121,10 @@ impl Passwords {
         Ok(())
     }
 
-    async fn worked<T: Send + 'static>(&self, work: impl FnOnce() -> T + Send + 'static) -> Result<T, Failure> {
+    async fn worked<T: Send + 'static>(
+        &self,
+        work: impl FnOnce() -> T + Send + 'static,
+    ) -> Result<T, Failure> {
         let busy = || Failure::too_many("too many people log in at once").retry_after(2);
         let waiting = self.waiting.clone().try_acquire_owned().map_err(|_| busy())?;
         let turn = self.checks.clone().acquire_owned().await.map_err(|_| busy())?;
@@ -145,7 +148,9 @@ pub(crate) fn fit(password: &str, account: &str) -> Result<(), Failure> {
     let mut distinct: Vec<char> = password.chars().collect();
     distinct.sort_unstable();
     distinct.dedup();
-    if distinct.len() < 5 || password.to_lowercase().replace(account, "").chars().count() < PASSWORD_CHARS_MIN / 2 {
+    if distinct.len() < 5
+        || password.to_lowercase().replace(account, "").chars().count() < PASSWORD_CHARS_MIN / 2
+    {
         return Err(Failure::argument("this password is easily guessed")
             .hint("several words that have nothing to do with each other are good"));
     }

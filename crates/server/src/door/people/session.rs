@@ -13,13 +13,18 @@ use super::wished;
 use crate::door::body::{Body, changed, reason};
 use crate::door::caller::Caller;
 use crate::door::pages::{Still, draw};
-use crate::door::{Context, Failure, Routes, show};
+use crate::door::{Context, Failure, Routes};
 use crate::page;
 
 pub(super) fn routes(routes: Routes) -> Routes {
     routes
         .get("/hms/v1/sessions", Scope::STATE_READ, "Log-ins: your own, or for admins everybody's", list)
-        .post("/hms/v1/sessions/{id}/end", Scope::STATE_READ, "End a log-in: your own, or as an admin any", end)
+        .post(
+            "/hms/v1/sessions/{id}/end",
+            Scope::STATE_READ,
+            "End a log-in: your own, or as an admin any",
+            end,
+        )
         .get("/sessions", Scope::STATE_READ, "Log-ins, as a page", as_page)
 }
 
@@ -103,5 +108,5 @@ pub(super) fn shown(
 
 /// Who did something, as programs see it.
 pub(super) fn said(ended: &Ended) -> api::Said {
-    api::Said { at: rfc3339(ended.at.wall), by: show::by(&ended.by), reason: ended.reason.clone() }
+    api::Said { at: rfc3339(ended.at.wall), by: ended.by.actor.clone(), reason: ended.reason.clone() }
 }

@@ -140,10 +140,7 @@ impl Oidc {
     ) -> Result<Come, Failure> {
         let away = self.away_of(headers, &answer, now)?;
         if let Some(error) = answer.error {
-            return Err(Failure::forbidden(format!(
-                "the provider let nobody in: `{}`",
-                plain_name(&error)
-            )));
+            return Err(Failure::forbidden(format!("the provider let nobody in: `{}`", plain_name(&error))));
         }
         if answer.iss.as_ref().is_some_and(|iss| *iss != self.config.issuer) {
             return Err(Failure::forbidden("the answer is another provider's"));
@@ -246,9 +243,9 @@ impl Claims<'_> {
 
     /// Whether the provider has asked anew who that is, and not only remembered.
     fn check_fresh(&self) -> Result<(), Failure> {
-        let at = self.moment("auth_time").ok_or_else(|| {
-            wrong("it does not say when somebody showed who they are (`auth_time`)")
-        })?;
+        let at = self
+            .moment("auth_time")
+            .ok_or_else(|| wrong("it does not say when somebody showed who they are (`auth_time`)"))?;
         let limit = FRESH + SKEW;
         if self.now.since(at) > limit {
             return Err(wrong("the provider did not ask anew who you are"));
@@ -289,9 +286,12 @@ mod tests {
     #[test]
     fn each_claim_is_held_against_what_it_has_to_be() {
         let config = config();
-        let good = json!({"iss": "https://id", "aud": "hmsops", "nonce": "n", "iat": 1000, "exp": 1300, "sub": "u"});
+        let good =
+            json!({"iss": "https://id", "aud": "hmsops", "nonce": "n", "iat": 1000, "exp": 1300, "sub": "u"});
         let at = |claims: &Value, secs: i64| {
-            Claims { config: &config, claims, now: UnixMillis(secs * 1000) }.check("n").map_err(|wrong| wrong.words())
+            Claims { config: &config, claims, now: UnixMillis(secs * 1000) }
+                .check("n")
+                .map_err(|wrong| wrong.words())
         };
         at(&good, 1001).unwrap();
         at(&good, 941).unwrap();

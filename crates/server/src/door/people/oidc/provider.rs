@@ -63,7 +63,11 @@ fn away(why: impl std::fmt::Display) -> Failure {
 }
 
 impl Provider {
-    pub(super) fn new(config: &OidcConfig, secret: Option<Secret>, ca: Option<&Path>) -> Result<Self, String> {
+    pub(super) fn new(
+        config: &OidcConfig,
+        secret: Option<Secret>,
+        ca: Option<&Path>,
+    ) -> Result<Self, String> {
         let is_https = config.issuer.starts_with("https://");
         let fetch = Fetch::new(ca, is_https).map_err(|error| error.why)?;
         Ok(Self {
@@ -81,7 +85,11 @@ impl Provider {
     }
 
     /// What is known, asked for anew when it is old. One who asks does so for all.
-    async fn fresh<'k>(&self, known: &'k mut Option<Known>, steady: Millis) -> Result<&'k mut Known, Failure> {
+    async fn fresh<'k>(
+        &self,
+        known: &'k mut Option<Known>,
+        steady: Millis,
+    ) -> Result<&'k mut Known, Failure> {
         let is_fresh = known.as_ref().is_some_and(|known| steady.since(known.at) < LIFE);
         if !is_fresh {
             match self.ask(steady).await {
@@ -156,8 +164,7 @@ impl Provider {
                 fields.append_pair("client_secret", secret.expose());
             } else {
                 // RFC 6749, section 2.3.1: each part as in a form, then together.
-                let part =
-                    |text: &str| form_urlencoded::byte_serialize(text.as_bytes()).collect::<String>();
+                let part = |text: &str| form_urlencoded::byte_serialize(text.as_bytes()).collect::<String>();
                 let pair = format!("{}:{}", part(&self.client_id), part(secret.expose()));
                 authorization = Some(format!("Basic {}", STANDARD.encode(pair)));
             }
@@ -180,7 +187,9 @@ impl Provider {
         let mut known = self.known.lock().await;
         let known = self.fresh(&mut known, steady).await?;
         match keys::verify(token, &known.keys) {
-            Err(keys::Wrong::UnknownKey) if steady.since(known.keys_at) >= KEYS_AGAIN || known.keys_at == known.at => {
+            Err(keys::Wrong::UnknownKey)
+                if steady.since(known.keys_at) >= KEYS_AGAIN || known.keys_at == known.at =>
+            {
                 known.keys_at = steady.max(known.at + Millis(1));
                 known.keys = self.keys(&known.metadata).await?;
                 keys::verify(token, &known.keys).map_err(|wrong| super::wrong(wrong.words()))
