@@ -45,6 +45,9 @@ mod token;
 mod token_pages;
 mod tokens;
 
+#[cfg(test)]
+pub(crate) use tokens::findings as token_findings;
+
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;

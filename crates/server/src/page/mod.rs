@@ -34,6 +34,8 @@ mod scene;
 #[cfg(test)]
 mod scene_holds;
 #[cfg(test)]
+mod scene_locks;
+#[cfg(test)]
 mod scene_signals;
 mod service;
 mod status;

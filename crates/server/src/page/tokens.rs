@@ -117,7 +117,7 @@ fn row(look: &Look<'_>, row: &TokenRow<'_>) -> Element {
     let (token, now) = (row.token, look.view.now.wall);
     let (sign, word) = state(token, row, now);
     let is_open = token.is_in_force(now);
-    let findings = row.findings.iter().map(|finding| el("p").class("s warn").put(tied(finding)));
+    let findings = row.findings.iter().map(|finding| el("p").class("s warn").put(coded(finding)));
     let whose = el("td")
         .class("prose")
         .put(el("b").put(token.spec.owner.as_str()))
@@ -151,6 +151,14 @@ fn row(look: &Look<'_>, row: &TokenRow<'_>) -> Element {
                 .put(end(look, ends)),
         )
         .put(el("td").put(buttons))
+}
+
+/// A sentence with the commands in it as such, instead of the marks around them.
+fn coded(text: &str) -> Vec<Element> {
+    let parts = text.split('`').enumerate().filter(|(_, part)| !part.is_empty());
+    parts
+        .map(|(at, part)| if at % 2 == 1 { el("code").put(part) } else { el("span").put(tied(part)) })
+        .collect()
 }
 
 /// A day is enough for an end that is not near.
