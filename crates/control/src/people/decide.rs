@@ -307,3 +307,156 @@ fn said(reason: &str) -> Result<String, Refusal> {
     }
     Ok(reason.to_owned())
 }
+
+#[cfg(test)]
+mod tests {
+    use hmsops_model::token::{TokenKind, TokenSpec};
+    use hmsops_model::{Now, Scope, TokenId};
+
+    use super::*;
+    use crate::access::AccessChange;
+    use crate::transition::Transition;
+
+    fn digest(n: u8) -> Digest {
+        Digest::from_sha256([n; 32])
+    }
+
+    fn at(ms: i64) -> Now {
+        Now { wall: UnixMillis(ms), ..Now::default() }
+    }
+
+    fn admin() -> Who {
+        Who { actor: "admin".into(), source: "api".into() }
+    }
+
+    fn wish(state: &mut State, now: Now, wish: &PeopleWish, by: &Who) -> Result<Vec<PeopleChange>, Refusal> {
+        let changes = decide(state, now.wall, wish, by, "because")?;
+        for change in &changes {
+            // As it comes back from the ledger.
+            let line = serde_json::to_string(&Transition::People(Box::new(change.clone()))).unwrap();
+            let read: Transition = serde_json::from_str(&line).unwrap();
+            assert_eq!(read, Transition::People(Box::new(change.clone())), "{line}");
+            state.apply(now, &read);
+        }
+        Ok(changes)
+    }
+
+    /// Logs somebody in; who that is in the ledger.
+    fn log_in(state: &mut State, n: u8, subject: &str, name: &str) -> Who {
+        let identity = Identity { issuer: "https://id".into(), subject: subject.into() };
+        let open = PeopleWish::Open {
+            sha256: digest(n),
+            identity,
+            name: name.into(),
+            roles: vec![Role::Operator],
+            proof: Proof::Oidc,
+            from: None,
+        };
+        wish(state, at(1000), &open, &admin()).unwrap();
+        state.people.find(&digest(n)).unwrap().who()
+    }
+
+    fn token(state: &mut State, number: u64, by: &Who) -> Who {
+        let spec = TokenSpec {
+            kind: TokenKind::Pat,
+            owner: "bob".into(),
+            scopes: vec![Scope::DEPLOY_APPROVE],
+            services: Vec::new(),
+            networks: Vec::new(),
+            expires: UnixMillis(1_000_000),
+        };
+        let issued = serde_json::json!({
+            "transition": "token-issued", "token": TokenId(number), "sha256": digest(100 + number as u8),
+            "spec": spec, "by": by, "reason": "x",
+        });
+        let issued: AccessChange = serde_json::from_value(issued).unwrap();
+        state.apply(at(1000), &Transition::Access(issued));
+        Who { actor: format!("token:{} bob", TokenId(number)), source: "api".into() }
+    }
+
+    #[test]
+    fn one_person_is_one_person_by_whatever_they_come() {
+        let mut state = State::default();
+        let ann = log_in(&mut state, 1, "u-1", "Ann");
+        let renamed = log_in(&mut state, 2, "u-1", "Bob");
+        let bob = log_in(&mut state, 3, "u-2", "Bob");
+        let hers = token(&mut state, 1, &ann);
+        let made_by_it = token(&mut state, 2, &hers);
+        let admins = token(&mut state, 3, &admin());
+        let yes = |asked: &Who, by: &Who| other_person(&state, UnixMillis(1000), (asked, by), "r-1").is_ok();
+        for own in [&ann, &renamed, &hers, &made_by_it] {
+            assert!(!yes(&ann, own), "{}", own.actor);
+            assert!(!yes(own, &ann), "{}", own.actor);
+            assert!(yes(own, &bob) && yes(&bob, own), "{}", own.actor);
+        }
+        assert!(!yes(&admin(), &admins) && !yes(&admins, &admin()) && yes(&ann, &admin()));
+        let nobody = ["ci", "tower", "person:p-x Ann", "person: Ann", "token:k-99 ann", "administrator", ""];
+        for actor in nobody {
+            let who = Who { actor: actor.into(), source: "api".into() };
+            assert!(!yes(&ann, &who), "`{actor}` is no person");
+        }
+    }
+
+    #[test]
+    fn a_name_cannot_make_somebody_another() {
+        let mut state = State::default();
+        let ann = log_in(&mut state, 1, "u-1", "Ann");
+        let evil = log_in(&mut state, 2, "u-2", "person:p-1 Ann\nadmin");
+        assert_eq!(principal(&state, &evil), Some(Principal::Person(PersonId(2))));
+        assert_ne!(principal(&state, &evil), principal(&state, &ann));
+        assert!(!evil.actor.contains('\n'));
+    }
+
+    #[test]
+    fn a_proof_is_for_the_person_whose_log_in_it_is() {
+        let mut state = State::default();
+        log_in(&mut state, 1, "u-1", "Ann");
+        let session = state.people.find(&digest(1)).unwrap().id;
+        let prove = |subject: &str, n| PeopleWish::Prove {
+            session,
+            sha256: digest(n),
+            identity: Identity { issuer: "https://id".into(), subject: subject.into() },
+            proof: Proof::Oidc,
+        };
+        assert!(wish(&mut state, at(5000), &prove("u-2", 7), &admin()).is_err());
+        wish(&mut state, at(5000), &prove("u-1", 8), &admin()).unwrap();
+        let people = &state.people;
+        assert!(people.find(&digest(1)).is_none(), "the secret is another one");
+        assert_eq!(people.find(&digest(8)).unwrap().proven_at, UnixMillis(5000));
+        let late = at(i64::try_from(SESSION_LIFE.0).unwrap() + 1000);
+        assert!(wish(&mut state, late, &prove("u-1", 9), &admin()).is_err(), "it has ended");
+    }
+
+    #[test]
+    fn a_glass_ends_by_itself_and_waits_for_another_person() {
+        let mut state = State::default();
+        let (ann, bob) = (log_in(&mut state, 1, "u-1", "Ann"), log_in(&mut state, 2, "u-2", "Bob"));
+        let take = PeopleWish::BreakGlass { span: Millis(1000) };
+        wish(&mut state, at(2000), &take, &ann).unwrap();
+        assert!(wish(&mut state, at(2500), &take, &ann).is_err(), "one at a time");
+        let own = |state: &State, ms| other_person(state, UnixMillis(ms), (&ann, &ann), "r-1").is_ok();
+        assert!(own(&state, 2999) && !own(&state, 3000));
+        let review = PeopleWish::ReviewGlass { glass: GlassId(1) };
+        assert!(wish(&mut state, at(9000), &review, &ann).is_err());
+        let hers = token(&mut state, 1, &ann);
+        assert!(wish(&mut state, at(9000), &review, &hers).is_err(), "nor by a token of hers");
+        wish(&mut state, at(9000), &review, &bob).unwrap();
+        assert!(wish(&mut state, at(9001), &review, &bob).is_err(), "once");
+        for span in [Millis(0), Millis(GLASS_LIFE_MAX.0 + 1)] {
+            assert!(wish(&mut state, at(9000), &PeopleWish::BreakGlass { span }, &ann).is_err());
+        }
+        assert!(wish(&mut state, at(9000), &take, &admin()).is_err(), "the admin has it all anyhow");
+    }
+
+    #[test]
+    fn log_ins_are_bounded_and_the_oldest_makes_way() {
+        let mut state = State::default();
+        for n in 0..=SESSIONS_EACH_MAX {
+            log_in(&mut state, n as u8, "u-1", "Ann");
+        }
+        let lasting = state.people.sessions.values().filter(|one| one.is_in_force(UnixMillis(1000))).count();
+        assert_eq!(lasting, SESSIONS_EACH_MAX);
+        assert!(!state.people.find(&digest(0)).unwrap().is_in_force(UnixMillis(1000)));
+        assert_eq!(state.people.persons.len(), 1);
+    }
+}

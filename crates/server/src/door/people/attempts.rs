@@ -62,8 +62,13 @@ impl Attempts {
     /// Forgets the failures of somebody who has shown who they are.
     pub(crate) fn passed(&self, account: &str, from: Option<&str>) {
         let mut counts = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some((pair, _)) = keys(account, from).into_iter().next() {
-            counts.remove(&pair);
+        let [(pair, _), others @ ..] = keys(account, from);
+        counts.remove(&pair);
+        // What was noted before it was known counts no longer: a whole office comes from one address.
+        for (key, _) in others {
+            if let Some((_, count)) = counts.get_mut(&key) {
+                *count = count.saturating_sub(1);
+            }
         }
     }
 }
@@ -94,6 +99,11 @@ mod tests {
         assert!(!ask("ann", "10.0.0.1", 1));
         assert!(ask("ann", "10.0.0.2", 1), "she herself comes from elsewhere");
         assert!(ask("ann", "10.0.0.1", SPAN.0), "and it ends");
+        for n in 0..3 * ADDRESS_MAX {
+            attempts.failed(&format!("o{n}"), Some("10.0.0.8"), Millis(0));
+            attempts.passed(&format!("o{n}"), Some("10.0.0.8"));
+        }
+        assert!(ask("new", "10.0.0.8", 1), "an office logs in from one address");
         for n in 0..ADDRESS_MAX {
             attempts.failed(&format!("a{n}"), Some("10.0.0.9"), Millis(0));
         }

@@ -183,6 +183,15 @@ mod tests {
     }
 
     #[test]
+    fn who_is_not_there_takes_as_long() {
+        let passwords = Passwords::open(Arc::new(MemDisk::new())).unwrap();
+        let hash = PasswordHash::new(&passwords.nobody).unwrap();
+        assert!(argon().verify_password(b"x", &hash).is_err(), "and is no password of anybody");
+        let params = Params::try_from(&hash).unwrap();
+        assert_eq!((params.m_cost(), params.t_cost(), params.p_cost()), (MEMORY_KIB, PASSES, LANES));
+    }
+
+    #[test]
     fn what_is_easily_guessed_is_refused() {
         for bad in ["short", "aaaaaaaaaaaaaaaaaaaa", "abababababababababab", "annemarieannemarie"] {
             assert!(fit(bad, "annemarie").is_err(), "{bad}");

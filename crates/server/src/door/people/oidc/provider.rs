@@ -29,7 +29,14 @@ pub(super) struct Provider {
     client_id: String,
     secret: Option<Secret>,
     fetch: Fetch,
-    known: Mutex<Option<Known>>,
+    said: Mutex<Said>,
+}
+
+/// What it has said, and when it last said nothing.
+#[derive(Default)]
+struct Said {
+    known: Option<Known>,
+    failed_at: Option<Millis>,
 }
 
 /// What it said of itself, and when.
@@ -75,31 +82,33 @@ impl Provider {
             client_id: config.client_id.clone(),
             secret,
             fetch,
-            known: Mutex::new(None),
+            said: Mutex::default(),
         })
     }
 
     pub(super) async fn authorization_endpoint(&self, steady: Millis) -> Result<String, Failure> {
-        let mut known = self.known.lock().await;
-        Ok(self.fresh(&mut known, steady).await?.metadata.authorization_endpoint.clone())
+        let mut said = self.said.lock().await;
+        Ok(self.fresh(&mut said, steady).await?.metadata.authorization_endpoint.clone())
     }
 
     /// What is known, asked for anew when it is old. One who asks does so for all.
-    async fn fresh<'k>(
-        &self,
-        known: &'k mut Option<Known>,
-        steady: Millis,
-    ) -> Result<&'k mut Known, Failure> {
-        let is_fresh = known.as_ref().is_some_and(|known| steady.since(known.at) < LIFE);
-        if !is_fresh {
+    async fn fresh<'k>(&self, said: &'k mut Said, steady: Millis) -> Result<&'k mut Known, Failure> {
+        let is_fresh = said.known.as_ref().is_some_and(|known| steady.since(known.at) < LIFE);
+        // Who waits behind somebody who waited in vain does not wait as long again.
+        let is_away = said.failed_at.is_some_and(|at| steady.since(at) < KEYS_AGAIN);
+        if !is_fresh && !is_away {
             match self.ask(steady).await {
-                Ok(new) => *known = Some(new),
+                Ok(new) => *said = Said { known: Some(new), failed_at: None },
                 // What it said before is better than nothing.
-                Err(failure) if known.is_none() => return Err(failure),
-                Err(_) => {}
+                Err(failure) => {
+                    said.failed_at = Some(steady);
+                    if said.known.is_none() {
+                        return Err(failure);
+                    }
+                }
             }
         }
-        known.as_mut().ok_or_else(|| away("the provider said nothing of itself"))
+        said.known.as_mut().ok_or_else(|| away("the provider did not answer a moment ago"))
     }
 
     async fn ask(&self, steady: Millis) -> Result<Known, Failure> {
@@ -145,8 +154,8 @@ impl Provider {
         steady: Millis,
     ) -> Result<String, Failure> {
         let metadata = {
-            let mut known = self.known.lock().await;
-            self.fresh(&mut known, steady).await?.metadata.clone()
+            let mut said = self.said.lock().await;
+            self.fresh(&mut said, steady).await?.metadata.clone()
         };
         let mut fields = form_urlencoded::Serializer::new(String::new());
         fields
@@ -184,8 +193,8 @@ impl Provider {
 
     /// What a token says, if one of the provider's keys signed it. A key that is not known may be a new one.
     pub(super) async fn verified(&self, token: &str, steady: Millis) -> Result<Value, Failure> {
-        let mut known = self.known.lock().await;
-        let known = self.fresh(&mut known, steady).await?;
+        let mut said = self.said.lock().await;
+        let known = self.fresh(&mut said, steady).await?;
         match keys::verify(token, &known.keys) {
             Err(keys::Wrong::UnknownKey)
                 if steady.since(known.keys_at) >= KEYS_AGAIN || known.keys_at == known.at =>
