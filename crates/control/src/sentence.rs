@@ -303,6 +303,7 @@ pub fn line(transition: &Transition) -> String {
         Transition::Signal(change) => words::line(change),
         Transition::Access(change) => change.sentence(),
         Transition::People(change) => change.sentence(),
+        Transition::Transport(change) => change.sentence(),
         _ => release_line(transition),
     }
 }

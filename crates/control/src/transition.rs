@@ -12,6 +12,7 @@ use crate::access::AccessChange;
 use crate::event::Who;
 use crate::people::PeopleChange;
 use crate::signal::Signal;
+use crate::transport::TransportChange;
 
 /// One change of state. Written to the ledger before it is applied (retreats: see `tower`).
 #[expect(missing_docs, reason = "fields are the nouns of `model`; each variant says what they mean together")]
@@ -163,6 +164,9 @@ pub enum Transition {
     /// Of people.
     #[serde(untagged)]
     People(Box<PeopleChange>),
+    /// Of listeners, certificates and agents.
+    #[serde(untagged)]
+    Transport(TransportChange),
 }
 
 /// What an instance is started for.
@@ -378,6 +382,7 @@ impl Transition {
             Self::ReleaseTakenBack { verdict, .. } => verdict.detector != Detector::Superseded,
             Self::Access(change) => change.is_retreat(),
             Self::People(change) => change.is_retreat(),
+            Self::Transport(change) => change.is_retreat(),
             _ => false,
         }
     }
@@ -415,7 +420,7 @@ impl Transition {
             | Self::IncidentOpened { service, .. }
             | Self::IncidentResolved { service, .. } => Some(service),
             Self::Signal(change) => change.service(),
-            Self::Refused { .. } | Self::Access(_) | Self::People(_) => None,
+            Self::Refused { .. } | Self::Access(_) | Self::Transport(_) | Self::People(_) => None,
         }
     }
 

@@ -16,6 +16,7 @@ mod print;
 mod session;
 mod spark;
 mod table;
+mod trust;
 
 use std::process::ExitCode;
 

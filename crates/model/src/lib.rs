@@ -29,7 +29,7 @@ pub mod token;
 pub mod weight;
 
 pub use ids::{
-    AlertId, DashName, Digest, GlassId, HealId, IncidentId, InstanceId, NoticeId, PersonId, ReleaseId,
+    AgentId, AlertId, DashName, Digest, GlassId, HealId, IncidentId, InstanceId, NoticeId, PersonId, ReleaseId,
     RuleName, ServiceName, SessionId, SilenceId, TicketId, TokenId, Version,
 };
 pub use labels::{Labels, MatchOp, Matcher};

@@ -17,6 +17,7 @@ use super::auth::{Auth, sha256};
 use super::caller::{ANYBODY, Caller, subject};
 use super::receipts::Seen;
 use super::{Access, Context, Doors, Failure, Scope, token};
+use crate::tls::Arrival;
 
 /// The cookie of a browser that is logged in.
 pub(crate) const COOKIE_NAME: &str = "hms_session";
@@ -97,8 +98,8 @@ async fn goes_for_good(gate: &Gate, request: &mut Request) -> bool {
 }
 
 /// Whether a request came over TLS: its cookies are others then.
-pub(crate) fn is_tls(_of: &http::Extensions) -> bool {
-    false
+pub(crate) fn is_tls(of: &http::Extensions) -> bool {
+    of.get::<Arrival>().is_some_and(|arrival| arrival.is_tls)
 }
 
 /// The secret of a browser that is logged in. Over TLS only the cookie counts that no other host can set.
@@ -113,13 +114,14 @@ pub(crate) const fn cookie_name(is_tls: bool) -> &'static str {
 
 /// Who sent a request.
 pub(crate) fn identify_request(context: &Context, request: &Request) -> Result<Caller, Failure> {
-    let peer = request.extensions().get::<ConnectInfo<SocketAddr>>().map(|peer| peer.0.ip());
+    let peer = request.extensions().get::<ConnectInfo<SocketAddr>>().map(|peer| peer.0);
+    let arrival = request.extensions().get::<Arrival>().copied();
+    let arrival = arrival.or(peer.map(|peer| Arrival { peer, is_tls: false, client: None }));
     let known = Known {
         auth: &context.auth,
         snapshot: &context.engine.snapshot(),
         now: context.clock.now(),
-        peer,
-        is_tls: is_tls(request.extensions()),
+        arrival,
     };
     known.identify(request.method(), request.headers())
 }
@@ -129,10 +131,8 @@ pub(crate) struct Known<'a> {
     pub(crate) auth: &'a Auth,
     pub(crate) snapshot: &'a Snapshot,
     pub(crate) now: Now,
-    /// Where it comes from; `None`: not over a network.
-    pub(crate) peer: Option<IpAddr>,
-    /// Whether it came over TLS.
-    pub(crate) is_tls: bool,
+    /// How it came in; `None`: not over a network.
+    pub(crate) arrival: Option<Arrival>,
 }
 
 impl Known<'_> {
@@ -142,12 +142,19 @@ impl Known<'_> {
             return self.by_token(given);
         }
         let changes = !matches!(*method, Method::GET | Method::HEAD);
-        let shown = session_cookie(headers, self.is_tls);
+        let shown = session_cookie(headers, self.arrival.is_some_and(|arrival| arrival.is_tls));
         if let Some(session) = shown.and_then(|secret| self.session(secret)) {
             if changes && !from_own_page(headers, false) {
                 return Err(Failure::forbidden("the request did not come from a page of this tower"));
             }
             return Ok(self.person(session));
+        }
+        if let Some(agent) = self.agent()? {
+            // A browser that has an agent's certificate shows it for every page that asks it to.
+            if changes && !from_own_page(headers, true) {
+                return Err(Failure::forbidden("the request does not come from an agent, but from a page"));
+            }
+            return Ok(agent);
         }
         if self.auth.no_auth() {
             // Nothing is asked of programs on this machine, but a foreign page in its browser is not one of them.
@@ -204,28 +211,68 @@ impl Known<'_> {
 
     fn holder(&self, token: &Token) -> Result<Caller, Failure> {
         if token.revoked.is_some() {
-            return Err(Failure::unauthenticated(format!("{} was revoked", token.id)));
+            let agents = &self.snapshot.state.transport.agents;
+            return Err(match agents.values().find(|agent| agent.token == token.id) {
+                Some(agent) => Failure::unauthenticated(format!(
+                    "{} is used up: {} has joined by it",
+                    token.id, agent.id
+                ))
+                .hint("each agent joins by a token of its own, once; if it was not you, revoke that agent"),
+                None => Failure::unauthenticated(format!("{} was revoked", token.id)),
+            });
         }
         if !token.is_in_force(self.now.wall) {
             return Err(Failure::unauthenticated(format!("{} has ended", token.id))
                 .hint(format!("`hmsops token rotate {}` is for those that have not", token.id)));
         }
         let networks = &token.spec.networks;
+        let peer = self.peer();
         let is_near = |peer: IpAddr| networks.iter().any(|network| network.contains(peer));
-        if !networks.is_empty() && !self.peer.is_some_and(is_near) {
+        if !networks.is_empty() && !peer.is_some_and(is_near) {
             return Err(Failure::forbidden(format!("{} may not be used from this address", token.id)));
         }
         Ok(Caller::holder(token))
     }
 
-    /// Whether a request to the collector's port, which only this machine reaches, may bring metrics, and of which
-    /// services: a program without a token may, one with a wrong token may not, and no page in a browser may.
+    fn peer(&self) -> Option<IpAddr> {
+        self.arrival.map(|arrival| arrival.peer.ip())
+    }
+
+    /// The agent whose certificate was shown. One that lets nobody in any more is refused, whatever else was brought.
+    fn agent(&self) -> Result<Option<Caller>, Failure> {
+        let Some(shown) = self.arrival.and_then(|arrival| arrival.certificate()) else { return Ok(None) };
+        let Some(agent) = self.snapshot.state.transport.find(&shown, self.now.wall) else {
+            return Err(Failure::unauthenticated("the certificate that was shown lets nobody in any more")
+                .hint(
+                    "the agent was shut out, or another certificate has followed: it joins anew by a token",
+                ));
+        };
+        let networks = &agent.spec.networks;
+        let is_near = |peer: IpAddr| networks.iter().any(|network| network.contains(peer));
+        if !networks.is_empty() && !self.peer().is_some_and(is_near) {
+            return Err(Failure::forbidden(format!("{} may not come from this address", agent.id)));
+        }
+        Ok(Some(Caller::agent(agent)))
+    }
+
+    /// Whether a request to the collector's port may bring metrics, and of which services: a program of this machine
+    /// without a token may, one with a wrong token may not, and no page in a browser may.
     /// `authority` is the host that HTTP/2 names instead of a header.
     pub(crate) fn may_emit(&self, authority: Option<&str>, headers: &HeaderMap) -> Result<Caller, Failure> {
         if let Some(given) = headers.get(AUTHORIZATION) {
             let caller = self.by_token(given)?;
             caller.needs(Scope::METRICS_WRITE)?;
             return Ok(caller);
+        }
+        if let Some(agent) = self.agent()? {
+            agent.needs(Scope::METRICS_WRITE)?;
+            return Ok(agent);
+        }
+        // As it is known of a peer without a network: in tests of doors.
+        if !self.peer().is_none_or(|peer| peer.to_canonical().is_loopback()) {
+            return Err(Failure::unauthenticated(super::problem::NOTHING_BROUGHT).hint(
+                "beyond this machine who emits shows a token with `metrics:write`, or an agent's certificate",
+            ));
         }
         let is_local = is_local_host(headers) && authority.is_none_or(is_local_name);
         if !is_local || !from_own_page(headers, true) {
@@ -259,7 +306,7 @@ pub(crate) fn from_own_page(headers: &HeaderMap, otherwise: bool) -> bool {
 
 /// Whether the request names this machine by a name that nobody else can give an address of ours (DNS
 /// rebinding): an address, or `localhost`.
-fn is_local_host(headers: &HeaderMap) -> bool {
+pub(crate) fn is_local_host(headers: &HeaderMap) -> bool {
     headers.get(HOST).and_then(|host| host.to_str().ok()).is_none_or(is_local_name)
 }
 

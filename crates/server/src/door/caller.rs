@@ -7,8 +7,10 @@ use hmsops_control::access::{Party, Token};
 use hmsops_control::people::Session;
 use hmsops_control::state::release::Release;
 use hmsops_model::person::{FRESH, glass_gives};
+use hmsops_control::transport::Agent;
 use hmsops_model::{
-    AlertId, HealAction, HealId, ReleaseId, RuleName, ServiceName, SilenceId, TicketId, TokenId, UnixMillis,
+    AgentId, AlertId, HealAction, HealId, ReleaseId, RuleName, ServiceName, SilenceId, TicketId, TokenId,
+    TokenSpec, UnixMillis,
 };
 use hmsops_tower::Snapshot;
 use http::Method;
@@ -27,23 +29,25 @@ pub(crate) struct Caller {
     token: Option<Arc<Token>>,
     /// The log-in that was shown, and whether its person has broken the glass.
     session: Option<(Arc<Session>, bool)>,
+    /// The agent whose certificate was shown: it has the rights of the token that it has joined with.
+    agent: Option<Arc<Agent>>,
 }
 
 impl Caller {
     /// Somebody with all rights.
     pub(crate) fn whole(actor: &str, source: &str) -> Self {
-        Self { who: Who { actor: actor.into(), source: source.into() }, token: None, session: None }
+        Self { who: Who { actor: actor.into(), source: source.into() }, token: None, agent: None, session: None }
     }
 
     /// The holder of a token.
     pub(crate) fn holder(token: &Token) -> Self {
         let who = Who { actor: format!("token:{} {}", token.id, token.spec.owner), source: "api".into() };
-        Self { who, token: Some(Arc::new(token.clone())), session: None }
+        Self { who, token: Some(Arc::new(token.clone())), agent: None, session: None }
     }
 
     /// A person who is logged in. `glass`: whether they have broken it, and it gives them rights.
     pub(crate) fn person(session: &Session, glass: bool) -> Self {
-        Self { who: session.who(), token: None, session: Some((Arc::new(session.clone()), glass)) }
+        Self { who: session.who(), token: None, agent: None, session: Some((Arc::new(session.clone()), glass)) }
     }
 
     /// The log-in that was shown.
@@ -64,6 +68,26 @@ impl Caller {
         .hint("at /login/again, or by `hmsops login --user NAME`; then do it again"))
     }
 
+    /// A program elsewhere that has joined.
+    pub(crate) fn agent(agent: &Agent) -> Self {
+        let who = Who { actor: format!("agent:{} {}", agent.id, agent.name), source: "api".into() };
+        Self { who, token: None, agent: Some(Arc::new(agent.clone())), session: None }
+    }
+
+    /// Which agent asks, if one does.
+    pub(crate) fn as_agent(&self) -> Option<AgentId> {
+        self.agent.as_ref().map(|agent| agent.id)
+    }
+
+    /// Who has less than all rights, by name, and what they have.
+    fn spec(&self) -> Option<(String, &TokenSpec)> {
+        match (&self.token, &self.agent) {
+            (Some(token), _) => Some((token.id.to_string(), &token.spec)),
+            (None, Some(agent)) => Some((agent.id.to_string(), &agent.spec)),
+            (None, None) => None,
+        }
+    }
+
     /// The number of the token that was shown.
     pub(crate) fn token(&self) -> Option<TokenId> {
         self.token.as_ref().map(|token| token.id)
@@ -79,10 +103,7 @@ impl Caller {
 
     /// The services that it is bound to; `None`: all.
     pub(crate) fn bound(&self) -> Option<&[ServiceName]> {
-        self.token
-            .as_ref()
-            .map(|token| token.spec.services.as_slice())
-            .filter(|services| !services.is_empty())
+        self.spec().map(|(_, spec)| spec.services.as_slice()).filter(|services| !services.is_empty())
     }
 
     /// Whether it still lets anybody in: what goes on for long asks again.
@@ -95,10 +116,12 @@ impl Caller {
                         || snapshot.state.people.glass_of(own.person, now).is_some())
             })
         });
+        let state = &snapshot.state;
+        let token = self.token.as_ref().map(|own| state.access.tokens.get(&own.id));
+        let agent = self.agent.as_ref().map(|own| state.transport.agents.get(&own.id));
         session
-            && self.token.as_ref().is_none_or(|own| {
-                snapshot.state.access.tokens.get(&own.id).is_some_and(|token| token.is_in_force(now))
-            })
+            && token.is_none_or(|token| token.is_some_and(|token| token.is_in_force(now)))
+            && agent.is_none_or(|agent| agent.is_some_and(|agent| agent.is_in_force(now)))
     }
 
     /// Refuses whoever lacks a scope.
@@ -111,11 +134,11 @@ impl Caller {
             return Err(Failure::forbidden(format!("{} has no role with `{scope}`", session.name))
                 .hint(format!("what you are here: {}", roles.join(", "))));
         }
-        let Some(token) = self.token.as_ref().filter(|token| !token.spec.scopes.contains(&scope)) else {
+        let Some((id, spec)) = self.spec().filter(|(_, spec)| !spec.scopes.contains(&scope)) else {
             return Ok(());
         };
-        let has: Vec<&str> = token.spec.scopes.iter().map(|scope| scope.name()).collect();
-        Err(Failure::forbidden(format!("{} has no scope `{scope}`", token.id)).hint(format!(
+        let has: Vec<&str> = spec.scopes.iter().map(|scope| scope.name()).collect();
+        Err(Failure::forbidden(format!("{id} has no scope `{scope}`")).hint(format!(
             "it has {}; `hmsops token create --scope {scope} …` makes one that has",
             has.join(", ")
         )))
@@ -138,7 +161,7 @@ impl Caller {
     fn strange(&self) -> Failure {
         let names =
             self.bound().unwrap_or_default().iter().map(ServiceName::as_str).collect::<Vec<_>>().join(", ");
-        let id = self.token().map_or_else(|| "the token".into(), |id| id.to_string());
+        let id = self.spec().map_or_else(|| "the token".into(), |(id, _)| id);
         Failure::forbidden(format!("{id} is bound to other services"))
             .hint(format!("it may touch {names} only"))
     }
@@ -222,8 +245,16 @@ pub(crate) enum Thing {
 }
 
 /// Routes whose handlers ask for each service that they find in the body.
-pub(crate) const BODY: [&str; 4] =
-    ["/hms/v1/deploy", "/hms/v1/deploy/group", "/hms/v1/apply", "/hms/v1/metrics"];
+///
+/// An agent that joins, or asks for another certificate, touches no service by it.
+pub(crate) const BODY: [&str; 6] = [
+    "/hms/v1/deploy",
+    "/hms/v1/deploy/group",
+    "/hms/v1/apply",
+    "/hms/v1/metrics",
+    "/hms/v1/agents/join",
+    "/hms/v1/agents/renew",
+];
 
 /// Under which paths which things stand.
 const THINGS: [(&str, Thing); 8] = [

@@ -3,6 +3,7 @@
 //!
 //! To add a route: a file per resource, a line in `table` (or in the pages' own list), nothing else.
 
+mod agents;
 mod alert;
 mod apply;
 mod audit;
@@ -57,6 +58,7 @@ use hmsops_ledger::LedgerReader;
 use hmsops_tower::Snapshot;
 use tokio::sync::Semaphore;
 
+pub(crate) use agents::CA;
 pub use auth::{Auth, AuthError};
 pub(crate) use authorize::Known;
 pub use hmsops_model::Scope;
@@ -105,6 +107,8 @@ pub struct Context {
     pub notify: Arc<NotifyConfig>,
     /// The settings in force of each gateway, by its name.
     pub gateways: Arc<haproxy::Gateways>,
+    /// What is spoken beyond loopback, where it is TLS.
+    pub transport: Option<Arc<crate::tls::Transport>>,
 }
 
 /// What all routes share: the [`Context`], and what the doors count.
@@ -142,6 +146,7 @@ pub(crate) fn table() -> Routes {
     let routes = probe::routes(routes);
     let routes = ticket::routes(routes);
     let routes = tokens::routes(routes);
+    let routes = agents::routes(routes);
     let routes = notice::routes(routes);
     let routes = audit::routes(routes);
     let routes = stream::routes(routes);

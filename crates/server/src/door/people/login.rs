@@ -23,6 +23,7 @@ use crate::door::body::{Body, Params, own_path};
 use crate::door::caller::Caller;
 use crate::door::{Access, Context, Failure, Routes, Scope};
 use crate::page;
+use crate::tls::Arrival;
 
 /// What stands between people and the tower: the accounts it keeps, the provider, the roles of groups.
 pub struct Reception {
@@ -74,7 +75,9 @@ struct Next {
 
 /// Where a request comes from, as it is counted and written down.
 pub(super) fn origin(extensions: &Extensions) -> Option<String> {
-    extensions.get::<ConnectInfo<SocketAddr>>().map(|peer| peer.0.ip().to_canonical().to_string())
+    let arrival = extensions.get::<Arrival>().map(|arrival| arrival.peer);
+    let peer = arrival.or_else(|| extensions.get::<ConnectInfo<SocketAddr>>().map(|peer| peer.0));
+    peer.map(|peer| peer.ip().to_canonical().to_string())
 }
 
 fn html(text: String, status: StatusCode) -> Response {
@@ -289,6 +292,9 @@ async fn link(
     State(context): State<Context>,
     Extension(caller): Extension<Caller>,
 ) -> Result<Response, Failure> {
+    if caller.as_agent().is_some() {
+        return Err(Failure::forbidden("an agent logs no browser in"));
+    }
     if let Some(token) = caller.token() {
         return Err(Failure::conflict(format!("{token} cannot log a browser in, which may do more than it"))
             .hint("ask with the admin token, which is in the file admin.token of the data folder"));
