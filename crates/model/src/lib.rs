@@ -29,8 +29,8 @@ pub mod token;
 pub mod weight;
 
 pub use ids::{
-    AgentId, AlertId, DashName, Digest, GlassId, HealId, IncidentId, InstanceId, NoticeId, PersonId, ReleaseId,
-    RuleName, ServiceName, SessionId, SilenceId, TicketId, TokenId, Version,
+    AgentId, AlertId, DashName, Digest, GlassId, HealId, IncidentId, InstanceId, NoticeId, PersonId,
+    ReleaseId, RuleName, ServiceName, SessionId, SilenceId, TicketId, TokenId, Version,
 };
 pub use labels::{Labels, MatchOp, Matcher};
 pub use outcome::{ArmTick, BadKind, Latencies, Tick, Unit};

@@ -6,8 +6,8 @@ use hmsops_control::Who;
 use hmsops_control::access::{Party, Token};
 use hmsops_control::people::Session;
 use hmsops_control::state::release::Release;
-use hmsops_model::person::{FRESH, glass_gives};
 use hmsops_control::transport::Agent;
+use hmsops_model::person::{FRESH, glass_gives};
 use hmsops_model::{
     AgentId, AlertId, HealAction, HealId, ReleaseId, RuleName, ServiceName, SilenceId, TicketId, TokenId,
     TokenSpec, UnixMillis,
@@ -36,7 +36,12 @@ pub(crate) struct Caller {
 impl Caller {
     /// Somebody with all rights.
     pub(crate) fn whole(actor: &str, source: &str) -> Self {
-        Self { who: Who { actor: actor.into(), source: source.into() }, token: None, agent: None, session: None }
+        Self {
+            who: Who { actor: actor.into(), source: source.into() },
+            token: None,
+            agent: None,
+            session: None,
+        }
     }
 
     /// The holder of a token.
@@ -47,7 +52,12 @@ impl Caller {
 
     /// A person who is logged in. `glass`: whether they have broken it, and it gives them rights.
     pub(crate) fn person(session: &Session, glass: bool) -> Self {
-        Self { who: session.who(), token: None, agent: None, session: Some((Arc::new(session.clone()), glass)) }
+        Self {
+            who: session.who(),
+            token: None,
+            agent: None,
+            session: Some((Arc::new(session.clone()), glass)),
+        }
     }
 
     /// The log-in that was shown.
