@@ -20,11 +20,11 @@ pub mod folder;
 pub(crate) mod haproxy;
 mod heal;
 mod health;
-mod login;
 mod metrics;
 mod notice;
 mod openapi;
 mod pages;
+pub(crate) mod people;
 mod plan;
 pub(crate) mod probe;
 mod problem;
@@ -63,6 +63,8 @@ pub use auth::{Auth, AuthError};
 pub(crate) use authorize::Known;
 pub use hmsops_model::Scope;
 pub(crate) use metrics::own_exposition;
+pub use people::login::Reception;
+pub use people::oidc::Oidc;
 pub use problem::Failure;
 pub use route::{Access, Routes};
 
@@ -83,6 +85,8 @@ pub struct Context {
     pub engine: Engine,
     /// Who may do what.
     pub auth: Arc<Auth>,
+    /// How people log in.
+    pub reception: Arc<Reception>,
     /// The ledger, for reading.
     pub ledger: LedgerReader,
     /// The data folder.
@@ -131,7 +135,7 @@ impl FromRef<Doors> for Context {
 /// All routes of the doors themselves.
 pub(crate) fn table() -> Routes {
     let routes = health::routes(Routes::new());
-    let routes = login::routes(routes);
+    let routes = people::routes(routes);
     let routes = service::routes(routes);
     let routes = release::routes(routes);
     let routes = apply::routes(routes);

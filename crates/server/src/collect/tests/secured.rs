@@ -44,7 +44,8 @@ async fn call(at: SocketAddr, trusted: CertificateDer<'static>, message: Bytes) 
     let mut client = tonic::client::Grpc::new(channel);
     client.ready().await.map_err(|error| error.to_string())?;
     let path = http::uri::PathAndQuery::from_static(EMIT);
-    let answer = client.unary(tonic::Request::new(message), path, Raw).await.map_err(|error| error.to_string())?;
+    let answer =
+        client.unary(tonic::Request::new(message), path, Raw).await.map_err(|error| error.to_string())?;
     let answer: hmsops_wire::collector::EmitResponse = prost::Message::decode(answer.into_inner()).unwrap();
     Ok(answer.stored)
 }
