@@ -1,7 +1,7 @@
 //! A password: typed without an echo, or the first line of a file or of standard input. Never an argument, which every
 //! process of the machine may read.
 
-use std::io::{BufRead as _, IsTerminal as _, Read as _, Write as _};
+use std::io::{BufRead as _, IsTerminal as _, Write as _};
 use std::path::Path;
 
 use rustix::termios::{LocalModes, OptionalActions, Termios, tcgetattr, tcsetattr};

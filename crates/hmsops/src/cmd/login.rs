@@ -39,7 +39,8 @@ pub(super) fn run(args: Args, asked: Asked) -> Result<(), Failure> {
     if let Some(user) = args.user {
         let password = password::read(args.password_file.as_deref(), &format!("password of {user}"))?;
         let name = args.context;
-        return with(asked, async |client| as_person(&client, name, user, password).await);
+        let ca = asked.ca.as_deref().map(Trust::parse).transpose()?.unwrap_or_default().text();
+        return with(asked, async |client| as_person(&client, (name, ca), user, password).await);
     }
     // In a shell that knows a tower by its environment a link is what is missing.
     let by_hand = std::env::args().any(|arg| arg == "--token" || arg.starts_with("--token="));
@@ -63,11 +64,16 @@ async fn remember(client: &Client, name: String, place: Place) -> Result<(), Fai
 }
 
 /// Logs a person in; from then on commands are theirs.
-async fn as_person(client: &Client, name: String, user: String, password: String) -> Result<(), Failure> {
+async fn as_person(
+    client: &Client,
+    (name, ca): (String, String),
+    user: String,
+    password: String,
+) -> Result<(), Failure> {
     let body = api::PasswordLogin { name: user, password, next: None };
     let answer: api::LoggedIn = client.post("/login/password", &body).await?;
     let mut contexts = Contexts::read()?;
-    contexts.all.insert(name.clone(), Place { server: client.server(), token: answer.text });
+    contexts.all.insert(name.clone(), Place { server: client.server(), token: answer.text, ca });
     contexts.current = name;
     let path = contexts.write()?;
     let session = answer.session;

@@ -24,7 +24,7 @@ use tokio::sync::mpsc;
 use super::{Metrics, listener};
 use crate::Engine;
 use crate::clock::Clock;
-use crate::door::{Auth, Context, folder, router};
+use crate::door::{Auth, Context, Reception, folder, router};
 use crate::hands::{Queues, spill::LocalSpill};
 
 /// A tower without hands, its metric store on a disk that can fail, and its collector's port.
@@ -71,6 +71,7 @@ impl Site {
         let at = port.local_addr().unwrap();
         tokio::spawn(listener::run(port, metrics.clone(), auth.clone(), engine.clone()));
         let data = dir.path().to_owned();
+        let reception = Arc::new(Reception::open(disk.clone(), None, BTreeMap::new()).unwrap());
         let context = Context {
             engine: engine.clone(),
             auth: auth.clone(),
@@ -85,6 +86,7 @@ impl Site {
             notify: Arc::default(),
             gateways: Arc::default(),
             transport: None,
+            reception,
         };
         Self { metrics, engine, router: router(context), auth, token, at, faults, disk, _dir: dir }
     }

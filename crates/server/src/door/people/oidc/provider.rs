@@ -157,6 +157,28 @@ impl Provider {
             let mut said = self.said.lock().await;
             self.fresh(&mut said, steady).await?.metadata.clone()
         };
+        let (form, authorization) = self.form(config, code, verifier, &metadata);
+        let answer = self.fetch.post_form(&metadata.token_endpoint, form, authorization).await;
+        let (status, body) = answer.map_err(|error| away(error.why))?;
+        if status.is_client_error() {
+            tracing::warn!("people: the provider gives no token for a code: {status}");
+            return Err(Failure::forbidden("the provider does not take its own code back")
+                .hint("begin again at /login; if it stays so, `client_id` or `client_secret` is wrong"));
+        }
+        let tokens: Option<Tokens> = serde_json::from_slice(&body).ok().filter(|_| status.is_success());
+        tokens
+            .and_then(|tokens| tokens.id_token)
+            .ok_or_else(|| away(format!("the provider answers {status} without an ID token")))
+    }
+
+    /// What is asked of the provider, and by which `Authorization`.
+    fn form(
+        &self,
+        config: &OidcConfig,
+        code: &str,
+        verifier: &str,
+        metadata: &Metadata,
+    ) -> (String, Option<String>) {
         let mut fields = form_urlencoded::Serializer::new(String::new());
         fields
             .append_pair("grant_type", "authorization_code")
@@ -166,6 +188,7 @@ impl Provider {
             .append_pair("client_id", &self.client_id);
         let in_body = metadata
             .token_endpoint_auth_methods_supported
+            .as_ref()
             .is_some_and(|all| !all.iter().any(|method| method == "client_secret_basic"));
         let mut authorization = None;
         if let Some(secret) = &self.secret {
@@ -178,17 +201,7 @@ impl Provider {
                 authorization = Some(format!("Basic {}", STANDARD.encode(pair)));
             }
         }
-        let answer = self.fetch.post_form(&metadata.token_endpoint, fields.finish(), authorization).await;
-        let (status, body) = answer.map_err(|error| away(error.why))?;
-        if status.is_client_error() {
-            tracing::warn!("people: the provider gives no token for a code: {status}");
-            return Err(Failure::forbidden("the provider does not take its own code back")
-                .hint("begin again at /login; if it stays so, `client_id` or `client_secret` is wrong"));
-        }
-        let tokens: Option<Tokens> = serde_json::from_slice(&body).ok().filter(|_| status.is_success());
-        tokens
-            .and_then(|tokens| tokens.id_token)
-            .ok_or_else(|| away(format!("the provider answers {status} without an ID token")))
+        (fields.finish(), authorization)
     }
 
     /// What a token says, if one of the provider's keys signed it. A key that is not known may be a new one.
