@@ -10,7 +10,9 @@ use serde::{Deserialize, Serialize};
 
 use crate::access::AccessChange;
 use crate::event::Who;
+use crate::people::PeopleChange;
 use crate::signal::Signal;
+use crate::transport::TransportChange;
 
 /// One change of state. Written to the ledger before it is applied (retreats: see `tower`).
 #[expect(missing_docs, reason = "fields are the nouns of `model`; each variant says what they mean together")]
@@ -159,6 +161,12 @@ pub enum Transition {
     /// Of tokens, and of what came to the doors.
     #[serde(untagged)]
     Access(AccessChange),
+    /// Of people.
+    #[serde(untagged)]
+    People(Box<PeopleChange>),
+    /// Of listeners, certificates and agents.
+    #[serde(untagged)]
+    Transport(TransportChange),
 }
 
 /// What an instance is started for.
@@ -239,6 +247,22 @@ impl HoldReason {
     /// Whether it is about one step alone, and over with it.
     pub const fn is_of_one_step(&self) -> bool {
         matches!(self, Self::Inconclusive { .. } | Self::Capacity { .. })
+    }
+
+    /// Which it is, in one word, whatever its numbers are.
+    pub const fn word(&self) -> &'static str {
+        match self {
+            Self::Paused => "paused",
+            Self::Halted { .. } => "halted",
+            Self::BothFail { .. } => "both-fail",
+            Self::Policy { .. } => "policy",
+            Self::Freeze { .. } => "freeze",
+            Self::Irreversible => "irreversible",
+            Self::NoReturn { .. } => "no-return",
+            Self::Capacity { .. } => "capacity",
+            Self::Inconclusive { .. } => "inconclusive",
+            Self::Flapping { .. } => "flapping",
+        }
     }
 
     /// Whether it ends without a person.
@@ -357,6 +381,8 @@ impl Transition {
         match self {
             Self::ReleaseTakenBack { verdict, .. } => verdict.detector != Detector::Superseded,
             Self::Access(change) => change.is_retreat(),
+            Self::People(change) => change.is_retreat(),
+            Self::Transport(change) => change.is_retreat(),
             _ => false,
         }
     }
@@ -394,7 +420,7 @@ impl Transition {
             | Self::IncidentOpened { service, .. }
             | Self::IncidentResolved { service, .. } => Some(service),
             Self::Signal(change) => change.service(),
-            Self::Refused { .. } | Self::Access(_) => None,
+            Self::Refused { .. } | Self::Access(_) | Self::Transport(_) | Self::People(_) => None,
         }
     }
 

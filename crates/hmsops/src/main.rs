@@ -11,10 +11,12 @@ mod failure;
 mod moment;
 mod pages;
 mod paint;
+mod password;
 mod print;
 mod session;
 mod spark;
 mod table;
+mod trust;
 
 use std::process::ExitCode;
 

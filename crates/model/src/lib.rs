@@ -7,12 +7,14 @@
 pub mod condition;
 pub mod freeze;
 pub mod gateway;
+pub mod haproxy;
 pub mod ids;
 pub mod instance;
 pub mod labels;
 pub mod limits;
 pub mod network;
 pub mod outcome;
+pub mod person;
 pub mod probe;
 pub mod release;
 pub mod route;
@@ -27,11 +29,12 @@ pub mod token;
 pub mod weight;
 
 pub use ids::{
-    AlertId, DashName, Digest, HealId, IncidentId, InstanceId, NoticeId, ReleaseId, RuleName, ServiceName,
-    SilenceId, TicketId, TokenId, Version,
+    AgentId, AlertId, DashName, Digest, GlassId, HealId, IncidentId, InstanceId, NoticeId, PersonId,
+    ReleaseId, RuleName, ServiceName, SessionId, SilenceId, TicketId, TokenId, Version,
 };
 pub use labels::{Labels, MatchOp, Matcher};
 pub use outcome::{ArmTick, BadKind, Latencies, Tick, Unit};
+pub use person::{Identity, Role};
 pub use rule::{DashSpec, HealAction, OnNoData, PanelKind, PanelSpec, RuleSpec};
 pub use sample::{Histogram, Tally, Value};
 pub use scope::Scope;

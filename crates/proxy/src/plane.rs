@@ -39,7 +39,7 @@ mod session;
 mod settings;
 mod streams;
 mod table;
-mod tls;
+pub mod tls;
 mod trace;
 mod tunnel;
 mod upload;
@@ -61,7 +61,6 @@ use tokio::net::{TcpListener, UnixListener, UnixStream};
 use tokio::sync::{mpsc, watch};
 
 pub use clock::{Clock, MachineClock};
-pub use haproxy::objection as haproxy_objection;
 pub use settings::{SettingsError, keep_settings, settings_file};
 pub use tls::TlsError;
 

@@ -6,14 +6,17 @@ pub mod door;
 pub mod engine;
 pub mod evaluate;
 pub mod families;
+pub mod front;
 pub mod hands;
 pub mod page;
 pub mod panel;
+mod ports;
 pub mod public;
 pub mod query;
 pub mod recall;
 pub mod repo;
 pub mod serve;
 mod settings;
+pub mod tls;
 
 pub use engine::Engine;

@@ -23,9 +23,11 @@ use crate::collect::{GatewayTraffic, Metrics, Scraper, listener, own};
 use crate::hands::{
     self, Queues, gateway::GatewaySite, healer::HealSite, postman::Channels, spill::LocalSpill,
 };
+use crate::ports::{Bound, Reach};
 use crate::query::Queries;
 use crate::settings::Settings;
-use crate::{Engine, door, engine, evaluate, public, repo};
+use crate::tls::{Port, TransportError};
+use crate::{Engine, door, engine, evaluate, front, public, repo};
 
 /// Room for a hundred retreats, each some kilobytes.
 const SPILL_BYTES: usize = 1 << 20;
@@ -72,6 +74,9 @@ pub enum ServeError {
     /// The data folder can't be used.
     #[error("cannot use the data folder `{0}`: {1}")]
     Data(PathBuf, String),
+    /// Listeners beyond loopback cannot be protected.
+    #[error(transparent)]
+    Transport(#[from] TransportError),
     /// What is in the ledger does not become state.
     #[error(transparent)]
     Tower(#[from] hmsops_tower::TowerError),
@@ -94,35 +99,38 @@ impl ServeError {
 /// data folder finds them.
 pub async fn run(options: ServeOptions) -> Result<(), ServeError> {
     let config = read_config(options.config.as_deref())?;
-    let listen = options.listen.unwrap_or(SocketAddr::from(([127, 0, 0, 1], 3000)));
-    let listener = bind(listen, "--listen").await?;
-    let collector = options.grpc_listen.unwrap_or(SocketAddr::from(([127, 0, 0, 1], 4317)));
-    let collector = bind(collector, "--grpc-listen").await?;
-    let read = |error| ServeError::Machine("read our own address", error);
-    let listen = listener.local_addr().map_err(read)?;
-    let endpoint = hands::process::endpoint(collector.local_addr().map_err(read)?);
+    let bound = Bound::take(&options).await?;
     let data = absolute(&options.data)?;
     let parts = open(&data, &config)?;
     let settings = Settings::new(options.config.as_deref(), &config);
-    let started = parts.start(&config, &settings, &data, (listen, endpoint), &options)?;
+    let spoken = (config.plain.as_deref(), settings.certificates());
+    let mut ports = bound.secure((&data, parts.disk.clone()), spoken, parts.clock)?;
+    let started = parts.start(&config, &settings, &data, &ports.reach, &options)?;
     let (engine, clock) = (started, parts.clock);
+    let transport = ports.transport();
+    ports.keep(&engine, clock);
     let auth = door::Auth::open(parts.disk.clone(), options.no_auth)
         .map_err(|error| ServeError::Data(data.clone(), error.to_string()))?;
     let auth = Arc::new(auth);
+    let reception = Arc::new(reception(&config, options.config.as_deref(), parts.disk.clone(), &data)?);
+    tokio::spawn(door::people::keep(engine.clone(), auth.clone(), clock));
     tokio::spawn(door::receipts::keep(auth.clone(), engine.clone(), clock));
     let counted = auth.clone();
     let (reload, reloads) = mpsc::channel(1);
     let repos = repos(&config, &options, data.as_path());
     let (scrapes, to_scrape) = watch::channel(repo::Scrapes::new());
-    tokio::spawn(repo::watch(engine.clone(), repos, scrapes, reloads));
+    let gateways = Arc::new(settings.all());
+    tokio::spawn(repo::watch(engine.clone(), repos, scrapes, gateways.clone(), reloads));
     tokio::spawn(public::keep(engine.clone(), clock, parts.disk.clone()));
-    let scraper = parts.collect(&engine, &auth, collector, listen, &data)?;
+    greet(&ports.reach, &data, &auth, clock);
+    let scraper = parts.collect(&engine, &auth, ports.collector);
     tokio::spawn(scraper.follow(to_scrape));
     let series = Arc::new(parts.metrics.store().clone());
     tokio::spawn(evaluate::run(engine.clone(), clock, series));
     let context = door::Context {
         engine: engine.clone(),
         auth,
+        reception: reception.clone(),
         ledger: parts.reader.clone(),
         recall: crate::recall::Recall::new(data.clone(), parts.reader.clone()),
         data: data.clone(),
@@ -132,10 +140,11 @@ pub async fn run(options: ServeOptions) -> Result<(), ServeError> {
         queries: Queries::new(Arc::new(parts.metrics.store().clone())),
         families: parts.metrics.families().clone(),
         notify: Arc::new(config.notify.clone()),
-        gateways: Arc::new(settings.all()),
+        gateways,
+        transport,
     };
     let router = door::router(context);
-    serve_http(listener, router, (reload, settings), &engine).await?;
+    serve_http(ports.web, router, (reload, settings), &engine, &reception).await?;
     door::receipts::write(&counted, &engine, clock).await;
     engine.stop().await;
     tracing::info!("tower: stopped; gateways and services go on");
@@ -178,22 +187,12 @@ fn open(data: &Path, config: &TowerConfig) -> Result<Parts, ServeError> {
 }
 
 impl Parts {
-    /// Starts everything by which metrics come in, and greets.
-    fn collect(
-        &self,
-        engine: &Engine,
-        auth: &Arc<door::Auth>,
-        collector: tokio::net::TcpListener,
-        listen: SocketAddr,
-        data: &Path,
-    ) -> Result<Scraper, ServeError> {
-        let at =
-            collector.local_addr().map_err(|error| ServeError::Machine("read our own address", error))?;
+    /// Starts everything by which metrics come in.
+    fn collect(&self, engine: &Engine, auth: &Arc<door::Auth>, collector: Port) -> Scraper {
         tokio::spawn(self.metrics.clone().keep());
         tokio::spawn(listener::run(collector, self.metrics.clone(), auth.clone(), engine.clone()));
         tokio::spawn(own::keep(self.metrics.clone(), engine.clone(), self.traffic.clone()));
-        greet(listen, at, data, auth, self.clock);
-        Ok(Scraper::start(self.metrics.clone(), engine.clone()))
+        Scraper::start(self.metrics.clone(), engine.clone())
     }
 
     /// Starts the tower's thread and its hands.
@@ -202,7 +201,7 @@ impl Parts {
         config: &TowerConfig,
         settings: &Settings,
         data: &Path,
-        (listen, endpoint): (SocketAddr, Option<String>),
+        reach: &Reach,
         options: &ServeOptions,
     ) -> Result<Engine, ServeError> {
         let tower = self.tower.lock().ok().and_then(|mut tower| tower.take());
@@ -241,6 +240,8 @@ impl Parts {
         let _begun = tower.handle(self.clock.now(), &Event::HealModes(modes), &mut hands);
         let freezes = Event::Freezes(config.freeze.clone());
         let _known = tower.handle(self.clock.now(), &freezes, &mut hands);
+        let four_eyes = Event::FourEyes(config.people.four_eyes.clone());
+        let _known = tower.handle(self.clock.now(), &four_eyes, &mut hands);
         let engine = engine::start(tower, self.clock, hands, acks)
             .map_err(|error| ServeError::Machine("start the tower's thread", error))?;
         let (spread, _) = broadcast::channel(64);
@@ -259,10 +260,10 @@ impl Parts {
             }
         });
         let driver = Arc::new(ProcessDriver::new(data.join("run"), options.exe.clone()));
-        tokio::spawn(hands::process::run(engine.clone(), driver, effects, endpoint));
+        tokio::spawn(hands::process::run(engine.clone(), driver, effects, hands::process::told(reach)));
         let healer = Arc::new(HealDriver::new(data.join("heal"), options.exe.clone()));
-        let (exe, data, server) = (options.exe.clone(), data.to_owned(), format!("http://{listen}"));
-        let site = HealSite { exe, data, server };
+        let (exe, data) = (options.exe.clone(), data.to_owned());
+        let site = HealSite { exe, data, server: reach.server.clone(), ca: reach.ca.clone() };
         tokio::spawn(hands::healer::run(engine.clone(), healer, site, to_heal));
         let base = options.config.as_deref().and_then(Path::parent).unwrap_or(Path::new("."));
         let channels = Channels::open(&config.notify, base).map_err(ServeError::Config)?;
@@ -292,23 +293,26 @@ pub(crate) fn read_config(file: Option<&Path>) -> Result<TowerConfig, ServeError
     })
 }
 
-async fn bind(listen: SocketAddr, flag: &str) -> Result<tokio::net::TcpListener, ServeError> {
-    if !listen.ip().is_loopback() {
-        return Err(ServeError::Listen {
-            message: format!(
-                "`{listen}` is beyond loopback, where only TLS may be spoken, which is not built yet"
-            ),
-            hint: "listen on 127.0.0.1 and put a TLS proxy in front".into(),
-        });
-    }
-    tokio::net::TcpListener::bind(listen).await.map_err(|error| {
-        let holder = hmsops_act::port::holder(listen.port());
-        let message = match (error.kind(), holder) {
-            (std::io::ErrorKind::AddrInUse, Some(holder)) => format!("{listen} is taken by {holder}"),
-            (_, _) => format!("cannot listen on {listen}: {error}"),
-        };
-        ServeError::Listen { message, hint: format!("`{flag} 127.0.0.1:PORT` takes another") }
-    })
+/// How people log in.
+fn reception(
+    config: &TowerConfig,
+    file: Option<&Path>,
+    disk: Arc<dyn Disk>,
+    data: &Path,
+) -> Result<door::Reception, ServeError> {
+    let base = file.and_then(Path::parent).unwrap_or(Path::new("."));
+    let oidc = match &config.people.oidc {
+        Some(oidc) => {
+            let secret = oidc.client_secret.as_ref().map(|from| hands::postman::secret(from, base));
+            let secret = secret.transpose().map_err(ServeError::Config)?;
+            let ca = oidc.ca.as_ref().map(|ca| base.join(ca));
+            let made = door::Oidc::new(oidc.clone(), secret, ca.as_deref());
+            Some(made.map_err(ServeError::Config)?)
+        }
+        None => None,
+    };
+    door::Reception::open(disk, oidc, config.people.roles.clone())
+        .map_err(|error| ServeError::Data(data.to_owned(), error.to_string()))
 }
 
 fn absolute(data: &Path) -> Result<PathBuf, ServeError> {
@@ -325,35 +329,31 @@ fn repos(config: &TowerConfig, options: &ServeOptions, here: &Path) -> Vec<PathB
     options.repo.iter().cloned().chain(dirs).collect()
 }
 
-fn greet(listen: SocketAddr, collector: SocketAddr, data: &Path, auth: &door::Auth, clock: Clock) {
-    let port = listen.port();
-    let link = auth.login_link(clock.now());
-    eprintln!("hmsops tower   http://localhost:{port}/");
-    eprintln!("log in once    http://localhost:{port}{link}");
+fn greet(reach: &Reach, data: &Path, auth: &door::Auth, clock: Clock) {
+    let (page, link) = (reach.page(), auth.login_link(clock.now()));
+    eprintln!("hmsops tower   {page}/");
+    eprintln!("log in once    {page}{link}");
     eprintln!("admin token    {}", data.join("admin.token").display());
-    eprintln!("status page    http://localhost:{port}/status");
-    eprintln!("metrics in     {collector}");
+    eprintln!("status page    {page}/status");
+    eprintln!("metrics in     {}", reach.endpoint);
+    if let Some(pin) = &reach.pin {
+        eprintln!("recognised by  {pin}");
+    }
 }
 
 async fn serve_http(
-    listener: tokio::net::TcpListener,
+    port: Port,
     router: axum::Router,
     (reload, settings): (mpsc::Sender<()>, Settings),
     engine: &Engine,
+    reception: &door::Reception,
 ) -> Result<(), ServeError> {
     use tokio::signal::unix::{SignalKind, signal};
     let on = |kind| signal(kind).map_err(|error| ServeError::Machine("wait for signals", error));
     let (mut term, mut int, mut hup) =
         (on(SignalKind::terminate())?, on(SignalKind::interrupt())?, on(SignalKind::hangup())?);
-    let (stop, mut stopping) = tokio::sync::watch::channel(false);
-    let until = async move {
-        let _stopped = stopping.wait_for(|stop| *stop).await;
-    };
-    let mut server = tokio::spawn(
-        axum::serve(listener, router.into_make_service_with_connect_info::<SocketAddr>())
-            .with_graceful_shutdown(until)
-            .into_future(),
-    );
+    let (stop, stopping) = tokio::sync::watch::channel(false);
+    let mut server = tokio::spawn(front::run(port, router, stopping));
     loop {
         tokio::select! {
             _ = term.recv() => break,
@@ -363,6 +363,8 @@ async fn serve_http(
                 let _already = reload.try_send(());
                 if let Some(config) = settings.read_again() {
                     let _known = engine.submit(Event::Freezes(config.freeze)).await;
+                    let _known = engine.submit(Event::FourEyes(config.people.four_eyes)).await;
+                    reception.set_roles(config.people.roles);
                 }
             }
             () = engine.ended() => {
@@ -371,8 +373,7 @@ async fn serve_http(
                 return Err(ServeError::Machine("go on", error));
             }
             ended = &mut server => {
-                let error = ended.map_err(std::io::Error::other).and_then(|served| served);
-                return error.map_err(|error| ServeError::Machine("serve HTTP", error));
+                return ended.map_err(|error| ServeError::Machine("serve HTTP", std::io::Error::other(error)));
             }
         }
     }

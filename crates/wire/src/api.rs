@@ -3,11 +3,13 @@
 //! Moments are texts, RFC 3339 in UTC with milliseconds; spans are whole milliseconds; shares of traffic are
 //! basis points. A field that is not known is `null`, never a number that looks like one.
 
+mod agent;
 mod alert;
 mod audit;
 mod dash;
 mod deploy;
 mod heal;
+mod person;
 mod probe;
 mod problem;
 mod release;
@@ -15,6 +17,7 @@ mod rule;
 mod service;
 mod token;
 
+pub use agent::{Agent, Agents, Join, Joined, Plain, Renewal, Transport};
 pub use alert::{Alert, Alerts, NewSilence, Silence, Silences};
 pub use audit::{Entries, Entry, EntryOutcome, Verified};
 pub use dash::{Dash, Dashes, Panel, PanelAdded, PanelPoints, Panels, Points, SeriesPoints};
@@ -23,6 +26,9 @@ pub use deploy::{
     Takeover,
 };
 pub use heal::{Heal, HealStarted, Heals, HealsPaused, NewHeal, Notice, Notices, Receiver, Ticket, Tickets};
+pub use person::{
+    Account, Accounts, Glass, Glasses, LoggedIn, NewAccount, NewGlass, PasswordLogin, Said, Session, Sessions,
+};
 pub use probe::{Probe, ProbeFact, ProbeLook, ProbeOrder, ProbeRun, ProbeRuns, ProbeWord, Probes};
 pub use problem::{MEDIA_TYPE, Mistake, Problem};
 pub use release::{

@@ -9,12 +9,14 @@ use std::sync::Arc;
 use hmsops_model::{Digest, IncidentId, InstanceId, Millis, Now, ReleaseId, ServiceName, Version, Weight};
 use serde::{Deserialize, Serialize};
 
-use crate::access::Access;
+use crate::access::{Access, AccessChange};
 use crate::event::Who;
 use crate::incident::Incident;
+use crate::people::People;
 use crate::signal::notice::{About, Occasion};
 use crate::signal::{Signal, Signals};
 use crate::transition::{HoldReason, Role, Transition};
+use crate::transport::{Transport, TransportChange};
 use release::{Phase, Release};
 use service::{InstancePhase, InstanceState, PROVEN_MAX, Proven, Service, Warm};
 
@@ -50,9 +52,15 @@ pub struct State {
     /// What watches and heals.
     #[serde(default)]
     pub signals: Signals,
+    /// What is spoken beyond this machine.
+    #[serde(default)]
+    pub transport: Transport,
     /// Who is let in. Shared, so that a snapshot of all does not copy thousands of tokens.
     #[serde(default, with = "crate::access")]
     pub access: Arc<Access>,
+    /// Who logs in. Shared for the same reason.
+    #[serde(default, with = "crate::people")]
+    pub people: Arc<People>,
 }
 
 /// A version that may not be deployed until a person lifts it.
@@ -129,6 +137,20 @@ impl State {
             }
             Transition::Refused { .. } => {}
             Transition::Signal(change) => self.apply_signal(now, change),
+            Transition::People(change) => Arc::make_mut(&mut self.people).apply(now, change),
+            Transition::Transport(change) => {
+                self.transport.apply(now, change);
+                if let TransportChange::AgentJoined { agent, token, by, .. } = change {
+                    // It was good for one use, and has had it.
+                    let used_up = AccessChange::TokenRevoked {
+                        token: *token,
+                        also: Vec::new(),
+                        by: by.clone(),
+                        reason: format!("{agent} has joined by it"),
+                    };
+                    Arc::make_mut(&mut self.access).apply(now, &used_up);
+                }
+            }
             Transition::Access(change) => Arc::make_mut(&mut self.access).apply(now, change),
             _ => {
                 if let Some(id) = transition.release() {
@@ -161,8 +183,8 @@ impl State {
             && let Some(release) = self.releases.get_mut(id)
         {
             match occasion {
-                Occasion::Held => release.told_hold.push(receiver.clone()),
-                Occasion::HoldEnded => release.told_hold.retain(|told| told != receiver),
+                Occasion::Held => release.told_of_hold(receiver),
+                Occasion::HoldEnded => release.told_of_end(receiver),
                 _ => release.told.push(receiver.clone()),
             }
         }
@@ -267,6 +289,8 @@ impl State {
             freeze_overridden: freeze_overridden.clone(),
             committed: false,
             told_hold: Vec::new(),
+            told_reasons: Vec::new(),
+            settling_since: None,
         };
         self.releases.insert(*id, release);
         if self.releases.len() > RELEASES_MAX {
@@ -279,6 +303,7 @@ impl State {
 
     fn apply_release(&mut self, now: Now, id: ReleaseId, transition: &Transition) {
         let Some(release) = self.releases.get_mut(&id) else { return };
+        let was_held = release.hold.is_some();
         match transition {
             Transition::WeightIntended { step, weight, stable_looks, .. } => {
                 release.begin_step(*step, *weight, *stable_looks);
@@ -288,10 +313,7 @@ impl State {
                 release.step_since = Some(now);
                 release.traffic_since.get_or_insert(now);
             }
-            Transition::ReleaseHeld { why, .. } => {
-                release.hold = Some((why.clone(), now));
-                release.told_hold.clear();
-            }
+            Transition::ReleaseHeld { why, .. } => release.held(now, why),
             Transition::ReleaseCommitted { .. } => {
                 release.committed = true;
                 release.hold = release.hold.take().filter(|(why, _)| *why != HoldReason::Irreversible);
@@ -334,6 +356,14 @@ impl State {
                 release.closed = true;
             }
             _ => {}
+        }
+        if was_held && release.hold.is_none() {
+            let by_itself = match transition {
+                Transition::ReleaseResumed { by, .. } => *by == Who::tower(),
+                Transition::WeightIntended { .. } => true,
+                _ => false,
+            };
+            release.unheld(now, by_itself);
         }
     }
 }

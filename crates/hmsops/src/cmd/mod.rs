@@ -1,5 +1,6 @@
 //! The verbs, one file each.
 
+mod agent;
 mod alert;
 mod apply;
 mod audit;
@@ -14,6 +15,7 @@ mod login;
 mod man;
 mod metric;
 mod notify;
+mod person;
 mod probe;
 mod query;
 mod release;
@@ -53,6 +55,10 @@ pub(crate) struct Cli {
     /// The token to show [default: the context's, else the admin token of the data folder here]
     #[arg(long, global = true, env = "HMSOPS_TOKEN", hide_env_values = true, value_name = "TOKEN")]
     token: Option<String>,
+    /// By what a tower with TLS is recognised: a file of certificates, or sha256:… [default: the context's, else the data
+    /// folder's here, else the authorities of this machine]
+    #[arg(long, global = true, env = "HMSOPS_CA", hide_env_values = true, value_name = "FILE|SHA256")]
+    ca: Option<String>,
     #[command(subcommand)]
     verb: Verb,
 }
@@ -62,6 +68,7 @@ enum Verb {
     Serve(serve::Args),
     Gateway(gateway::Args),
     Shim(shim::Args),
+    Agent(agent::Args),
     Check(check::Args),
     Apply(apply::Args),
     Service(service::Args),
@@ -77,6 +84,9 @@ enum Verb {
     Heal(heal::Args),
     Ticket(ticket::Args),
     Token(token::Args),
+    Account(person::AccountArgs),
+    Session(person::SessionArgs),
+    Breakglass(person::GlassArgs),
     Notify(notify::Args),
     Audit(audit::Args),
     Lab(lab::Args),
@@ -88,7 +98,7 @@ enum Verb {
 
 /// Does what was asked.
 pub(crate) fn run(cli: Cli) -> Result<(), Failure> {
-    let asked = Asked { server: cli.server, token: cli.token };
+    let asked = Asked { server: cli.server, token: cli.token, ca: cli.ca };
     match cli.verb {
         Verb::Serve(args) => serve::run(args),
         Verb::Gateway(args) => gateway::run(args),
@@ -99,6 +109,7 @@ pub(crate) fn run(cli: Cli) -> Result<(), Failure> {
         Verb::Man(args) => man::run(&args),
         Verb::Version(args) => version::run(&args),
         Verb::Audit(args) => audit::run(args, asked),
+        Verb::Agent(args) => agent::run(args, asked),
         Verb::Login(args) => login::run(args, asked),
         Verb::Apply(args) => with(asked, async |client| apply::run(&client, &args).await),
         Verb::Service(args) => with(asked, async |client| service::run(&client, &args).await),
@@ -113,6 +124,9 @@ pub(crate) fn run(cli: Cli) -> Result<(), Failure> {
         Verb::Alert(args) => with(asked, async |client| alert::run(&client, &args).await),
         Verb::Heal(args) => with(asked, async |client| heal::run(&client, &args).await),
         Verb::Token(args) => with(asked, async |client| token::run(&client, &args).await),
+        Verb::Account(args) => with(asked, async |client| person::account(&client, &args).await),
+        Verb::Session(args) => with(asked, async |client| person::session(&client, &args).await),
+        Verb::Breakglass(args) => with(asked, async |client| person::breakglass(&client, &args).await),
         Verb::Ticket(args) => with(asked, async |client| ticket::run(&client, &args).await),
         Verb::Notify(args) => with(asked, async |client| notify::run(&client, &args).await),
     }

@@ -21,6 +21,9 @@ pub(super) const REASON: HeaderName = HeaderName::from_static("hmsops-gateway");
 
 /// The tower's session cookie, as a pair begins.
 const SESSION: &[u8] = b"hms_session=";
+
+/// The same where the tower speaks TLS.
+const SESSION_HOST: &[u8] = b"__Host-hms_session=";
 /// Which version answered; told to trusted proxies alone.
 pub(super) const VERSION: HeaderName = HeaderName::from_static("hmsops-version");
 
@@ -349,7 +352,7 @@ fn withhold_session(headers: &mut HeaderMap) {
         .iter()
         .flat_map(|value| value.as_bytes().split(|byte| *byte == b';'))
         .map(<[u8]>::trim_ascii)
-        .filter(|pair| !pair.is_empty() && !pair.starts_with(SESSION))
+        .filter(|pair| !pair.is_empty() && !pair.starts_with(SESSION) && !pair.starts_with(SESSION_HOST))
         .map(<[u8]>::to_vec)
         .collect();
     headers.remove(header::COOKIE);
@@ -506,6 +509,7 @@ mod tests {
         };
         assert_eq!(sent("a=1; hms_session=s3cret; b=2").as_deref(), Some("a=1; b=2"));
         assert_eq!(sent("hms_session=s3cret"), None);
+        assert_eq!(sent("__Host-hms_session=s3cret; b=2").as_deref(), Some("b=2"));
         assert_eq!(sent("a=1;b=2").as_deref(), Some("a=1;b=2"), "others are as they were");
     }
 

@@ -4,7 +4,6 @@
 //! streams, heads, bodies and silence are bounded.
 
 use std::convert::Infallible;
-use std::net::IpAddr;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
@@ -21,7 +20,6 @@ use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto::Builder;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
 use tokio::time::{Instant, Sleep};
 
@@ -31,6 +29,8 @@ use crate::Engine;
 use crate::door::caller::Caller;
 use crate::door::receipts::{Answered, Entrance, Seen};
 use crate::door::{Auth, Failure, Known};
+use crate::tls::port::Stream;
+use crate::tls::{Arrival, Port, Transport};
 
 /// Programs on one machine; each keeps one connection.
 const CONNECTIONS_MAX: usize = 1024;
@@ -61,15 +61,17 @@ const DRAIN: Duration = Duration::from_secs(5);
 const EMIT: &str = "/v1/emit";
 
 /// Serves the collector's port until the tower stops.
-pub async fn run(listener: TcpListener, metrics: Metrics, auth: Arc<Auth>, engine: Engine) {
+pub async fn run(port: impl Into<Port>, metrics: Metrics, auth: Arc<Auth>, engine: Engine) {
+    let port = port.into();
+    let transport = port.transport().cloned();
     let places = Arc::new(Semaphore::new(CONNECTIONS_MAX));
     loop {
         let accepted = tokio::select! {
-            accepted = listener.accept() => accepted,
+            accepted = port.accept() => accepted,
             () = engine.leaves() => return,
         };
-        let stream = match accepted {
-            Ok((stream, _peer)) => stream,
+        let (stream, peer) = match accepted {
+            Ok(accepted) => accepted,
             Err(error) => {
                 // Descriptors are short, or the client was gone at once: others can still be served.
                 tracing::warn!("metrics in: cannot accept a connection: {error}");
@@ -82,22 +84,37 @@ pub async fn run(listener: TcpListener, metrics: Metrics, auth: Arc<Auth>, engin
             continue;
         };
         let (metrics, auth, engine) = (metrics.clone(), auth.clone(), engine.clone());
+        let (greeting, transport) = (port.greeting(), transport.clone());
         tokio::spawn(async move {
-            serve(stream, metrics, auth, &engine).await;
+            let greeted = tokio::select! {
+                greeted = greeting.done(stream, peer) => greeted,
+                () = engine.leaves() => None,
+            };
+            if let Some((stream, arrival)) = greeted {
+                serve((stream, arrival, transport), metrics, auth, &engine).await;
+            }
             drop(place);
         });
     }
 }
 
 /// Serves one connection to its end.
-async fn serve(stream: TcpStream, metrics: Metrics, auth: Arc<Auth>, engine: &Engine) {
-    // Answers are small, and the client waits for them.
-    let _ = stream.set_nodelay(true);
-    let peer = stream.peer_addr().ok().map(|peer| peer.ip());
+async fn serve(
+    (stream, arrival, transport): (Stream, Arrival, Option<Arc<Transport>>),
+    metrics: Metrics,
+    auth: Arc<Auth>,
+    engine: &Engine,
+) {
     let tower = engine.clone();
     let service = service_fn(move |request| {
         let (metrics, auth, engine) = (metrics.clone(), auth.clone(), tower.clone());
-        async move { Ok::<_, Infallible>(answer(request, metrics, (&auth, &engine), peer).await) }
+        let anchor = transport.as_ref().filter(|_| is_for_ca(&request)).and_then(|tls| tls.anchor());
+        async move {
+            if let Some(anchor) = anchor {
+                return Ok(Response::new(Body::from(crate::tls::encode("CERTIFICATE", &anchor))));
+            }
+            Ok::<_, Infallible>(answer(request, metrics, (&auth, &engine), arrival).await)
+        }
     });
     let mut builder = Builder::new(TokioExecutor::new());
     builder.http1().timer(TokioTimer::new()).header_read_timeout(HEAD_WITHIN).max_buf_size(HEAD_BYTES_MAX);
@@ -124,12 +141,17 @@ async fn serve(stream: TcpStream, metrics: Metrics, auth: Arc<Auth>, engine: &En
     }
 }
 
+/// Whether a program asks for what it may recognise the tower by.
+fn is_for_ca(request: &Request<Incoming>) -> bool {
+    request.method() == Method::GET && request.uri().path() == crate::door::CA
+}
+
 /// Answers one request, and counts it.
 async fn answer(
     request: Request<Incoming>,
     metrics: Metrics,
     tower: (&Auth, &Engine),
-    peer: Option<IpAddr>,
+    arrival: Arrival,
 ) -> Response<Body> {
     let media = request.headers().get(CONTENT_TYPE).and_then(|media| media.to_str().ok()).unwrap_or_default();
     let is_grpc = media.starts_with("application/grpc");
@@ -138,7 +160,8 @@ async fn answer(
     if let Some(route) = [EMIT, grpc::EMIT].into_iter().find(|route| *route == request.uri().path()) {
         seen.reach(route);
     }
-    let response = handle(request, metrics, tower, (peer, is_grpc), &seen).await;
+    let response = handle(request, metrics, tower, (arrival, is_grpc), &seen).await;
+    let peer = Some(arrival.peer.ip());
     let said = grpc::said(&response);
     let refused = response.extensions().get::<Failure>().filter(|failure| failure.is_denial());
     let denied = refused.map(Failure::detail).or_else(|| {
@@ -168,7 +191,7 @@ async fn handle(
     request: Request<Incoming>,
     metrics: Metrics,
     (auth, engine): (&Auth, &Engine),
-    (peer, is_grpc): (Option<IpAddr>, bool),
+    (arrival, is_grpc): (Arrival, bool),
     seen: &Seen,
 ) -> Response<Body> {
     let (parts, body) = request.into_parts();
@@ -176,7 +199,7 @@ async fn handle(
     let path = parts.uri.path();
     let admitted = {
         let snapshot = engine.snapshot();
-        let known = Known { auth, snapshot: &snapshot, now: metrics.clock().now(), peer };
+        let known = Known { auth, snapshot: &snapshot, now: metrics.clock().now(), arrival: Some(arrival) };
         admit(&known, &parts, is_grpc)
     };
     let caller = match admitted {
@@ -252,12 +275,12 @@ pub(crate) fn check_media(media: &str) -> Result<(), Failure> {
 
 /// A connection that ends itself when nothing was heard for [`SILENCE_MAX`].
 struct Heard {
-    stream: TcpStream,
+    stream: Stream,
     deadline: Pin<Box<Sleep>>,
 }
 
 impl Heard {
-    fn new(stream: TcpStream) -> Self {
+    fn new(stream: Stream) -> Self {
         Self { stream, deadline: Box::pin(tokio::time::sleep(SILENCE_MAX)) }
     }
 }

@@ -1,6 +1,8 @@
 //! Metrics on their way in, over real sockets, into a real store.
 
+mod counting;
 mod emitting;
+mod secured;
 mod writing;
 
 use std::collections::BTreeMap;
@@ -30,6 +32,7 @@ pub(crate) struct Site {
     pub(crate) metrics: Metrics,
     pub(crate) engine: Engine,
     router: axum::Router,
+    auth: Arc<Auth>,
     token: String,
     at: SocketAddr,
     faults: Faults,
@@ -70,7 +73,7 @@ impl Site {
         let data = dir.path().to_owned();
         let context = Context {
             engine: engine.clone(),
-            auth,
+            auth: auth.clone(),
             recall: crate::recall::Recall::new(data.clone(), reader.clone()),
             ledger: reader,
             data,
@@ -81,8 +84,9 @@ impl Site {
             families: metrics.families().clone(),
             notify: Arc::default(),
             gateways: Arc::default(),
+            transport: None,
         };
-        Self { metrics, engine, router: router(context), token, at, faults, disk, _dir: dir }
+        Self { metrics, engine, router: router(context), auth, token, at, faults, disk, _dir: dir }
     }
 
     /// Series of a name with all their samples.

@@ -7,7 +7,8 @@ use axum::extract::{ConnectInfo, RawPathParams, Request, State};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use hmsops_control::access::Token;
-use hmsops_model::{Digest, Now};
+use hmsops_control::people::Session;
+use hmsops_model::{Digest, Now, ReleaseId};
 use hmsops_tower::Snapshot;
 use http::header::{AUTHORIZATION, COOKIE, HOST, ORIGIN};
 use http::{HeaderMap, HeaderValue, Method, StatusCode};
@@ -16,9 +17,13 @@ use super::auth::{Auth, sha256};
 use super::caller::{ANYBODY, Caller, subject};
 use super::receipts::Seen;
 use super::{Access, Context, Doors, Failure, Scope, token};
+use crate::tls::Arrival;
 
 /// The cookie of a browser that is logged in.
 pub(crate) const COOKIE_NAME: &str = "hms_session";
+
+/// The same over TLS: browsers take it from this very host alone (RFC 6265bis, section 4.1.3.2).
+pub(crate) const COOKIE_NAME_TLS: &str = "__Host-hms_session";
 
 /// What stands in front of one route.
 #[derive(Clone)]
@@ -36,6 +41,7 @@ pub(crate) async fn authorize(State(gate): State<Gate>, mut request: Request, ne
     if let Some(seen) = request.extensions().get::<Seen>() {
         seen.reach(gate.path);
     }
+    super::people::login::note(&mut request);
     let Access::Needs(scope) = gate.access else { return next.run(request).await };
     let caller = match admit(&gate, scope, &mut request).await {
         Ok(caller) => caller,
@@ -65,6 +71,10 @@ async fn admit(gate: &Gate, scope: Scope, request: &mut Request) -> Result<Calle
         seen.know(who);
     }
     caller.needs(scope)?;
+    let changes = !matches!(*request.method(), Method::GET | Method::HEAD);
+    if changes && (scope.approves() || goes_for_good(gate, request).await) {
+        caller.needs_fresh(context.clock.now().wall)?;
+    }
     if caller.bound().is_some() {
         let parameters = request.extract_parts::<RawPathParams>().await.ok();
         let parameter = parameters.as_ref().and_then(|all| all.iter().next()).map(|(_, value)| value);
@@ -75,11 +85,44 @@ async fn admit(gate: &Gate, scope: Scope, request: &mut Request) -> Result<Calle
     Ok(caller)
 }
 
+/// Whether a request lets a release go where nothing takes it back by itself.
+async fn goes_for_good(gate: &Gate, request: &mut Request) -> bool {
+    if !gate.path.ends_with("/promote") {
+        return false;
+    }
+    let parameters = request.extract_parts::<RawPathParams>().await.ok();
+    let id = parameters.as_ref().and_then(|all| all.iter().next()?.1.parse::<ReleaseId>().ok());
+    let snapshot = gate.doors.context.engine.snapshot();
+    let release = id.and_then(|id| snapshot.state.releases.get(&id));
+    release.is_some_and(|release| release.needs_person(release.next_share()))
+}
+
+/// Whether a request came over TLS: its cookies are others then.
+pub(crate) fn is_tls(of: &http::Extensions) -> bool {
+    of.get::<Arrival>().is_some_and(|arrival| arrival.is_tls)
+}
+
+/// The secret of a browser that is logged in. Over TLS only the cookie counts that no other host can set.
+pub(crate) fn session_cookie(headers: &HeaderMap, is_tls: bool) -> Option<&str> {
+    cookie(headers, cookie_name(is_tls))
+}
+
+/// The cookie of a browser that is logged in.
+pub(crate) const fn cookie_name(is_tls: bool) -> &'static str {
+    if is_tls { COOKIE_NAME_TLS } else { COOKIE_NAME }
+}
+
 /// Who sent a request.
 pub(crate) fn identify_request(context: &Context, request: &Request) -> Result<Caller, Failure> {
-    let peer = request.extensions().get::<ConnectInfo<SocketAddr>>().map(|peer| peer.0.ip());
-    let known =
-        Known { auth: &context.auth, snapshot: &context.engine.snapshot(), now: context.clock.now(), peer };
+    let peer = request.extensions().get::<ConnectInfo<SocketAddr>>().map(|peer| peer.0);
+    let arrival = request.extensions().get::<Arrival>().copied();
+    let arrival = arrival.or(peer.map(|peer| Arrival { peer, is_tls: false, client: None }));
+    let known = Known {
+        auth: &context.auth,
+        snapshot: &context.engine.snapshot(),
+        now: context.clock.now(),
+        arrival,
+    };
     known.identify(request.method(), request.headers())
 }
 
@@ -88,8 +131,8 @@ pub(crate) struct Known<'a> {
     pub(crate) auth: &'a Auth,
     pub(crate) snapshot: &'a Snapshot,
     pub(crate) now: Now,
-    /// Where it comes from; `None`: not over a network.
-    pub(crate) peer: Option<IpAddr>,
+    /// How it came in; `None`: not over a network.
+    pub(crate) arrival: Option<Arrival>,
 }
 
 impl Known<'_> {
@@ -99,13 +142,19 @@ impl Known<'_> {
             return self.by_token(given);
         }
         let changes = !matches!(*method, Method::GET | Method::HEAD);
-        if let Some(session) = cookie(headers, COOKIE_NAME)
-            && self.auth.has_session(session, self.now.steady)
-        {
+        let shown = session_cookie(headers, self.arrival.is_some_and(|arrival| arrival.is_tls));
+        if let Some(session) = shown.and_then(|secret| self.session(secret)) {
             if changes && !from_own_page(headers, false) {
                 return Err(Failure::forbidden("the request did not come from a page of this tower"));
             }
-            return Ok(Caller::whole("admin", "page"));
+            return Ok(self.person(session));
+        }
+        if let Some(agent) = self.agent()? {
+            // A browser that has an agent's certificate shows it for every page that asks it to.
+            if changes && !from_own_page(headers, true) {
+                return Err(Failure::forbidden("the request does not come from an agent, but from a page"));
+            }
+            return Ok(agent);
         }
         if self.auth.no_auth() {
             // Nothing is asked of programs on this machine, but a foreign page in its browser is not one of them.
@@ -127,6 +176,13 @@ impl Known<'_> {
             return Err(Failure::unauthenticated("the token is mistyped or cut off")
                 .hint("a token looks like hms_admin_… or hms_sa_… and is copied whole"));
         }
+        if token::is_session(text) {
+            let session = self.session(text).ok_or_else(|| {
+                Failure::unauthenticated("this log-in has ended")
+                    .hint("`hmsops login --user NAME` logs in again")
+            })?;
+            return Ok(self.person(session));
+        }
         if self.auth.is_admin(text) {
             return Ok(Caller::whole("admin", "api"));
         }
@@ -139,30 +195,84 @@ impl Known<'_> {
         }
     }
 
+    /// The log-in with this secret, if it lasts and was used lately.
+    fn session(&self, secret: &str) -> Option<&Session> {
+        if !token::is_well_formed(secret) || !token::is_session(secret) {
+            return None;
+        }
+        let session = self.snapshot.state.people.find(&Digest::from_sha256(sha256(secret)))?;
+        let lasts = session.is_in_force(self.now.wall);
+        (lasts && self.auth.activity().touch(session.id, self.now.steady)).then_some(session)
+    }
+
+    fn person(&self, session: &Session) -> Caller {
+        Caller::person(session, self.snapshot.state.people.glass_of(session.person, self.now.wall).is_some())
+    }
+
     fn holder(&self, token: &Token) -> Result<Caller, Failure> {
         if token.revoked.is_some() {
-            return Err(Failure::unauthenticated(format!("{} was revoked", token.id)));
+            let agents = &self.snapshot.state.transport.agents;
+            return Err(match agents.values().find(|agent| agent.token == token.id) {
+                Some(agent) => Failure::unauthenticated(format!(
+                    "{} is used up: {} has joined by it",
+                    token.id, agent.id
+                ))
+                .hint("each agent joins by a token of its own, once; if it was not you, revoke that agent"),
+                None => Failure::unauthenticated(format!("{} was revoked", token.id)),
+            });
         }
         if !token.is_in_force(self.now.wall) {
             return Err(Failure::unauthenticated(format!("{} has ended", token.id))
                 .hint(format!("`hmsops token rotate {}` is for those that have not", token.id)));
         }
         let networks = &token.spec.networks;
+        let peer = self.peer();
         let is_near = |peer: IpAddr| networks.iter().any(|network| network.contains(peer));
-        if !networks.is_empty() && !self.peer.is_some_and(is_near) {
+        if !networks.is_empty() && !peer.is_some_and(is_near) {
             return Err(Failure::forbidden(format!("{} may not be used from this address", token.id)));
         }
         Ok(Caller::holder(token))
     }
 
-    /// Whether a request to the collector's port, which only this machine reaches, may bring metrics, and of which
-    /// services: a program without a token may, one with a wrong token may not, and no page in a browser may.
+    fn peer(&self) -> Option<IpAddr> {
+        self.arrival.map(|arrival| arrival.peer.ip())
+    }
+
+    /// The agent whose certificate was shown. One that lets nobody in any more is refused, whatever else was brought.
+    fn agent(&self) -> Result<Option<Caller>, Failure> {
+        let Some(shown) = self.arrival.and_then(|arrival| arrival.certificate()) else { return Ok(None) };
+        let Some(agent) = self.snapshot.state.transport.find(&shown, self.now.wall) else {
+            return Err(Failure::unauthenticated("the certificate that was shown lets nobody in any more")
+                .hint(
+                    "the agent was shut out, or another certificate has followed: it joins anew by a token",
+                ));
+        };
+        let networks = &agent.spec.networks;
+        let is_near = |peer: IpAddr| networks.iter().any(|network| network.contains(peer));
+        if !networks.is_empty() && !self.peer().is_some_and(is_near) {
+            return Err(Failure::forbidden(format!("{} may not come from this address", agent.id)));
+        }
+        Ok(Some(Caller::agent(agent)))
+    }
+
+    /// Whether a request to the collector's port may bring metrics, and of which services: a program of this machine
+    /// without a token may, one with a wrong token may not, and no page in a browser may.
     /// `authority` is the host that HTTP/2 names instead of a header.
     pub(crate) fn may_emit(&self, authority: Option<&str>, headers: &HeaderMap) -> Result<Caller, Failure> {
         if let Some(given) = headers.get(AUTHORIZATION) {
             let caller = self.by_token(given)?;
             caller.needs(Scope::METRICS_WRITE)?;
             return Ok(caller);
+        }
+        if let Some(agent) = self.agent()? {
+            agent.needs(Scope::METRICS_WRITE)?;
+            return Ok(agent);
+        }
+        // As it is known of a peer without a network: in tests of doors.
+        if !self.peer().is_none_or(|peer| peer.to_canonical().is_loopback()) {
+            return Err(Failure::unauthenticated(super::problem::NOTHING_BROUGHT).hint(
+                "beyond this machine who emits shows a token with `metrics:write`, or an agent's certificate",
+            ));
         }
         let is_local = is_local_host(headers) && authority.is_none_or(is_local_name);
         if !is_local || !from_own_page(headers, true) {
@@ -180,7 +290,7 @@ pub(crate) fn cookie<'h>(headers: &'h HeaderMap, name: &str) -> Option<&'h str> 
 
 /// Whether a browser says that a page of this very tower sent the request. `otherwise` is the answer when
 /// neither header is there, as with programs.
-fn from_own_page(headers: &HeaderMap, otherwise: bool) -> bool {
+pub(crate) fn from_own_page(headers: &HeaderMap, otherwise: bool) -> bool {
     let text = |name: &str| headers.get(name).map(|value| value.to_str().unwrap_or("?"));
     if let Some(site) = text("sec-fetch-site") {
         return site == "same-origin";
@@ -196,7 +306,7 @@ fn from_own_page(headers: &HeaderMap, otherwise: bool) -> bool {
 
 /// Whether the request names this machine by a name that nobody else can give an address of ours (DNS
 /// rebinding): an address, or `localhost`.
-fn is_local_host(headers: &HeaderMap) -> bool {
+pub(crate) fn is_local_host(headers: &HeaderMap) -> bool {
     headers.get(HOST).and_then(|host| host.to_str().ok()).is_none_or(is_local_name)
 }
 

@@ -3,6 +3,7 @@
 //!
 //! To add a route: a file per resource, a line in `table` (or in the pages' own list), nothing else.
 
+mod agents;
 mod alert;
 mod apply;
 mod audit;
@@ -16,14 +17,14 @@ mod dash;
 mod deploy;
 mod emit;
 pub mod folder;
-mod haproxy;
+pub(crate) mod haproxy;
 mod heal;
 mod health;
-mod login;
 mod metrics;
 mod notice;
 mod openapi;
 mod pages;
+pub(crate) mod people;
 mod plan;
 pub(crate) mod probe;
 mod problem;
@@ -45,21 +46,25 @@ mod token;
 mod token_pages;
 mod tokens;
 
-use std::collections::BTreeMap;
+#[cfg(test)]
+pub(crate) use tokens::findings as token_findings;
+
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
 use axum::extract::FromRef;
 use hmsops_ledger::LedgerReader;
-use hmsops_model::gateway::GatewaySettings;
 use hmsops_tower::Snapshot;
-use tokio::sync::{Semaphore, watch};
+use tokio::sync::Semaphore;
 
+pub(crate) use agents::CA;
 pub use auth::{Auth, AuthError};
 pub(crate) use authorize::Known;
 pub use hmsops_model::Scope;
 pub(crate) use metrics::own_exposition;
+pub use people::login::Reception;
+pub use people::oidc::Oidc;
 pub use problem::Failure;
 pub use route::{Access, Routes};
 
@@ -80,6 +85,8 @@ pub struct Context {
     pub engine: Engine,
     /// Who may do what.
     pub auth: Arc<Auth>,
+    /// How people log in.
+    pub reception: Arc<Reception>,
     /// The ledger, for reading.
     pub ledger: LedgerReader,
     /// The data folder.
@@ -99,7 +106,9 @@ pub struct Context {
     /// The ways by which people can be told.
     pub notify: Arc<NotifyConfig>,
     /// The settings in force of each gateway, by its name.
-    pub gateways: Arc<BTreeMap<String, watch::Receiver<GatewaySettings>>>,
+    pub gateways: Arc<haproxy::Gateways>,
+    /// What is spoken beyond loopback, where it is TLS.
+    pub transport: Option<Arc<crate::tls::Transport>>,
 }
 
 /// What all routes share: the [`Context`], and what the doors count.
@@ -126,7 +135,7 @@ impl FromRef<Doors> for Context {
 /// All routes of the doors themselves.
 pub(crate) fn table() -> Routes {
     let routes = health::routes(Routes::new());
-    let routes = login::routes(routes);
+    let routes = people::routes(routes);
     let routes = service::routes(routes);
     let routes = release::routes(routes);
     let routes = apply::routes(routes);
@@ -137,6 +146,7 @@ pub(crate) fn table() -> Routes {
     let routes = probe::routes(routes);
     let routes = ticket::routes(routes);
     let routes = tokens::routes(routes);
+    let routes = agents::routes(routes);
     let routes = notice::routes(routes);
     let routes = audit::routes(routes);
     let routes = stream::routes(routes);

@@ -21,6 +21,7 @@ use crate::hands::{Queues, spill::LocalSpill};
 mod forms;
 mod haproxy;
 mod metrics;
+mod people;
 mod probes;
 mod signal;
 mod tokens;
@@ -62,7 +63,9 @@ impl Site {
         let engine = crate::engine::start(tower, clock, hands, acks).unwrap();
         let config = hmsops_config::TowerConfig::default();
         let metrics = crate::collect::Metrics::open(disk.clone(), &config, clock).unwrap();
+        let accounts = disk.clone();
         let auth = Arc::new(Auth::open(disk, no_auth).unwrap());
+        let reception = Arc::new(Reception::open(accounts, None, BTreeMap::new()).unwrap());
         let token = folder::admin_token(&data).unwrap();
         let queries = Queries::new(Arc::new(source));
         let families = Arc::default();
@@ -70,6 +73,7 @@ impl Site {
         let context = Context {
             engine,
             auth,
+            reception,
             ledger: reader,
             data,
             clock,
@@ -80,6 +84,7 @@ impl Site {
             recall,
             notify: Arc::default(),
             gateways: Arc::default(),
+            transport: None,
         };
         Self { router: router(context.clone()), context, token, dir, _orders: orders }
     }
@@ -139,7 +144,7 @@ fn bare(method: Method, path: &str) -> axum::http::request::Builder {
 #[tokio::test]
 async fn without_a_token_only_the_open_doors_answer() {
     let site = Site::new(false);
-    let open = ["/-/healthy", "/-/ready", "/metrics", "/status", "/assets/", "/login"];
+    let open = ["/-/healthy", "/-/ready", "/-/ca.crt", "/metrics", "/status", "/assets/", "/login"];
     for route in table().all() {
         let path = route
             .path

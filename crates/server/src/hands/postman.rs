@@ -122,7 +122,7 @@ fn open_webhook(name: &str, config: &tower::WebhookConfig, base: &Path) -> Resul
 }
 
 /// The secret itself, which is never part of a configuration.
-fn secret(from: &SecretRef, base: &Path) -> Result<Secret, String> {
+pub(crate) fn secret(from: &SecretRef, base: &Path) -> Result<Secret, String> {
     match from {
         SecretRef::File(file) => {
             let path = base.join(file);

@@ -478,6 +478,7 @@ pub(super) fn scenes() -> Vec<(&'static str, Scene)> {
     let mut silent = calm();
     silent.pass(9000);
     scenes.push(("silent", silent));
+    scenes.push(("locks", super::scene_locks::locks(&calm())));
     let mut many = calm();
     for (i, service) in
         ["permits", "ach-ledger", "stamp-ideas", "benefits", "dmv-login", "land-registry"].iter().enumerate()

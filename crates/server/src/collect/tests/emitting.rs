@@ -5,13 +5,13 @@ use hmsops_model::sample::Tally;
 use hmsops_wire::collector::{EmitRequest, EmitResponse, Label, Metric, REQUEST_BYTES_MAX, json};
 use http::header::{AUTHORIZATION, CONTENT_TYPE, HOST, ORIGIN, RETRY_AFTER};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
-use tonic::codec::{Codec, DecodeBuf, Decoder, EncodeBuf, Encoder};
 use tonic::{Code, Status};
 
 use super::*;
 use crate::collect::Door;
+use crate::collect::grpc::Raw;
 
-fn metric(name: &str, time: i64, value: f64) -> Metric {
+pub(super) fn metric(name: &str, time: i64, value: f64) -> Metric {
     let labels = Vec::new();
     Metric {
         name: name.into(),
@@ -25,7 +25,7 @@ fn metric(name: &str, time: i64, value: f64) -> Metric {
     }
 }
 
-fn batch(sequence: u64, metrics: Vec<Metric>) -> EmitRequest {
+pub(super) fn batch(sequence: u64, metrics: Vec<Metric>) -> EmitRequest {
     let service = Label { name: "service".into(), value: "dmv-photo".into() };
     EmitRequest { source: "run-1".into(), sequence, labels: vec![service], metrics, dropped: 0 }
 }
@@ -44,41 +44,8 @@ fn response(answer: &Answer) -> EmitResponse {
     json::decode_response(&answer.body).unwrap()
 }
 
-/// What a client of `hmsops.v1.Collector` is made of; another language generates it from the `.proto`.
-#[derive(Clone, Copy)]
-struct Client;
-
-impl Codec for Client {
-    type Encode = Vec<u8>;
-    type Decode = EmitResponse;
-    type Encoder = Self;
-    type Decoder = Self;
-    fn encoder(&mut self) -> Self {
-        Self
-    }
-    fn decoder(&mut self) -> Self {
-        Self
-    }
-}
-
-impl Encoder for Client {
-    type Item = Vec<u8>;
-    type Error = Status;
-    fn encode(&mut self, item: Vec<u8>, to: &mut EncodeBuf<'_>) -> Result<(), Status> {
-        bytes::BufMut::put_slice(to, &item);
-        Ok(())
-    }
-}
-
-impl Decoder for Client {
-    type Item = EmitResponse;
-    type Error = Status;
-    fn decode(&mut self, from: &mut DecodeBuf<'_>) -> Result<Option<EmitResponse>, Status> {
-        prost::Message::decode(from).map(Some).map_err(|error| Status::internal(error.to_string()))
-    }
-}
-
-async fn call(
+/// As a client of `hmsops.v1.Collector` calls; another language generates its own from the `.proto`.
+pub(super) async fn call(
     site: &Site,
     path: &'static str,
     message: Vec<u8>,
@@ -87,15 +54,16 @@ async fn call(
     let channel = tonic::transport::Endpoint::from_shared(format!("http://{}", site.at)).unwrap();
     let mut client = tonic::client::Grpc::new(channel.connect().await.unwrap());
     client.ready().await.unwrap();
-    let mut request = tonic::Request::new(message);
+    let mut request = tonic::Request::new(Bytes::from(message));
     if let Some(token) = token {
         request.metadata_mut().insert("authorization", format!("Bearer {token}").parse().unwrap());
     }
     let path = http::uri::PathAndQuery::from_static(path);
-    client.unary(request, path, Client).await.map(tonic::Response::into_inner)
+    let answer = client.unary(request, path, Raw).await?.into_inner();
+    Ok(prost::Message::decode(answer).unwrap())
 }
 
-const EMIT: &str = "/hmsops.v1.Collector/Emit";
+pub(super) const EMIT: &str = "/hmsops.v1.Collector/Emit";
 
 #[tokio::test]
 async fn what_is_emitted_over_plain_http_is_stored_with_the_labels_of_its_batch() {
