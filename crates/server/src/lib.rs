@@ -13,6 +13,7 @@ pub mod public;
 pub mod query;
 pub mod recall;
 pub mod repo;
+mod secret;
 pub mod serve;
 mod settings;
 

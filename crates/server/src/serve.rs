@@ -25,7 +25,7 @@ use crate::hands::{
 };
 use crate::query::Queries;
 use crate::settings::Settings;
-use crate::{Engine, door, engine, evaluate, public, repo};
+use crate::{Engine, door, engine, evaluate, public, repo, secret};
 
 /// Room for a hundred retreats, each some kilobytes.
 const SPILL_BYTES: usize = 1 << 20;
@@ -106,6 +106,8 @@ pub async fn run(options: ServeOptions) -> Result<(), ServeError> {
     let settings = Settings::new(options.config.as_deref(), &config);
     let started = parts.start(&config, &settings, &data, (listen, endpoint), &options)?;
     let (engine, clock) = (started, parts.clock);
+    secret::check_private(&data.join(door::TOKEN_FILE))
+        .map_err(|error| ServeError::Data(data.clone(), error.to_string()))?;
     let auth = door::Auth::open(parts.disk.clone(), options.no_auth)
         .map_err(|error| ServeError::Data(data.clone(), error.to_string()))?;
     let auth = Arc::new(auth);

@@ -40,7 +40,7 @@ pub(super) struct Question<'q> {
 /// Asks. A redirect is not followed; one to another host fails whatever is expected.
 pub(super) async fn ask(place: &Place, question: Question<'_>) -> Result<Seen, Trouble> {
     let request = request(place, question)?;
-    let stream = tcp::connect(&place.addr()).await?;
+    let stream = place.connect().await?;
     let mut connection = JoinSet::new();
     let (response, certificate) = if question.tls == Tls::Plain {
         (head(stream, request, &mut connection).await?, None)

@@ -38,6 +38,7 @@ fn everything_is_read_and_nothing_is_said() {
     let pager = WebhookConfig {
         url: "https://pager.csac.gov/hook?x=1".to_owned(),
         secrets: vec![file("pager.secret"), SecretRef::Env("PAGER_NEXT".to_owned())],
+        allow_private: Vec::new(),
         ca: Some("ca.pem".to_owned()),
     };
     assert_eq!(config.notify.webhooks["pager"], pager);

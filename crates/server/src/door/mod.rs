@@ -56,6 +56,7 @@ use hmsops_model::gateway::GatewaySettings;
 use hmsops_tower::Snapshot;
 use tokio::sync::{Semaphore, watch};
 
+pub(crate) use auth::TOKEN_FILE;
 pub use auth::{Auth, AuthError};
 pub(crate) use authorize::Known;
 pub use hmsops_model::Scope;
