@@ -15,7 +15,7 @@ use tokio::task::JoinSet;
 
 use super::place::Place;
 use super::seen::{Seen, Trouble, failed, quoted};
-use super::{tcp, tls};
+use super::tls;
 
 /// An answer has two bytes, and five before them.
 const ANSWER_BYTES_MAX: usize = 4096;

@@ -15,7 +15,7 @@ use tokio::task::JoinSet;
 
 use super::place::Place;
 use super::seen::{Seen, Trouble, failed, io_trouble};
-use super::{tcp, tls};
+use super::tls;
 
 /// Status line and headers of a health answer are some hundred bytes.
 const HEAD_BYTES_MAX: usize = 16 << 10;
