@@ -2,9 +2,11 @@
 
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 
+use hmsops_model::network::Network;
+
 use crate::diagnostic::{Findings, shown};
 use crate::scalar;
-use crate::yaml::Node;
+use crate::yaml::{Entry, Node};
 
 /// A gateway's name.
 pub(crate) fn gateway_name(node: &Node, out: &mut Findings) -> Option<String> {
@@ -25,6 +27,29 @@ pub(crate) fn is_label(text: &str) -> bool {
         && text.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-')
         && !text.starts_with('-')
         && !text.ends_with('-')
+}
+
+/// Networks that one key lists.
+const NETWORKS_MAX: usize = 32;
+
+/// Networks that are not public and may be asked all the same.
+pub(crate) fn networks(entry: &Entry, out: &mut Findings) -> Option<Vec<Network>> {
+    const EXAMPLE: &str = "allow_private: [10.0.0.0/8]";
+    let nodes = scalar::list(entry, EXAMPLE, out)?;
+    if nodes.len() > NETWORKS_MAX {
+        let message = format!("{} networks are more than {NETWORKS_MAX}", nodes.len());
+        out.error(entry.at, message, "name larger ones");
+        return None;
+    }
+    scalar::each(nodes, |node| {
+        let written = scalar::text(node, "a network", EXAMPLE, out)?;
+        let network = written.parse::<Network>();
+        network
+            .map_err(|error| {
+                out.error(node.at, format!("`{}` is {error}", shown(written)), format!("write `{EXAMPLE}`"));
+            })
+            .ok()
+    })
 }
 
 /// A host name as it stands in a `Host` header, without a port; in lower case.

@@ -1,5 +1,5 @@
 //! `notify:` of hmsops.yaml: how people and their tools are told. Secrets are never written there, only where they
-//! are: `file:PATH` or `env:NAME`.
+//! are: `file:PATH`, `env:NAME` or `credential:NAME`.
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
@@ -41,6 +41,7 @@ pub(crate) static WEBHOOK: Shape = Shape {
     keys: &[
         Key::needed("url", "url: \"https://pager.csac.gov/hook\"", "a webhook says where it is"),
         Key::needed("secrets", "secrets: [\"file:pager.secret\"]", "what is sent is signed"),
+        Key::optional("allow_private", "allow_private: [10.0.0.0/8]"),
         Key::optional("ca", "ca: ca.pem"),
     ],
 };
@@ -114,7 +115,7 @@ fn is_loopback(host: &str) -> bool {
     host == "localhost" || bare.parse::<IpAddr>().is_ok_and(|ip| ip.is_loopback())
 }
 
-/// `file:PATH` or `env:NAME`. Anything else may be the secret itself, so it is neither repeated nor shown.
+/// `file:PATH`, `env:NAME` or `credential:NAME`. Anything else may be the secret itself, so it is neither repeated nor shown.
 pub(crate) fn secret(node: &Node, what: &str, out: &mut Findings) -> Option<SecretRef> {
     if matches!(node.value, Value::List(_) | Value::Map(_)) {
         // Where a list ends is not known.
@@ -139,6 +140,18 @@ pub(crate) fn secret(node: &Node, what: &str, out: &mut Findings) -> Option<Secr
             return None;
         }
         return Some(SecretRef::Env(name.to_owned()));
+    }
+    if let Some(name) = written.strip_prefix("credential:") {
+        // "A textual ID … suitable as filename" (systemd.exec(5)).
+        let fits = (1..=255).contains(&name.len())
+            && !name.starts_with('.')
+            && name.bytes().all(|b| b.is_ascii_alphanumeric() || b"_.-".contains(&b));
+        if !fits {
+            let hint = "use the name that `LoadCredential=` gives it: `credential:smtp`";
+            out.error(node.at, "`credential:` is followed by no credential's name", hint);
+            return None;
+        }
+        return Some(SecretRef::Credential(name.to_owned()));
     }
     out.hide(node.at);
     let hint = "put it into a file and write `file:PATH`, or into a variable and write `env:NAME`";
@@ -193,7 +206,11 @@ fn webhook(entry: &Entry, out: &mut Findings) -> Option<WebhookConfig> {
         }
         scalar::each(nodes, |node| secret(node, "secrets", out))
     });
-    Some(WebhookConfig { url: url?, secrets: secrets?, ca })
+    let allow_private = match fields.get("allow_private") {
+        Some(entry) => address::networks(entry, out),
+        None => Some(Vec::new()),
+    };
+    Some(WebhookConfig { url: url?, secrets: secrets?, allow_private: allow_private?, ca })
 }
 
 /// `https://HOST[:PORT]/…`; plain HTTP on loopback only. A URL may be a secret in itself, so none is shown.

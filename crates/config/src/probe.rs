@@ -212,6 +212,9 @@ fn method(entry: &Entry, out: &mut Findings) -> Option<Method> {
     }
 }
 
+/// Headers whose values are secrets: checks are kept in the ledger, which many may read and nobody can change.
+const SECRET_HEADERS: [&str; 4] = ["authorization", "proxy-authorization", "cookie", "x-api-key"];
+
 /// Names and values that a request can carry (RFC 9110 section 5).
 fn headers(entry: &Entry, out: &mut Findings) -> Option<Vec<(String, String)>> {
     const EXAMPLE: &str = "headers: {Accept: application/json}";
@@ -239,6 +242,13 @@ fn headers(entry: &Entry, out: &mut Findings) -> Option<Vec<(String, String)>> {
         ) {
             let message = format!("the header `{}` belongs to the connection", shown(&header.key));
             out.error(header.at, message, "leave it out");
+            return None;
+        }
+        if SECRET_HEADERS.iter().any(|name| header.key.eq_ignore_ascii_case(name)) {
+            out.hide(header.value.at);
+            let message =
+                format!("what `{}` says would stand in the ledger and on pages", shown(&header.key));
+            out.error(header.at, message, "let the check ask what answers without a secret");
             return None;
         }
         let value = scalar::text(&header.value, "a header's value", EXAMPLE, out)?;

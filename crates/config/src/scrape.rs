@@ -3,7 +3,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use hmsops_model::scrape::{Scheme, Target};
+use hmsops_model::network::Network;
+use hmsops_model::scrape::{ALLOW_PRIVATE, Scheme, Target};
 use hmsops_model::{Millis, ScrapeSpec, ServiceName};
 
 use crate::address;
@@ -339,7 +340,13 @@ fn labels(entry: &Entry, out: &mut Findings) -> Option<BTreeMap<String, String>>
     let mut labels = BTreeMap::new();
     let mut sound = true;
     for (name, text, node) in texts(entry, "labels: {service: dmv-photo}", out)? {
-        if let Some((message, hint)) = label_error(name, text, false) {
+        if name == ALLOW_PRIVATE {
+            if text.split(',').any(|network| network.trim().parse::<Network>().is_err()) {
+                let message = format!("`{}` names no networks", shown(text));
+                out.error(node.at, message, "write `__allow_private__: \"10.0.0.0/8, 172.16.0.0/12\"`");
+                sound = false;
+            }
+        } else if let Some((message, hint)) = label_error(name, text, false) {
             out.error(node.at, message, hint);
             sound = false;
         }

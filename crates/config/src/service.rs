@@ -41,6 +41,7 @@ pub(crate) static SERVICE: Shape = Shape {
         Key::optional("freeze", "freeze: [{weekly: Fri 16:00 – Mon 08:00, time_zone: America/New_York}]"),
         Key::optional("rollback_window", "rollback_window: {versions: 3, age: 7d}"),
         Key::optional("capacity", "capacity: 400 req/s"),
+        Key::optional("allow_private", "allow_private: [10.0.0.0/8]"),
         Key::optional("health", "health: [{path: /health, threshold: 3 fails/60 s}]"),
     ],
 };
@@ -180,6 +181,7 @@ fn service(entry: &Entry, out: &mut Findings) -> Option<ServiceSpec> {
     };
     let freeze = optional(fields.get("freeze"), |entry| freeze::freezes(entry, out));
     let window = optional(fields.get("rollback_window"), |entry| freeze::rollback_window(entry, out));
+    let private = optional(fields.get("allow_private"), |entry| address::networks(entry, out));
     let capacity = optional(fields.get("capacity"), |entry| freeze::capacity(entry, out));
     Some(ServiceSpec {
         name: name.ok()?,
@@ -195,6 +197,7 @@ fn service(entry: &Entry, out: &mut Findings) -> Option<ServiceSpec> {
         freeze: freeze.ok()?.unwrap_or_default(),
         rollback_window: window.ok()?.unwrap_or_default(),
         capacity_milli: capacity.ok()?,
+        allow_private: private.ok()?.unwrap_or_default(),
     })
 }
 

@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 
 use hmsops_model::freeze::Freeze;
 use hmsops_model::gateway::GatewaySettings;
+use hmsops_model::network::Network;
 use hmsops_model::person::{FourEyes, Role};
 use hmsops_model::{Millis, ServiceName};
 
@@ -170,6 +171,8 @@ pub struct WebhookConfig {
     pub url: String,
     /// What is sent is signed with each; 1 to 4.
     pub secrets: Vec<SecretRef>,
+    /// Networks that are not public in which the receiver may be.
+    pub allow_private: Vec<Network>,
     /// A file with the authority's certificates (PEM); `None`: those of the system.
     pub ca: Option<String>,
 }
@@ -211,6 +214,8 @@ pub enum SecretRef {
     File(String),
     /// `env:NAME`, a variable of the tower's environment.
     Env(String),
+    /// `credential:NAME`, a file of `$CREDENTIALS_DIRECTORY` (systemd.exec(5), "Credentials").
+    Credential(String),
 }
 
 /// The system, as its security plan names it.

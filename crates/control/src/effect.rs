@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 
 use hmsops_model::instance::Instance;
 use hmsops_model::limits::WARM_UP;
+use hmsops_model::network::Network;
 use hmsops_model::probe::{Ask, Probe};
 use hmsops_model::release::{HealthCheck, Threshold};
 use hmsops_model::route::{Arm, CanaryArm, Route};
@@ -99,6 +100,8 @@ pub struct ProbeTarget {
     pub version: Version,
     /// The version's folder, in which programs run; `None`: it runs elsewhere.
     pub dir: Option<String>,
+    /// Networks that are not public in which another host may be asked.
+    pub allow_private: Vec<Network>,
 }
 
 /// What has to be done about a transition that has just been applied. Retreats come first.
@@ -324,6 +327,7 @@ pub fn probe_targets(state: &State) -> Vec<ProbeTarget> {
                     threshold: check.threshold,
                     version: known.instance.version.clone(),
                     dir: folder_of(service, known),
+                    allow_private: service.spec.allow_private.clone(),
                     path: check.path,
                 })
             })

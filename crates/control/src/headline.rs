@@ -528,6 +528,7 @@ mod tests {
                 freeze: Vec::new(),
                 rollback_window: hmsops_model::freeze::RollbackWindow::default(),
                 capacity_milli: None,
+                allow_private: Vec::new(),
             };
             state.services.insert(spec.name.clone(), Service::new(spec, crate::Who::tower()));
         }

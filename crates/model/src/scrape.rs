@@ -28,12 +28,16 @@ pub struct ScrapeSpec {
     pub honor_labels: bool,
 }
 
+/// The label by which a scrape file allows a name to mean an address that is not public: networks, with commas between
+/// them. Labels that begin with `__` never come out, here as with Prometheus.
+pub const ALLOW_PRIVATE: &str = "__allow_private__";
+
 /// One address that is asked for its metrics.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct Target {
     /// `host:port`; the label `instance` of every sample unless `labels` has one.
     pub address: String,
-    /// Put on every sample; `service` names the service that it speaks of.
+    /// Put on every sample, but for [`ALLOW_PRIVATE`]; `service` names the service that it speaks of.
     pub labels: BTreeMap<String, String>,
 }
 

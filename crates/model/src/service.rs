@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 use crate::freeze::{Freeze, RollbackWindow};
+use crate::network::Network;
 use crate::release::HealthCheck;
 use crate::{ServiceName, Version};
 
@@ -40,6 +41,9 @@ pub struct ServiceSpec {
     /// Requests a second that one address of it can take, in thousandths; `None`: not known.
     #[serde(default)]
     pub capacity_milli: Option<u64>,
+    /// Networks that are not public in which its checks may ask another host than an instance.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub allow_private: Vec<Network>,
 }
 
 /// How versions of a service run.

@@ -15,6 +15,7 @@ pub mod public;
 pub mod query;
 pub mod recall;
 pub mod repo;
+mod secret;
 pub mod serve;
 mod settings;
 pub mod tls;

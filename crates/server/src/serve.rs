@@ -27,7 +27,7 @@ use crate::ports::{Bound, Reach};
 use crate::query::Queries;
 use crate::settings::Settings;
 use crate::tls::{Port, TransportError};
-use crate::{Engine, door, engine, evaluate, front, public, repo};
+use crate::{Engine, door, engine, evaluate, front, public, repo, secret};
 
 /// Room for a hundred retreats, each some kilobytes.
 const SPILL_BYTES: usize = 1 << 20;
@@ -109,6 +109,8 @@ pub async fn run(options: ServeOptions) -> Result<(), ServeError> {
     let (engine, clock) = (started, parts.clock);
     let transport = ports.transport();
     ports.keep(&engine, clock);
+    secret::check_private(&data.join(door::TOKEN_FILE))
+        .map_err(|error| ServeError::Data(data.clone(), error.to_string()))?;
     let auth = door::Auth::open(parts.disk.clone(), options.no_auth)
         .map_err(|error| ServeError::Data(data.clone(), error.to_string()))?;
     let auth = Arc::new(auth);

@@ -277,6 +277,7 @@ pub(crate) fn declared(world: &World) -> Event {
         freeze: Vec::new(),
         rollback_window: hmsops_model::freeze::RollbackWindow::default(),
         capacity_milli: None,
+        allow_private: Vec::new(),
     };
     Event::Declared { specs: vec![spec], whole: true, by: Who::tower() }
 }

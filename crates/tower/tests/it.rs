@@ -108,6 +108,7 @@ fn service() -> ServiceSpec {
         freeze: Vec::new(),
         rollback_window: hmsops_model::freeze::RollbackWindow::default(),
         capacity_milli: None,
+        allow_private: Vec::new(),
     }
 }
 

@@ -10,12 +10,12 @@ use hyper::header::{ACCEPT, AUTHORIZATION, CONNECTION, CONTENT_TYPE, HOST, USER_
 use hyper::{Request, StatusCode, Uri};
 use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::net::TcpStream;
 use tokio::task::JoinSet;
 use tokio::time::timeout;
 
 use super::ChannelError;
 use super::tls::{self, Trust};
+use crate::guard::Guard;
 
 /// A provider's largest document is its list of keys, some kilobytes.
 const BODY_BYTES_MAX: usize = 256 << 10;
@@ -28,13 +28,19 @@ const WHOLE: Duration = Duration::from_secs(8);
 #[derive(Debug, Clone)]
 pub struct Fetch {
     trust: Option<Trust>,
+    /// Whom a file names; others are named by what this one says.
+    known: String,
 }
 
 impl Fetch {
-    /// `ca_file`: authorities to trust, in PEM form; `None` for those of the machine. `is_https`: whether any are needed.
-    pub fn new(ca_file: Option<&Path>, is_https: bool) -> Result<Self, ChannelError> {
-        let trust = if is_https { Some(Trust::load(ca_file)?) } else { None };
-        Ok(Self { trust })
+    /// `ca_file`: authorities to trust, in PEM form; `None` for those of the machine. `known`: the URL that a file names;
+    /// its host may be on any network, other hosts only on public ones. Authorities are needed when it is of HTTPS.
+    pub fn new(ca_file: Option<&Path>, known: &str) -> Result<Self, ChannelError> {
+        let trust = if known.starts_with("https://") { Some(Trust::load(ca_file)?) } else { None };
+        let known: Uri = known
+            .parse()
+            .map_err(|_| ChannelError::lasting("cannot ask the provider: its name is no URL".into()))?;
+        Ok(Self { trust, known: bare(known.host().unwrap_or_default()).to_owned() })
     }
 
     /// Gets a URL. `https` only, unless no authorities were needed. Answers status and body, at most 256 KiB.
@@ -64,7 +70,7 @@ impl Fetch {
         if !is_https && (self.trust.is_some() || uri.scheme_str() != Some("http")) {
             return Err(cannot("what it names is no `https://` URL"));
         }
-        let host = uri.host().unwrap_or_default().trim_start_matches('[').trim_end_matches(']').to_owned();
+        let host = bare(uri.host().unwrap_or_default()).to_owned();
         let authority = uri.authority().map(|authority| authority.as_str().to_owned()).unwrap_or_default();
         if host.is_empty() || authority.contains('@') {
             return Err(cannot("what it names has no host, or a user in it"));
@@ -91,8 +97,9 @@ impl Fetch {
         let mut connection = JoinSet::new();
         let passing = |why: String| ChannelError::lasting(format!("cannot ask the provider `{host}`: {why}"));
         let exchange = async {
-            let connect = TcpStream::connect((host.as_str(), port)).await;
-            let stream = connect.map_err(|error| passing(format!("cannot connect: {error}")))?;
+            let guard = if host == self.known { Guard::own() } else { Guard::elsewhere(Vec::new()) };
+            let stream = guard.connect(&host, port).await;
+            let stream = stream.map_err(|error| passing(format!("cannot connect: {error}")))?;
             match &self.trust {
                 Some(trust) => {
                     let secured = trust.encrypt(stream, &host).await;
@@ -109,6 +116,11 @@ impl Fetch {
             Err(_) => Err(passing(format!("no answer in {} s", WHOLE.as_secs()))),
         }
     }
+}
+
+/// A host without the brackets of an address.
+fn bare(host: &str) -> &str {
+    host.trim_start_matches('[').trim_end_matches(']')
 }
 
 async fn speak<S: AsyncRead + AsyncWrite + Unpin + Send + 'static>(

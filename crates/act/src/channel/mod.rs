@@ -9,9 +9,9 @@ pub mod mail;
 mod tls;
 pub mod webhook;
 
-use std::fmt;
 use std::time::Duration;
 
+pub use hmsops_model::Secret;
 use hmsops_model::UnixMillis;
 
 /// To reach a server that is there takes milliseconds.
@@ -50,34 +50,6 @@ impl Message {
         Err(ChannelError::lasting(format!(
             "`{found}` is not a message's key: expected 1 to {KEY_CHARS_MAX} letters, digits, `-` or `_`"
         )))
-    }
-}
-
-/// A text that is not printed: passwords and signing keys.
-#[derive(Clone, PartialEq, Eq)]
-pub struct Secret(String);
-
-impl Secret {
-    /// Takes the text out of sight.
-    pub fn new(text: impl Into<String>) -> Self {
-        Self(text.into())
-    }
-
-    /// The secret itself, for the one place that sends it.
-    pub fn expose(&self) -> &str {
-        &self.0
-    }
-}
-
-impl fmt::Debug for Secret {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("[redacted]")
-    }
-}
-
-impl fmt::Display for Secret {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("[redacted]")
     }
 }
 
@@ -141,13 +113,6 @@ fn span_text(span: Duration) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn a_secret_is_not_printed() {
-        let secret = Secret::new("hunter2");
-        assert_eq!(format!("{secret} {secret:?}"), "[redacted] [redacted]");
-        assert_eq!(secret.expose(), "hunter2");
-    }
 
     #[test]
     fn what_a_server_says_becomes_one_bounded_line() {

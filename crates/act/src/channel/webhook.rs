@@ -9,6 +9,7 @@ use base64::engine::general_purpose::STANDARD as BASE64;
 use bytes::Bytes;
 use hmac::{Hmac, Mac as _};
 use hmsops_model::UnixMillis;
+use hmsops_model::network::Network;
 use http_body_util::{BodyExt as _, Full};
 use hyper::body::Incoming;
 use hyper::client::conn::http1;
@@ -18,12 +19,12 @@ use hyper_util::rt::TokioIo;
 use jiff::fmt::rfc2822;
 use sha2::Sha256;
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::net::TcpStream;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, timeout, timeout_at};
 
 use super::tls::{self, Trust};
 use super::{ChannelError, Message, Secret, TimeLimits, one_line, span_text};
+use crate::guard::{Guard, GuardError};
 
 /// "Signing secret": at least 24 bytes, at most 64.
 const KEY_BYTES_MIN: usize = 24;
@@ -48,6 +49,8 @@ pub struct WebhookSettings {
     pub url: String,
     /// `whsec_` and 24 to 64 bytes in base64. The first signs first; two while one takes the other's place.
     pub secrets: Vec<Secret>,
+    /// Networks that are not public in which the receiver may be; an address that `url` writes out is allowed by that.
+    pub allow_private: Vec<Network>,
     /// Authorities to trust, in PEM form; `None` for those of the machine.
     pub ca_file: Option<PathBuf>,
 }
@@ -58,6 +61,7 @@ pub struct Webhook {
     uri: Uri,
     host: String,
     port: u16,
+    guard: Guard,
     keys: Vec<Key>,
     /// For `https`.
     trust: Option<Trust>,
@@ -115,7 +119,8 @@ impl Webhook {
             ))
         })?;
         let trust = if is_https { Some(Trust::load(settings.ca_file.as_deref())?) } else { None };
-        Ok(Self { uri, host, port, keys, trust, limits: TimeLimits::default() })
+        let guard = Guard::written(&host, settings.allow_private.clone());
+        Ok(Self { uri, host, port, guard, keys, trust, limits: TimeLimits::default() })
     }
 
     /// With other time limits than 5 s and 20 s.
@@ -171,9 +176,12 @@ impl Webhook {
         request: Request<Full<Bytes>>,
         connection: &mut JoinSet<()>,
     ) -> Result<Response<Incoming>, ChannelError> {
-        let connect = TcpStream::connect((self.host.as_str(), self.port));
+        let connect = self.guard.connect(&self.host, self.port);
         let stream = match timeout(self.limits.connect, connect).await {
             Ok(Ok(stream)) => stream,
+            Ok(Err(error @ GuardError::Refused { .. })) => {
+                return Err(ChannelError::lasting(self.cannot(&error.to_string())));
+            }
             Ok(Err(error)) => return Err(self.passing(&format!("cannot connect: {error}"))),
             Err(_) => {
                 let limit = span_text(self.limits.connect);
@@ -290,7 +298,7 @@ mod tests {
 
     fn settings(url: &str, secrets: &[&str]) -> WebhookSettings {
         let secrets = secrets.iter().map(|secret| Secret::new(*secret)).collect();
-        WebhookSettings { url: url.into(), secrets, ca_file: None }
+        WebhookSettings { url: url.into(), secrets, allow_private: Vec::new(), ca_file: None }
     }
 
     #[test]

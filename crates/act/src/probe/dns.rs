@@ -1,56 +1,74 @@
 //! One question to one resolver: UDP, and TCP when the answer doesn't fit (RFC 1035 section 4.2, RFC 7766).
 
 use std::hash::{BuildHasher, Hasher, RandomState};
+use std::net::SocketAddr;
 use std::time::Duration;
 
 use hmsops_model::probe::RecordType;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::UdpSocket;
+use tokio::net::{TcpStream, UdpSocket};
 
 use super::packet::{Answer, decode_answer, encode_question};
 use super::seen::{Seen, Trouble, failed, io_trouble};
-use super::tcp;
+use crate::guard::{Guard, GuardError};
 
 /// Without extensions a UDP answer has at most 512 bytes; some resolvers send more.
 const UDP_BYTES_MAX: usize = 4096;
 /// Lists the machine's resolvers.
 const RESOLV_CONF: &str = "/etc/resolv.conf";
 
-/// Asks `resolver` (`host:port`), or the machine's first one.
+/// Asks `resolver` (`host:port`) if its guard lets us, or the machine's first one.
 pub(super) async fn ask(
     name: &str,
     record: RecordType,
-    resolver: Option<&str>,
+    resolver: Option<(&str, &Guard)>,
     timeout: Duration,
 ) -> Result<Seen, Trouble> {
-    let resolver = match resolver {
-        Some(resolver) => resolver.to_owned(),
+    let own = Guard::own();
+    let (resolver, guard) = match resolver {
+        Some((resolver, guard)) => (resolver.to_owned(), guard),
         None => first_resolver(&std::fs::read_to_string(RESOLV_CONF).unwrap_or_default())
+            .map(|resolver| (resolver, &own))
             .ok_or_else(|| failed(format!("`{RESOLV_CONF}` names no resolver; name one with `resolver:`")))?,
     };
+    // Once for both ways: they ask the same machine.
+    let address = find(&resolver, guard).await?;
     // Nobody who doesn't see the question can guess the number (RFC 5452).
     let id = RandomState::new().build_hasher().finish() as u16;
     let question = encode_question(id, name, record)
         .ok_or_else(|| failed(format!("`{name}` is not a name that DNS can be asked for")))?;
-    let mut answer = over_udp(&resolver, &question, record, timeout).await?;
+    let mut answer = over_udp((&resolver, address), &question, record, timeout).await?;
     if answer.cut {
-        answer = over_tcp(&resolver, &question, record).await?;
+        answer = over_tcp((&resolver, address), &question, record).await?;
     }
     Ok(Seen { rcode: Some(answer.rcode), answers: answer.records, ..Seen::default() })
 }
 
+/// The address of `host:port`.
+async fn find(resolver: &str, guard: &Guard) -> Result<SocketAddr, Trouble> {
+    let place = resolver.rsplit_once(':').and_then(|(host, port)| Some((host, port.parse::<u16>().ok()?)));
+    let (host, port) = place.ok_or_else(|| failed(format!("`{resolver}` is not `host:port`")))?;
+    let found = guard.resolve(host, port).await.map_err(|error| match error {
+        GuardError::Io(error) => unreachable(resolver, &error),
+        error => failed(format!("cannot ask `{resolver}`: {error}")),
+    })?;
+    found.first().copied().ok_or_else(|| failed(format!("`{resolver}` has no address")))
+}
+
+fn unreachable(resolver: &str, error: &std::io::Error) -> Trouble {
+    match io_trouble(error) {
+        Trouble::Failed(_) => failed(format!("cannot ask `{resolver}`: {error}")),
+        Trouble::Overloaded => Trouble::Overloaded,
+    }
+}
+
 async fn over_udp(
-    resolver: &str,
+    (resolver, address): (&str, SocketAddr),
     question: &[u8],
     record: RecordType,
     timeout: Duration,
 ) -> Result<Answer, Trouble> {
-    let unreachable = |error: std::io::Error| match io_trouble(&error) {
-        Trouble::Failed(_) => failed(format!("cannot ask `{resolver}`: {error}")),
-        Trouble::Overloaded => Trouble::Overloaded,
-    };
-    let mut addresses = tokio::net::lookup_host(resolver).await.map_err(unreachable)?;
-    let address = addresses.next().ok_or_else(|| failed(format!("`{resolver}` has no address")))?;
+    let unreachable = |error: std::io::Error| unreachable(resolver, &error);
     let own = if address.is_ipv4() { "0.0.0.0:0" } else { "[::]:0" };
     let socket = UdpSocket::bind(own).await.map_err(unreachable)?;
     // Connected: only this resolver's datagrams arrive, and a closed port is told.
@@ -79,8 +97,13 @@ async fn over_udp(
     }
 }
 
-async fn over_tcp(resolver: &str, question: &[u8], record: RecordType) -> Result<Answer, Trouble> {
-    let mut stream = tcp::connect(resolver).await?;
+async fn over_tcp(
+    (resolver, address): (&str, SocketAddr),
+    question: &[u8],
+    record: RecordType,
+) -> Result<Answer, Trouble> {
+    let stream = TcpStream::connect(address).await;
+    let mut stream = stream.map_err(|error| unreachable(resolver, &error))?;
     let length = u16::try_from(question.len()).unwrap_or(u16::MAX);
     let framed = [&length.to_be_bytes()[..], question].concat();
     stream.write_all(&framed).await.map_err(|error| io_trouble(&error))?;

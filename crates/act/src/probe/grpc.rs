@@ -15,7 +15,7 @@ use tokio::task::JoinSet;
 
 use super::place::Place;
 use super::seen::{Seen, Trouble, failed, quoted};
-use super::{tcp, tls};
+use super::tls;
 
 /// An answer has two bytes, and five before them.
 const ANSWER_BYTES_MAX: usize = 4096;
@@ -26,7 +26,7 @@ const UNIMPLEMENTED: u32 = 12;
 
 /// Asks for `service`; empty: for the server as a whole.
 pub(super) async fn ask(place: &Place, service: &str, tls: Tls, timeout: Millis) -> Result<Seen, Trouble> {
-    let stream = tcp::connect(&place.addr()).await?;
+    let stream = place.connect().await?;
     let mut connection = JoinSet::new();
     let request = request(place, service, tls, timeout)?;
     let (response, certificate) = if tls == Tls::Plain {

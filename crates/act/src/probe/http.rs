@@ -15,7 +15,7 @@ use tokio::task::JoinSet;
 
 use super::place::Place;
 use super::seen::{Seen, Trouble, failed, io_trouble};
-use super::{tcp, tls};
+use super::tls;
 
 /// Status line and headers of a health answer are some hundred bytes.
 const HEAD_BYTES_MAX: usize = 16 << 10;
@@ -40,7 +40,7 @@ pub(super) struct Question<'q> {
 /// Asks. A redirect is not followed; one to another host fails whatever is expected.
 pub(super) async fn ask(place: &Place, question: Question<'_>) -> Result<Seen, Trouble> {
     let request = request(place, question)?;
-    let stream = tcp::connect(&place.addr()).await?;
+    let stream = place.connect().await?;
     let mut connection = JoinSet::new();
     let (response, certificate) = if question.tls == Tls::Plain {
         (head(stream, request, &mut connection).await?, None)

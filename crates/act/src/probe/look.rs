@@ -13,6 +13,7 @@ use super::judge::Judge;
 use super::place::Place;
 use super::seen::{Seen, Trouble, failed};
 use super::{Target, dns, exec, grpc, http, tcp, tls};
+use crate::guard::Guard;
 
 /// What one look found.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -74,7 +75,7 @@ fn millis(span: Duration) -> Millis {
 
 async fn ask(target: &Target, addr: &str, judge: &Judge, begun_at: Instant) -> Result<Seen, Trouble> {
     let probe = &target.probe;
-    let place = Place::of(probe, addr);
+    let place = Place::of(probe, addr, &target.allow_private);
     let mut seen = match &probe.ask {
         Ask::Http { method, path, headers, tls } => {
             let body = judge.speaks_of(Subject::Body);
@@ -82,16 +83,17 @@ async fn ask(target: &Target, addr: &str, judge: &Judge, begun_at: Instant) -> R
         }
         Ask::Tcp { send, expect } => {
             let wanted = judge.speaks_of(Subject::Answer);
-            tcp::ask(&place?.addr(), send.as_deref(), expect.as_deref(), wanted).await?
+            tcp::ask(&place?, send.as_deref(), expect.as_deref(), wanted).await?
         }
         Ask::Grpc { service, tls } => grpc::ask(&place?, service, *tls, probe.timeout).await?,
         Ask::Dns { name, record, resolver } => {
             let timeout = Duration::from_millis(probe.timeout.0);
-            dns::ask(name, *record, resolver.as_deref(), timeout).await?
+            let guard = Guard::elsewhere(target.allow_private.clone());
+            dns::ask(name, *record, resolver.as_deref().map(|resolver| (resolver, &guard)), timeout).await?
         }
         Ask::Tls { server_name, .. } => {
             let place = place?;
-            let stream = tcp::connect(&place.addr()).await?;
+            let stream = place.connect().await?;
             let name = server_name.as_deref().unwrap_or(&place.host);
             Seen { certificate: Some(tls::certificate(stream, name).await?), ..Seen::default() }
         }

@@ -22,6 +22,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use hmsops_model::network::Network;
 use hmsops_model::probe::{Probe, ProbeResult, ProbeVerdict};
 use hmsops_model::{InstanceId, Millis, ServiceName, Version};
 use tokio::sync::mpsc::Sender;
@@ -55,6 +56,8 @@ pub struct Target {
     pub probe: Probe,
     /// The version's folder, in which programs run; `None`: it has none on this machine.
     pub dir: Option<PathBuf>,
+    /// Networks that are not public in which another host than the instance's own may be asked.
+    pub allow_private: Vec<Network>,
 }
 
 /// Keeps looking at a set of targets, each on a schedule of its own.

@@ -7,6 +7,7 @@ use hmsops_model::probe::ProbeVerdict;
 use rustix::io::Errno;
 
 use super::certificate::Certificate;
+use crate::guard::GuardError;
 
 /// A text is quoted to so many characters in a reason.
 const QUOTED_CHARS_MAX: usize = 80;
@@ -91,6 +92,14 @@ pub(super) fn io_trouble(error: &std::io::Error) -> Trouble {
         ErrorKind::ConnectionReset | ErrorKind::BrokenPipe => "broke off the connection".into(),
         _ => format!("cannot connect: {error}"),
     })
+}
+
+/// Whose trouble it is that there is no connection.
+pub(super) fn guard_trouble(error: &GuardError) -> Trouble {
+    match error {
+        GuardError::Io(error) => io_trouble(error),
+        GuardError::Refused { .. } | GuardError::NoAddress(_) => failed(format!("cannot connect: {error}")),
+    }
 }
 
 /// A text of the target's in a reason: its beginning, on one line, nothing a terminal acts on.

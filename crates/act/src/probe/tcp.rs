@@ -1,28 +1,21 @@
 //! A connection of its own, and perhaps a few bytes each way.
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpStream;
 
+use super::place::Place;
 use super::seen::{Seen, Trouble, failed, io_trouble, quoted};
 
 /// A greeting is a line.
 const ANSWER_BYTES_MAX: usize = 4096;
 
-/// A connection that sends small requests at once.
-pub(super) async fn connect(addr: &str) -> Result<TcpStream, Trouble> {
-    let stream = TcpStream::connect(addr).await.map_err(|error| io_trouble(&error))?;
-    let _ = stream.set_nodelay(true);
-    Ok(stream)
-}
-
 /// Connects; sends; reads until `expect` came, or, where an answer is `wanted`, one line.
 pub(super) async fn ask(
-    addr: &str,
+    place: &Place,
     send: Option<&str>,
     expect: Option<&str>,
     wanted: bool,
 ) -> Result<Seen, Trouble> {
-    let mut stream = connect(addr).await?;
+    let mut stream = place.connect().await?;
     if let Some(send) = send {
         stream.write_all(send.as_bytes()).await.map_err(|error| io_trouble(&error))?;
     }

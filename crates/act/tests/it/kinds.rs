@@ -444,6 +444,33 @@ async fn a_resolver_is_asked_over_udp_and_tcp_and_only_its_answer_counts() {
 }
 
 #[tokio::test]
+async fn another_host_is_not_asked_where_the_services_file_does_not_allow_its_network() {
+    let server = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let port = server.local_addr().unwrap().port();
+    let elsewhere = |host: &str| Probe { host: Some(host.into()), port: Some(port), ..Probe::of_path("") };
+    let strict = |probe: Probe| Target { probe, allow_private: Vec::new(), ..target(1, "127.0.0.1:1") };
+    for host in ["127.0.0.1", "localhost", "2130706433", "[::ffff:127.0.0.1]", "0.0.0.0"] {
+        let found = look(&strict(elsewhere(host)), "127.0.0.1:1").await;
+        assert!(reason(&found).contains("nothing allows it: `allow_private`"), "{host}: {found:?}");
+    }
+    let named = Ask::Dns {
+        name: "csac.gov".into(),
+        record: RecordType::A,
+        resolver: Some(format!("127.0.0.1:{port}")),
+    };
+    let found = look(&strict(Probe::of(named)), "127.0.0.1:1").await;
+    assert!(reason(&found).contains("nothing allows it: `allow_private`"), "{found:?}");
+    let own = server.local_addr().unwrap().to_string();
+    let found = look(&strict(Probe::of_path("")), &own).await;
+    assert!(passed(&found), "an instance may be anywhere: {found:?}");
+    let (_first, from) = server.accept().await.unwrap();
+    assert!(from.ip().is_loopback());
+    let more = timeout(std::time::Duration::ZERO, server.accept()).await;
+    assert!(more.is_err(), "nobody else came");
+    assert!(passed(&once("127.0.0.1:1", elsewhere("127.0.0.1")).await), "its network is allowed");
+}
+
+#[tokio::test]
 async fn another_host_or_port_is_asked_only_where_the_check_names_it() {
     let nginx = Nginx::start(&[], None).await;
     let port = nginx.plain.rsplit_once(':').unwrap().1.parse().unwrap();

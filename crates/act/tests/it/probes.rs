@@ -162,6 +162,8 @@ pub(crate) fn target(id: u64, addr: &str) -> Target {
         version: Version::new("1.8.0").unwrap(),
         probe: Probe::of_path("/api/v1/health"),
         dir: None,
+        // Where these tests have their servers.
+        allow_private: vec!["127.0.0.0/8".parse().unwrap(), "::1".parse().unwrap()],
     }
 }
 

@@ -17,7 +17,12 @@ const SECRETS: [&str; 2] =
 const OK: &str = "HTTP/1.1 204 No Content\r\n\r\n";
 
 fn settings(url: String) -> WebhookSettings {
-    WebhookSettings { url, secrets: SECRETS.map(Secret::new).to_vec(), ca_file: None }
+    WebhookSettings {
+        url,
+        secrets: SECRETS.map(Secret::new).to_vec(),
+        allow_private: Vec::new(),
+        ca_file: None,
+    }
 }
 
 fn message() -> Message {

@@ -130,6 +130,7 @@ fn the_contracts_services_are_read() {
         freeze: Vec::new(),
         rollback_window: hmsops_model::freeze::RollbackWindow::default(),
         capacity_milli: None,
+        allow_private: Vec::new(),
     };
     let forms = ServiceSpec {
         name: name("legacy-forms"),
@@ -150,6 +151,7 @@ fn the_contracts_services_are_read() {
         freeze: Vec::new(),
         rollback_window: hmsops_model::freeze::RollbackWindow::default(),
         capacity_milli: None,
+        allow_private: Vec::new(),
     };
     assert_eq!(checked.value, Some(vec![portal, forms]));
 }

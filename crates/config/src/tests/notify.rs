@@ -38,6 +38,7 @@ fn everything_is_read_and_nothing_is_said() {
     let pager = WebhookConfig {
         url: "https://pager.csac.gov/hook?x=1".to_owned(),
         secrets: vec![file("pager.secret"), SecretRef::Env("PAGER_NEXT".to_owned())],
+        allow_private: Vec::new(),
         ca: Some("ca.pem".to_owned()),
     };
     assert_eq!(config.notify.webhooks["pager"], pager);
@@ -128,4 +129,22 @@ fn approvals_are_off_and_that_is_said_where_it_stands() {
     assert_eq!(parse_tower(text).value.unwrap().heal.rollback, HealMode::Approve);
     let kept = "retention: {metrics: 30d, logs: 30d}";
     assert_eq!(warnings("hmsops.yaml", kept), ["1:27 `logs` is read but not acted on yet"]);
+}
+
+#[test]
+fn a_secret_may_be_a_credential_of_systemd() {
+    let read = |from: &str| {
+        let text = format!(
+            "notify: {{webhooks: {{pager: {{url: \"https://pager.csac.gov/hook\", secrets: [\"{from}\"], allow_private: [10.0.0.0/8]}}}}}}\n"
+        );
+        crate::parse_tower(&text).value.map(|config| config.notify.webhooks["pager"].clone())
+    };
+    let webhook = read("credential:pager").unwrap();
+    assert_eq!(webhook.secrets, [SecretRef::Credential("pager".to_owned())]);
+    assert_eq!(webhook.allow_private, ["10.0.0.0/8".parse().unwrap()]);
+    for wrong in
+        ["credential:", "credential:../pager", "credential:a/b", "credential:.pager", "Credential:pager"]
+    {
+        assert_eq!(read(wrong), None, "{wrong}");
+    }
 }

@@ -83,6 +83,7 @@ static CASES: &[Case] = &[
     put(9, "  - http: {path: /ready, headers: [a]}", (9, 35)),
     put(9, "  - http: {path: /ready, headers: {a b: c}}", (9, 36)),
     put(9, "  - http: {path: /ready, headers: {Connection: close}}", (9, 36)),
+    put(9, "  - http: {path: /ready, headers: {authorization: Bearer hunter2}}", (9, 36)),
     put(9, "  - http: {path: /ready, tls: yes}", (9, 31)),
     put(9, "  - http: {path: /ready, port: 0}", (9, 32)),
     put(9, "  - http: {path: /ready, host: \"https://a\"}", (9, 32)),

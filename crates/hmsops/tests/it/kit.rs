@@ -112,6 +112,13 @@ impl Site {
         self.dir.path().join(name)
     }
 
+    /// Writes a file that nobody else may read.
+    pub(crate) fn put_secret(&self, name: &str, text: &str) {
+        nginx::put(&self.path(name), text);
+        let own = std::os::unix::fs::PermissionsExt::from_mode(0o600);
+        fs::set_permissions(self.path(name), own).unwrap();
+    }
+
     /// Writes `hmsops.yaml`: the gateway, and more.
     pub(crate) fn configure(&self, more: &str) {
         let gateway = self.gateway;

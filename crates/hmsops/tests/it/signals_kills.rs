@@ -125,7 +125,7 @@ fn kills_lose_nothing_and_repeat_nothing() {
 /// A tower that is told of a pager and a program to scrape, with 1.0 of `shop` running.
 fn lay_out() -> (Site, Pager, Target) {
     let (mut site, pager, target) = (Site::lay_out(SHOP), Pager::start(), Target::start());
-    nginx::put(&site.path("pager.secret"), &Pager::secret());
+    site.put_secret("pager.secret", &Pager::secret());
     let url = pager.url();
     site.configure(&format!(
         "notify: {{webhooks: {{pager: {{url: \"{url}\", secrets: [\"file:pager.secret\"]}}}}}}\n"

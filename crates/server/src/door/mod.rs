@@ -59,6 +59,7 @@ use hmsops_tower::Snapshot;
 use tokio::sync::Semaphore;
 
 pub(crate) use agents::CA;
+pub(crate) use auth::TOKEN_FILE;
 pub use auth::{Auth, AuthError};
 pub(crate) use authorize::Known;
 pub use hmsops_model::Scope;

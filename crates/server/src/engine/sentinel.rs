@@ -167,6 +167,7 @@ mod tests {
             freeze: Vec::new(),
             rollback_window: hmsops_model::freeze::RollbackWindow::default(),
             capacity_milli: None,
+            allow_private: Vec::new(),
         }
     }
 

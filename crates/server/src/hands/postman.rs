@@ -6,15 +6,16 @@ use std::sync::{Arc, Mutex};
 
 use hmsops_act::channel::mail::{Mail, MailSettings, MailTls};
 use hmsops_act::channel::webhook::{Webhook, WebhookSettings};
-use hmsops_act::channel::{ChannelError, Message, Secret};
+use hmsops_act::channel::{ChannelError, Message};
 use hmsops_config::tower::{self, NotifyConfig, SecretRef};
 use hmsops_control::signal::notice::Notice;
 use hmsops_control::{Event, NoticeReport};
-use hmsops_model::{Millis, NoticeId};
+use hmsops_model::{Millis, NoticeId, Secret};
 use tokio::sync::{Semaphore, mpsc};
 
 use crate::Engine;
 use crate::clock::Clock;
+use crate::secret;
 
 /// Notices under way at a time: a receiver that hangs must not hold up the others.
 const SENDING_MAX: usize = 64;
@@ -117,23 +118,14 @@ fn open_mail(config: &tower::MailConfig, base: &Path) -> Result<Mail, String> {
 fn open_webhook(name: &str, config: &tower::WebhookConfig, base: &Path) -> Result<Webhook, String> {
     let secrets = config.secrets.iter().map(|from| secret(from, base)).collect::<Result<_, String>>()?;
     let ca_file = config.ca.as_ref().map(|file| base.join(file));
-    let settings = WebhookSettings { url: config.url.clone(), secrets, ca_file };
+    let allow_private = config.allow_private.clone();
+    let settings = WebhookSettings { url: config.url.clone(), secrets, allow_private, ca_file };
     Webhook::new(&settings).map_err(|error| format!("`notify: webhooks: {name}`: {}", error.why))
 }
 
 /// The secret itself, which is never part of a configuration.
 pub(crate) fn secret(from: &SecretRef, base: &Path) -> Result<Secret, String> {
-    match from {
-        SecretRef::File(file) => {
-            let path = base.join(file);
-            let text = std::fs::read_to_string(&path)
-                .map_err(|error| format!("cannot read the secret in `{}`: {error}", path.display()))?;
-            Ok(Secret::new(text.trim_end_matches(['\n', '\r'])))
-        }
-        SecretRef::Env(name) => std::env::var(name)
-            .map(Secret::new)
-            .map_err(|_| format!("there is no variable `{name}` for a secret")),
-    }
+    secret::read(from, base).map_err(|error| error.to_string())
 }
 
 fn message(notice: &Notice) -> Message {

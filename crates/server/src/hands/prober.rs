@@ -50,5 +50,6 @@ pub(crate) fn target(found: ProbeTarget) -> Target {
         path: found.path,
         probe: found.probe,
         dir: found.dir.map(PathBuf::from),
+        allow_private: found.allow_private,
     }
 }

@@ -69,6 +69,7 @@ fn spec(service: &str) -> ServiceSpec {
         freeze: Vec::new(),
         rollback_window: hmsops_model::freeze::RollbackWindow::default(),
         capacity_milli: None,
+        allow_private: Vec::new(),
     }
 }
 

@@ -4,14 +4,16 @@ use std::error::Error as _;
 use std::time::Duration;
 
 use bytes::Bytes;
+use hmsops_act::guard::{Guard, GuardError};
 use hmsops_model::Millis;
+use hmsops_model::network::Network;
+use hmsops_model::scrape::ALLOW_PRIVATE;
 use hmsops_wire::exposition::Format;
 use http_body_util::{BodyExt as _, Empty};
 use hyper::client::conn::http1;
 use hyper::header::{ACCEPT, CONNECTION, CONTENT_ENCODING, CONTENT_TYPE, HOST, USER_AGENT};
 use hyper::{Request, Response, StatusCode, body::Incoming};
 use hyper_util::rt::TokioIo;
-use tokio::net::TcpStream;
 use tokio::task::JoinSet;
 
 /// The longest page in bytes: some 150 000 samples.
@@ -31,16 +33,21 @@ pub(super) struct Page {
     pub(super) format: Format,
 }
 
-/// Asks `address` (`host:port`) for `path`. The error says what was wrong, for people.
-pub(super) async fn fetch(address: &str, path: &str, timeout: Millis) -> Result<Page, String> {
-    let fetched = get(address, path, timeout);
+/// Asks `address` (`host:port`) for `path`. An address that is written out may be any; a name may mean public ones and
+/// those of `allowed`. The error says what was wrong, for people.
+pub(super) async fn fetch(
+    (address, allowed): (&str, &[Network]),
+    path: &str,
+    timeout: Millis,
+) -> Result<Page, String> {
+    let fetched = get((address, allowed), path, timeout);
     match tokio::time::timeout(Duration::from_millis(timeout.0), fetched).await {
         Ok(page) => page,
         Err(_) => Err(format!("no whole answer within {timeout}")),
     }
 }
 
-async fn get(address: &str, path: &str, timeout: Millis) -> Result<Page, String> {
+async fn get((address, allowed): (&str, &[Network]), path: &str, timeout: Millis) -> Result<Page, String> {
     let request = Request::get(path)
         .header(HOST, address)
         .header(USER_AGENT, concat!("hmsops/", env!("CARGO_PKG_VERSION")))
@@ -49,9 +56,17 @@ async fn get(address: &str, path: &str, timeout: Millis) -> Result<Page, String>
         .header(CONNECTION, "close")
         .body(Empty::<Bytes>::new());
     let request = request.map_err(|_| format!("`http://{address}{path}` can't be asked for"))?;
-    let stream = TcpStream::connect(address).await.map_err(|error| match error.kind() {
-        std::io::ErrorKind::ConnectionRefused => "connection refused".to_owned(),
-        _ => format!("cannot connect: {error}"),
+    let place = address.rsplit_once(':').and_then(|(host, port)| Some((host, port.parse::<u16>().ok()?)));
+    let (host, port) = place.ok_or_else(|| format!("`{address}` is not `host:port`"))?;
+    let stream = Guard::written(host, allowed.to_vec()).connect(host, port).await;
+    let stream = stream.map_err(|error| match error {
+        GuardError::Io(error) if error.kind() == std::io::ErrorKind::ConnectionRefused => {
+            "connection refused".to_owned()
+        }
+        GuardError::Refused { .. } => {
+            format!("cannot connect: {error}; as a label of the target: `{ALLOW_PRIVATE}`")
+        }
+        error => format!("cannot connect: {error}"),
     })?;
     let _ = stream.set_nodelay(true);
     let (mut sender, connection) = http1::Builder::new()

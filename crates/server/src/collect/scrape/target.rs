@@ -4,7 +4,8 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use hmsops_model::scrape::{ScrapeSpec, Target};
+use hmsops_model::network::Network;
+use hmsops_model::scrape::{ALLOW_PRIVATE, ScrapeSpec, Target};
 use hmsops_model::{Millis, UnixMillis};
 use hmsops_wire::exposition::{self, ExpositionError};
 use tokio::sync::{Semaphore, oneshot};
@@ -43,11 +44,15 @@ pub(super) struct Plan {
     samples_max: usize,
     honor_labels: bool,
     labels: BTreeMap<String, String>,
+    /// Networks that are not public in which a named target may be.
+    allow_private: Vec<Network>,
 }
 
 impl Plan {
     pub(super) fn new(spec: &ScrapeSpec, target: &Target) -> Self {
         let mut labels = target.labels.clone();
+        let allowed = labels.remove(ALLOW_PRIVATE).unwrap_or_default();
+        let allow_private = allowed.split(',').filter_map(|network| network.trim().parse().ok()).collect();
         labels.entry("job".into()).or_insert_with(|| spec.job.clone());
         labels.entry("instance".into()).or_insert_with(|| target.address.clone());
         let samples_max =
@@ -61,6 +66,7 @@ impl Plan {
             samples_max: samples_max.min(SAMPLES_MAX),
             honor_labels: spec.honor_labels,
             labels,
+            allow_private,
         }
     }
 
@@ -158,7 +164,8 @@ impl Scrape {
     pub(super) async fn ask(&mut self, time: i64) {
         let clock = self.metrics.clock();
         let begun = clock.now().steady;
-        let page = fetch(&self.plan.address, &self.plan.path, self.plan.timeout).await;
+        let page =
+            fetch((&self.plan.address, &self.plan.allow_private), &self.plan.path, self.plan.timeout).await;
         let took = clock.now().steady.since(begun);
         let read = match page {
             Ok(page) => self.read(page, time).await,

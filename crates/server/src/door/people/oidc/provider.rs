@@ -75,8 +75,7 @@ impl Provider {
         secret: Option<Secret>,
         ca: Option<&Path>,
     ) -> Result<Self, String> {
-        let is_https = config.issuer.starts_with("https://");
-        let fetch = Fetch::new(ca, is_https).map_err(|error| error.why)?;
+        let fetch = Fetch::new(ca, &config.issuer).map_err(|error| error.why)?;
         Ok(Self {
             issuer: config.issuer.clone(),
             client_id: config.client_id.clone(),
