@@ -39,7 +39,7 @@ impl Fetch {
         let trust = if known.starts_with("https://") { Some(Trust::load(ca_file)?) } else { None };
         let known: Uri = known
             .parse()
-            .map_err(|_| ChannelError::lasting("cannot ask the provider: its name is no URL".into()))?;
+            .map_err(|_| ChannelError::lasting("cannot ask the provider: its name is no URL"))?;
         Ok(Self { trust, known: bare(known.host().unwrap_or_default()).to_owned() })
     }
 
