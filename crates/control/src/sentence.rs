@@ -168,7 +168,7 @@ fn why_out(release: &Release) -> String {
             "{why} A person decides: deploy a fix, or take it back (`hmsops release abort {id} --reason …`)."
         ),
         (Some((HoldReason::Irreversible, _)), _) => {
-            format!("{} `hmsops release promote {id} --reason …` lets it go.", headline(release))
+            format!("{} `hmsops release promote {id} --reason …` does.", headline(release))
         }
         _ if is_out && release.revert => {
             format!("Promoted at once, without a canary: {version} was stable here lately.")

@@ -160,10 +160,11 @@ async fn connection(
     let in_force = plane.in_force.load_full();
     let deadline = Instant::now() + plane.limits.client_head;
     match &in_force.tls {
-        Some(tls) => over_tls(tls, session, stream, stopped, deadline).await,
+        // What is not plain HTTP/1.1 is boxed: the usual connection stays small.
+        Some(tls) => Box::pin(over_tls(tls, session, stream, stopped, deadline)).await,
         None if is_http2(&stream, deadline).await => {
             let stream = paced(&session, stream);
-            streams::serve(session, stream, Arrival::Plain, stopped).await;
+            Box::pin(streams::serve(session, stream, Arrival::Plain, stopped)).await;
         }
         None => {
             let stream = paced(&session, stream);
@@ -198,7 +199,7 @@ async fn over_tls(
         Err(_) => return tracing::debug!(%peer, "a client's TLS handshake took too long"),
     };
     if stream.get_ref().1.alpn_protocol() == Some(H2) {
-        streams::serve(session, stream, Arrival::Tls, stopped).await;
+        Box::pin(streams::serve(session, stream, Arrival::Tls, stopped)).await;
     } else {
         http1(session, stream, Arrival::Tls, stopped).await;
     }

@@ -1,5 +1,6 @@
 //! Metrics on their way in, over real sockets, into a real store.
 
+mod counting;
 mod emitting;
 mod secured;
 mod writing;
@@ -31,6 +32,7 @@ pub(crate) struct Site {
     pub(crate) metrics: Metrics,
     pub(crate) engine: Engine,
     router: axum::Router,
+    auth: Arc<Auth>,
     token: String,
     at: SocketAddr,
     faults: Faults,
@@ -71,7 +73,7 @@ impl Site {
         let data = dir.path().to_owned();
         let context = Context {
             engine: engine.clone(),
-            auth,
+            auth: auth.clone(),
             recall: crate::recall::Recall::new(data.clone(), reader.clone()),
             ledger: reader,
             data,
@@ -84,7 +86,7 @@ impl Site {
             gateways: Arc::default(),
             transport: None,
         };
-        Self { metrics, engine, router: router(context), token, at, faults, disk, _dir: dir }
+        Self { metrics, engine, router: router(context), auth, token, at, faults, disk, _dir: dir }
     }
 
     /// Series of a name with all their samples.

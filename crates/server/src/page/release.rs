@@ -60,10 +60,8 @@ pub fn release(look: &Look<'_>, id: ReleaseId, entries: &[Entry], kept: Option<&
         .class(class(sign(known)))
         .put(mark)
         .put(el("span").class("plain").put(tied(&sentence::headline(known))));
-    let (why, said) = (sentence::why(known), sentence::headline(known));
-    // What the heading says is not said twice.
-    let why = why.strip_prefix(&said).unwrap_or(&why).trim_start();
-    let why = (!why.is_empty()).then(|| el("p").class("lead").put(prose(why)));
+    let why = sentence::why(known);
+    let why = (why != sentence::headline(known)).then(|| el("p").class("lead").put(prose(&why)));
     // What waits for a person comes before what shows why.
     let (first, last) = match offered(known, look) {
         offered if known.hold.is_some() => (Some(offered), None),

@@ -120,3 +120,17 @@ pub(super) fn locks(calm: &Scene) -> Scene {
 const fn scene_end(end: UnixMillis) -> i64 {
     end.0 - 87 * DAY
 }
+
+/// A token and a receipt with texts of somebody who means ill.
+pub(super) fn hostile(scene: &mut Scene, text: &str) {
+    issue(scene, (text, text), &[Scope::STATE_READ], |_| {});
+    let mut receipt = receipt(scene);
+    receipt.door = text.into();
+    receipt.denials[0].why = text.into();
+    receipt.callers[0].who = Party::Person(text.into());
+    let change = AccessChange::Receipt { receipt: Box::new(receipt) };
+    scene.apply("tower", "door.receipt", &["AU-2"], Transition::Access(change));
+    let by = Who { actor: text.into(), source: text.into() };
+    let revoked = AccessChange::TokenRevoked { token: TokenId(1), also: Vec::new(), by, reason: text.into() };
+    scene.apply(text, "token.revoked", &["AC-2"], Transition::Access(revoked));
+}

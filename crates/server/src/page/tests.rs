@@ -273,6 +273,7 @@ fn whatever_others_write_stays_text() {
         &[],
         Transition::Refused { what: hostile.into(), subject: hostile.into(), why: hostile.into(), by },
     );
+    super::scene_locks::hostile(&mut scene, hostile);
     scene.incident("csac-portal", Some(id), 100);
     let incident = scene.state.incidents.values_mut().next_back().unwrap();
     incident.updates.push((incident.since, hostile.into()));

@@ -126,7 +126,11 @@ fn read(bytes: &Bytes, is_bodyless: bool) -> Result<Head, Malformed> {
         let name = HeaderName::from_bytes(field.name.as_bytes()).map_err(|_| Malformed)?;
         let value = HeaderValue::from_maybe_shared(bytes.slice_ref(field.value)).map_err(|_| Malformed)?;
         said.hear(&name, &value)?;
-        headers.append(name, value);
+        // What most say of their connection is heard and concerns nobody else.
+        let is_usual = name == header::CONNECTION && matches!(value.as_bytes(), b"keep-alive" | b"close");
+        if !is_usual {
+            headers.append(name, value);
+        }
     }
     if let Some(reason) = parsed.reason.filter(|reason| Some(*reason) != status.canonical_reason())
         && let Ok(reason) = ReasonPhrase::try_from(Bytes::copy_from_slice(reason.as_bytes()))
