@@ -1,5 +1,6 @@
 //! People: who has logged in, whose glass is broken, and who somebody is whatever they came in by.
 
+mod approval;
 mod decide;
 
 use std::collections::BTreeMap;
@@ -12,6 +13,7 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use crate::event::Who;
 use crate::state::State;
 
+pub use approval::{Approval, Matter, approvals};
 pub use decide::{ACCOUNTS_MAX, PeopleWish};
 pub(crate) use decide::{decide, other_person};
 
@@ -109,6 +111,9 @@ pub struct Session {
     pub name: String,
     /// What they are here; at least one.
     pub roles: Vec<Role>,
+    /// The provider's groups that made them so; none, of those who did not come by it.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub groups: Vec<String>,
     /// How they showed who they are.
     pub proof: Proof,
     /// When they logged in.
@@ -195,6 +200,8 @@ pub enum PeopleChange {
         identity: Identity,
         name: String,
         roles: Vec<Role>,
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        groups: Vec<String>,
         proof: Proof,
         until: UnixMillis,
         #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -397,6 +404,7 @@ impl People {
             identity,
             name,
             roles,
+            groups,
             proof,
             until,
             from,
@@ -414,6 +422,7 @@ impl People {
             person: *person,
             name: name.clone(),
             roles: roles.clone(),
+            groups: groups.clone(),
             proof: *proof,
             opened_at: now,
             proven_at: now.wall,

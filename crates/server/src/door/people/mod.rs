@@ -2,6 +2,7 @@
 
 mod account;
 mod activity;
+mod approval;
 mod attempts;
 mod glass;
 pub(crate) mod login;
@@ -33,7 +34,7 @@ pub(crate) use password::Passwords;
 const LOOK_EVERY: Duration = Duration::from_secs(20);
 
 pub(crate) fn routes(routes: Routes) -> Routes {
-    glass::routes(account::routes(session::routes(login::routes(routes))))
+    approval::routes(glass::routes(account::routes(session::routes(login::routes(routes)))))
 }
 
 /// Somebody who has shown who they are.
@@ -41,6 +42,8 @@ pub(crate) struct Shown {
     pub(crate) identity: Identity,
     pub(crate) name: String,
     pub(crate) roles: Vec<Role>,
+    /// The provider's groups that make them so.
+    pub(crate) groups: Vec<String>,
     pub(crate) proof: Proof,
     /// From which address.
     pub(crate) from: Option<String>,
@@ -64,6 +67,7 @@ pub(crate) async fn admit(context: &Context, shown: Shown) -> Result<(String, Se
             identity: shown.identity,
             name: shown.name,
             roles: shown.roles,
+            groups: shown.groups,
             proof: shown.proof,
             from: shown.from,
         },

@@ -192,7 +192,7 @@ async fn four_eyes_are_two_people_by_whatever_they_come() {
         }
     };
     // What one person's two tokens say is that person's.
-    let mine = json!({"kind": "pat", "scopes": ["deploy:approve"], "owner": "bob", "reason": "test"});
+    let mine = json!({"kind": "pat", "scopes": ["deploy:promote"], "owner": "bob", "reason": "test"});
     let (status, token) = site.by(&ann, Method::POST, "/hms/v1/tokens", mine).await;
     assert_eq!(status, 201, "{token}");
     let abort =
