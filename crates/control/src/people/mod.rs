@@ -11,6 +11,7 @@ use hmsops_model::{Digest, GlassId, Now, PersonId, Scope, SessionId, UnixMillis}
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use crate::event::Who;
+use crate::signal::notice::Occasion;
 use crate::state::State;
 
 pub use approval::{Approval, Matter, approvals};
@@ -175,6 +176,15 @@ pub struct Glass {
     pub ended: Option<Ended>,
     /// Who has looked at what was done with it, and what they say.
     pub reviewed: Option<Ended>,
+    /// Who was told that it was broken.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub told: Vec<String>,
+    /// Who was told that its rights have ended.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub told_end: Vec<String>,
+    /// Who was told last at which moment that nobody has looked yet.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub told_waits: BTreeMap<String, UnixMillis>,
 }
 
 impl Glass {
@@ -372,8 +382,19 @@ impl People {
                 self.last.glass = self.last.glass.max(id.0);
                 let (by, reason) = (by.clone(), reason.clone());
                 let (person, until) = (*person, *until);
-                let glass =
-                    Glass { id: *id, person, by, reason, broken_at: now, until, ended: None, reviewed: None };
+                let glass = Glass {
+                    id: *id,
+                    person,
+                    by,
+                    reason,
+                    broken_at: now,
+                    until,
+                    ended: None,
+                    reviewed: None,
+                    told: Vec::new(),
+                    told_end: Vec::new(),
+                    told_waits: BTreeMap::new(),
+                };
                 self.glasses.insert(*id, glass);
             }
             PeopleChange::GlassEnded { glass, by, reason } => {
@@ -394,6 +415,16 @@ impl People {
             }
         }
         self.forget(now.wall);
+    }
+
+    /// Somebody is told of a broken glass.
+    pub(crate) fn told(&mut self, now: Now, glass: GlassId, occasion: Occasion, receiver: &str) {
+        let Some(glass) = self.glasses.get_mut(&glass) else { return };
+        match occasion {
+            Occasion::GlassBroken => glass.told.push(receiver.to_owned()),
+            Occasion::GlassEnded => glass.told_end.push(receiver.to_owned()),
+            _ => drop(glass.told_waits.insert(receiver.to_owned(), now.wall)),
+        }
     }
 
     fn open(&mut self, now: Now, change: &PeopleChange) {

@@ -3,11 +3,12 @@
 use hmsops_control::headline::{Piece, Sign, release_line};
 use hmsops_control::people::{Approval, Matter};
 use hmsops_model::ReleaseId;
+use hmsops_model::person::Role;
 
 use super::Look;
 use super::frame::{ACCESS, Follows, Frame};
 use super::html::{Element, el};
-use super::mark::{class, link, linked, release_path, shape};
+use super::mark::{called, class, link, linked, release_path, shape};
 use super::moment::{time, when};
 
 /// Things of the page, of each kind.
@@ -68,15 +69,15 @@ fn item(look: &Look<'_>, asked: &Asked<'_>) -> Element {
     let head = el("header").put(el("h3").put(shape(sign)).put(" ").put(linked(said)));
     let who = approval
         .asked
-        .map(|who| el("div").put(el("dt").put("whose wish")).put(el("dd").put(who.actor.as_str())));
+        .map(|who| el("div").put(el("dt").put("whose wish")).put(el("dd").put(called(&who.actor))));
     let since = approval
         .since
         .map(|at| el("div").put(el("dt").put("since")).put(el("dd").put(time(at, &when(at, look.now)))));
-    let roles: Vec<&str> = approval.matter.roles().map(|role| role.name()).collect();
+    let roles: Vec<&str> = approval.matter.roles().map(Role::name).collect();
     let other = if approval.by_other { ", another person" } else { "" };
     let may =
         el("div").put(el("dt").put("who may")).put(el("dd").put(format!("{}{other}", roles.join(", "))));
-    let facts = el("dl").class("pairs").put(who).put(since).put(may);
+    let facts = el("dl").class("parts s").put(who).put(since).put(may);
     let end = match &asked.refused {
         None => el("p").class("buttons").put(link(&path, words).class("button strong")),
         Some(why) => {
@@ -114,10 +115,10 @@ fn course(look: &Look<'_>, matter: Matter) -> (Sign, Vec<Piece>, String, &'stati
         Matter::Glass(id) => {
             let glass = state.people.glasses.get(&id);
             let is_broken = glass.is_some_and(|glass| glass.is_in_force(look.now));
+            let by = glass.map(|glass| called(&glass.by.actor)).unwrap_or_default();
             let why = glass.map(|glass| glass.reason.clone()).unwrap_or_default();
-            let text = format!(
-                "{id}: what was done with the broken glass has to be looked at. It was broken for: {why}"
-            );
+            let text =
+                format!("{id}: {by} broke the glass, and nobody has looked yet at what was done. Why: {why}");
             let sign = if is_broken { Sign::Failing } else { Sign::UnderWatch };
             (sign, vec![Piece::Text(text)], format!("/breakglass#{id}"), "Look at what was done…")
         }

@@ -8,7 +8,7 @@ use super::alerts::table;
 use super::frame::{ACCESS, Follows, Frame};
 use super::html::{Element, el};
 use super::login::query;
-use super::mark::{link, worded};
+use super::mark::{called, link, prose, worded};
 use super::moment::{time, when};
 
 /// Uses of the page.
@@ -27,7 +27,13 @@ pub fn glasses(look: &Look<'_>) -> String {
     };
     let words = "It gives an operator's rights for a quarter of an hour, and no second person is needed meanwhile. \
                  Everybody sees it, and another person says afterwards what was done.";
-    let lead = el("p").class("lead muted").put(words);
+    let told = hmsops_control::told_of_glass(&look.view.state, &look.view.evidence);
+    let told = if told.is_empty() {
+        " Nobody is told by a message: the settings name nobody (`people: {notify: …}`).".to_owned()
+    } else {
+        format!(" Told by a message: {}.", told.join(", "))
+    };
+    let lead = el("p").class("lead muted").put(words).put(prose(&told));
     let list = (!all.is_empty()).then(|| {
         let body: Vec<Element> = all.iter().take(ROWS_MAX).map(|glass| glass_row(look, glass)).collect();
         let columns = ["use", "who, why", "broken", "rights end", "review"];
@@ -84,12 +90,13 @@ fn glass_row(look: &Look<'_>, glass: &Glass) -> Element {
     let review = match &glass.reviewed {
         Some(said) => el("td")
             .class("prose")
-            .put(format!("{}: {}", said.by.actor, said.reason))
+            .put(format!("{}: {}", called(&said.by.actor), said.reason))
             .put(el("p").class("muted s").put(time(said.at.wall, &when(said.at.wall, look.now)))),
         None => el("td").put(
             el("form")
                 .attr("method", "post")
                 .attr("action", format!("/hms/v1/breakglass/{}/review", glass.id))
+                .class("small")
                 .put(el("input").attr("type", "hidden").attr("name", "next").attr("value", "/breakglass"))
                 .put(reason(&format!("review-{}", glass.id), "What was done with it?"))
                 .put(el("button").attr("type", "submit").class("button").put("I have looked at it")),
@@ -97,11 +104,12 @@ fn glass_row(look: &Look<'_>, glass: &Glass) -> Element {
     };
     let until = glass.ended.as_ref().map_or(glass.until, |ended| ended.at.wall);
     el("tr")
+        .attr("id", glass.id.to_string())
         .put(el("th").attr("scope", "row").put(glass.id.to_string()).put(" ").put(worded(sign, word)))
         .put(
             el("td")
                 .class("prose")
-                .put(el("b").put(glass.by.actor.as_str()))
+                .put(el("b").put(called(&glass.by.actor)))
                 .put(el("p").put(glass.reason.as_str()))
                 .put(link(&format!("/audit?actor={}", query(&glass.by.actor)), "what they did").class("s")),
         )
@@ -115,20 +123,38 @@ fn glass_row(look: &Look<'_>, glass: &Glass) -> Element {
             el("td")
                 .class("nowrap")
                 .attr("data-label", "rights end")
-                .put(time(until, &when(until, look.now))),
+                .put(time(until, &when(until, look.now)))
+                .put(glass.is_in_force(look.now).then(|| give_back(glass))),
         )
         .put(review)
+}
+
+fn give_back(glass: &Glass) -> Element {
+    el("form")
+        .attr("method", "post")
+        .attr("action", format!("/hms/v1/breakglass/{}/end", glass.id))
+        .class("small")
+        .put(el("input").attr("type", "hidden").attr("name", "next").attr("value", "/breakglass"))
+        .put(el("button").attr("type", "submit").class("button").put(format!("Give {} back", glass.id)))
 }
 
 /// What every page says while a use of the break-glass waits for somebody; `None`: none does.
 pub(super) fn banner(look: &Look<'_>) -> Option<Element> {
     let open: Vec<&Glass> =
         look.view.state.people.glasses.values().filter(|glass| glass.reviewed.is_none()).collect();
-    let first = open.first()?;
-    let words = if open.iter().any(|glass| glass.is_in_force(look.now)) {
-        format!("The glass is broken: {}, by {}: {}", first.id, first.by.actor, first.reason)
+    let first = open.iter().find(|glass| glass.is_in_force(look.now)).or(open.first())?;
+    let (id, by, why) = (first.id, called(&first.by.actor), &first.reason);
+    let words = if first.is_in_force(look.now) {
+        format!("The glass is broken ({id}), by {by}: {why}")
     } else {
-        format!("{} waits for another person to look at what was done: {}", first.id, first.reason)
+        format!("{id} waits for another person to look at what was done with the broken glass: {why}")
     };
-    Some(el("p").class("refused").attr("role", "status").put(words).put(" ").put(link("/breakglass", "Look")))
+    Some(
+        el("p")
+            .class("refused wide")
+            .attr("role", "status")
+            .put(words)
+            .put(" ")
+            .put(link("/breakglass", "Look")),
+    )
 }

@@ -80,7 +80,10 @@ fn row(look: &Look<'_>, person: &Person) -> Element {
                 .put(seen)
                 .put(el("p").class("muted s").put(lasting)),
         )
-        .put(el("td").put(link(&format!("/audit?actor={}", query(&actor)), "what they did").class("tall")))
+        .put(
+            el("td")
+                .put(link(&format!("/audit?actor={}", query(&actor)), "what they did").class("tall nowrap")),
+        )
 }
 
 fn roles_of(session: &Session) -> String {
@@ -107,7 +110,7 @@ fn accounts(look: &Look<'_>) -> Element {
     let command = "hmsops account set ann --role operator --reason \"joins the team\"";
     el("section").put(el("h2").put("Accounts that this tower keeps")).put(list).put(
         el("div")
-            .class("card")
+            .class("card gap")
             .put(el("p").put(words))
             .put(el("pre").attr("tabindex", 0).put(el("code").put(command))),
     )

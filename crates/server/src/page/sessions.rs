@@ -8,7 +8,7 @@ use super::Look;
 use super::alerts::table;
 use super::frame::{ACCESS, Follows, Frame};
 use super::html::{Element, el};
-use super::mark::{link, worded};
+use super::mark::{called, link, worded};
 use super::moment::{time, when};
 
 /// Log-ins of the page, and as many that have ended.
@@ -78,13 +78,13 @@ fn row(look: &Look<'_>, session: &Session, own: Option<SessionId>) -> Element {
         Some(ended) => el("td")
             .attr("data-label", "ended")
             .put(time(ended.at.wall, &when(ended.at.wall, look.now)))
-            .put(el("p").class("muted s").put(format!("{}: {}", ended.by.actor, ended.reason))),
+            .put(el("p").class("muted s").put(format!("{}: {}", called(&ended.by.actor), ended.reason))),
         None => el("td")
             .class("nowrap")
             .attr("data-label", "ends")
             .put(time(session.until, &when(session.until, look.now))),
     };
-    let button = lasts.then(|| {
+    let button = (lasts && own != Some(session.id)).then(|| {
         el("form")
             .attr("method", "post")
             .attr("action", format!("/hms/v1/sessions/{}/end", session.id))

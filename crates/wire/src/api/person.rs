@@ -163,6 +163,9 @@ pub struct Glass {
     /// Who has looked at what was done.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reviewed: Option<Said>,
+    /// Who is told of it by a message; in the answer to breaking it alone. None are named: nobody is.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub told: Option<Vec<String>>,
 }
 
 /// Uses of the break-glass.

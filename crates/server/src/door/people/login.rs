@@ -31,6 +31,7 @@ pub struct Reception {
     pub(crate) attempts: Attempts,
     pub(crate) oidc: Option<Oidc>,
     roles: RwLock<BTreeMap<String, Vec<Role>>>,
+    pub(super) changed: tokio::sync::Notify,
 }
 
 impl Reception {
@@ -41,12 +42,19 @@ impl Reception {
         roles: BTreeMap<String, Vec<Role>>,
     ) -> Result<Self, AuthError> {
         let passwords = Passwords::open(disk)?;
-        Ok(Self { passwords, attempts: Attempts::default(), oidc, roles: RwLock::new(roles) })
+        let (attempts, changed) = (Attempts::default(), tokio::sync::Notify::new());
+        Ok(Self { passwords, attempts, oidc, roles: RwLock::new(roles), changed })
     }
 
-    /// Other roles of groups, from the next log-in on.
+    /// Other roles of groups: log-ins end that gave others.
     pub fn set_roles(&self, roles: BTreeMap<String, Vec<Role>>) {
         *self.roles.write().unwrap_or_else(PoisonError::into_inner) = roles;
+        self.changed.notify_one();
+    }
+
+    /// Whether a log-in gives what its groups are here by now. Of those that came by no group that is not asked.
+    pub(super) fn fits(&self, session: &Session) -> bool {
+        session.groups.is_empty() || self.roles_of(&session.groups).0 == session.roles
     }
 
     /// What a member of these groups is here, and which of the groups make them so. Each once, in order.

@@ -13,7 +13,7 @@ mod session;
 use std::sync::Arc;
 use std::time::Duration;
 
-use hmsops_control::people::{PeopleChange, PeopleWish, Proof, Session};
+use hmsops_control::people::{PeopleChange, PeopleWish, Proof, SESSIONS_MAX, Session};
 use hmsops_control::{Command, Event, Transition, Who};
 use hmsops_model::person::{Identity, Role};
 use hmsops_model::{Digest, SessionId};
@@ -25,6 +25,8 @@ use super::authorize::{cookie_name, session_cookie};
 use super::{Context, Failure, Routes};
 use crate::Engine;
 use crate::clock::Clock;
+
+use login::Reception;
 
 pub(crate) use activity::Activity;
 pub(crate) use attempts::Attempts;
@@ -113,11 +115,14 @@ fn line(name: &str, value: &str, rest: &str, is_tls: bool) -> HeaderValue {
         .unwrap_or_else(|_| HeaderValue::from_static(""))
 }
 
-/// Writes down what ends by itself: log-ins that nobody uses, rights of broken glass whose time is over.
-pub(crate) async fn keep(engine: Engine, auth: Arc<Auth>, clock: Clock) {
+/// Writes down what ends by itself: log-ins that nobody uses, and those of people whose groups are something else by now.
+pub(crate) async fn keep(engine: Engine, auth: Arc<Auth>, reception: Arc<Reception>, clock: Clock) {
     let mut looks = tokio::time::interval(LOOK_EVERY);
     loop {
-        looks.tick().await;
+        tokio::select! {
+            _ = looks.tick() => {}
+            () = reception.changed.notified() => {}
+        }
         let (snapshot, now) = (engine.snapshot(), clock.now());
         let people = &snapshot.state.people;
         let lasting: Vec<SessionId> = people
@@ -132,7 +137,11 @@ pub(crate) async fn keep(engine: Engine, auth: Arc<Auth>, clock: Clock) {
         let ends = over.map(|session| (PeopleWish::End { session: session.id }, "its time is over")).chain(
             idle.into_iter().map(|session| (PeopleWish::End { session }, "nobody has used it lately")),
         );
-        for (wish, reason) in ends.take(100) {
+        let others = people.sessions.values().filter(|one| one.is_in_force(now.wall) && !reception.fits(one));
+        let ends = ends.chain(others.map(|session| {
+            (PeopleWish::End { session: session.id }, "what its groups are here has changed")
+        }));
+        for (wish, reason) in ends.take(SESSIONS_MAX) {
             let command = Command::People { wish: Box::new(wish) };
             let event = Event::Command { command, by: Who::tower(), reason: reason.into() };
             if engine.submit(event).await.is_err() {
