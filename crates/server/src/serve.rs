@@ -125,7 +125,8 @@ pub async fn run(options: ServeOptions) -> Result<(), ServeError> {
     tokio::spawn(repo::watch(engine.clone(), repos, scrapes, gateways.clone(), reloads));
     tokio::spawn(public::keep(engine.clone(), clock, parts.disk.clone()));
     greet(&ports.reach, &data, &auth, clock);
-    let scraper = parts.collect(&engine, &auth, ports.collector);
+    let secrets = scrape_secrets(&config, options.config.as_deref(), &data);
+    let scraper = parts.collect(&engine, &auth, ports.collector, secrets);
     tokio::spawn(scraper.follow(to_scrape));
     let series = Arc::new(parts.metrics.store().clone());
     tokio::spawn(evaluate::run(engine.clone(), clock, series));
@@ -190,11 +191,17 @@ fn open(data: &Path, config: &TowerConfig) -> Result<Parts, ServeError> {
 
 impl Parts {
     /// Starts everything by which metrics come in.
-    fn collect(&self, engine: &Engine, auth: &Arc<door::Auth>, collector: Port) -> Scraper {
+    fn collect(
+        &self,
+        engine: &Engine,
+        auth: &Arc<door::Auth>,
+        collector: Port,
+        scrape_secrets: PathBuf,
+    ) -> Scraper {
         tokio::spawn(self.metrics.clone().keep());
         tokio::spawn(listener::run(collector, self.metrics.clone(), auth.clone(), engine.clone()));
         tokio::spawn(own::keep(self.metrics.clone(), engine.clone(), self.traffic.clone()));
-        Scraper::start(self.metrics.clone(), engine.clone())
+        Scraper::start(self.metrics.clone(), engine.clone(), scrape_secrets)
     }
 
     /// Starts the tower's thread and its hands.
@@ -322,6 +329,14 @@ fn absolute(data: &Path) -> Result<PathBuf, ServeError> {
 }
 
 /// Folders to watch: those of the command line, then those of the settings (relative to their file).
+/// The folder of the secrets that scrape files may name.
+fn scrape_secrets(config: &TowerConfig, file: Option<&Path>, data: &Path) -> PathBuf {
+    match &config.metrics.scrape_secrets {
+        Some(folder) => file.and_then(Path::parent).unwrap_or(Path::new(".")).join(folder),
+        None => data.join("scrape-secrets"),
+    }
+}
+
 fn repos(config: &TowerConfig, options: &ServeOptions, here: &Path) -> Vec<PathBuf> {
     let base = options.config.as_deref().and_then(Path::parent).unwrap_or(here);
     let dirs = config.repos.iter().filter_map(|repo| match &repo.source {

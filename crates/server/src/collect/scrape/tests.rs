@@ -4,7 +4,6 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use hmsops_model::Value;
-use hmsops_model::scrape::Scheme;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpListener;
 
@@ -40,20 +39,25 @@ fn page(media: &str, text: &str) -> String {
 fn spec(at: SocketAddr, interval: Millis) -> ScrapeSpec {
     let labels = BTreeMap::from([("service".to_owned(), "dmv".to_owned())]);
     ScrapeSpec {
-        job: "node".into(),
         targets: vec![Target { address: at.to_string(), labels }],
         interval,
         timeout: interval,
-        metrics_path: "/metrics".into(),
-        scheme: Scheme::Http,
-        sample_limit: None,
-        honor_labels: false,
+        ..own_job("node")
     }
 }
 
+/// The plans of a job.
+fn plans(spec: &ScrapeSpec) -> Vec<Plan> {
+    let job = Arc::new(Job::new(spec.clone(), Arc::default()));
+    let fates = job.declared().map(|found| match job.fate(&found) {
+        Fate::Asked(plan) => *plan,
+        other => panic!("{other:?}"),
+    });
+    fates.collect()
+}
+
 fn scrape(site: &Site, spec: &ScrapeSpec) -> Scrape {
-    let board = Board::default();
-    Scrape::new(Plan::new(spec, &spec.targets[0]), site.metrics.clone(), board)
+    Scrape::new(plans(spec).remove(0), site.metrics.clone(), Board::default())
 }
 
 /// A time and a value; `None` is a mark that the series is gone.
@@ -145,7 +149,8 @@ async fn a_target_that_is_wrong_is_down_and_says_why() {
         (page(TEXT, &"a{b=\"c\"} 1\n".repeat(6)), "5"),
     ] {
         let at = target(vec![answer]).await;
-        let limited = ScrapeSpec { sample_limit: Some(5), ..spec(at, Millis(5000)) };
+        let limits = ScrapeLimits { samples: Some(5), ..ScrapeLimits::default() };
+        let limited = ScrapeSpec { limits, ..spec(at, Millis(5000)) };
         let mut scrape = scrape(&site, &limited);
         scrape.ask(site.now()).await;
         let health = scrape.health();
@@ -189,7 +194,7 @@ async fn a_sample_that_cannot_be_stored_leaves_the_rest_of_its_page() {
 async fn declared_targets_are_asked_until_they_are_taken_away() {
     let site = Site::new().await;
     let at = target(vec![page(TEXT, "a 1\n")]).await;
-    let scraper = Scraper::start(site.metrics.clone(), site.engine.clone());
+    let scraper = Scraper::start(site.metrics.clone(), site.engine.clone(), PathBuf::new());
     scraper.set(vec![spec(at, Millis(100))]);
     let mut look = tokio::time::interval(Duration::from_millis(20));
     let mut until = async |wanted: &dyn Fn(&[At]) -> bool| {
