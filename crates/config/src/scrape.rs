@@ -169,7 +169,8 @@ fn protocols(fields: &Fields<'_>, out: &mut Findings) -> Option<Option<Vec<Proto
         None => false,
     };
     let Some(entry) = fields.get("scrape_protocols") else {
-        let first = native.then(|| [Protocol::PrometheusProto].into_iter().chain(Protocol::DEFAULT).collect());
+        let first =
+            native.then(|| [Protocol::PrometheusProto].into_iter().chain(Protocol::DEFAULT).collect());
         return Some(first);
     };
     let nodes = scalar::list(entry, "scrape_protocols: [OpenMetricsText1.0.0]", out)?;
@@ -205,7 +206,8 @@ fn names_are_utf8(fields: &Fields<'_>, out: &mut Findings) {
         [("metric_name_validation_scheme", "utf8"), ("metric_name_escaping_scheme", "allow-utf-8")]
     {
         let Some(entry) = fields.get(key) else { continue };
-        let Some(written) = scalar::text(&entry.value, &format!("`{key}`"), &format!("{key}: {only}"), out) else {
+        let Some(written) = scalar::text(&entry.value, &format!("`{key}`"), &format!("{key}: {only}"), out)
+        else {
             continue;
         };
         if written != only {
@@ -248,7 +250,9 @@ fn job<'n>(
         Some(entry) => static_configs(entry, has_rules, out),
         None => Some(Vec::new()),
     };
-    if fields.get("static_configs").is_none() && discoveries.as_ref().is_some_and(Vec::is_empty) && !fields.disturbed
+    if fields.get("static_configs").is_none()
+        && discoveries.as_ref().is_some_and(Vec::is_empty)
+        && !fields.disturbed
     {
         let hint = "write `static_configs: [{targets: [\"127.0.0.1:9100\"]}]`, or a discovery";
         out.error(node.at, "a scrape job has nobody to ask", hint);

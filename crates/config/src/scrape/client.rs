@@ -101,12 +101,7 @@ fn authorization(entry: &Entry, out: &mut Findings) -> Option<Auth> {
 }
 
 /// A secret that is written out or in a file; the outer `None` is a mistake, the inner one is no secret.
-fn secret(
-    fields: &Fields<'_>,
-    plain: &str,
-    file: &str,
-    out: &mut Findings,
-) -> Option<Option<SecretText>> {
+fn secret(fields: &Fields<'_>, plain: &str, file: &str, out: &mut Findings) -> Option<Option<SecretText>> {
     match (fields.get(plain), fields.get(file)) {
         (Some(_), Some(entry)) => {
             out.error(entry.at, format!("`{plain}` and `{file}` say two things"), format!("keep `{file}`"));
@@ -178,7 +173,11 @@ fn tls(entry: &Entry, out: &mut Findings) -> Option<TlsClient> {
 fn headers(entry: &Entry, out: &mut Findings) -> Option<Vec<(String, SecretText)>> {
     let Value::Map(map) = &entry.value.value else {
         let hint = "write `http_headers: {X-Tenant: {values: [csac]}}`";
-        out.error(entry.value.at, format!("`http_headers` is {}, a map was expected", entry.value.form()), hint);
+        out.error(
+            entry.value.at,
+            format!("`http_headers` is {}, a map was expected", entry.value.form()),
+            hint,
+        );
         return None;
     };
     let mut all = Vec::new();
@@ -186,7 +185,11 @@ fn headers(entry: &Entry, out: &mut Findings) -> Option<Vec<(String, SecretText)
         let is_token = |c: char| c.is_ascii_alphanumeric() || "!#$%&'*+-.^_`|~".contains(c);
         let name = entry.key.to_ascii_lowercase();
         if name.is_empty() || name.len() > 128 || !name.chars().all(is_token) {
-            out.error(entry.at, format!("`{}` is not a field's name", shown(&entry.key)), "see RFC 9110 §5.1");
+            out.error(
+                entry.at,
+                format!("`{}` is not a field's name", shown(&entry.key)),
+                "see RFC 9110 §5.1",
+            );
             return None;
         }
         if RESERVED.contains(&name.as_str()) || name.starts_with("x-prometheus-") {

@@ -7,9 +7,7 @@ use hmsops_model::probe::RecordType;
 use hmsops_model::scrape::{Discovery, DockerHost, KubernetesRole};
 
 use super::client::{self, url};
-use super::shape::{
-    DNS_SD, DOCKER_FILTER, DOCKER_SD, FILE_SD, HTTP_SD, KUBERNETES_SD, NAMESPACES, SELECTOR,
-};
+use super::shape::{DNS_SD, DOCKER_FILTER, DOCKER_SD, FILE_SD, HTTP_SD, KUBERNETES_SD, NAMESPACES, SELECTOR};
 use crate::address;
 use crate::diagnostic::{Findings, shown};
 use crate::fields::Fields;
@@ -46,7 +44,8 @@ pub(super) fn discoveries(fields: &Fields<'_>, out: &mut Findings) -> Option<Vec
     let mut all = Some(Vec::new());
     for (key, example, read) in known {
         let Some(entry) = fields.get(key) else { continue };
-        let found = scalar::list(entry, example, out).and_then(|nodes| scalar::each(nodes, |node| read(node, out)));
+        let found =
+            scalar::list(entry, example, out).and_then(|nodes| scalar::each(nodes, |node| read(node, out)));
         all = all.zip(found).map(|(mut all, found)| {
             all.extend(found);
             all
@@ -109,7 +108,13 @@ fn dns(node: &Node, out: &mut Findings) -> Option<Discovery> {
     let names = lines(fields.get("names")?, "a name", "_metrics._tcp.csac.gov", out);
     let record = fields.get("type").map_or(Some(RecordType::Srv), |entry| {
         let written = scalar::text(&entry.value, "`type`", "type: SRV", out)?;
-        one_of(entry, written, "a kind of record that names targets", RECORDS.map(|known| (known.name(), known)), out)
+        one_of(
+            entry,
+            written,
+            "a kind of record that names targets",
+            RECORDS.map(|known| (known.name(), known)),
+            out,
+        )
     });
     let port = port(&fields, out);
     let (record, port) = (record?, port?);
@@ -118,7 +123,12 @@ fn dns(node: &Node, out: &mut Findings) -> Option<Discovery> {
         out.error(node.at, message, "write `port: 9100`");
         return None;
     }
-    Some(Discovery::Dns { names: names?, record, port, refresh: refresh(&fields, Millis::from_secs(30), out)? })
+    Some(Discovery::Dns {
+        names: names?,
+        record,
+        port,
+        refresh: refresh(&fields, Millis::from_secs(30), out)?,
+    })
 }
 
 /// The outer `None` is a mistake.
@@ -153,9 +163,9 @@ fn docker(node: &Node, out: &mut Findings) -> Option<Discovery> {
     let fields = Fields::open(node, node.at, &DOCKER_SD, out)?;
     let host = fields.get("host").and_then(|entry| docker_host(entry, out));
     let port = port(&fields, out);
-    let networking = fields.get("host_networking_host").map_or(Some("localhost".to_owned()), |entry| {
-        address::host_or_ip(&entry.value, out)
-    });
+    let networking = fields
+        .get("host_networking_host")
+        .map_or(Some("localhost".to_owned()), |entry| address::host_or_ip(&entry.value, out));
     let first = fields.get("match_first_network").map_or(Some(true), |entry| scalar::flag(entry, out));
     let filters = fields.get("filters").map_or(Some(BTreeMap::new()), |entry| filters(entry, out));
     Some(Discovery::Docker {
@@ -204,8 +214,8 @@ fn filters(entry: &Entry, out: &mut Findings) -> Option<BTreeMap<String, Vec<Str
 fn kubernetes(node: &Node, out: &mut Findings) -> Option<Discovery> {
     let fields = Fields::open(node, node.at, &KUBERNETES_SD, out)?;
     let entry = fields.get("role")?;
-    let role = scalar::text(&entry.value, "`role`", "role: pod", out)
-        .and_then(|written| role(entry, written, out));
+    let role =
+        scalar::text(&entry.value, "`role`", "role: pod", out).and_then(|written| role(entry, written, out));
     let allowed = fields.get("allow_private").map_or(Some(Vec::new()), |entry| address::networks(entry, out));
     let api_server = match fields.get("api_server") {
         Some(entry) => url(&entry.value, allowed?, out).map(Some),

@@ -41,8 +41,7 @@ fn set(node: &Node, out: &mut Findings) -> Option<TargetSet> {
         return Some((Vec::new(), labels));
     }
     let nodes = scalar::list(entry, "targets: [\"10.0.0.4:9100\"]", out)?;
-    let targets = scalar::each(nodes, |node| {
-        scalar::text(node, "a target", "10.0.0.4:9100", out).map(str::to_owned)
-    });
+    let targets =
+        scalar::each(nodes, |node| scalar::text(node, "a target", "10.0.0.4:9100", out).map(str::to_owned));
     Some((targets?, labels))
 }

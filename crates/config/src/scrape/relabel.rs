@@ -139,7 +139,11 @@ fn regex(entry: &Entry, out: &mut Findings) -> Option<String> {
     match compiled {
         Ok(_) => Some(written.to_owned()),
         Err(why) => {
-            out.error(entry.value.at, format!("`{}` cannot be used: {why}", shown(written)), "see RE2's syntax");
+            out.error(
+                entry.value.at,
+                format!("`{}` cannot be used: {why}", shown(written)),
+                "see RE2's syntax",
+            );
             None
         }
     }

@@ -3,9 +3,7 @@
 use std::collections::BTreeMap;
 
 use hmsops_model::probe::RecordType;
-use hmsops_model::scrape::{
-    Auth, Discovery, Protocol, Scheme, ScrapeLimits, ScrapeSpec, SecretText, Target,
-};
+use hmsops_model::scrape::{Auth, Discovery, Protocol, Scheme, ScrapeLimits, ScrapeSpec, SecretText, Target};
 use hmsops_model::{Millis, RelabelAction};
 
 use super::{SCRAPE, each_has_one_error, errors, warnings};
@@ -70,7 +68,10 @@ fn global_limits_hold_for_jobs_that_say_none() {
     let text = "global: {sample_limit: 10, body_size_limit: 2MB, label_limit: 5, scrape_protocols: [PrometheusProto]}\n\
                 scrape_configs:\n  - {job_name: a, sample_limit: 7, label_limit: 0, static_configs: [{targets: [h]}]}\n";
     let spec = parse_scrape(text).value.unwrap().remove(0);
-    assert_eq!((spec.limits.samples, spec.limits.body_bytes, spec.limits.labels), (Some(7), Some(2 << 20), None));
+    assert_eq!(
+        (spec.limits.samples, spec.limits.body_bytes, spec.limits.labels),
+        (Some(7), Some(2 << 20), None)
+    );
     assert_eq!(spec.protocols, [Protocol::PrometheusProto]);
     assert_eq!(spec.targets[0].address, "h", "the scheme says the port");
 }
@@ -88,18 +89,19 @@ fn a_probe_by_rules_is_read() {
     assert_eq!(spec.params["module"], ["http_2xx"]);
     assert_eq!(spec.relabel.len(), 3);
     assert_eq!(spec.relabel[0].action, RelabelAction::Replace);
-    assert_eq!((spec.relabel[2].replacement.as_str(), spec.relabel[2].regex.as_str()), ("127.0.0.1:9115", "(.*)"));
+    assert_eq!(
+        (spec.relabel[2].replacement.as_str(), spec.relabel[2].regex.as_str()),
+        ("127.0.0.1:9115", "(.*)")
+    );
 }
 
 #[test]
 fn discoveries_are_read_with_their_defaults() {
-    let spec = job(
-        "file_sd_configs: [{files: [\"t/*.json\", /etc/t.yml]}]\n\
+    let spec = job("file_sd_configs: [{files: [\"t/*.json\", /etc/t.yml]}]\n\
          http_sd_configs: [{url: \"https://sd.csac.gov/t?a=b\", basic_auth: {username: u, password_file: p}}]\n\
          dns_sd_configs: [{names: [_m._tcp.csac.gov]}, {names: [h], type: A, port: 9100, refresh_interval: 5s}]\n\
          docker_sd_configs: [{host: \"unix:///var/run/docker.sock\", filters: [{name: label, values: [m]}]}]\n\
-         kubernetes_sd_configs: [{role: pod, namespaces: {names: [csac]}, selectors: [{role: pod, label: \"a=b\"}]}]\n",
-    );
+         kubernetes_sd_configs: [{role: pod, namespaces: {names: [csac]}, selectors: [{role: pod, label: \"a=b\"}]}]\n");
     let keys: Vec<_> = spec.discoveries.iter().map(Discovery::key).collect();
     assert_eq!(
         keys,
@@ -117,7 +119,9 @@ fn discoveries_are_read_with_their_defaults() {
     assert!(matches!(&client.auth, Some(Auth::Basic { user, .. }) if user == "u"));
     let Discovery::Dns { record, port, refresh, .. } = &spec.discoveries[3] else { panic!("dns") };
     assert_eq!((*record, *port, *refresh), (RecordType::A, Some(9100), Millis::from_secs(5)));
-    let Discovery::Kubernetes { label_selector, namespaces, .. } = &spec.discoveries[5] else { panic!("k8s") };
+    let Discovery::Kubernetes { label_selector, namespaces, .. } = &spec.discoveries[5] else {
+        panic!("k8s")
+    };
     assert_eq!((label_selector.as_deref(), &namespaces[..]), (Some("a=b"), &["csac".to_owned()][..]));
 }
 
@@ -140,14 +144,29 @@ fn secrets_are_read_and_shown_to_nobody() {
 #[test]
 fn each_mistake_of_clients_rules_and_discoveries_has_its_place() {
     let cases = [
-        ("relabel_configs: [{action: hashmod, target_label: a}]", "4:23 the action `hashmod` has no `modulus`"),
+        (
+            "relabel_configs: [{action: hashmod, target_label: a}]",
+            "4:23 the action `hashmod` has no `modulus`",
+        ),
         ("relabel_configs: [{source_labels: [a]}]", "4:23 the action `replace` has no `target_label`"),
-        ("relabel_configs: [{action: labeldrop, regex: a, separator: b}]", "4:53 the action `labeldrop` does not look at `separator`"),
+        (
+            "relabel_configs: [{action: labeldrop, regex: a, separator: b}]",
+            "4:53 the action `labeldrop` does not look at `separator`",
+        ),
         ("relabel_configs: [{action: labelldrop, regex: a}]", "4:32 `labelldrop` is not an action"),
-        ("metric_relabel_configs: [{action: drop, regex: \"(\"}]", "4:52 `(` cannot be used: error parsing regexp: unclosed group"),
-        ("basic_auth: {username: a, password: b, password_file: c}", "4:44 `password` and `password_file` say two things"),
+        (
+            "metric_relabel_configs: [{action: drop, regex: \"(\"}]",
+            "4:52 `(` cannot be used: error parsing regexp: unclosed group",
+        ),
+        (
+            "basic_auth: {username: a, password: b, password_file: c}",
+            "4:44 `password` and `password_file` say two things",
+        ),
         ("basic_auth: {username: a, password_file: ../c}", "4:46 `../c` is not a file that may be read"),
-        ("authorization: {type: Basic, credentials_file: c}", "4:5 the type `Basic` takes a name and a password"),
+        (
+            "authorization: {type: Basic, credentials_file: c}",
+            "4:5 the type `Basic` takes a name and a password",
+        ),
         ("authorization: {type: Bearer}", "4:5 `authorization` has no credentials"),
         ("http_headers: {Host: {values: [a]}}", "4:20 `Host` belongs to the request itself"),
         ("tls_config: {cert_file: a}", "4:5 `cert_file` and `key_file` belong together"),
@@ -155,17 +174,22 @@ fn each_mistake_of_clients_rules_and_discoveries_has_its_place() {
         ("http_sd_configs: [{url: \"ftp://c/\"}]", "4:29 what is written here is no URL of HTTP"),
         ("file_sd_configs: [{files: [t.txt]}]", "4:31 `t.txt` is not a file of targets"),
         ("dns_sd_configs: [{names: [a], type: A}]", "4:22 a record of the kind A has no port"),
-        ("dns_sd_configs: [{names: [a], type: TXT}]", "4:41 `TXT` is not a kind of record that names targets"),
+        (
+            "dns_sd_configs: [{names: [a], type: TXT}]",
+            "4:41 `TXT` is not a kind of record that names targets",
+        ),
         ("docker_sd_configs: [{host: \"unix://x\"}]", "4:32 `unix://x` is not a socket"),
         ("kubernetes_sd_configs: [{role: pods}]", "4:36 `pods` is not a role"),
         ("body_size_limit: 10 MB", "4:22 `10 MB` is not a size"),
         ("scrape_protocols: [PrometheusText]", "4:24 `PrometheusText` is not a format"),
-        ("metric_name_validation_scheme: legacy", "4:36 `metric_name_validation_scheme: legacy` is not built yet"),
+        (
+            "metric_name_validation_scheme: legacy",
+            "4:36 `metric_name_validation_scheme: legacy` is not built yet",
+        ),
     ];
     for (line, expected) in cases {
-        let text = format!(
-            "scrape_configs:\n  - job_name: a\n    static_configs: [{{targets: [h]}}]\n    {line}\n"
-        );
+        let text =
+            format!("scrape_configs:\n  - job_name: a\n    static_configs: [{{targets: [h]}}]\n    {line}\n");
         assert_eq!(errors("scrape.yaml", &text), [expected], "{line}");
     }
     assert_eq!(

@@ -37,7 +37,7 @@ pub(crate) struct Site {
     at: SocketAddr,
     faults: Faults,
     disk: Arc<dyn Disk>,
-    dir: tempfile::TempDir,
+    pub(crate) dir: tempfile::TempDir,
 }
 
 impl Site {

@@ -24,7 +24,8 @@ pub(super) fn parse(page: &[u8], samples_max: usize) -> Result<Parsed, Expositio
         let wrong = |why: String| ExpositionError { line: 0, column: at, why };
         let (length, after) = varint(rest).ok_or_else(|| wrong("expected the length of a family".into()))?;
         let length = usize::try_from(length).ok().filter(|length| *length <= after.len());
-        let length = length.ok_or_else(|| wrong("a family is longer than what is left of the page".into()))?;
+        let length =
+            length.ok_or_else(|| wrong("a family is longer than what is left of the page".into()))?;
         reader.family(&after[..length]).map_err(|why| wrong(why.0))?;
         rest = &after[length..];
     }
@@ -97,7 +98,8 @@ impl Buckets {
 
 impl Reader {
     fn family(&mut self, message: &[u8]) -> Result<(), Refusal> {
-        let (mut name, mut help, mut unit, mut kind) = ("", None, None, 3);
+        // A type that is not written is the first, a counter.
+        let (mut name, mut help, mut unit, mut kind) = ("", None, None, 0);
         let mut fields = Fields::new("a family", message);
         while let Some(field) = fields.read()? {
             match field.number {
@@ -143,7 +145,9 @@ impl Reader {
                 // A gauge, a counter and what has no type have their value at the same place.
                 2 | 3 | 5 => (metric.value, metric.start) = value(&field)?,
                 4 => (metric.summary, metric.start) = summary(&field)?,
-                6 => metric.time = Some(field.varint("the time of a metric")? as i64).filter(|time| *time != 0),
+                6 => {
+                    metric.time = Some(field.varint("the time of a metric")? as i64).filter(|time| *time != 0)
+                }
                 7 => (metric.histogram, metric.start) = self.histogram(&field)?,
                 _ => {}
             }
@@ -204,7 +208,12 @@ impl Reader {
                 finish(buckets.native, buckets.schema, &buckets.positive, &buckets.negative, Vec::new());
             let histogram = native.map_err(|why| Refusal(format!("`{name:.100}`: {why}")))?;
             self.room()?;
-            self.parsed.histograms.push(NativeSample { labels: about.labels("", None), time, start, histogram });
+            self.parsed.histograms.push(NativeSample {
+                labels: about.labels("", None),
+                time,
+                start,
+                histogram,
+            });
         } else if let Some(value) = value {
             self.push(about.sample("", None, value))?;
         }
@@ -491,14 +500,14 @@ mod tests {
         assert_eq!(
             shown(&parsed),
             [
-                "{__name__=\"requests_total\", code=\"200\"} 7",
-                "{__name__=\"wait\", quantile=\"0.99\"} 3",
-                "{__name__=\"wait_sum\"} 4",
-                "{__name__=\"wait_count\"} 2",
-                "{__name__=\"size_bucket\", le=\"1.0\"} 1",
-                "{__name__=\"size_bucket\", le=\"+Inf\"} 3",
-                "{__name__=\"size_sum\"} 9",
-                "{__name__=\"size_count\"} 3",
+                "requests_total{code=\"200\"} 7",
+                "wait{quantile=\"0.99\"} 3",
+                "wait_sum 4",
+                "wait_count 2",
+                "size_bucket{le=\"1.0\"} 1",
+                "size_bucket{le=\"+Inf\"} 3",
+                "size_sum 9",
+                "size_count 3",
             ]
         );
         assert_eq!(parsed.samples[0].time, Some(1_700_000_001_000));
@@ -516,10 +525,7 @@ mod tests {
             schema: 3,
             zero_threshold: 1e-128,
             zero_count: 1,
-            positive_span: vec![
-                model::Span { offset: -1, length: 2 },
-                model::Span { offset: 3, length: 1 },
-            ],
+            positive_span: vec![model::Span { offset: -1, length: 2 }, model::Span { offset: 3, length: 1 }],
             positive_delta: vec![1, 1, 0],
         };
         let metric = model::Metric { histogram: Some(native), ..model::Metric::default() };

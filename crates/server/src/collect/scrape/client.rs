@@ -30,7 +30,9 @@ use tokio_rustls::rustls::client::danger::{HandshakeSignatureValid, ServerCertVe
 use tokio_rustls::rustls::crypto::{CryptoProvider, ring, verify_tls12_signature, verify_tls13_signature};
 use tokio_rustls::rustls::pki_types::pem::PemObject as _;
 use tokio_rustls::rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
-use tokio_rustls::rustls::{ClientConfig, DigitallySignedStruct, Error as TlsError, RootCertStore, SignatureScheme};
+use tokio_rustls::rustls::{
+    ClientConfig, DigitallySignedStruct, Error as TlsError, RootCertStore, SignatureScheme,
+};
 
 use crate::secret;
 
@@ -62,13 +64,7 @@ impl From<&HttpUrl> for Place {
             true => url.host.clone(),
             false => format!("{}:{}", url.host, url.port),
         };
-        Self {
-            scheme: url.scheme,
-            host: url.host.clone(),
-            port: url.port,
-            path: url.path.clone(),
-            authority,
-        }
+        Self { scheme: url.scheme, host: url.host.clone(), port: url.port, path: url.path.clone(), authority }
     }
 }
 
@@ -133,7 +129,7 @@ impl Client {
                 let next = self.next(&response, &place)?;
                 is_same_host &= next.authority == place.authority && next.scheme == place.scheme;
                 // Where it points to, somebody else says.
-                reach.is_written &= next.host == place.host;
+                reach.is_written &= next.authority == place.authority;
                 place = next;
                 continue;
             }
@@ -266,7 +262,9 @@ impl Client {
                 Err(error) => Err(format!("the page is packed, and can't be unpacked: {error}")),
             }
         };
-        tokio::task::spawn_blocking(unpack).await.unwrap_or_else(|_| Err("unpacking ended before its time".into()))
+        tokio::task::spawn_blocking(unpack)
+            .await
+            .unwrap_or_else(|_| Err("unpacking ended before its time".into()))
     }
 }
 

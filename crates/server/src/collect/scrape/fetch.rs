@@ -26,7 +26,10 @@ pub(super) async fn fetch(plan: &Plan) -> Result<Page, String> {
     }
     let seconds = plan.timeout.as_secs_f64().to_string();
     let fields = [
-        (ACCEPT, HeaderValue::from_str(&accepted(&plan.job.spec.protocols)).map_err(|error| error.to_string())?),
+        (
+            ACCEPT,
+            HeaderValue::from_str(&accepted(&plan.job.spec.protocols)).map_err(|error| error.to_string())?,
+        ),
         (TIMEOUT, HeaderValue::from_str(&seconds).map_err(|error| error.to_string())?),
     ];
     let asked = plan.job.client.get(&plan.place, &plan.reach, &fields, plan.job.page_bytes_max());

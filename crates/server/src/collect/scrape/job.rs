@@ -167,7 +167,9 @@ impl Job {
         let (host, port) = host_and_port(&address, scheme)?;
         let span = |name: &str| {
             let millis = duration::parse(&text(name)).filter(|millis| *millis > 0);
-            millis.map(|millis| Millis(millis.unsigned_abs())).ok_or_else(|| format!("`{name}` is no span of time: `{}`", text(name)))
+            millis
+                .map(|millis| Millis(millis.unsigned_abs()))
+                .ok_or_else(|| format!("`{name}` is no span of time: `{}`", text(name)))
         };
         let (interval, timeout) = (span(SCRAPE_INTERVAL)?, span(SCRAPE_TIMEOUT)?);
         if timeout > interval {

@@ -15,9 +15,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use hmsops_control::state::State;
 use hmsops_control::state::service::InstancePhase;
-use hmsops_model::scrape::{
-    HttpClient, Protocol, Scheme, ScrapeLimits, ScrapeSpec, Target,
-};
+use hmsops_model::scrape::{HttpClient, Protocol, Scheme, ScrapeLimits, ScrapeSpec, Target};
 use hmsops_model::{Millis, UnixMillis};
 use tokio::sync::{Notify, watch};
 
@@ -190,7 +188,8 @@ impl Round {
 
     /// From now on these jobs; one that stays goes on.
     fn take(&mut self, specs: Vec<ScrapeSpec>) {
-        if self.jobs.len() == specs.len() && self.jobs.iter().zip(&specs).all(|(job, spec)| job.spec == *spec) {
+        if self.jobs.len() == specs.len() && self.jobs.iter().zip(&specs).all(|(job, spec)| job.spec == *spec)
+        {
             return;
         }
         let mut before = std::mem::take(&mut self.searches);
@@ -205,7 +204,8 @@ impl Round {
                 self.searches.insert(key, search);
             }
         }
-        self.jobs = specs.into_iter().map(|spec| Arc::new(Job::new(spec, Arc::clone(&self.secrets)))).collect();
+        self.jobs =
+            specs.into_iter().map(|spec| Arc::new(Job::new(spec, Arc::clone(&self.secrets)))).collect();
     }
 
     /// Starts what is new and ends what is gone.

@@ -90,19 +90,24 @@ impl Stamp {
         let name = || labels.name().unwrap_or_default().to_owned();
         let count = labels.iter().count();
         if let Some(limit) = over(count, limits.labels) {
-            return Err(format!("a sample of `{:.100}` has {count} labels, more than `label_limit: {limit}`", name()));
+            return Err(format!(
+                "a sample of `{:.100}` has {count} labels, more than `label_limit: {limit}`",
+                name()
+            ));
         }
         for (label, value) in labels.iter() {
             if let Some(limit) = over(label.len(), limits.label_name_bytes) {
                 let found = label.len();
                 return Err(format!(
-                    "the label `{label:.100}` of `{:.100}` has {found} bytes, more than `label_name_length_limit: {limit}`", name()
+                    "the label `{label:.100}` of `{:.100}` has {found} bytes, more than `label_name_length_limit: {limit}`",
+                    name()
                 ));
             }
             if let Some(limit) = over(value.len(), limits.label_value_bytes) {
                 let found = value.len();
                 return Err(format!(
-                    "the value of `{label:.100}` of `{:.100}` has {found} bytes, more than `label_value_length_limit: {limit}`", name()
+                    "the value of `{label:.100}` of `{:.100}` has {found} bytes, more than `label_value_length_limit: {limit}`",
+                    name()
                 ));
             }
         }
@@ -128,10 +133,12 @@ impl Had {
         let spec = &stamp.job.spec;
         let mut now = HashSet::with_capacity(self.0.len());
         let (mut samples, mut added) = (Vec::with_capacity(page.samples.len()), 0);
-        let floats = page.samples.iter().map(|one| (&one.labels, one.time, one.start, Value::Float(one.value)));
-        let native = page.histograms.iter().map(|one| {
-            (&one.labels, one.time, one.start, Value::Histogram(Arc::new(one.histogram.clone())))
-        });
+        let floats =
+            page.samples.iter().map(|one| (&one.labels, one.time, one.start, Value::Float(one.value)));
+        let native = page
+            .histograms
+            .iter()
+            .map(|one| (&one.labels, one.time, one.start, Value::Histogram(Arc::new(one.histogram.clone()))));
         for (own, own_time, start, value) in floats.chain(native) {
             let Some(labels) = stamp.stored(own)? else { continue };
             let own_time = own_time.filter(|_| spec.honor_timestamps);

@@ -186,8 +186,12 @@ mod tests {
             ..rule(RelabelAction::HashMod)
         };
         // 73feffa4b7f6bb68e44cf984c85f6e88 is the MD5 of `baz`.
-        assert_eq!(after(&[hash]).unwrap(), format!("a=foo b=bar c=baz d={}", 0xe44c_f984_c85f_6e88_u64 % 1000));
-        let map = Relabel { regex: "(a|b)".into(), replacement: "copy_$1".into(), ..rule(RelabelAction::LabelMap) };
+        assert_eq!(
+            after(&[hash]).unwrap(),
+            format!("a=foo b=bar c=baz d={}", 0xe44c_f984_c85f_6e88_u64 % 1000)
+        );
+        let map =
+            Relabel { regex: "(a|b)".into(), replacement: "copy_$1".into(), ..rule(RelabelAction::LabelMap) };
         assert_eq!(after(&[map]).unwrap(), "a=foo b=bar c=baz copy_a=foo copy_b=bar");
         let drop = Relabel { regex: "a|b".into(), ..rule(RelabelAction::LabelDrop) };
         assert_eq!(after(&[drop]).unwrap(), "c=baz");

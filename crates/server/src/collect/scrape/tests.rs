@@ -1,5 +1,7 @@
 //! Targets over real sockets: what they answer, and what becomes of it.
 
+mod asked;
+
 use std::net::SocketAddr;
 use std::time::Duration;
 
@@ -8,6 +10,8 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpListener;
 
 use super::target::Scrape;
+use hmsops_model::scrape::Discovery;
+
 use super::*;
 use crate::collect::tests::Site;
 
@@ -150,7 +154,8 @@ async fn a_target_that_is_wrong_is_down_and_says_why() {
     ] {
         let at = target(vec![answer]).await;
         let limits = ScrapeLimits { samples: Some(5), ..ScrapeLimits::default() };
-        let limited = ScrapeSpec { limits, ..spec(at, Millis(5000)) };
+        let client = HttpClient { follow_redirects: false, ..HttpClient::default() };
+        let limited = ScrapeSpec { limits, client, ..spec(at, Millis(5000)) };
         let mut scrape = scrape(&site, &limited);
         scrape.ask(site.now()).await;
         let health = scrape.health();
@@ -216,4 +221,59 @@ async fn declared_targets_are_asked_until_they_are_taken_away() {
     scraper.set(Vec::new());
     until(&|found| found.last().is_some_and(|(_, value)| value.is_none())).await;
     assert_eq!(scraper.targets(), []);
+}
+
+/// Files of targets hold at once when they change, and rules choose among them.
+#[tokio::test]
+#[expect(clippy::disallowed_methods, reason = "files that others write")]
+async fn targets_of_files_come_and_go() {
+    let site = Site::new().await;
+    let at = target(vec![page(TEXT, "a 1\n")]).await;
+    let file = site.dir.path().join("targets.json");
+    let write = |text: &str| {
+        let new = file.with_extension("new");
+        std::fs::write(&new, text).unwrap();
+        std::fs::rename(&new, &file).unwrap();
+    };
+    let both = format!(
+        "[{{\"targets\": [\"{at}\", \"h:1\"], \"labels\": {{\"rack\": \"b7\", \"__allow_private__\": \"0.0.0.0/0\"}}}}]"
+    );
+    write(&both);
+    let files = vec![file.display().to_string()];
+    let drop = hmsops_model::Relabel {
+        source_labels: vec!["__address__".into()],
+        regex: "h:.*".into(),
+        action: hmsops_model::RelabelAction::Drop,
+        ..hmsops_model::Relabel::default()
+    };
+    let spec = ScrapeSpec {
+        discoveries: vec![Discovery::File { files, refresh: Millis(20) }],
+        relabel: vec![drop],
+        interval: Millis(100),
+        timeout: Millis(100),
+        ..own_job("files")
+    };
+    let scraper = Scraper::start(site.metrics.clone(), site.engine.clone(), PathBuf::new());
+    scraper.set(vec![spec]);
+    let mut look = tokio::time::interval(Duration::from_millis(20));
+    let mut until = async |wanted: &dyn Fn() -> bool| {
+        let waiting = async {
+            while !wanted() {
+                look.tick().await;
+            }
+        };
+        tokio::time::timeout(Duration::from_secs(20), waiting).await.unwrap();
+    };
+    until(&|| scraper.targets().first().is_some_and(|target| target.up == Some(true))).await;
+    let targets = scraper.targets();
+    assert_eq!((targets.len(), targets[0].labels["rack"].as_str()), (1, "b7"));
+    assert!(!targets[0].discovered.contains_key("__allow_private__"), "only the scrape file says that");
+    let pool = scraper.pools().remove(0);
+    assert_eq!((pool.job.as_str(), pool.dropped_count, pool.errors.len()), ("files", 1, 0));
+    write("broken");
+    until(&|| scraper.pools()[0].errors.len() == 1).await;
+    assert_eq!(scraper.targets().len(), 1, "what was seen before stays");
+    write("[]");
+    until(&|| scraper.targets().is_empty()).await;
+    assert_eq!(scraper.pools()[0].errors, Vec::<String>::new());
 }

@@ -60,9 +60,8 @@ mod tests {
 
     #[test]
     fn records_become_targets() {
-        let address = |record, data, port| {
-            found("n", record, data, port).map(|found| found.labels[ADDRESS].clone())
-        };
+        let address =
+            |record, data, port| found("n", record, data, port).map(|found| found.labels[ADDRESS].clone());
         assert_eq!(address(RecordType::Srv, "10 5 9100 a.csac.gov", None).unwrap(), "a.csac.gov:9100");
         assert_eq!(address(RecordType::A, "10.0.0.4", Some(9100)).unwrap(), "10.0.0.4:9100");
         assert_eq!(address(RecordType::Aaaa, "::1", Some(9100)).unwrap(), "[::1]:9100");

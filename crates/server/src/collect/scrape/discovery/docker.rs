@@ -116,11 +116,7 @@ struct Ways<'d> {
     is_first_only: bool,
 }
 
-fn targets(
-    containers: &[Container],
-    networks: &BTreeMap<String, Network>,
-    ways: &Ways<'_>,
-) -> Vec<Found> {
+fn targets(containers: &[Container], networks: &BTreeMap<String, Network>, ways: &Ways<'_>) -> Vec<Found> {
     let by_id: HashMap<&str, &Container> = containers.iter().map(|one| (one.id.as_str(), one)).collect();
     let mut all = Vec::new();
     for container in containers.iter().filter(|container| !container.names.is_empty()) {
@@ -128,7 +124,8 @@ fn targets(
         let common = common(container);
         let owner = mode.strip_prefix("container:").and_then(|id| by_id.get(id)).unwrap_or(&container);
         let attached = owner.network_settings.networks.clone().unwrap_or_default();
-        let attached = attached.iter().filter(|(name, _)| mode == "host" || !NO_NETWORK.contains(&name.as_str()));
+        let attached =
+            attached.iter().filter(|(name, _)| mode == "host" || !NO_NETWORK.contains(&name.as_str()));
         let count = if ways.is_first_only { 1 } else { usize::MAX };
         for (_, attachment) in attached.take(count) {
             let mut labels = common.clone();
@@ -186,7 +183,11 @@ fn network_labels(labels: &mut LabelMap, attachment: &Attachment, networks: &BTr
 }
 
 fn joined(host: &str, port: u16) -> String {
-    if host.contains(':') && !host.starts_with('[') { format!("[{host}]:{port}") } else { format!("{host}:{port}") }
+    if host.contains(':') && !host.starts_with('[') {
+        format!("[{host}]:{port}")
+    } else {
+        format!("{host}:{port}")
+    }
 }
 
 #[cfg(test)]

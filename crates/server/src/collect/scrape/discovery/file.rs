@@ -40,7 +40,8 @@ fn matching(pattern: &Path) -> Result<Vec<PathBuf>, String> {
     for entry in entries {
         let path = entry.map_err(|error| format!("cannot read `{}`: {error}", folder.display()))?.path();
         let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
-        let fits = name.len() >= before.len() + after.len() && name.starts_with(before) && name.ends_with(after);
+        let fits =
+            name.len() >= before.len() + after.len() && name.starts_with(before) && name.ends_with(after);
         if fits && !name.starts_with('.') {
             files.push(path);
         }
@@ -60,14 +61,16 @@ fn read(file: &Path) -> Result<Vec<Group>, String> {
     let text = std::fs::read_to_string(file).map_err(|error| error.to_string())?;
     if file.extension().is_some_and(|end| end == "json") {
         // Its text is not repeated: whoever names a file need not be allowed to see what is in it.
-        return serde_json::from_str(&text)
-            .map_err(|error| format!("line {}, column {}: not a list of targets", error.line(), error.column()));
+        return serde_json::from_str(&text).map_err(|error| {
+            format!("line {}, column {}: not a list of targets", error.line(), error.column())
+        });
     }
     let sets = hmsops_config::parse_targets(&text);
     match sets.value {
         Some(sets) => Ok(sets.into_iter().map(|(targets, labels)| Group { targets, labels }).collect()),
         None => {
-            let first = sets.diagnostics.iter().find(|found| found.severity == hmsops_config::Severity::Error);
+            let first =
+                sets.diagnostics.iter().find(|found| found.severity == hmsops_config::Severity::Error);
             Err(first.map_or("not a list of targets".into(), |found| {
                 format!("line {}, column {}: not a list of targets", found.line, found.column)
             }))
@@ -86,7 +89,8 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let json = r#"[{"targets": ["10.0.0.4:9100", "h:1"], "labels": {"rack": "b7"}}]"#;
         std::fs::write(folder.path().join("a.json"), json).unwrap();
-        std::fs::write(folder.path().join("b.yml"), "- targets: ['h:2']\n  labels: {__param_m: x}\n").unwrap();
+        std::fs::write(folder.path().join("b.yml"), "- targets: ['h:2']\n  labels: {__param_m: x}\n")
+            .unwrap();
         std::fs::write(folder.path().join(".c.json"), "broken").unwrap();
         let of = |name: &str| folder.path().join(name).display().to_string();
         let found = look(&[of("*.json"), of("b.yml"), of("missing.json")]).unwrap();
@@ -99,7 +103,9 @@ mod tests {
     #[test]
     fn what_is_no_list_is_an_error_that_shows_nothing_of_it() {
         let folder = tempfile::tempdir().unwrap();
-        for (name, text) in [("a.json", "root:hunter2:0"), ("a.yml", "hunter2"), ("b.json", "[{\"targets\": 7}]")] {
+        for (name, text) in
+            [("a.json", "root:hunter2:0"), ("a.yml", "hunter2"), ("b.json", "[{\"targets\": 7}]")]
+        {
             let path = folder.path().join(name);
             std::fs::write(&path, text).unwrap();
             let why = look(&[path.display().to_string()]).unwrap_err();

@@ -33,7 +33,8 @@ pub(super) async fn look(discovery: &Discovery, secrets: &Arc<PathBuf>) -> Resul
         None => in_cluster(client)?,
     };
     let all = [String::new()];
-    let namespaces = if namespaces.is_empty() || *role == KubernetesRole::Node { &all[..] } else { namespaces };
+    let namespaces =
+        if namespaces.is_empty() || *role == KubernetesRole::Node { &all[..] } else { namespaces };
     let mut found = Vec::new();
     for namespace in namespaces {
         let selectors = [("labelSelector", label_selector), ("fieldSelector", field_selector)];
@@ -45,17 +46,17 @@ pub(super) async fn look(discovery: &Discovery, secrets: &Arc<PathBuf>) -> Resul
 
 /// As a pod asks its own cluster.
 fn in_cluster(how: &HttpClient) -> Result<(HttpUrl, Client), String> {
-    let var = |name: &str| std::env::var(name).map_err(|_| format!("`{name}` is not set: this is no pod; write `api_server`"));
+    let var = |name: &str| {
+        std::env::var(name).map_err(|_| format!("`{name}` is not set: this is no pod; write `api_server`"))
+    };
     let (host, port) = (var("KUBERNETES_SERVICE_HOST")?, var("KUBERNETES_SERVICE_PORT")?);
     let host = if host.contains(':') { format!("[{host}]") } else { host };
     let port = port.parse().map_err(|_| format!("`{port}` is no port"))?;
     let url =
         HttpUrl { scheme: Scheme::Https, host, port, path: "/".into(), allow_private: Vec::<Network>::new() };
     let mut how = how.clone();
-    how.auth = Some(Auth::Credentials {
-        scheme: "Bearer".into(),
-        credentials: SecretText::File("token".into()),
-    });
+    how.auth =
+        Some(Auth::Credentials { scheme: "Bearer".into(), credentials: SecretText::File("token".into()) });
     how.tls.ca_file = Some("ca.crt".into());
     Ok((url, Client::new(how, Arc::new(PathBuf::from(ACCOUNT)))))
 }
@@ -144,8 +145,10 @@ fn items<'o>(object: &'o Value, pointer: &str) -> &'o [Value] {
 
 /// Namespace, name, labels and annotations; a node and an object without a namespace have none.
 fn common(object: &Value, kind: &str) -> LabelMap {
-    let mut labels =
-        LabelMap::from([(format!("__meta_kubernetes_{kind}_name"), text(object, "/metadata/name").to_owned())]);
+    let mut labels = LabelMap::from([(
+        format!("__meta_kubernetes_{kind}_name"),
+        text(object, "/metadata/name").to_owned(),
+    )]);
     let namespace = text(object, "/metadata/namespace");
     if !namespace.is_empty() {
         labels.insert("__meta_kubernetes_namespace".into(), namespace.to_owned());
@@ -209,7 +212,11 @@ fn pod(object: &Value) -> Vec<Found> {
             ];
             let ports = items(container, "/ports");
             if ports.is_empty() {
-                all.push(target(&labels, if ip.contains(':') { format!("[{ip}]") } else { ip.to_owned() }, &about));
+                all.push(target(
+                    &labels,
+                    if ip.contains(':') { format!("[{ip}]") } else { ip.to_owned() },
+                    &about,
+                ));
             }
             for port in ports {
                 let number = port["containerPort"].as_u64().unwrap_or(0);
@@ -233,8 +240,9 @@ fn pod_labels(object: &Value) -> LabelMap {
     let conditions = items(object, "/status/conditions");
     let ready = conditions.iter().find(|condition| text(condition, "/type") == "Ready");
     let ready = ready.map_or("unknown".to_owned(), |ready| text(ready, "/status").to_ascii_lowercase());
-    let controller =
-        items(object, "/metadata/ownerReferences").iter().find(|owner| owner["controller"] == Value::Bool(true));
+    let controller = items(object, "/metadata/ownerReferences")
+        .iter()
+        .find(|owner| owner["controller"] == Value::Bool(true));
     let about = [
         ("pod_ip", text(object, "/status/podIP")),
         ("pod_ready", ready.as_str()),
@@ -413,7 +421,10 @@ mod tests {
         assert_eq!(addresses(&targets(KubernetesRole::Service, &service)), ["s.csac.svc:80"]);
         let endpoints = json!({"metadata": {"name": "s", "namespace": "csac"}, "subsets": [
             {"addresses": [{"ip": "10.0.0.4"}], "notReadyAddresses": [{"ip": "10.0.0.5"}], "ports": [{"port": 9100}]}]});
-        assert_eq!(addresses(&targets(KubernetesRole::Endpoints, &endpoints)), ["10.0.0.4:9100", "10.0.0.5:9100"]);
+        assert_eq!(
+            addresses(&targets(KubernetesRole::Endpoints, &endpoints)),
+            ["10.0.0.4:9100", "10.0.0.5:9100"]
+        );
         let slice = json!({"metadata": {"name": "s-1", "labels": {"kubernetes.io/service-name": "s"}}, "addressType": "IPv4",
             "endpoints": [{"addresses": ["10.0.0.4"], "conditions": {"ready": true}}], "ports": [{"port": 9100}]});
         let found = targets(KubernetesRole::EndpointSlice, &slice);

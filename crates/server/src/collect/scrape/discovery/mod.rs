@@ -88,9 +88,9 @@ impl Drop for Search {
 fn refresh(discovery: &Discovery) -> Millis {
     match discovery {
         Discovery::File { refresh, .. } => (*refresh).min(FILES),
-        Discovery::Http { refresh, .. } | Discovery::Dns { refresh, .. } | Discovery::Docker { refresh, .. } => {
-            *refresh
-        }
+        Discovery::Http { refresh, .. }
+        | Discovery::Dns { refresh, .. }
+        | Discovery::Docker { refresh, .. } => *refresh,
         Discovery::Kubernetes { .. } => KUBERNETES,
     }
 }
