@@ -163,6 +163,10 @@ fn body_size(entry: &Entry, out: &mut Findings) -> Option<u64> {
 }
 
 /// The formats that are asked for; `None` inside: it is not said.
+#[expect(
+    clippy::option_option,
+    reason = "the outer one is a mistake that was told, the inner one that nothing is said"
+)]
 fn protocols(fields: &Fields<'_>, out: &mut Findings) -> Option<Option<Vec<Protocol>>> {
     let native = match fields.get("scrape_native_histograms") {
         Some(entry) => scalar::flag(entry, out)?,

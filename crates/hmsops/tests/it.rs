@@ -34,6 +34,8 @@ mod policies;
 mod probes;
 #[path = "it/receiver.rs"]
 mod receiver;
+#[path = "it/scrapes.rs"]
+mod scrapes;
 #[path = "it/sender.rs"]
 mod sender;
 #[path = "it/signals.rs"]

@@ -127,7 +127,7 @@ pub async fn run(options: ServeOptions) -> Result<(), ServeError> {
     greet(&ports.reach, &data, &auth, clock);
     let secrets = scrape_secrets(&config, options.config.as_deref(), &data);
     let scraper = parts.collect(&engine, &auth, ports.collector, secrets);
-    tokio::spawn(scraper.follow(to_scrape));
+    tokio::spawn(scraper.clone().follow(to_scrape));
     let series = Arc::new(parts.metrics.store().clone());
     tokio::spawn(evaluate::run(engine.clone(), clock, series));
     let context = door::Context {
@@ -139,6 +139,7 @@ pub async fn run(options: ServeOptions) -> Result<(), ServeError> {
         data: data.clone(),
         clock,
         metrics: parts.metrics.clone(),
+        scraper,
         title: config.status_title.clone(),
         queries: Queries::new(Arc::new(parts.metrics.store().clone())),
         families: parts.metrics.families().clone(),

@@ -101,6 +101,10 @@ fn authorization(entry: &Entry, out: &mut Findings) -> Option<Auth> {
 }
 
 /// A secret that is written out or in a file; the outer `None` is a mistake, the inner one is no secret.
+#[expect(
+    clippy::option_option,
+    reason = "the outer one is a mistake that was told, the inner one that nothing is said"
+)]
 fn secret(fields: &Fields<'_>, plain: &str, file: &str, out: &mut Findings) -> Option<Option<SecretText>> {
     match (fields.get(plain), fields.get(file)) {
         (Some(_), Some(entry)) => {

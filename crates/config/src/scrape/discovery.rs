@@ -131,7 +131,10 @@ fn dns(node: &Node, out: &mut Findings) -> Option<Discovery> {
     })
 }
 
-/// The outer `None` is a mistake.
+#[expect(
+    clippy::option_option,
+    reason = "the outer one is a mistake that was told, the inner one that nothing is said"
+)]
 fn port(fields: &Fields<'_>, out: &mut Findings) -> Option<Option<u16>> {
     match fields.get("port") {
         Some(entry) => scalar::count(entry, 1, 65535, out).map(|port| u16::try_from(port).ok()),

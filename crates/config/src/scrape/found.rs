@@ -17,12 +17,12 @@ pub type TargetSet = (Vec<String>, BTreeMap<String, String>);
 pub fn parse_targets(text: &str) -> Checked<Vec<TargetSet>> {
     let mut out = Findings::new(text);
     let root = yaml::parse_filled(text, false, "write `- targets: [\"10.0.0.4:9100\"]`", &mut out);
-    let sets = root.and_then(|root| match &root.value {
-        Value::List(nodes) => scalar::each(nodes, |node| set(node, &mut out)),
-        _ => {
-            out.error(root.at, "this is no list of targets", "write `- targets: [\"10.0.0.4:9100\"]`");
-            None
+    let sets = root.and_then(|root| {
+        if let Value::List(nodes) = &root.value {
+            return scalar::each(nodes, |node| set(node, &mut out));
         }
+        out.error(root.at, "this is no list of targets", "write `- targets: [\"10.0.0.4:9100\"]`");
+        None
     });
     out.finish(sets)
 }

@@ -96,6 +96,8 @@ pub struct Context {
     pub clock: Clock,
     /// The metric store.
     pub metrics: crate::collect::Metrics,
+    /// Who is asked for metrics.
+    pub scraper: crate::collect::Scraper,
     /// The public status page's heading.
     pub title: Option<String>,
     /// Metrics, for reading.

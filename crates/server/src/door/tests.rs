@@ -70,7 +70,9 @@ impl Site {
         let queries = Queries::new(Arc::new(source));
         let families = Arc::default();
         let recall = Recall::new(data.clone(), reader.clone());
+        let scraper = crate::collect::Scraper::start(metrics.clone(), engine.clone(), data.clone());
         let context = Context {
+            scraper,
             engine,
             auth,
             reception,

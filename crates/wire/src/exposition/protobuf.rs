@@ -146,7 +146,8 @@ impl Reader {
                 2 | 3 | 5 => (metric.value, metric.start) = value(&field)?,
                 4 => (metric.summary, metric.start) = summary(&field)?,
                 6 => {
-                    metric.time = Some(field.varint("the time of a metric")? as i64).filter(|time| *time != 0)
+                    metric.time =
+                        Some(field.varint("the time of a metric")? as i64).filter(|time| *time != 0);
                 }
                 7 => (metric.histogram, metric.start) = self.histogram(&field)?,
                 _ => {}

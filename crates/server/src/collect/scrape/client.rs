@@ -60,10 +60,8 @@ pub(super) struct Place {
 
 impl From<&HttpUrl> for Place {
     fn from(url: &HttpUrl) -> Self {
-        let authority = match url.port == url.scheme.port() {
-            true => url.host.clone(),
-            false => format!("{}:{}", url.host, url.port),
-        };
+        let is_usual = url.port == url.scheme.port();
+        let authority = if is_usual { url.host.clone() } else { format!("{}:{}", url.host, url.port) };
         Self { scheme: url.scheme, host: url.host.clone(), port: url.port, path: url.path.clone(), authority }
     }
 }
@@ -79,10 +77,8 @@ pub(super) struct Reach {
 
 impl Reach {
     fn guard(&self, host: &str) -> Guard {
-        match self.is_written {
-            true => Guard::written(host, self.allowed.clone()),
-            false => Guard::elsewhere(self.allowed.clone()),
-        }
+        let allowed = self.allowed.clone();
+        if self.is_written { Guard::written(host, allowed) } else { Guard::elsewhere(allowed) }
     }
 }
 

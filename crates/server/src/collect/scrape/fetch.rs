@@ -1,5 +1,6 @@
 //! One scrape: what is asked for, and in which format the answer is.
 
+use std::fmt::Write as _;
 use std::time::Duration;
 
 use hmsops_model::scrape::Protocol;
@@ -44,7 +45,7 @@ fn accepted(protocols: &[Protocol]) -> String {
     let mut weight = protocols.len() + 1;
     let mut text = String::new();
     for protocol in protocols {
-        text += &format!("{};q=0.{weight},", protocol.media_type());
+        let _ = write!(text, "{};q=0.{weight},", protocol.media_type());
         weight -= 1;
     }
     text + "*/*;q=0.1"

@@ -37,10 +37,11 @@ struct Container {
 struct Port {
     #[serde(rename = "IP", default)]
     ip: String,
-    #[serde(default)]
-    private_port: u16,
-    #[serde(default)]
-    public_port: u16,
+    #[serde(rename = "PrivatePort", default)]
+    inside: u16,
+    /// 0: it is not published.
+    #[serde(rename = "PublicPort", default)]
+    outside: u16,
     #[serde(rename = "Type", default)]
     kind: String,
 }
@@ -133,12 +134,12 @@ fn targets(containers: &[Container], networks: &BTreeMap<String, Network>, ways:
             let mut found = false;
             for port in container.ports.iter().filter(|port| port.kind == "tcp") {
                 let mut labels = labels.clone();
-                labels.insert("__meta_docker_port_private".into(), port.private_port.to_string());
-                if port.public_port > 0 {
-                    labels.insert("__meta_docker_port_public".into(), port.public_port.to_string());
+                labels.insert("__meta_docker_port_private".into(), port.inside.to_string());
+                if port.outside > 0 {
+                    labels.insert("__meta_docker_port_public".into(), port.outside.to_string());
                     labels.insert("__meta_docker_port_public_ip".into(), port.ip.clone());
                 }
-                labels.insert(ADDRESS.into(), joined(&attachment.address, port.private_port));
+                labels.insert(ADDRESS.into(), joined(&attachment.address, port.inside));
                 all.push(Found { labels, is_written: true });
                 found = true;
             }

@@ -66,16 +66,13 @@ fn read(file: &Path) -> Result<Vec<Group>, String> {
         });
     }
     let sets = hmsops_config::parse_targets(&text);
-    match sets.value {
-        Some(sets) => Ok(sets.into_iter().map(|(targets, labels)| Group { targets, labels }).collect()),
-        None => {
-            let first =
-                sets.diagnostics.iter().find(|found| found.severity == hmsops_config::Severity::Error);
-            Err(first.map_or("not a list of targets".into(), |found| {
-                format!("line {}, column {}: not a list of targets", found.line, found.column)
-            }))
-        }
+    if let Some(sets) = sets.value {
+        return Ok(sets.into_iter().map(|(targets, labels)| Group { targets, labels }).collect());
     }
+    let first = sets.diagnostics.iter().find(|found| found.severity == hmsops_config::Severity::Error);
+    Err(first.map_or("not a list of targets".into(), |found| {
+        format!("line {}, column {}: not a list of targets", found.line, found.column)
+    }))
 }
 
 #[cfg(test)]
