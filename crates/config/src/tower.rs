@@ -189,6 +189,8 @@ pub struct PeopleConfig {
     pub roles: BTreeMap<String, Vec<Role>>,
     /// What takes another person's word.
     pub four_eyes: Vec<FourEyes>,
+    /// Who is told when somebody breaks the glass; nobody: the owners of all services.
+    pub notify: Vec<String>,
 }
 
 /// An OpenID provider.

@@ -115,7 +115,7 @@ pub async fn run(options: ServeOptions) -> Result<(), ServeError> {
         .map_err(|error| ServeError::Data(data.clone(), error.to_string()))?;
     let auth = Arc::new(auth);
     let reception = Arc::new(reception(&config, options.config.as_deref(), parts.disk.clone(), &data)?);
-    tokio::spawn(door::people::keep(engine.clone(), auth.clone(), clock));
+    tokio::spawn(door::people::keep(engine.clone(), auth.clone(), reception.clone(), clock));
     tokio::spawn(door::receipts::keep(auth.clone(), engine.clone(), clock));
     let counted = auth.clone();
     let (reload, reloads) = mpsc::channel(1);
@@ -252,6 +252,8 @@ impl Parts {
         let _known = tower.handle(self.clock.now(), &freezes, &mut hands);
         let four_eyes = Event::FourEyes(config.people.four_eyes.clone());
         let _known = tower.handle(self.clock.now(), &four_eyes, &mut hands);
+        let watchers = Event::Watchers(config.people.notify.clone());
+        let _known = tower.handle(self.clock.now(), &watchers, &mut hands);
         let engine = engine::start(tower, self.clock, hands, acks)
             .map_err(|error| ServeError::Machine("start the tower's thread", error))?;
         let (spread, _) = broadcast::channel(64);
@@ -382,6 +384,7 @@ async fn serve_http(
                 if let Some(config) = settings.read_again() {
                     let _known = engine.submit(Event::Freezes(config.freeze)).await;
                     let _known = engine.submit(Event::FourEyes(config.people.four_eyes)).await;
+                    let _known = engine.submit(Event::Watchers(config.people.notify)).await;
                     reception.set_roles(config.people.roles);
                 }
             }

@@ -27,7 +27,8 @@ pub use deploy::{
 };
 pub use heal::{Heal, HealStarted, Heals, HealsPaused, NewHeal, Notice, Notices, Receiver, Ticket, Tickets};
 pub use person::{
-    Account, Accounts, Glass, Glasses, LoggedIn, NewAccount, NewGlass, PasswordLogin, Said, Session, Sessions,
+    Account, Accounts, Approval, Approvals, Glass, Glasses, LoggedIn, NewAccount, NewGlass, PasswordLogin,
+    Said, Session, Sessions,
 };
 pub use probe::{Probe, ProbeFact, ProbeLook, ProbeOrder, ProbeRun, ProbeRuns, ProbeWord, Probes};
 pub use problem::{MEDIA_TYPE, Mistake, Problem};

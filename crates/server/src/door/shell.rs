@@ -11,6 +11,7 @@ use http::header::{ACCEPT, CACHE_CONTROL, HeaderName, STRICT_TRANSPORT_SECURITY}
 use http::{HeaderValue, Method};
 
 use super::authorize::{identify_request, is_local_host};
+use super::people::login::{page_of, page_of_form};
 use super::receipts::{Answered, Entrance, Seen};
 use super::{Doors, Failure, Routes};
 use crate::tls::Arrival;
@@ -86,6 +87,9 @@ async fn finish(State(doors): State<Doors>, mut request: Request, next: Next) ->
     let accept = request.headers().get(ACCEPT).and_then(|accept| accept.to_str().ok()).unwrap_or_default();
     let is_browser = accept.contains("text/html");
     let path = request.uri().path().to_owned();
+    // Where a person goes on who has to log in first: with what the address asked for, unless it was a form.
+    let whole = request.uri().path_and_query().filter(|_| *request.method() == Method::GET);
+    let whole = whole.map_or_else(|| path.clone(), ToString::to_string);
     let is_tls = request.extensions().get::<Arrival>().is_some_and(|arrival| arrival.is_tls);
     // Of `localhost` all ports are one site: what else a person runs there would be out of reach.
     let is_named = is_tls && !is_local_host(request.headers());
@@ -108,10 +112,11 @@ async fn finish(State(doors): State<Doors>, mut request: Request, next: Next) ->
     if let Some(failure) = failure {
         let allow = response.headers_mut().remove(http::header::ALLOW);
         response = if is_browser && failure.is_stale() {
-            let next: String = form_urlencoded::byte_serialize(path.as_bytes()).collect();
+            let next = page_of_form(&whole);
+            let next: String = form_urlencoded::byte_serialize(next.as_bytes()).collect();
             Redirect::to(&format!("/login/again?next={next}")).into_response()
         } else if is_browser {
-            failure.html()
+            failure.html(|wrong| page_of(&doors.context, page_of_form(&whole), wrong))
         } else {
             failure.json(&path)
         };
