@@ -6,6 +6,10 @@
 mod bad_input;
 #[path = "it/clock.rs"]
 mod clock;
+#[path = "it/degraded.rs"]
+mod degraded;
+#[path = "it/doctor.rs"]
+mod doctor;
 #[path = "it/emitter.rs"]
 mod emitter;
 #[path = "it/external.rs"]
