@@ -496,7 +496,9 @@ impl Carriage<'_> {
             entry.answered(&self.served.route, self.by, self.is_shielded);
         }
         if response.status() == StatusCode::SWITCHING_PROTOCOLS {
-            let (Some(client), Source::Wire { wire, .. }) = (self.upgrade.take(), source) else {
+            // Before all of the request is sent nobody knows where it ends and the other protocol begins.
+            let source = Some(source).filter(Source::is_sent);
+            let (Some(client), Some(Source::Wire { wire, .. })) = (self.upgrade.take(), source) else {
                 if let Some(receipt) = receipt {
                     receipt.settle_bad(BadKind::Broken, false);
                 }

@@ -31,6 +31,9 @@ const IDLE_MAX: Duration = Duration::from_secs(4);
 /// Idle connections kept for one address.
 const IDLE_CONNECTIONS_MAX: usize = 1024;
 
+/// A request whose answer has come goes out for no longer.
+const LATE_SENDING_MAX: Duration = Duration::from_mins(1);
+
 /// Looking a name up may take longer than connecting to an address.
 const LOOKUP_MAX: Duration = Duration::from_secs(1);
 
@@ -118,6 +121,11 @@ impl Source {
         }
     }
 
+    /// Whether all of the request has gone out.
+    pub(super) fn is_sent(&self) -> bool {
+        matches!(self, Self::Wire { wire, .. } if wire.is_sent())
+    }
+
     /// Whether it has come whole.
     pub(super) fn is_end_stream(&self) -> bool {
         match self {
@@ -138,12 +146,14 @@ impl Source {
     /// For the next request, once the answer has come whole. A server may answer before it has read all of a request:
     /// then the rest of it still goes out.
     pub(super) fn give_back(self) {
-        let Self::Wire { mut wire, upstream, .. } = self else { return };
+        let Self::Wire { mut wire, upstream, _place: place } = self else { return };
         if wire.is_free() {
             upstream.keep(wire);
         } else if wire.is_still_sending() {
             tokio::spawn(async move {
-                if poll_fn(|cx| wire.poll_sending(cx)).await.is_ok() && wire.is_free() {
+                let _place = place;
+                let sent = timeout(LATE_SENDING_MAX, poll_fn(|cx| wire.poll_sending(cx))).await;
+                if matches!(sent, Ok(Ok(()))) && wire.is_free() {
                     upstream.keep(wire);
                 }
             });

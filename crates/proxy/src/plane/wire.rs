@@ -143,17 +143,24 @@ impl Wire {
         self.is_kept && self.is_over() && self.input.is_empty() && matches!(self.sending, Sending::Over)
     }
 
-    /// Whether the answer has come whole while the request still goes out, so that it may yet be free.
+    /// Whether the answer has come whole while the request still goes out. Who answers early may yet read it, or has to
+    /// be let finish with it, so that the client can take the answer.
     pub(super) fn is_still_sending(&self) -> bool {
-        self.is_kept && self.is_over() && matches!(self.sending, Sending::Body(..) | Sending::Rest)
+        self.is_over() && matches!(self.sending, Sending::Body(..) | Sending::Rest)
+    }
+
+    /// Whether all of the request has gone out.
+    pub(super) fn is_sent(&self) -> bool {
+        matches!(self.sending, Sending::Over)
     }
 
     /// Makes a free connection small, to be kept.
     pub(super) fn shrink(&mut self) {
-        self.room = READ_MIN;
-        if self.input.capacity() > READ_MIN {
+        // What is left of a large buffer looks small and holds all of it.
+        if self.room > READ_MIN || self.input.capacity() > READ_MIN {
             self.input = BytesMut::new();
         }
+        self.room = READ_MIN;
         if self.output.lines.capacity() > COPIED_MAX {
             self.output = Output::default();
         }
@@ -272,7 +279,8 @@ impl Wire {
                     if *chunks == Chunks::Over {
                         self.rest = Rest::Nothing;
                     }
-                    match piece? {
+                    let piece = piece.inspect_err(|_| self.is_kept = false)?;
+                    match piece {
                         Piece::Data(data) => return Poll::Ready(Some(Ok(Frame::data(data)))),
                         Piece::Trailers(fields) => return Poll::Ready(Some(Ok(Frame::trailers(fields)))),
                         Piece::Over => return Poll::Ready(None),

@@ -37,7 +37,7 @@ pub(crate) struct Site {
     at: SocketAddr,
     faults: Faults,
     disk: Arc<dyn Disk>,
-    _dir: tempfile::TempDir,
+    dir: tempfile::TempDir,
 }
 
 impl Site {
@@ -88,7 +88,7 @@ impl Site {
             transport: None,
             reception,
         };
-        Self { metrics, engine, router: router(context), auth, token, at, faults, disk, _dir: dir }
+        Self { metrics, engine, router: router(context), auth, token, at, faults, disk, dir }
     }
 
     /// Series of a name with all their samples.

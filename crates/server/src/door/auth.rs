@@ -118,7 +118,7 @@ impl Auth {
     }
 
     /// What a browser or program shows that is logged in.
-    pub(crate) fn draw_session(&self) -> Result<String, AuthError> {
+    pub(crate) fn draw_session() -> Result<String, AuthError> {
         Ok(token::session(random()?))
     }
 

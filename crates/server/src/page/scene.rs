@@ -503,12 +503,8 @@ pub(super) fn scenes() -> Vec<(&'static str, Scene)> {
     many.good(&all[..8], 30);
     many.unhealthy("ach-ledger");
     many.incident("ach-ledger", None, 4000);
-    many.apply(
-        "repo",
-        "service.declared",
-        &[],
-        Transition::ServiceDeclared { spec: Box::new(spec("zoning")), by: admin(), left: None },
-    );
+    let zoning = Transition::ServiceDeclared { spec: Box::new(spec("zoning")), by: admin(), left: None };
+    many.apply("repo", "service.declared", &[], zoning);
     many.ledger_failed = Some("could not write `ledger`: no space left on device".into());
     scenes.push(("many", many));
     let mut signals = calm();

@@ -86,7 +86,7 @@ pub(super) fn locks(calm: &Scene) -> Scene {
     });
     let many = &Scope::ALL[..20];
     issue(&mut scene, ("m.silva@csac.gov", "moving to the new data centre"), many, |spec| {
-        spec.kind = TokenKind::Pat
+        spec.kind = TokenKind::Pat;
     });
     scene.pass(84 * DAY);
     issue(&mut scene, ("grafana", "dashboards"), &[Scope::METRICS_READ], |_| {});

@@ -3,6 +3,7 @@
 use hmsops_disk::{Disk, RealDisk};
 use hmsops_model::{Millis, UnixMillis};
 use tokio_rustls::rustls::client::WebPkiServerVerifier;
+use tokio_rustls::rustls::client::danger::ServerCertVerifier as _;
 use tokio_rustls::rustls::pki_types::{ServerName, UnixTime};
 
 use super::*;
@@ -25,7 +26,6 @@ fn takes(authority: &Authority, chain: &CertifiedKey, name: &str, now: UnixMilli
             .unwrap();
     let name = ServerName::try_from(name.to_owned()).unwrap();
     let now = UnixTime::since_unix_epoch(std::time::Duration::from_millis(now.0 as u64));
-    use tokio_rustls::rustls::client::danger::ServerCertVerifier as _;
     verifier.verify_server_cert(&chain.cert[0], &chain.cert[1..], &name, &[], now).is_ok()
 }
 

@@ -18,7 +18,10 @@ pub struct PasswordLogin {
 /// Nothing of a password is printed.
 impl std::fmt::Debug for PasswordLogin {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("PasswordLogin").field("name", &self.name).field("password", &"[redacted]").finish()
+        f.debug_struct("PasswordLogin")
+            .field("name", &self.name)
+            .field("password", &"[redacted]")
+            .finish_non_exhaustive()
     }
 }
 
@@ -99,7 +102,10 @@ pub struct NewAccount {
 /// Nothing of a password is printed.
 impl std::fmt::Debug for NewAccount {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("NewAccount").field("roles", &self.roles).field("password", &"[redacted]").finish()
+        f.debug_struct("NewAccount")
+            .field("roles", &self.roles)
+            .field("password", &"[redacted]")
+            .finish_non_exhaustive()
     }
 }
 

@@ -87,9 +87,13 @@ impl Chunks {
         let bytes = input.split_to(end + 4).freeze();
         *self = Self::Over;
         let mut fields = [httparse::EMPTY_HEADER; HEAD_FIELDS_MAX];
-        let Ok(httparse::Status::Complete((_, fields))) = httparse::parse_headers(&bytes, &mut fields) else {
+        let Ok(httparse::Status::Complete((n, fields))) = httparse::parse_headers(&bytes, &mut fields) else {
             return Err(Malformed);
         };
+        // An empty line that ends in a bare LF has ended them before: what follows is something else.
+        if n != bytes.len() {
+            return Err(Malformed);
+        }
         let mut trailers = HeaderMap::with_capacity(fields.len());
         for field in fields {
             let name = HeaderName::from_bytes(field.name.as_bytes()).map_err(|_| Malformed)?;
@@ -178,6 +182,8 @@ mod tests {
             b"10000000000000000\r\n",
             b"5\r;\r\nhello",
             b"0\r\nno trailer\r\n\r\n",
+            b"0\r\n\nHTTP/1.1 200 OK\r\nx: y\r\n\r\n",
+            b"0\r\na: b\r\n\nJUNK\r\n\r\n",
             &long,
             &many,
         ] {

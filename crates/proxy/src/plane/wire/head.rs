@@ -31,6 +31,10 @@ pub(super) fn write(
     let target = uri.path_and_query().map_or("/", |target| target.as_str());
     out.extend_from_slice(method.as_str().as_bytes());
     out.push(b' ');
+    // A query may stand without a path in an absolute target, and has one in this form (RFC 9112 §3.2.1).
+    if !target.starts_with('/') && target != "*" {
+        out.push(b'/');
+    }
     out.extend_from_slice(target.as_bytes());
     out.extend_from_slice(b" HTTP/1.1\r\n");
     let mut has_length = false;
@@ -125,7 +129,7 @@ fn read(bytes: &Bytes, is_bodyless: bool) -> Result<Head, Malformed> {
     for field in parsed.headers.iter() {
         let name = HeaderName::from_bytes(field.name.as_bytes()).map_err(|_| Malformed)?;
         let value = HeaderValue::from_maybe_shared(bytes.slice_ref(field.value)).map_err(|_| Malformed)?;
-        said.hear(&name, &value)?;
+        said.hear(&name, &value);
         // What most say of their connection is heard and concerns nobody else.
         let is_usual = name == header::CONNECTION && matches!(value.as_bytes(), b"keep-alive" | b"close");
         if !is_usual {
@@ -150,6 +154,8 @@ fn read(bytes: &Bytes, is_bodyless: bool) -> Result<Head, Malformed> {
 struct Said {
     minor: u8,
     length: Option<u64>,
+    /// What it says of a length is none, or two.
+    is_unclear: bool,
     is_coded: bool,
     /// The last coding is `chunked`.
     is_chunked: bool,
@@ -159,15 +165,25 @@ struct Said {
 
 impl Said {
     fn new(minor: u8) -> Self {
-        Self { minor, length: None, is_coded: false, is_chunked: false, closes: false, keeps: false }
+        Self {
+            minor,
+            length: None,
+            is_unclear: false,
+            is_coded: false,
+            is_chunked: false,
+            closes: false,
+            keeps: false,
+        }
     }
 
-    fn hear(&mut self, name: &HeaderName, value: &HeaderValue) -> Result<(), Malformed> {
+    fn hear(&mut self, name: &HeaderName, value: &HeaderValue) {
         if *name == header::CONTENT_LENGTH {
             for part in value.as_bytes().split(|byte| *byte == b',') {
-                let length = length(part.trim_ascii())?;
-                if self.length.replace(length).is_some_and(|before| before != length) {
-                    return Err(Malformed);
+                match length(part.trim_ascii()) {
+                    Ok(length) => {
+                        self.is_unclear |= self.length.replace(length).is_some_and(|before| before != length);
+                    }
+                    Err(Malformed) => self.is_unclear = true,
                 }
             }
         } else if *name == header::TRANSFER_ENCODING {
@@ -180,7 +196,6 @@ impl Said {
                 self.keeps |= part.eq_ignore_ascii_case(b"keep-alive");
             }
         }
-        Ok(())
     }
 
     /// RFC 9112 §6.3.
@@ -194,6 +209,8 @@ impl Said {
             _ if self.is_coded && self.minor == 0 => Err(Malformed),
             _ if self.is_chunked => Ok(Rest::Chunks(Chunks::Size)),
             _ if self.is_coded => Ok(Rest::ToTheEnd),
+            // Only where a length counts does it have to be one.
+            _ if self.is_unclear => Err(Malformed),
             Some(0) => Ok(Rest::Nothing),
             Some(length) => Ok(Rest::Bytes(length)),
             None => Ok(Rest::ToTheEnd),
@@ -202,7 +219,7 @@ impl Said {
 
     /// With a coding and a length there is one who reads the one and one who reads the other.
     fn is_kept(&self) -> bool {
-        let is_clear = !(self.is_coded && self.length.is_some());
+        let is_clear = !(self.is_unclear || self.is_coded && self.length.is_some());
         is_clear && !self.closes && (self.minor > 0 || self.keeps)
     }
 }
@@ -329,6 +346,10 @@ mod tests {
             written(Framing::Chunked),
             format!("{begin}x: 1\r\nx: 2\r\ntransfer-encoding: chunked\r\n\r\n")
         );
+        let mut out = Vec::new();
+        let target = (&Method::GET, &Uri::from_static("http://a?x=1"));
+        write(&mut out, target, (&HeaderMap::new(), &Added::default()), Framing::None);
+        assert_eq!(out, b"GET /?x=1 HTTP/1.1\r\n\r\n");
         assert_eq!(decimal(u64::MAX, &mut [0; 20]), u64::MAX.to_string().as_bytes());
     }
 

@@ -53,7 +53,7 @@ async fn call(at: SocketAddr, trusted: CertificateDer<'static>, message: Bytes) 
 /// A collector's port with TLS on a site, and the authority by which it is recognised.
 async fn secured(site: &Site) -> (SocketAddr, CertificateDer<'static>) {
     let now = site.metrics.clock().now().wall;
-    let (dir, own) = (site._dir.path(), Arc::new(RealDisk::new(site._dir.path()).unwrap()));
+    let (dir, own) = (site.dir.path(), Arc::new(RealDisk::new(site.dir.path()).unwrap()));
     let authority = Authority::open(dir, own.as_ref(), now).unwrap();
     let trusted = authority.certificate().clone();
     let first = authority.for_tower(&["localhost".into()], now).unwrap();

@@ -204,14 +204,16 @@ async fn four_eyes_are_two_people_by_whatever_they_come() {
         actor: format!("token:{} bob", token["token"]["id"].as_str().unwrap()),
         source: "api".into(),
     };
-    use hmsops_control::people::principal;
     assert_eq!(
-        principal(&state.state, &by_token),
-        principal(&state.state, &who),
+        hmsops_control::people::principal(&state.state, &by_token),
+        hmsops_control::people::principal(&state.state, &who),
         "the token is hers, not its owner's"
     );
     assert_ne!(
-        principal(&state.state, &hmsops_control::Who { actor: "admin".into(), source: "api".into() }),
+        hmsops_control::people::principal(
+            &state.state,
+            &hmsops_control::Who { actor: "admin".into(), source: "api".into() }
+        ),
         None
     );
     assert_eq!(denied(ann).await.0, 409);

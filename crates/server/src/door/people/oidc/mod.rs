@@ -149,7 +149,7 @@ impl Oidc {
         let code = code.ok_or_else(|| Failure::argument("the provider's answer has no code"))?;
         let token = self.provider.redeem(&self.config, &code, &away.verifier, now.steady).await?;
         let claims = self.provider.verified(&token, now.steady).await?;
-        let claims = Claims { config: &self.config, claims: &claims, now: now.wall };
+        let claims = Claims { config: &self.config, all: &claims, now: now.wall };
         claims.check(&away.nonce)?;
         if away.again.is_some() {
             claims.check_fresh()?;
@@ -191,19 +191,19 @@ fn wrong(why: &str) -> Failure {
 /// What an ID token says.
 struct Claims<'a> {
     config: &'a OidcConfig,
-    claims: &'a Value,
+    all: &'a Value,
     now: UnixMillis,
 }
 
 impl Claims<'_> {
     fn text(&self, key: &str) -> Option<&str> {
-        self.claims.get(key)?.as_str().filter(|text| !text.is_empty())
+        self.all.get(key)?.as_str().filter(|text| !text.is_empty())
     }
 
     /// A moment in seconds, as JSON has it.
     fn moment(&self, key: &str) -> Option<UnixMillis> {
-        let seconds = self.claims.get(key)?.as_f64()?;
-        (0.0..1e11).contains(&seconds).then(|| UnixMillis((seconds * 1000.0) as i64))
+        let seconds = self.all.get(key)?.as_f64()?;
+        (0.0..1e11).contains(&seconds).then_some(UnixMillis((seconds * 1000.0) as i64))
     }
 
     /// Core, section 3.1.3.7.
@@ -212,7 +212,7 @@ impl Claims<'_> {
             return Err(wrong("its issuer is another"));
         }
         let own = self.config.client_id.as_str();
-        let audience: Vec<&str> = match self.claims.get("aud") {
+        let audience: Vec<&str> = match self.all.get("aud") {
             Some(Value::String(one)) => vec![one],
             Some(Value::Array(all)) => all.iter().filter_map(Value::as_str).collect(),
             _ => Vec::new(),
@@ -220,7 +220,7 @@ impl Claims<'_> {
         if !audience.contains(&own) {
             return Err(wrong("it is for another client"));
         }
-        let party = self.claims.get("azp").and_then(Value::as_str);
+        let party = self.all.get("azp").and_then(Value::as_str);
         if (audience.len() > 1 || party.is_some()) && party != Some(own) {
             return Err(wrong("it was given to another client"));
         }
@@ -254,7 +254,7 @@ impl Claims<'_> {
     }
 
     fn groups(&self) -> Vec<String> {
-        match self.claims.get(&self.config.groups_claim) {
+        match self.all.get(&self.config.groups_claim) {
             Some(Value::Array(all)) => {
                 let texts = all.iter().take(GROUPS_MAX).filter_map(Value::as_str);
                 texts.map(str::to_owned).collect()
@@ -289,7 +289,7 @@ mod tests {
         let good =
             json!({"iss": "https://id", "aud": "hmsops", "nonce": "n", "iat": 1000, "exp": 1300, "sub": "u"});
         let at = |claims: &Value, secs: i64| {
-            Claims { config: &config, claims, now: UnixMillis(secs * 1000) }
+            Claims { config: &config, all: claims, now: UnixMillis(secs * 1000) }
                 .check("n")
                 .map_err(|wrong| wrong.words())
         };
@@ -328,7 +328,7 @@ mod tests {
         let config = config();
         let claims = |auth_time: Value| json!({"auth_time": auth_time});
         let fresh = |value: &Value| {
-            Claims { config: &config, claims: value, now: UnixMillis(10_000_000) }.check_fresh().is_ok()
+            Claims { config: &config, all: value, now: UnixMillis(10_000_000) }.check_fresh().is_ok()
         };
         assert!(fresh(&claims(json!(9_990))));
         assert!(!fresh(&claims(json!(9_000))) && !fresh(&json!({})));

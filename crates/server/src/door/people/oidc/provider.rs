@@ -156,7 +156,7 @@ impl Provider {
             let mut said = self.said.lock().await;
             self.fresh(&mut said, steady).await?.metadata.clone()
         };
-        let (form, authorization) = self.form(config, code, verifier, &metadata);
+        let (form, authorization) = self.exchange(config, &metadata, code, verifier);
         let answer = self.fetch.post_form(&metadata.token_endpoint, form, authorization).await;
         let (status, body) = answer.map_err(|error| away(error.why))?;
         if status.is_client_error() {
@@ -170,13 +170,13 @@ impl Provider {
             .ok_or_else(|| away(format!("the provider answers {status} without an ID token")))
     }
 
-    /// What is asked of the provider, and by which `Authorization`.
-    fn form(
+    /// The form, and the header by which we show who we are.
+    fn exchange(
         &self,
         config: &OidcConfig,
+        metadata: &Metadata,
         code: &str,
         verifier: &str,
-        metadata: &Metadata,
     ) -> (String, Option<String>) {
         let mut fields = form_urlencoded::Serializer::new(String::new());
         fields
@@ -185,22 +185,17 @@ impl Provider {
             .append_pair("redirect_uri", &config.callback)
             .append_pair("code_verifier", verifier)
             .append_pair("client_id", &self.client_id);
-        let in_body = metadata
-            .token_endpoint_auth_methods_supported
-            .as_ref()
-            .is_some_and(|all| !all.iter().any(|method| method == "client_secret_basic"));
-        let mut authorization = None;
-        if let Some(secret) = &self.secret {
-            if in_body {
-                fields.append_pair("client_secret", secret.expose());
-            } else {
-                // RFC 6749, section 2.3.1: each part as in a form, then together.
-                let part = |text: &str| form_urlencoded::byte_serialize(text.as_bytes()).collect::<String>();
-                let pair = format!("{}:{}", part(&self.client_id), part(secret.expose()));
-                authorization = Some(format!("Basic {}", STANDARD.encode(pair)));
-            }
+        let Some(secret) = &self.secret else { return (fields.finish(), None) };
+        // Discovery, section 3: left out means `client_secret_basic`.
+        let methods = metadata.token_endpoint_auth_methods_supported.as_ref();
+        if methods.is_some_and(|all| !all.iter().any(|method| method == "client_secret_basic")) {
+            fields.append_pair("client_secret", secret.expose());
+            return (fields.finish(), None);
         }
-        (fields.finish(), authorization)
+        // RFC 6749, section 2.3.1: each part as in a form, then together.
+        let part = |text: &str| form_urlencoded::byte_serialize(text.as_bytes()).collect::<String>();
+        let pair = format!("{}:{}", part(&self.client_id), part(secret.expose()));
+        (fields.finish(), Some(format!("Basic {}", STANDARD.encode(pair))))
     }
 
     /// What a token says, if one of the provider's keys signed it. A key that is not known may be a new one.
