@@ -52,6 +52,8 @@ mod steps;
 mod taken_back;
 #[path = "it/tls.rs"]
 mod tls;
+#[path = "it/unit.rs"]
+mod unit;
 
 use std::io::{BufRead as _, BufReader};
 use std::path::Path;
