@@ -44,7 +44,14 @@ pub fn verify(disk: &dyn Disk, dir: &str) -> Result<Report, LedgerError> {
         first_bad = bad_snapshot(disk, dir, &walk)?;
     }
     let checkpoint_size = walk.checkpoint.map(|checkpoint| checkpoint.size);
-    Ok(Report { entries, root: walk.tree.root(), checkpoint_size, last_at: walk.last_at, torn: walk.torn, first_bad })
+    Ok(Report {
+        entries,
+        root: walk.tree.root(),
+        checkpoint_size,
+        last_at: walk.last_at,
+        torn: walk.torn,
+        first_bad,
+    })
 }
 
 fn bad_snapshot(disk: &dyn Disk, dir: &str, walk: &Walk) -> Result<Option<Finding>, LedgerError> {

@@ -176,7 +176,8 @@ fn open(data: &Path, config: &TowerConfig) -> Result<Parts, ServeError> {
     let reader = ledger.reader();
     let newest = reader.size().checked_sub(1).and_then(|seq| reader.get(seq).ok().flatten());
     let clock = Clock::after(newest.map(|entry| Now { wall: entry.at, steady: entry.steady }));
-    let spill = Spill::open(&disk, door::folder::SPILL, SPILL_BYTES).map_err(|error| unusable(error.chain()))?;
+    let spill =
+        Spill::open(&disk, door::folder::SPILL, SPILL_BYTES).map_err(|error| unusable(error.chain()))?;
     let spill = SpillThread::start(spill).map_err(|error| ServeError::Machine("start a thread", error))?;
     let side = FileSideLog::open(disk.clone(), "evidence").map_err(|error| unusable(error.chain()))?;
     let size = ledger.size();

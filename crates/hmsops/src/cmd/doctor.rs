@@ -109,8 +109,11 @@ mod tests {
             why: "nothing advances".into(),
             remedy: "make room".into(),
         };
-        let found =
-            Examination { by: "tower".into(), checked: vec!["disk".into(), "clock".into()], findings: vec![finding] };
+        let found = Examination {
+            by: "tower".into(),
+            checked: vec!["disk".into(), "clock".into()],
+            findings: vec![finding],
+        };
         assert_eq!(
             written(&found, false),
             "■ problem  disk: 3 MiB are free\u{fffd}[2J\n  why     nothing advances\n  remedy  make room\n\n\

@@ -13,7 +13,8 @@ use super::load::Load;
 use super::nginx::{self, Build};
 
 /// Good until there is a file `bad` in the work folder.
-const TURNS: Build = Build { users: "if (-f @WORK@/bad) { return 500 sorry; } return 200 hello;", ..Build::GOOD };
+const TURNS: Build =
+    Build { users: "if (-f @WORK@/bad) { return 500 sorry; } return 200 hello;", ..Build::GOOD };
 
 /// Room for the spill, the ledger and some metrics.
 const BYTES: u64 = 96 << 20;
@@ -199,7 +200,10 @@ fn collect(dir: &Path, tests: &mut BTreeSet<String>) {
                     Some(name) if std::mem::take(&mut is_test) => {
                         tests.insert(name.to_owned());
                     }
-                    _ => is_test |= matches!(line, "#[test]" | "#[tokio::test]") || line.starts_with("#[tokio::test("),
+                    _ => {
+                        is_test |=
+                            matches!(line, "#[test]" | "#[tokio::test]") || line.starts_with("#[tokio::test(")
+                    }
                 }
             }
         }

@@ -14,7 +14,9 @@ fn found(said: &Said) -> Value {
 
 fn has(found: &Value, check: &str, what: &str) -> bool {
     let findings = found["findings"].as_array().unwrap();
-    findings.iter().any(|finding| finding["check"] == check && finding["what"].as_str().unwrap().contains(what))
+    findings
+        .iter()
+        .any(|finding| finding["check"] == check && finding["what"].as_str().unwrap().contains(what))
 }
 
 #[test]
@@ -27,7 +29,8 @@ fn a_healthy_tower_has_no_problems_and_each_finding_says_what_to_do() {
         (said.code == Some(0)).then(|| found(&said))
     });
     assert_eq!(well["by"], "tower");
-    let looks = ["permissions", "disk", "ledger", "clock", "leftovers", "recording", "open files", "listeners"];
+    let looks =
+        ["permissions", "disk", "ledger", "clock", "leftovers", "recording", "open files", "listeners"];
     for look in looks.into_iter().chain(["tokens", "gateways", "declarations"]) {
         assert!(well["checked"].as_array().unwrap().contains(&Value::from(look)), "{look}: {well}");
     }
@@ -78,7 +81,10 @@ fn without_a_tower_the_folder_is_looked_at_and_nothing_is_changed() {
 
     let missing = site.run(&["doctor", "--data", "no-such-folder"]);
     assert_eq!(missing.code, Some(1));
-    assert!(missing.out.contains("there is no folder") && !site.path("no-such-folder").exists(), "{missing:?}");
+    assert!(
+        missing.out.contains("there is no folder") && !site.path("no-such-folder").exists(),
+        "{missing:?}"
+    );
 }
 
 #[expect(clippy::disallowed_methods, reason = "a test damages what it looks at")]

@@ -12,7 +12,8 @@ use super::nginx;
 const EXPOSURE_MAX: &str = "25";
 
 fn unit() -> String {
-    fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("../../packaging/systemd/hmsops.service")).unwrap()
+    fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("../../packaging/systemd/hmsops.service"))
+        .unwrap()
 }
 
 /// A restart of the tower ends nothing that users see, and takes nothing from under it.
@@ -23,7 +24,9 @@ fn the_unit_ends_the_tower_alone() {
     for needed in ["KillMode=process", "OOMPolicy=continue", "StateDirectoryMode=0700", "LimitCORE=0"] {
         assert!(lines.contains(&needed), "{needed}");
     }
-    for harmful in ["PrivateTmp=", "RuntimeDirectory=", "MemoryDenyWriteExecute=", "OOMScoreAdjust=", "DynamicUser="] {
+    for harmful in
+        ["PrivateTmp=", "RuntimeDirectory=", "MemoryDenyWriteExecute=", "OOMScoreAdjust=", "DynamicUser="]
+    {
         assert!(!lines.iter().any(|line| line.starts_with(harmful)), "{harmful}");
     }
 }
@@ -35,9 +38,8 @@ fn the_unit_is_sound_and_hardened() {
     // Of a program and a user that are here.
     let text = unit().replace("/usr/local/bin/hmsops", env!("CARGO_BIN_EXE_hmsops"));
     nginx::put(&file, &text.replace("User=hmsops", "User=root").replace("Group=hmsops", "Group=root"));
-    let analyze = |args: &[&str]| {
-        Command::new("systemd-analyze").args(args).arg(&file).output().map(Said::from)
-    };
+    let analyze =
+        |args: &[&str]| Command::new("systemd-analyze").args(args).arg(&file).output().map(Said::from);
     let Ok(verified) = analyze(&["verify", "--man=no"]) else {
         use std::io::Write as _;
         let _unheard = writeln!(std::io::stderr(), "skipped: systemd-analyze is not installed");

@@ -129,7 +129,8 @@ fn space(data: &Path, findings: &mut Findings) {
             "look with df",
         );
     };
-    let why_full = "no release goes on without its line in the ledger, and metrics are not taken; retreats go on";
+    let why_full =
+        "no release goes on without its line in the ledger, and metrics are not taken; retreats go on";
     if disk.f_flag.contains(StatVfsMountFlags::RDONLY) {
         findings.problem(
             format!("the disk of `{}` takes no writes", data.display()),

@@ -79,7 +79,8 @@ fn listeners(context: &Context, now: UnixMillis, findings: &mut Findings) {
             "take `plain:` out of hmsops.yaml when it is not needed any more",
         );
     }
-    let Some(first) = context.transport.as_ref().and_then(|transport| transport.chain().into_iter().next()) else {
+    let Some(first) = context.transport.as_ref().and_then(|transport| transport.chain().into_iter().next())
+    else {
         return;
     };
     let rest = held(&first).until.since(now);
@@ -109,9 +110,8 @@ fn gateways(context: &Context, findings: &mut Findings) {
     let programs = context.metrics.traffic().programs();
     for name in context.gateways.keys() {
         let link = snapshot.evidence.gateways.get(name);
-        let is_heard = link.is_some_and(|link| {
-            link.connected && snapshot.now.steady.since(link.heard_at) < GATEWAY_SILENT
-        });
+        let is_heard = link
+            .is_some_and(|link| link.connected && snapshot.now.steady.since(link.heard_at) < GATEWAY_SILENT);
         if !is_heard {
             findings.problem(
                 format!("gateway {name} is not heard"),

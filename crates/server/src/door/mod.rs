@@ -68,8 +68,8 @@ pub(crate) use metrics::own_exposition;
 pub use people::login::Reception;
 pub use people::oidc::Oidc;
 pub use problem::Failure;
-pub(crate) use tokens::findings_of_all as findings_of_tokens;
 pub use route::{Access, Routes};
+pub(crate) use tokens::findings_of_all as findings_of_tokens;
 
 use crate::Engine;
 use hmsops_config::tower::NotifyConfig;

@@ -145,12 +145,13 @@ fn bare(method: Method, path: &str) -> axum::http::request::Builder {
 /// The path of a route with something in the place of each of its parameters.
 fn filled(template: &str) -> String {
     let pieces = template.split(['{', '}']).enumerate();
-    pieces.map(|(at, piece)| match (at % 2, piece) {
-        (0, piece) => piece,
-        (_, "id") => "r-1",
-        (_, _) => "x",
-    })
-    .collect()
+    pieces
+        .map(|(at, piece)| match (at % 2, piece) {
+            (0, piece) => piece,
+            (_, "id") => "r-1",
+            (_, _) => "x",
+        })
+        .collect()
 }
 
 /// Invariant 9: every door has a lock. A route that is added to the table is held to this by itself.

@@ -61,8 +61,9 @@ pub fn status(look: &Look<'_>) -> String {
 /// send none: nothing but this style sheet, named by its hash (CSP 3, section 6.6.2), is ever used.
 pub fn status_static(look: &Look<'_>) -> String {
     let hash = base64::engine::general_purpose::STANDARD.encode(Sha256::digest(CSS));
-    let policy =
-        format!("default-src 'none'; style-src 'sha256-{hash}'; img-src data:; form-action 'none'; base-uri 'none'");
+    let policy = format!(
+        "default-src 'none'; style-src 'sha256-{hash}'; img-src data:; form-action 'none'; base-uri 'none'"
+    );
     let policy = el("meta").attr("http-equiv", "content-security-policy").attr("content", policy);
     let referrer = el("meta").attr("name", "referrer").attr("content", "no-referrer");
     page(look, ((policy, referrer), el("style").put(StyleSheet(CSS))))

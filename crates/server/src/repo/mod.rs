@@ -158,7 +158,11 @@ async fn declare(
                 objection.map_or(Ok(()), Err)?;
             }
             let handled = engine.submit(event).await;
-            if handled.is_ok_and(|handled| handled.ledger_failed.is_none()) { Taken::Whole } else { Taken::Later }
+            if handled.is_ok_and(|handled| handled.ledger_failed.is_none()) {
+                Taken::Whole
+            } else {
+                Taken::Later
+            }
         }
     })
 }

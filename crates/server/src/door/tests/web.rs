@@ -43,7 +43,10 @@ fn check_headers(headers: &HeaderMap, about: &str) {
     let shared = headers["cross-origin-resource-policy"].to_str().unwrap();
     assert!(shared == "same-origin" || (is_badge && shared == "cross-origin"), "{about}: {shared}");
     let features = headers["permissions-policy"].to_str().unwrap();
-    assert!(features.contains("camera=()") && features.split(", ").all(|one| one.ends_with("=()")), "{about}");
+    assert!(
+        features.contains("camera=()") && features.split(", ").all(|one| one.ends_with("=()")),
+        "{about}"
+    );
     let kept = headers[CACHE_CONTROL].to_str().unwrap();
     let is_asset = about.contains("/assets/") && kept == "public, max-age=31536000, immutable";
     assert!(kept == "no-store" || is_asset, "{about}: {kept}");
@@ -54,7 +57,10 @@ fn check_headers(headers: &HeaderMap, about: &str) {
 
 fn check_cookie(line: &str, is_tls: bool, about: &str) {
     let flags: Vec<&str> = line.split(';').skip(1).map(str::trim).collect();
-    assert!(flags.contains(&"HttpOnly") && flags.iter().any(|flag| flag.starts_with("Path=/")), "{about}: {line}");
+    assert!(
+        flags.contains(&"HttpOnly") && flags.iter().any(|flag| flag.starts_with("Path=/")),
+        "{about}: {line}"
+    );
     assert!(!flags.iter().any(|flag| flag.to_ascii_lowercase().starts_with("domain")), "{about}: {line}");
     assert_eq!(flags.contains(&"Secure"), is_tls, "{about}: {line}");
 }
@@ -68,7 +74,8 @@ fn tags(page: &str) -> impl Iterator<Item = &str> {
 fn check_page(page: &str, about: &str) {
     for tag in tags(page) {
         let lower = tag.to_ascii_lowercase();
-        let names = lower.split_ascii_whitespace().filter_map(|part| part.split_once("=\"")).map(|(name, _)| name);
+        let names =
+            lower.split_ascii_whitespace().filter_map(|part| part.split_once("=\"")).map(|(name, _)| name);
         for name in names {
             assert!(!name.starts_with("on") && name != "style", "{about}: <{tag}>");
         }
@@ -127,7 +134,9 @@ async fn every_answer_of_every_route_tells_browsers_what_they_may() {
             }
         }
     }
-    for path in ["/nothing", "/hms/v1/nothing", "/%2e%2e/x", "/status/badge/legacy-forms.svg", "/dash/legacy-forms"] {
+    for path in
+        ["/nothing", "/hms/v1/nothing", "/%2e%2e/x", "/status/badge/legacy-forms.svg", "/dash/legacy-forms"]
+    {
         for accept in ["text/html", "*/*"] {
             for token in [None, Some(token.as_str())] {
                 seen.insert(look_at(&site, &Method::GET, path, token, accept).await.as_u16());
