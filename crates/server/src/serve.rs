@@ -122,7 +122,8 @@ pub async fn run(options: ServeOptions) -> Result<(), ServeError> {
     let repos = repos(&config, &options, data.as_path());
     let (scrapes, to_scrape) = watch::channel(repo::Scrapes::new());
     let gateways = Arc::new(settings.all());
-    tokio::spawn(repo::watch(engine.clone(), repos, scrapes, gateways.clone(), reloads));
+    let (trouble, troubles) = watch::channel(repo::Troubles::new());
+    tokio::spawn(repo::watch(engine.clone(), repos, (scrapes, trouble), gateways.clone(), reloads));
     tokio::spawn(public::keep(engine.clone(), clock, parts.disk.clone()));
     greet(&ports.reach, &data, &auth, clock);
     let secrets = scrape_secrets(&config, options.config.as_deref(), &data);
@@ -146,6 +147,7 @@ pub async fn run(options: ServeOptions) -> Result<(), ServeError> {
         notify: Arc::new(config.notify.clone()),
         gateways,
         transport,
+        troubles,
     };
     let router = door::router(context);
     serve_http(ports.web, router, (reload, settings), &engine, &reception).await?;
@@ -176,7 +178,8 @@ fn open(data: &Path, config: &TowerConfig) -> Result<Parts, ServeError> {
     let reader = ledger.reader();
     let newest = reader.size().checked_sub(1).and_then(|seq| reader.get(seq).ok().flatten());
     let clock = Clock::after(newest.map(|entry| Now { wall: entry.at, steady: entry.steady }));
-    let spill = Spill::open(&disk, "spill", SPILL_BYTES).map_err(|error| unusable(error.chain()))?;
+    let spill =
+        Spill::open(&disk, door::folder::SPILL, SPILL_BYTES).map_err(|error| unusable(error.chain()))?;
     let spill = SpillThread::start(spill).map_err(|error| ServeError::Machine("start a thread", error))?;
     let side = FileSideLog::open(disk.clone(), "evidence").map_err(|error| unusable(error.chain()))?;
     let size = ledger.size();

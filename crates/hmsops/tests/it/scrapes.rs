@@ -78,7 +78,7 @@ fn guarded(site: &mut Site) -> SocketAddr {
     assert!(openssl.stderr(std::process::Stdio::null()).status().unwrap().success());
     // `hunter2`
     nginx::put(&folder.join("users"), "prom:{PLAIN}hunter2\n");
-    let page: String = (0..500).map(|n| format!("portal_queue{{lane=\"{n}\"}} {n}\n")).collect();
+    let page = (0..500).fold(String::new(), |page, n| page + &format!("portal_queue{{lane=\"{n}\"}} {n}\n"));
     nginx::put(&folder.join("www/metrics"), &page);
     nginx::put(
         &folder.join("www/targets"),
