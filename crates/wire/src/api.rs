@@ -8,6 +8,7 @@ mod alert;
 mod audit;
 mod dash;
 mod deploy;
+mod doctor;
 mod heal;
 mod person;
 mod probe;
@@ -25,6 +26,7 @@ pub use deploy::{
     Applied, Apply, Change, ChangeKind, Deploy, DeployGroup, File, Plan, PlanStep, Plans, Reason, Revert,
     Takeover,
 };
+pub use doctor::{Examination, Finding, Severity};
 pub use heal::{Heal, HealStarted, Heals, HealsPaused, NewHeal, Notice, Notices, Receiver, Ticket, Tickets};
 pub use person::{
     Account, Accounts, Approval, Approvals, FetchProgram, Glass, Glasses, LoggedIn, NewAccount, NewGlass,

@@ -530,6 +530,23 @@ fn the_status_page_works_alone() {
     assert!(!page.contains("<script"));
 }
 
+/// Whoever serves the file may send no headers: it names its own style sheet by hash, and lets nothing else in.
+#[test]
+fn the_status_page_that_works_alone_brings_its_policy() {
+    use base64::Engine as _;
+    use sha2::Digest as _;
+
+    let view = scene("back").snapshot();
+    let page = status_static(&look(&view, 100));
+    let (before, rest) = page.split_once("<style>").unwrap();
+    let (sheet, _) = rest.split_once("</style>").unwrap();
+    let hash = base64::engine::general_purpose::STANDARD.encode(sha2::Sha256::digest(sheet));
+    assert!(before.contains("http-equiv=\"content-security-policy\""), "{before}");
+    assert!(before.contains("content=\"default-src &#39;none&#39;"), "{before}");
+    assert!(before.contains(&format!("style-src &#39;sha256-{hash}&#39;")), "{before}");
+    assert!(!page.contains(" style=\""), "an attribute would not be let in");
+}
+
 #[test]
 fn a_tower_of_a_thousand_services_has_pages_of_bounded_size() {
     let mut scene = Scene::empty();
