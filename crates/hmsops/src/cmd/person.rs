@@ -210,7 +210,9 @@ pub(super) async fn breakglass(client: &Client, args: &GlassArgs) -> Result<(), 
             match glass.told.as_deref() {
                 None => {}
                 Some([]) => {
-                    print::talk("nobody is told by a message: `people: {notify: …}` in hmsops.yaml names who");
+                    print::talk(
+                        "nobody is told by a message: `people: {notify: …}` in hmsops.yaml names who",
+                    );
                 }
                 Some(told) => print::talk(&format!("told by a message: {}", print::plain(&told.join(", ")))),
             }
