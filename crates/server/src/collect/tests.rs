@@ -87,6 +87,7 @@ impl Site {
             notify: Arc::default(),
             gateways: Arc::default(),
             transport: None,
+            troubles: tokio::sync::watch::channel(BTreeMap::new()).1,
             reception,
         };
         Self { metrics, engine, router: router(context), auth, token, at, faults, disk, dir }
