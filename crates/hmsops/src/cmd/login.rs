@@ -1,7 +1,7 @@
 //! `hmsops login`: a tower and who somebody is there are remembered, or a browser gets its link.
 
 use std::path::PathBuf;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
@@ -87,18 +87,17 @@ async fn in_browser(client: &Client, place: (String, String)) -> Result<(), Fail
     ));
     print::line(&print::plain(&begun.code))?;
     let body = api::FetchProgram { code: begun.code, verifier };
-    let every = Duration::from_secs(u64::from(begun.interval.clamp(1, 60)));
-    let until = Instant::now() + Duration::from_secs(u64::from(begun.expires_in.min(3600)));
-    loop {
-        tokio::time::sleep(every).await;
+    let interval = begun.interval.clamp(1, 60);
+    for _ in 0..begun.expires_in.min(3600).div_ceil(interval) {
+        tokio::time::sleep(Duration::from_secs(u64::from(interval))).await;
         match client.post::<Option<api::LoggedIn>>("/login/program/fetch", &body).await {
             Ok(Some(answer)) => return keep(client, place, answer),
-            // A tower that is restarted forgets who waits, and says so then.
-            Ok(None) | Err(Failure::Said { exit: Exit::Unreachable, .. }) if Instant::now() < until => {}
-            Ok(None) => return Err(Failure::new(Exit::Failed, "nobody has said yes in time")),
+            // A tower that is restarted forgets who waits, and says so when it is back.
+            Ok(None) | Err(Failure::Said { exit: Exit::Unreachable, .. }) => {}
             Err(failure) => return Err(failure),
         }
     }
+    Err(Failure::new(Exit::Failed, "nobody has said yes in time").hint("`hmsops login` begins again"))
 }
 
 /// As the person recognises it: `ann@laptop`.
