@@ -56,7 +56,13 @@ pub struct GroupState {
 
 /// Evaluates a group's rules in their order, each seeing what the ones before have written. What fails is left in the
 /// rule's state; the others go on.
-pub fn evaluate(group: &Group, state: &mut GroupState, store: &mut dyn Store, at: i64, setting: &Setting<'_>) {
+pub fn evaluate(
+    group: &Group,
+    state: &mut GroupState,
+    store: &mut dyn Store,
+    at: i64,
+    setting: &Setting<'_>,
+) {
     state.rules.resize(group.rules.len(), RuleState::default());
     for (rule, state) in group.rules.iter().zip(&mut state.rules) {
         let written = evaluate_rule(group, rule, state, store.source(), at, setting);
@@ -121,7 +127,8 @@ pub(super) fn ask(
     setting: &Setting<'_>,
 ) -> Result<Vec<Point>, String> {
     let budget = Budget::new(setting.budget.0, setting.budget.1);
-    let answer = eval::instant(source, expr, at, setting.options, &budget).map_err(|error| error.to_string())?;
+    let answer =
+        eval::instant(source, expr, at, setting.options, &budget).map_err(|error| error.to_string())?;
     match answer.outcome {
         Outcome::Vector(points) => Ok(points),
         Outcome::Scalar(value) => {

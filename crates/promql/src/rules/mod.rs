@@ -17,8 +17,8 @@ use crate::ast::Expr;
 pub use alerting::{Active, Condition};
 pub use group::{GroupState, RuleState, Setting, Store, evaluate, evaluate_rule};
 pub use trial::{
-    AlertCase, ExpectedAlert, ExpectedSample, ExprCase, Failure, FailureKind, InputSeries, Trial, TrialSetting,
-    run_trial,
+    AlertCase, ExpectedAlert, ExpectedSample, ExprCase, Failure, FailureKind, InputSeries, Trial,
+    TrialSetting, run_trial,
 };
 
 /// The label that names an alert.

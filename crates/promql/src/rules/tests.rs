@@ -27,7 +27,9 @@ fn setting() -> TrialSetting {
 }
 
 fn trial(series: &[(&str, &str)]) -> Trial {
-    let series = series.iter().map(|(series, values)| InputSeries { series: (*series).into(), values: (*values).into() });
+    let series = series
+        .iter()
+        .map(|(series, values)| InputSeries { series: (*series).into(), values: (*values).into() });
     Trial { interval: 60_000, series: series.collect(), ..Trial::default() }
 }
 
@@ -52,7 +54,10 @@ fn answers(at: i64, expr: &str, expected: &[(&str, f64)]) -> ExprCase {
 
 #[test]
 fn an_alert_waits_fires_is_kept_and_ends() {
-    let groups = [group(0, vec![alerting("Down", "up == 0", (120_000, 180_000), "{{ $labels.job }} is {{ $value }}")])];
+    let groups = [group(
+        0,
+        vec![alerting("Down", "up == 0", (120_000, 180_000), "{{ $labels.job }} is {{ $value }}")],
+    )];
     let mut trial = trial(&[("up{job=\"a\"}", "1 0 0 0 0 1x9")]);
     trial.alerts = vec![
         silent(2, "Down"),
@@ -62,16 +67,31 @@ fn an_alert_waits_fires_is_kept_and_ends() {
         silent(8, "Down"),
     ];
     trial.exprs = vec![
-        answers(2, "ALERTS", &[("ALERTS{alertname=\"Down\",alertstate=\"pending\",job=\"a\",severity=\"page\"}", 1.0)]),
-        answers(3, "ALERTS", &[("ALERTS{alertname=\"Down\",alertstate=\"firing\",job=\"a\",severity=\"page\"}", 1.0)]),
-        answers(3, "ALERTS_FOR_STATE", &[("ALERTS_FOR_STATE{alertname=\"Down\",job=\"a\",severity=\"page\"}", 60.0)]),
+        answers(
+            2,
+            "ALERTS",
+            &[("ALERTS{alertname=\"Down\",alertstate=\"pending\",job=\"a\",severity=\"page\"}", 1.0)],
+        ),
+        answers(
+            3,
+            "ALERTS",
+            &[("ALERTS{alertname=\"Down\",alertstate=\"firing\",job=\"a\",severity=\"page\"}", 1.0)],
+        ),
+        answers(
+            3,
+            "ALERTS_FOR_STATE",
+            &[("ALERTS_FOR_STATE{alertname=\"Down\",job=\"a\",severity=\"page\"}", 60.0)],
+        ),
         answers(8, "ALERTS", &[]),
     ];
     assert_eq!(run_trial(&trial, &groups, &setting()), []);
     trial.alerts = vec![silent(3, "Down")];
     let failures = run_trial(&trial, &groups, &setting());
-    assert!(matches!(&failures[..], [Failure { at: Some(180_000), kind: FailureKind::Alerts { expected, found, .. } }]
-        if expected.is_empty() && found.len() == 1), "{failures:?}");
+    assert!(
+        matches!(&failures[..], [Failure { at: Some(180_000), kind: FailureKind::Alerts { expected, found, .. } }]
+        if expected.is_empty() && found.len() == 1),
+        "{failures:?}"
+    );
 }
 
 #[test]
@@ -96,7 +116,9 @@ fn limits_and_clashes_are_errors_of_the_rule() {
         let mut trial = trial(&series);
         trial.alerts = vec![silent(0, "x")];
         let failures = run_trial(&trial, &[group(limit, vec![rule])], &setting());
-        let Some(Failure { kind: FailureKind::Rule { why, .. }, .. }) = failures.first() else { panic!("{failures:?}") };
+        let Some(Failure { kind: FailureKind::Rule { why, .. }, .. }) = failures.first() else {
+            panic!("{failures:?}")
+        };
         why.clone()
     };
     assert_eq!(why(1, alerting("Down", "up == 0", (0, 0), "")), "exceeded limit of 1 with 2 alerts");

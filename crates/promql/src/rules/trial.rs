@@ -315,7 +315,10 @@ impl Run<'_> {
         found.sort_by(|a, b| a.labels.cmp(&b.labels));
         expected.sort_by(|a, b| a.labels.cmp(&b.labels));
         let is_same = found.len() == expected.len()
-            && found.iter().zip(&expected).all(|(a, b)| a.labels == b.labels && is_equal(&a.value, &b.value, is_fuzzy));
+            && found
+                .iter()
+                .zip(&expected)
+                .all(|(a, b)| a.labels == b.labels && is_equal(&a.value, &b.value, is_fuzzy));
         if is_same {
             return Ok(());
         }
@@ -348,7 +351,9 @@ fn is_equal(found: &Value, expected: &Value, is_fuzzy: bool) -> bool {
     match (found, expected) {
         // As in promtool a NaN is equal to nothing; the marker of staleness is no answer.
         (Value::Float(a), Value::Float(b)) => {
-            a == b || (is_fuzzy && (a.next_down() == *b || a.next_up() == *b)) || (is_stale_nan(*a) && is_stale_nan(*b))
+            a == b
+                || (is_fuzzy && (a.next_down() == *b || a.next_up() == *b))
+                || (is_stale_nan(*a) && is_stale_nan(*b))
         }
         (Value::Histogram(a), Value::Histogram(b)) => {
             let (a, b): (Histogram, Histogram) = (histogram::compact(a), histogram::compact(b));

@@ -11,11 +11,49 @@ use crate::{duration, pattern};
 
 /// All of them; `and` and `or` are done where templates run.
 const KNOWN: [&str; 43] = [
-    "and", "args", "eq", "externalURL", "first", "ge", "graphLink", "gt", "humanize", "humanize1024",
-    "humanizeDuration", "humanizePercentage", "humanizeTimestamp", "index", "label", "le", "len", "lt", "match",
-    "ne", "not", "now", "or", "parseDuration", "pathPrefix", "print", "printf", "println", "query",
-    "reReplaceAll", "safeHtml", "slice", "sortByLabel", "stripDomain", "stripPort", "strvalue", "tableLink",
-    "title", "toDuration", "toLower", "toTime", "toUpper", "value",
+    "and",
+    "args",
+    "eq",
+    "externalURL",
+    "first",
+    "ge",
+    "graphLink",
+    "gt",
+    "humanize",
+    "humanize1024",
+    "humanizeDuration",
+    "humanizePercentage",
+    "humanizeTimestamp",
+    "index",
+    "label",
+    "le",
+    "len",
+    "lt",
+    "match",
+    "ne",
+    "not",
+    "now",
+    "or",
+    "parseDuration",
+    "pathPrefix",
+    "print",
+    "printf",
+    "println",
+    "query",
+    "reReplaceAll",
+    "safeHtml",
+    "slice",
+    "sortByLabel",
+    "stripDomain",
+    "stripPort",
+    "strvalue",
+    "tableLink",
+    "title",
+    "toDuration",
+    "toLower",
+    "toTime",
+    "toUpper",
+    "value",
 ];
 
 /// Go's own, beside Prometheus'.
@@ -52,8 +90,11 @@ pub(super) fn call(name: &str, args: Vec<Val>, context: &Context<'_>) -> Answer 
         ("len" | "index" | "slice" | "first" | "value" | "label" | "strvalue" | "sortByLabel", args) => {
             collection(name, args)
         }
-        ("humanize" | "humanize1024" | "humanizeDuration" | "humanizePercentage" | "humanizeTimestamp"
-            | "toTime" | "toDuration", [one]) => number(name, one.number()?),
+        (
+            "humanize" | "humanize1024" | "humanizeDuration" | "humanizePercentage" | "humanizeTimestamp"
+            | "toTime" | "toDuration",
+            [one],
+        ) => number(name, one.number()?),
         (_, args) => text(name, args),
     }
 }
@@ -191,7 +232,8 @@ fn text(name: &str, args: &[Val]) -> Answer {
         ("stripDomain", [host]) => strip_domain(host),
         ("parseDuration", [text]) => {
             let (sign, size) = text.strip_prefix('-').map_or((1.0, *text), |size| (-1.0, size));
-            let millis = duration::parse(size).ok_or_else(|| format!("not a valid duration string: {text:?}"))?;
+            let millis =
+                duration::parse(size).ok_or_else(|| format!("not a valid duration string: {text:?}"))?;
             return Ok(Val::Float(sign * millis as f64 / 1000.0));
         }
         ("urlquery" | "urlQueryEscape", [text]) => query_escape(text),

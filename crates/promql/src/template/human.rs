@@ -23,11 +23,8 @@ pub(super) fn general(value: f64, digits: Option<usize>) -> String {
     };
     let (mantissa, exponent) = text.split_once('e').unwrap_or((&text, "0"));
     let exponent: i32 = exponent.parse().unwrap_or(0);
-    let mantissa = if mantissa.contains('.') {
-        mantissa.trim_end_matches('0').trim_end_matches('.')
-    } else {
-        mantissa
-    };
+    let mantissa =
+        if mantissa.contains('.') { mantissa.trim_end_matches('0').trim_end_matches('.') } else { mantissa };
     // Go's `strconv`: without a precision the shortest digits, and an exponent as if six had been asked for, unless
     // there are more.
     let limit = precision.map_or(6, |digits| digits as i32);
@@ -125,7 +122,9 @@ pub(super) fn moment(value: f64) -> Result<i128, String> {
     let nanos = value * 1e9;
     if nanos.is_nan() || nanos.abs() > i64::MAX as f64 {
         let shown = general(value, None);
-        return Err(format!("{shown} cannot be represented as a nanoseconds timestamp since it overflows int64"));
+        return Err(format!(
+            "{shown} cannot be represented as a nanoseconds timestamp since it overflows int64"
+        ));
     }
     // Prometheus' moments are whole milliseconds.
     Ok(i128::from(nanos as i64 / 1_000_000) * 1_000_000)

@@ -72,7 +72,8 @@ impl Template {
     pub fn parse(text: &str) -> Result<Self, TemplateError> {
         let tree = if text.contains("{{") {
             if text.len() > TEMPLATE_BYTES_MAX {
-                let message = format!("a template of {} bytes is longer than {TEMPLATE_BYTES_MAX}", text.len());
+                let message =
+                    format!("a template of {} bytes is longer than {TEMPLATE_BYTES_MAX}", text.len());
                 return Err(TemplateError { line: 1, message });
             }
             Some(parser::parse(&format!("{VARIABLES}{text}"))?)

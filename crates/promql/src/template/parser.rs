@@ -12,8 +12,14 @@ use super::value::Val;
 const DEPTH_MAX: usize = 100;
 
 pub(super) fn parse(text: &str) -> Result<Tree, TemplateError> {
-    let mut parser =
-        Parser { pieces: pieces(text)?, at: 0, line: 1, variables: vec!["$".into()], loops: 0, defined: BTreeMap::new() };
+    let mut parser = Parser {
+        pieces: pieces(text)?,
+        at: 0,
+        line: 1,
+        variables: vec!["$".into()],
+        loops: 0,
+        defined: BTreeMap::new(),
+    };
     let (nodes, end) = parser.block(0)?;
     if let Some(end) = end {
         return Err(parser.error(format!("unexpected {{{{{end}}}}}")));
@@ -160,7 +166,9 @@ impl Parser {
 
     /// What follows `{{else}}` or `{{else if …}}`, to the end of the block.
     fn otherwise(&mut self, what: &str, depth: usize) -> Result<Vec<Node>, TemplateError> {
-        let Some((line, Piece::Action(words))) = self.pieces.get(self.at).cloned() else { return Ok(Vec::new()) };
+        let Some((line, Piece::Action(words))) = self.pieces.get(self.at).cloned() else {
+            return Ok(Vec::new());
+        };
         (self.at, self.line) = (self.at + 1, line);
         match words.get(1).map(|word| &word.kind) {
             None => {

@@ -83,15 +83,25 @@ fn one(verb: char, flags: Flags, arg: &Val) -> String {
             number(signed(*value, flags, float(verb, *value, flags)), flags)
         }
         ('s', Val::Text(text) | Val::Histogram(text)) => padded(cut(text, flags), flags),
-        ('s', other @ (Val::Time(_) | Val::Span(_) | Val::Map(_) | Val::List(_))) => padded(other.print(), flags),
+        ('s', other @ (Val::Time(_) | Val::Span(_) | Val::Map(_) | Val::List(_))) => {
+            padded(other.print(), flags)
+        }
         ('q', Val::Text(text)) => padded(crate::quote::quote(&cut(text, flags)), flags),
         ('x', Val::Text(text)) => padded(text.bytes().map(|byte| format!("{byte:02x}")).collect(), flags),
         ('X', Val::Text(text)) => padded(text.bytes().map(|byte| format!("{byte:02X}")).collect(), flags),
         ('t', Val::Bool(is)) => padded(is.to_string(), flags),
-        ('x', Val::Int(value)) => number(signed(*value as f64, flags, format!("{:x}", value.unsigned_abs())), flags),
-        ('X', Val::Int(value)) => number(signed(*value as f64, flags, format!("{:X}", value.unsigned_abs())), flags),
-        ('o', Val::Int(value)) => number(signed(*value as f64, flags, format!("{:o}", value.unsigned_abs())), flags),
-        ('b', Val::Int(value)) => number(signed(*value as f64, flags, format!("{:b}", value.unsigned_abs())), flags),
+        ('x', Val::Int(value)) => {
+            number(signed(*value as f64, flags, format!("{:x}", value.unsigned_abs())), flags)
+        }
+        ('X', Val::Int(value)) => {
+            number(signed(*value as f64, flags, format!("{:X}", value.unsigned_abs())), flags)
+        }
+        ('o', Val::Int(value)) => {
+            number(signed(*value as f64, flags, format!("{:o}", value.unsigned_abs())), flags)
+        }
+        ('b', Val::Int(value)) => {
+            number(signed(*value as f64, flags, format!("{:b}", value.unsigned_abs())), flags)
+        }
         ('c', Val::Int(value)) => {
             let c = u32::try_from(*value).ok().and_then(char::from_u32).unwrap_or('\u{fffd}');
             padded(c.to_string(), flags)

@@ -123,7 +123,9 @@ impl<'a> Run<'a> {
     ) -> Result<End, String> {
         let known = self.variables.len();
         let items: Vec<(Val, Val)> = match self.commands(pipe, dot)? {
-            Val::List(list) => list.into_iter().enumerate().map(|(at, item)| (Val::Int(at as i64), item)).collect(),
+            Val::List(list) => {
+                list.into_iter().enumerate().map(|(at, item)| (Val::Int(at as i64), item)).collect()
+            }
             Val::Map(map) => map.into_iter().map(|(name, item)| (Val::Text(name), item)).collect(),
             Val::Nil => Vec::new(),
             other => return Err(format!("range can't iterate over {}", other.print())),
@@ -185,7 +187,13 @@ impl<'a> Run<'a> {
     }
 
     /// `and` and `or` look no further than they need.
-    fn choose(&mut self, is_and: bool, terms: &'a [Term], before: Option<Val>, dot: &Val) -> Result<Val, String> {
+    fn choose(
+        &mut self,
+        is_and: bool,
+        terms: &'a [Term],
+        before: Option<Val>,
+        dot: &Val,
+    ) -> Result<Val, String> {
         let mut value = None;
         for term in terms {
             let next = self.term(term, dot)?;
@@ -201,9 +209,8 @@ impl<'a> Run<'a> {
         match term {
             Term::Value(value) => Ok(value.clone()),
             Term::Dot => Ok(dot.clone()),
-            Term::Function(name) => {
-                function::call(name, Vec::new(), self.context).map_err(|why| format!("error calling {name}: {why}"))
-            }
+            Term::Function(name) => function::call(name, Vec::new(), self.context)
+                .map_err(|why| format!("error calling {name}: {why}")),
             Term::Variable(name) => {
                 let known = self.variables.iter().rev().find(|(known, _)| known == name);
                 known.map(|(_, value)| value.clone()).ok_or_else(|| format!("undefined variable: {name}"))

@@ -57,7 +57,8 @@ pub(super) fn pieces(text: &str) -> Result<Vec<(usize, Piece)>, TemplateError> {
         if let Some(comment) = after.strip_prefix("/*") {
             let end = comment.find("*/").ok_or_else(|| error("unclosed comment".into()))?;
             let close = &comment[end + 2..];
-            let (next, trim) = closed(close).ok_or_else(|| error("comment ends before closing delimiter".into()))?;
+            let (next, trim) =
+                closed(close).ok_or_else(|| error("comment ends before closing delimiter".into()))?;
             line += lines(&comment[..end]);
             (rest, is_trimmed) = (next, trim);
             continue;
@@ -82,7 +83,10 @@ const fn is_blank(c: char) -> bool {
 
 /// What follows `{{- `.
 fn trimmed_left(after: &str) -> Option<&str> {
-    after.strip_prefix('-').filter(|rest| rest.starts_with(is_blank)).map(|rest| rest.trim_start_matches(is_blank))
+    after
+        .strip_prefix('-')
+        .filter(|rest| rest.starts_with(is_blank))
+        .map(|rest| rest.trim_start_matches(is_blank))
 }
 
 /// What follows `}}` or ` -}}`, and whether the text after it loses its blanks.
@@ -141,8 +145,7 @@ impl Words<'_> {
                 match sign {
                     "(" => self.depth += 1,
                     ")" => {
-                        self.depth =
-                            self.depth.checked_sub(1).ok_or("unexpected right paren")?;
+                        self.depth = self.depth.checked_sub(1).ok_or("unexpected right paren")?;
                     }
                     _ => {}
                 }
@@ -194,7 +197,8 @@ impl Words<'_> {
                 _ => {}
             }
         }
-        let what = if quote == '\'' { "unterminated character constant" } else { "unterminated quoted string" };
+        let what =
+            if quote == '\'' { "unterminated character constant" } else { "unterminated quoted string" };
         let written = self.take(end.ok_or(what)?);
         let text = crate::quote::unquote(written)?;
         if quote != '\'' {

@@ -38,27 +38,41 @@ fn expand(text: &str) -> String {
 fn what_rules_use_comes_out_as_go_prints_it() {
     for (text, expected) in [
         ("plain }} text", "plain }} text"),
-        ("{{ $labels.job }} of {{.Labels.instance}}: {{ $value }}{{ $labels.none }}", "photo of a.example.org:80: 0.25"),
+        (
+            "{{ $labels.job }} of {{.Labels.instance}}: {{ $value }}{{ $labels.none }}",
+            "photo of a.example.org:80: 0.25",
+        ),
         ("{{ $labels }}", "map[instance:a.example.org:80 job:photo]"),
         ("a {{- /* nothing */ -}} b", "ab"),
         ("a  {{- \" \" -}}  b", "a b"),
         ("{{ if gt $value 0.5 }}high{{ else if gt $value 0.2 }}middle{{ else }}low{{ end }}", "middle"),
         ("{{ with query \"up\" }}{{ . | first | value }}{{ end }}", "2"),
         ("{{ with query \"none\" }}some{{ else }}none{{ end }}", "none"),
-        ("{{ range query \"up\" | sortByLabel \"host\" }}{{ .Labels.host }}={{ .Value }} {{ end }}", "a=1.5 b=2 "),
+        (
+            "{{ range query \"up\" | sortByLabel \"host\" }}{{ .Labels.host }}={{ .Value }} {{ end }}",
+            "a=1.5 b=2 ",
+        ),
         ("{{ range $i, $s := query \"up\" }}{{ $i }}{{ label \"host\" $s }}{{ end }}", "0b1a"),
-        ("{{ range $k, $v := $labels }}{{ if eq $k \"job\" }}{{ continue }}{{ end }}{{ $v }}{{ end }}", "a.example.org:80"),
+        (
+            "{{ range $k, $v := $labels }}{{ if eq $k \"job\" }}{{ continue }}{{ end }}{{ $v }}{{ end }}",
+            "a.example.org:80",
+        ),
         ("{{ $x := 1 }}{{ if true }}{{ $x = 2 }}{{ end }}{{ $x }}", "2"),
         ("{{ define \"t\" }}<{{ . }}>{{ end }}{{ template \"t\" $labels.job }}", "<photo>"),
-        ("{{ printf \"%.2f %5.1f|%-5s|%05d %q %t %g %e %v%%\" $value 2.25 \"ab\" 42 \"x\" true 1e6 12345.678 0.1 }}",
-         "0.25   2.2|ab   |00042 \"x\" true 1e+06 1.234568e+04 0.1%"),
+        (
+            "{{ printf \"%.2f %5.1f|%-5s|%05d %q %t %g %e %v%%\" $value 2.25 \"ab\" 42 \"x\" true 1e6 12345.678 0.1 }}",
+            "0.25   2.2|ab   |00042 \"x\" true 1e+06 1.234568e+04 0.1%",
+        ),
         ("{{ printf \"%d %s\" $value }}", "%!d(float64=0.25) %!s(MISSING)"),
         ("{{ print 1 2 \"a\" 3 }}", "1 2a3"),
         ("{{ (query \"up\" | first).Labels.host }}", "b"),
         ("{{ $labels.instance | stripPort }} {{ stripDomain $labels.instance }}", "a.example.org a:80"),
         ("{{ reReplaceAll \"(.)o\" \"${1}0\" \"photo\" }} {{ match \"^p\" \"photo\" }}", "ph0t0 true"),
         ("{{ title \"some words\" }} {{ toUpper \"a\" }}", "Some Words A"),
-        ("{{ $externalLabels.dc }} {{ externalURL }} {{ pathPrefix }}", "east https://ops.example.org/prom /prom"),
+        (
+            "{{ $externalLabels.dc }} {{ externalURL }} {{ pathPrefix }}",
+            "east https://ops.example.org/prom /prom",
+        ),
         ("{{ now }} {{ len \"abc\" }} {{ index $labels \"job\" }}", "61.5 3 photo"),
         ("{{ and true \"x\" }} {{ or 0 \"y\" }} {{ not true }}", "x y false"),
     ] {
@@ -102,9 +116,15 @@ fn what_is_wrong_is_said_with_its_line() {
         ("{{ block \"x\" . }}{{ end }}", "line 1: `block` is not known here; use define and template"),
         ("{{ .Nope }}", "line 1: can't evaluate field Nope"),
         ("{{ gt $value 1 }}", "line 1: error calling gt: incompatible types for comparison: float64 and int"),
-        ("{{ query \"none\" | first }}", "line 1: error calling first: first() called on vector with no elements"),
+        (
+            "{{ query \"none\" | first }}",
+            "line 1: error calling first: first() called on vector with no elements",
+        ),
         ("{{ template \"t\" }}", "line 1: template \"t\" not defined"),
-        ("{{ define \"t\" }}{{ template \"t\" }}{{ end }}{{ template \"t\" }}", "line 1: templates call each other more than 50 deep"),
+        (
+            "{{ define \"t\" }}{{ template \"t\" }}{{ end }}{{ template \"t\" }}",
+            "line 1: templates call each other more than 50 deep",
+        ),
         ("{{ $x := query \"up\" }}{{ break }}", "line 1: {{break}} outside {{range}}"),
     ] {
         let error = expand_at(text, 0.25).unwrap_err();

@@ -23,10 +23,25 @@ pub(super) enum Kind {
     Text(String),
     /// Printed, unless it sets a variable.
     Action(Pipe),
-    If { pipe: Pipe, then: Vec<Node>, otherwise: Vec<Node> },
-    With { pipe: Pipe, then: Vec<Node>, otherwise: Vec<Node> },
-    Range { pipe: Pipe, then: Vec<Node>, otherwise: Vec<Node> },
-    Template { name: String, pipe: Option<Pipe> },
+    If {
+        pipe: Pipe,
+        then: Vec<Node>,
+        otherwise: Vec<Node>,
+    },
+    With {
+        pipe: Pipe,
+        then: Vec<Node>,
+        otherwise: Vec<Node>,
+    },
+    Range {
+        pipe: Pipe,
+        then: Vec<Node>,
+        otherwise: Vec<Node>,
+    },
+    Template {
+        name: String,
+        pipe: Option<Pipe>,
+    },
     Break,
     Continue,
 }

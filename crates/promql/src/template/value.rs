@@ -114,8 +114,9 @@ impl Val {
             Self::Float(number) => Ok(*number),
             Self::Int(number) => Ok(*number as f64),
             Self::Span(nanos) => Ok(*nanos as f64 / 1e9),
-            Self::Text(text) => crate::number::parse(text)
-                .ok_or_else(|| format!("strconv.ParseFloat: parsing {}: invalid syntax", crate::quote::quote(text))),
+            Self::Text(text) => crate::number::parse(text).ok_or_else(|| {
+                format!("strconv.ParseFloat: parsing {}: invalid syntax", crate::quote::quote(text))
+            }),
             other => Err(format!("can't convert {} to float", other.kind())),
         }
     }
