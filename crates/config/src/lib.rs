@@ -45,7 +45,6 @@ pub use check::{Kind, Report, check, check_together, kind_of};
 pub use diagnostic::{Checked, Diagnostic, Severity, TextError};
 pub use duration::parse_duration;
 pub use heal::parse_heal;
-pub use hmsops_promql::rules::{Failure as RuleFailure, FailureKind as RuleFailureKind, Group as RuleGroup};
 pub use image::parse_image;
 pub use policy::parse_policy;
 pub use release::parse_release;
@@ -57,6 +56,11 @@ pub use scrape::parse_scrape;
 pub use service::parse_services;
 pub use settings::parse_tower;
 pub use tower::TowerConfig;
+
+pub use hmsops_promql::rules::{
+    Element as RuleElement, ExpectedAlert as RuleAlert, Failure as RuleFailure,
+    FailureKind as RuleFailureKind, Group as RuleGroup,
+};
 
 #[cfg(test)]
 mod tests;

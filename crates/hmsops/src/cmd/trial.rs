@@ -4,7 +4,8 @@ use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 
 use hmsops_config::{
-    Checked, RuleFailure, RuleFailureKind, RuleGroup, RuleTest, parse_groups, parse_rule_test, render,
+    Checked, RuleAlert, RuleElement, RuleFailure, RuleFailureKind, RuleGroup, RuleTest, parse_groups,
+    parse_rule_test, render,
 };
 use serde::Serialize;
 
@@ -64,8 +65,21 @@ struct Found {
     of: String,
     /// Why, when there is nothing to compare.
     why: Option<String>,
-    expected: Vec<String>,
-    found: Vec<String>,
+    expected: Vec<Shown>,
+    found: Vec<Shown>,
+}
+
+/// An alert or an element of an answer, for programs and for people.
+#[derive(Clone, PartialEq)]
+struct Shown {
+    json: serde_json::Value,
+    line: String,
+}
+
+impl Serialize for Shown {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        self.json.serialize(serializer)
+    }
 }
 
 pub(super) fn run(args: &Args) -> Result<(), Failure> {
@@ -158,12 +172,24 @@ fn found(failure: RuleFailure) -> Found {
         RuleFailureKind::Rule { rule, why } => plain("rule", rule, Some(why)),
         RuleFailureKind::Query { expr, why } => plain("query", expr, Some(why)),
         RuleFailureKind::Alerts { name, expected, found } => {
-            Found { expected, found, ..plain("alerts", name, None) }
+            let shown = |alerts: Vec<RuleAlert>| alerts.iter().map(alert).collect();
+            Found { expected: shown(expected), found: shown(found), ..plain("alerts", name, None) }
         }
         RuleFailureKind::Expr { expr, expected, found } => {
-            Found { expected, found, ..plain("expr", expr, None) }
+            let shown = |elements: Vec<RuleElement>| elements.iter().map(element).collect();
+            Found { expected: shown(expected), found: shown(found), ..plain("expr", expr, None) }
         }
     }
+}
+
+fn alert(alert: &RuleAlert) -> Shown {
+    let json = serde_json::json!({"labels": alert.labels, "annotations": alert.annotations});
+    Shown { json, line: alert.to_string() }
+}
+
+fn element(element: &RuleElement) -> Shown {
+    let json = serde_json::json!({"labels": element.labels, "value": element.value});
+    Shown { json, line: element.to_string() }
 }
 
 /// A file's outcome for people.
@@ -224,14 +250,14 @@ fn comparison(failure: &Found, is_diff: bool, coloured: bool, text: &mut String)
                 None => strange.push(found),
             }
         }
-        missing.iter().for_each(|expected| line("31", "-", expected));
-        strange.iter().for_each(|found| line("32", "+", found));
+        missing.iter().for_each(|expected| line("31", "-", &expected.line));
+        strange.iter().for_each(|found| line("32", "+", &found.line));
         return;
     }
     for (what, lines) in [("expected", &failure.expected), ("found", &failure.found)] {
         let _ = writeln!(text, "      {what}:{}", if lines.is_empty() { " nothing" } else { "" });
         for line in lines {
-            let _ = writeln!(text, "        {}", print::plain(line));
+            let _ = writeln!(text, "        {}", print::plain(&line.line));
         }
     }
 }

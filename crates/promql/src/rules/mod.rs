@@ -17,7 +17,7 @@ use crate::ast::Expr;
 pub use alerting::{Active, Condition};
 pub use group::{GroupState, RuleState, Setting, Store, evaluate, evaluate_rule};
 pub use trial::{
-    AlertCase, ExpectedAlert, ExpectedSample, ExprCase, Failure, FailureKind, InputSeries, Trial,
+    AlertCase, Element, ExpectedAlert, ExpectedSample, ExprCase, Failure, FailureKind, InputSeries, Trial,
     TrialSetting, run_trial,
 };
 

@@ -2,6 +2,7 @@
 //! start of the test.
 
 use std::collections::BTreeMap;
+use std::fmt;
 
 use hmsops_model::labels::Labels;
 use hmsops_model::sample::{Histogram, Value, is_stale_nan};
@@ -92,6 +93,15 @@ pub struct ExpectedSample {
     pub histogram: Option<String>,
 }
 
+/// An element of an answer, as people read it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Element {
+    /// `up{job="photo"}`.
+    pub labels: String,
+    /// A float, or a histogram.
+    pub value: String,
+}
+
 /// What is set for all tests of a file.
 #[derive(Debug, Clone)]
 pub struct TrialSetting {
@@ -128,19 +138,19 @@ pub enum FailureKind {
     Alerts {
         /// Their name.
         name: String,
-        /// What should fire, one alert a line.
-        expected: Vec<String>,
+        /// What should fire.
+        expected: Vec<ExpectedAlert>,
         /// What fires.
-        found: Vec<String>,
+        found: Vec<ExpectedAlert>,
     },
     /// An expression answers something else.
     Expr {
         /// It.
         expr: String,
-        /// What it should answer, one element a line.
-        expected: Vec<String>,
+        /// What it should answer.
+        expected: Vec<Element>,
         /// What it answers.
-        found: Vec<String>,
+        found: Vec<Element>,
     },
     /// An expression cannot be answered.
     Query {
@@ -292,8 +302,6 @@ impl Run<'_> {
         found.sort();
         expected.sort();
         if found != expected {
-            let shown = |alerts: &[ExpectedAlert]| alerts.iter().map(shown_alert).collect();
-            let (expected, found) = (shown(&expected), shown(&found));
             let kind = FailureKind::Alerts { name: case.name.clone(), expected, found };
             self.failures.push(Failure { at: Some(case.at), kind });
         }
@@ -363,20 +371,29 @@ fn is_equal(found: &Value, expected: &Value, is_fuzzy: bool) -> bool {
     }
 }
 
-fn shown_alert(alert: &ExpectedAlert) -> String {
-    let shown = |map: &BTreeMap<String, String>| {
-        let pairs: Vec<String> =
-            map.iter().map(|(name, value)| format!("{name}={}", crate::quote::quote(value))).collect();
-        format!("{{{}}}", pairs.join(", "))
-    };
-    format!("labels {}, annotations {}", shown(&alert.labels), shown(&alert.annotations))
+/// `labels {…}, annotations {…}`.
+impl fmt::Display for ExpectedAlert {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let shown = |map: &BTreeMap<String, String>| {
+            let pairs = map.iter().map(|(name, value)| format!("{name}={}", crate::quote::quote(value)));
+            format!("{{{}}}", pairs.collect::<Vec<_>>().join(", "))
+        };
+        write!(f, "labels {}, annotations {}", shown(&self.labels), shown(&self.annotations))
+    }
 }
 
-fn shown_point(point: &Point) -> String {
+/// `up{job="photo"} 1`.
+impl fmt::Display for Element {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} {}", self.labels, self.value)
+    }
+}
+
+fn shown_point(point: &Point) -> Element {
     let value = match &point.value {
         Value::Float(value) => number::format_general(*value),
         Value::Histogram(histogram) => histogram::show(histogram),
         Value::Tally(tally) => number::format_general(tally.last),
     };
-    format!("{} {value}", point.labels)
+    Element { labels: point.labels.to_string(), value }
 }
