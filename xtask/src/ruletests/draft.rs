@@ -239,10 +239,10 @@ fn values(dice: &mut Dice, parts: &[&str]) -> String {
 fn recording(dice: &mut Dice, name: &str, rules: &mut String) {
     let expr = dice.pick(&RECORDED);
     let _ = writeln!(rules, "      - record: {name}\n        expr: {}", quoted(expr));
-    if dice.one_in(3) {
-        rules.push_str("        labels: {by: rule, instance: \"\"}\n");
-    } else if dice.one_in(3) {
-        rules.push_str("        labels: {by: rule}\n");
+    match dice.below(9) {
+        0..3 => rules.push_str("        labels: {by: rule, instance: \"\"}\n"),
+        3..5 => rules.push_str("        labels: {by: rule}\n"),
+        _ => {}
     }
 }
 

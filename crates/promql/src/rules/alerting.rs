@@ -84,13 +84,12 @@ pub(super) fn apply(
         }
         let annotations = expanded(terms.annotations);
         let value = point.value.clone();
-        match state.active.get_mut(&labels) {
-            Some(known) => (known.annotations, known.value) = (annotations, value),
-            None => {
-                let condition = Condition::Pending;
-                let new = Active { annotations, since: at, condition, kept_since: None, value };
-                state.active.insert(labels, new);
-            }
+        if let Some(known) = state.active.get_mut(&labels) {
+            (known.annotations, known.value) = (annotations, value);
+        } else {
+            let condition = Condition::Pending;
+            let new = Active { annotations, since: at, condition, kept_since: None, value };
+            state.active.insert(labels, new);
         }
     }
     state.active.retain(|labels, alert| {

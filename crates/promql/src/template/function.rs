@@ -1,6 +1,7 @@
 //! What a template can call.
 
 use std::cmp::Ordering;
+use std::fmt::Write as _;
 use std::net::IpAddr;
 
 use regex::Regex;
@@ -290,7 +291,7 @@ fn query_escape(text: &str) -> String {
         match byte {
             b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'_' | b'.' | b'~' => out.push(char::from(byte)),
             b' ' => out.push('+'),
-            byte => out.push_str(&format!("%{byte:02X}")),
+            byte => drop(write!(out, "%{byte:02X}")),
         }
     }
     out

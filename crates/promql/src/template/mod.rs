@@ -98,7 +98,7 @@ impl Template {
             ("ExternalURL", Val::Text(context.external_url.to_owned())),
             ("Value", value::of_sample(context.value)),
         ]);
-        run::run(tree, data, context)
+        run::run(tree, &data, context)
     }
 }
 

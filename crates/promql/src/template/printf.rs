@@ -1,5 +1,7 @@
 //! Go's `fmt`: `printf`, as far as templates can reach it.
 
+use std::fmt::Write as _;
+
 use super::human;
 use super::value::Val;
 
@@ -9,10 +11,9 @@ const WIDTH_MAX: usize = 1000;
 /// What stands between `%` and the verb.
 #[derive(Debug, Default, Clone, Copy)]
 struct Flags {
-    is_plus: bool,
+    /// A plus, or else a blank, stands before what is not negative.
+    sign: Option<char>,
     is_left: bool,
-    is_sharp: bool,
-    is_spaced: bool,
     is_zero: bool,
     width: Option<usize>,
     precision: Option<usize>,
@@ -31,10 +32,10 @@ pub(super) fn printf(format: &str, args: &[Val]) -> String {
         let mut flags = Flags::default();
         while let Some(c) = chars.peek() {
             match c {
-                '+' => flags.is_plus = true,
+                '+' => flags.sign = Some('+'),
                 '-' => flags.is_left = true,
-                '#' => flags.is_sharp = true,
-                ' ' => flags.is_spaced = true,
+                '#' => {}
+                ' ' => flags.sign = flags.sign.or(Some(' ')),
                 '0' => flags.is_zero = true,
                 _ => break,
             }
@@ -48,7 +49,7 @@ pub(super) fn printf(format: &str, args: &[Val]) -> String {
             None => out.push_str("%!(NOVERB)"),
             Some('%') => out.push('%'),
             Some(verb) => match args.get(next) {
-                None => out.push_str(&format!("%!{verb}(BADINDEX)").replace("BADINDEX", "MISSING")),
+                None => drop(write!(out, "%!{verb}(MISSING)")),
                 Some(arg) => {
                     next += 1;
                     out.push_str(&one(verb, flags, arg));
@@ -59,7 +60,7 @@ pub(super) fn printf(format: &str, args: &[Val]) -> String {
     if next < args.len() {
         let extra: Vec<String> =
             args[next..].iter().map(|arg| format!("{}={}", arg.kind(), arg.print())).collect();
-        out.push_str(&format!("%!(EXTRA {})", extra.join(", ")));
+        let _ = write!(out, "%!(EXTRA {})", extra.join(", "));
     }
     out
 }
@@ -74,7 +75,7 @@ fn digits(chars: &mut std::iter::Peekable<std::str::Chars<'_>>) -> Option<usize>
 }
 
 fn one(verb: char, flags: Flags, arg: &Val) -> String {
-    let text = match (verb, arg) {
+    match (verb, arg) {
         ('v', Val::Float(value)) => number(signed(*value, flags, float('g', *value, flags)), flags),
         ('v' | 'd', Val::Int(value)) => number(signed(*value as f64, flags, value.abs().to_string()), flags),
         ('v', other) => padded(other.print(), flags),
@@ -87,8 +88,8 @@ fn one(verb: char, flags: Flags, arg: &Val) -> String {
             padded(other.print(), flags)
         }
         ('q', Val::Text(text)) => padded(crate::quote::quote(&cut(text, flags)), flags),
-        ('x', Val::Text(text)) => padded(text.bytes().map(|byte| format!("{byte:02x}")).collect(), flags),
-        ('X', Val::Text(text)) => padded(text.bytes().map(|byte| format!("{byte:02X}")).collect(), flags),
+        ('x', Val::Text(text)) => padded(hex(text), flags),
+        ('X', Val::Text(text)) => padded(hex(text).to_uppercase(), flags),
         ('t', Val::Bool(is)) => padded(is.to_string(), flags),
         ('x', Val::Int(value)) => {
             number(signed(*value as f64, flags, format!("{:x}", value.unsigned_abs())), flags)
@@ -108,8 +109,15 @@ fn one(verb: char, flags: Flags, arg: &Val) -> String {
         }
         (verb, Val::Nil) => format!("%!{verb}(<nil>)"),
         (verb, other) => format!("%!{verb}({}={})", other.kind(), other.print()),
-    };
-    text
+    }
+}
+
+/// Its bytes.
+fn hex(text: &str) -> String {
+    text.bytes().fold(String::new(), |mut out, byte| {
+        let _ = write!(out, "{byte:02x}");
+        out
+    })
 }
 
 /// The digits of a float without its sign.
@@ -137,10 +145,8 @@ fn signed(value: f64, flags: Flags, digits: String) -> String {
     let is_infinite = value.is_infinite();
     if is_minus {
         format!("-{digits}")
-    } else if flags.is_plus || is_infinite {
-        format!("+{digits}")
-    } else if flags.is_spaced {
-        format!(" {digits}")
+    } else if let Some(sign) = flags.sign.or(is_infinite.then_some('+')) {
+        format!("{sign}{digits}")
     } else {
         digits
     }

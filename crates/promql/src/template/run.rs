@@ -10,7 +10,7 @@ const STEPS_MAX: usize = 100_000;
 /// Templates that call each other.
 const CALLS_MAX: usize = 50;
 
-pub(super) fn run(tree: &Tree, data: Val, context: &Context<'_>) -> Result<String, TemplateError> {
+pub(super) fn run(tree: &Tree, data: &Val, context: &Context<'_>) -> Result<String, TemplateError> {
     let mut run = Run {
         tree,
         context,
@@ -20,7 +20,7 @@ pub(super) fn run(tree: &Tree, data: Val, context: &Context<'_>) -> Result<Strin
         steps: 0,
         calls: 0,
     };
-    match run.nodes(&tree.nodes, &data) {
+    match run.nodes(&tree.nodes, data) {
         Ok(_) => Ok(run.out),
         Err(message) => Err(TemplateError { line: run.line, message }),
     }

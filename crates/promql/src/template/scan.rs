@@ -63,10 +63,10 @@ pub(super) fn pieces(text: &str) -> Result<Vec<(usize, Piece)>, TemplateError> {
             (rest, is_trimmed) = (next, trim);
             continue;
         }
-        let mut words = Words { rest: after, words: Vec::new(), depth: 0 };
+        let mut words = Words { rest: after, found: Vec::new(), depth: 0 };
         is_trimmed = words.read().map_err(error)?;
         let taken = &after[..after.len() - words.rest.len()];
-        pieces.push((line, Piece::Action(words.words)));
+        pieces.push((line, Piece::Action(words.found)));
         line += lines(taken);
         rest = words.rest;
     }
@@ -100,7 +100,7 @@ fn closed(text: &str) -> Option<(&str, bool)> {
 
 struct Words<'t> {
     rest: &'t str,
-    words: Vec<Word>,
+    found: Vec<Word>,
     depth: usize,
 }
 
@@ -123,7 +123,7 @@ impl Words<'_> {
                 continue;
             }
             let kind = self.word(c)?;
-            self.words.push(Word { kind, is_joined });
+            self.found.push(Word { kind, is_joined });
             is_joined = true;
         }
     }

@@ -124,10 +124,9 @@ impl Val {
     /// Which of two comes first; an error when they cannot be compared. An integer is no float, as in Go.
     pub(super) fn compare(&self, other: &Self) -> Result<Option<Ordering>, String> {
         match (self, other) {
-            (Self::Int(a), Self::Int(b)) => Ok(Some(a.cmp(b))),
+            (Self::Int(a), Self::Int(b)) | (Self::Span(a), Self::Span(b)) => Ok(Some(a.cmp(b))),
             (Self::Float(a), Self::Float(b)) => Ok(a.partial_cmp(b)),
             (Self::Text(a), Self::Text(b)) => Ok(Some(a.cmp(b))),
-            (Self::Span(a), Self::Span(b)) => Ok(Some(a.cmp(b))),
             (Self::Bool(_) | Self::Map(_) | Self::List(_) | Self::Record(_) | Self::Nil, _) => {
                 Err("invalid type for comparison".into())
             }
@@ -140,7 +139,6 @@ impl Val {
         match (self, other) {
             (Self::Bool(a), Self::Bool(b)) => Ok(a == b),
             (Self::Nil, other) | (other, Self::Nil) => Ok(*other == Self::Nil),
-            (Self::Bool(_), _) => Err("incompatible types for comparison".into()),
             _ => Ok(self.compare(other)? == Some(Ordering::Equal)),
         }
     }
