@@ -52,7 +52,7 @@ pub use rule::{HEAL_INTERVAL_DEFAULT, INTERVAL_DEFAULT, Mistake, NewRule, parse_
 pub use rule_file::parse_rules;
 pub use rule_group::parse_groups;
 pub use rule_test::{RuleTest, parse_rule_test};
-pub use scrape::parse_scrape;
+pub use scrape::{TargetSet, parse_scrape, parse_targets};
 pub use service::parse_services;
 pub use settings::parse_tower;
 pub use tower::TowerConfig;

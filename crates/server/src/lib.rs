@@ -2,6 +2,7 @@
 
 pub mod clock;
 pub mod collect;
+pub mod doctor;
 pub mod door;
 pub mod engine;
 pub mod evaluate;
