@@ -25,7 +25,7 @@ const ACCOUNT_BYTES_MAX: usize = 64;
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "wish", rename_all = "kebab-case")]
 pub enum PeopleWish {
-    /// Somebody has shown who they are.
+    /// Somebody has shown who they are; `proven_at`: earlier, by another log-in, and it lasts no longer than that one could.
     Open {
         sha256: Digest,
         identity: Identity,
@@ -33,6 +33,7 @@ pub enum PeopleWish {
         roles: Vec<Role>,
         groups: Vec<String>,
         proof: Proof,
+        proven_at: Option<UnixMillis>,
         from: Option<String>,
     },
     /// Somebody who is logged in has shown it again.
@@ -221,11 +222,16 @@ impl People {
     }
 
     fn opened(&self, now: UnixMillis, wish: &PeopleWish) -> Result<Vec<PeopleChange>, Refusal> {
-        let PeopleWish::Open { sha256, identity, name, roles, groups, proof, from } = wish else {
+        let PeopleWish::Open { sha256, identity, name, roles, groups, proof, proven_at, from } = wish else {
             return Ok(Vec::new());
         };
         if !identity.is_well_formed() {
             return Err(Refusal::conflict("who that is has no form in which it can be kept"));
+        }
+        if proven_at.is_some_and(|at| at > now || now.since(at) >= SESSION_LIFE) {
+            return Err(
+                Refusal::conflict("it was not lately that they showed who they are").hint("log in again")
+            );
         }
         if roles.is_empty() {
             return Err(Refusal::conflict(format!("{name} has no role here"))
@@ -251,7 +257,8 @@ impl People {
             roles,
             groups: groups.clone(),
             proof: *proof,
-            until: UnixMillis(now.0.saturating_add_unsigned(SESSION_LIFE.0)),
+            proven_at: *proven_at,
+            until: UnixMillis(proven_at.unwrap_or(now).0.saturating_add_unsigned(SESSION_LIFE.0)),
             from: from.clone(),
         });
         Ok(changes)
@@ -360,6 +367,7 @@ mod tests {
             roles: vec![Role::Operator],
             groups: Vec::new(),
             proof: Proof::Oidc,
+            proven_at: None,
             from: None,
         };
         wish(state, at(1000), &open, &admin()).unwrap();
@@ -435,6 +443,27 @@ mod tests {
         assert_eq!(people.find(&digest(8)).unwrap().proven_at, UnixMillis(5000));
         let late = at(i64::try_from(SESSION_LIFE.0).unwrap() + 1000);
         assert!(wish(&mut state, late, &prove("u-1", 9), &admin()).is_err(), "it has ended");
+    }
+
+    #[test]
+    fn a_log_in_made_by_another_is_no_fresher_and_lasts_no_longer() {
+        let mut state = State::default();
+        let life = i64::try_from(SESSION_LIFE.0).unwrap();
+        let open = |proven_at: i64, n: u8| PeopleWish::Open {
+            sha256: digest(n),
+            identity: Identity { issuer: "https://id".into(), subject: "u-1".into() },
+            name: "Ann".into(),
+            roles: vec![Role::Operator],
+            groups: Vec::new(),
+            proof: Proof::Oidc,
+            proven_at: Some(UnixMillis(proven_at)),
+            from: None,
+        };
+        wish(&mut state, at(9000), &open(4000, 1), &admin()).unwrap();
+        let made = state.people.find(&digest(1)).unwrap();
+        assert_eq!((made.proven_at, made.until), (UnixMillis(4000), UnixMillis(4000 + life)));
+        assert!(wish(&mut state, at(4000 + life), &open(4000, 2), &admin()).is_err(), "it has ended");
+        assert!(wish(&mut state, at(9000), &open(9001, 3), &admin()).is_err(), "nor of the future");
     }
 
     #[test]

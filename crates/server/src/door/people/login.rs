@@ -8,6 +8,7 @@ use axum::extract::{ConnectInfo, Path, Request, State};
 use axum::response::{IntoResponse, Redirect, Response};
 use axum::{Extension, Json};
 use hmsops_control::people::{PeopleWish, Proof, Session};
+use hmsops_model::SessionId;
 use hmsops_model::person::{Identity, Role};
 use hmsops_wire::api;
 use http::header::SET_COOKIE;
@@ -16,7 +17,7 @@ use serde::Deserialize;
 use serde_json::json;
 
 use super::oidc::Oidc;
-use super::{Attempts, Passwords, Shown, admit, line, of_browser, session, session_line, wished};
+use super::{Attempts, Passwords, Programs, Shown, admit, line, of_browser, session, session_line, wished};
 use crate::door::auth::AuthError;
 use crate::door::authorize::{cookie_name, from_own_page, is_tls};
 use crate::door::body::{Body, Params, own_path};
@@ -29,6 +30,7 @@ use crate::tls::Arrival;
 pub struct Reception {
     pub(crate) passwords: Passwords,
     pub(crate) attempts: Attempts,
+    pub(super) programs: Programs,
     pub(crate) oidc: Option<Oidc>,
     roles: RwLock<BTreeMap<String, Vec<Role>>>,
     pub(super) changed: tokio::sync::Notify,
@@ -43,7 +45,8 @@ impl Reception {
     ) -> Result<Self, AuthError> {
         let passwords = Passwords::open(disk)?;
         let (attempts, changed) = (Attempts::default(), tokio::sync::Notify::new());
-        Ok(Self { passwords, attempts, oidc, roles: RwLock::new(roles), changed })
+        let programs = Programs::default();
+        Ok(Self { passwords, attempts, programs, oidc, roles: RwLock::new(roles), changed })
     }
 
     /// Other roles of groups: log-ins end that gave others.
@@ -163,6 +166,7 @@ async fn by_link(
         roles: vec![Role::Admin],
         groups: Vec::new(),
         proof: Proof::Link,
+        proven_at: None,
         from: from.0.0,
         again: again.map(|session| session.id),
     };
@@ -202,11 +206,7 @@ async fn by_password(
     let own = of_browser(&context, &headers, tls.0).filter(|_| is_form);
     match password(&context, &value, from.0, own.as_ref().map(|session| session.id)).await {
         Ok((secret, id)) if !is_form => {
-            let snapshot = context.engine.snapshot();
-            let known = snapshot.state.people.sessions.get(&id);
-            let known = known.ok_or_else(|| Failure::internal("the log-in is gone already"))?;
-            let session = session::shown(&snapshot, known, Some(id), context.clock.now().wall);
-            Ok((StatusCode::CREATED, Json(api::LoggedIn { session, text: secret })).into_response())
+            Ok((StatusCode::CREATED, Json(logged_in(&context, secret, id)?)).into_response())
         }
         Ok((secret, _)) => {
             let mut response = Redirect::to(&next).into_response();
@@ -222,12 +222,21 @@ async fn by_password(
     }
 }
 
+/// What a program gets that somebody has logged in.
+pub(super) fn logged_in(context: &Context, text: String, id: SessionId) -> Result<api::LoggedIn, Failure> {
+    let snapshot = context.engine.snapshot();
+    let known = snapshot.state.people.sessions.get(&id);
+    let known = known.ok_or_else(|| Failure::internal("the log-in is gone already"))?;
+    let session = session::shown(&snapshot, known, Some(id), context.clock.now().wall);
+    Ok(api::LoggedIn { session, text })
+}
+
 async fn password(
     context: &Context,
     given: &api::PasswordLogin,
     from: Option<String>,
-    again: Option<hmsops_model::SessionId>,
-) -> Result<(String, hmsops_model::SessionId), Failure> {
+    again: Option<SessionId>,
+) -> Result<(String, SessionId), Failure> {
     let reception = &context.reception;
     let (name, steady) = (given.name.trim(), context.clock.now().steady);
     reception.attempts.check(name, from.as_deref(), steady)?;
@@ -242,7 +251,7 @@ async fn password(
     reception.attempts.passed(name, from.as_deref());
     let identity = Identity { issuer: Identity::LOCAL.into(), subject: name.to_owned() };
     let (name, proof, groups) = (name.to_owned(), Proof::Password, Vec::new());
-    admit(context, Shown { identity, name, roles, groups, proof, from, again }).await
+    admit(context, Shown { identity, name, roles, groups, proof, proven_at: None, from, again }).await
 }
 
 async fn to_provider(
@@ -280,7 +289,8 @@ async fn from_provider(
             .hint("`people: {roles: {GROUP: viewer}}` in hmsops.yaml gives a group one"));
     }
     let Come { identity, name, next, again, .. } = come;
-    let shown = Shown { identity, name, roles, groups, proof: Proof::Oidc, from: from.0, again };
+    let shown =
+        Shown { identity, name, roles, groups, proof: Proof::Oidc, proven_at: None, from: from.0, again };
     let (secret, _) = admit(&context, shown).await?;
     // A redirect would still belong to the provider's page, and the browser would hold the cookie back.
     let mut response = html(page::login_done(&next), StatusCode::OK);
@@ -296,7 +306,7 @@ pub(super) struct Come {
     pub(super) name: String,
     pub(super) groups: Vec<String>,
     pub(super) next: String,
-    pub(super) again: Option<hmsops_model::SessionId>,
+    pub(super) again: Option<SessionId>,
 }
 
 fn provider(context: &Context) -> Result<&Oidc, Failure> {
