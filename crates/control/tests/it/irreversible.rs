@@ -184,6 +184,7 @@ fn where_four_eyes_are_asked_for_another_person_lets_it_go() {
             roles: vec![Role::Operator],
             groups: Vec::new(),
             proof: Proof::Oidc,
+            proven_at: hmsops_model::UnixMillis(i64::MAX),
             from: None,
         };
         story.command(Command::People { wish: Box::new(wish) }).unwrap();

@@ -27,6 +27,7 @@ fn two() -> Story {
             roles: vec![Role::Oncall],
             groups: vec!["sre".into()],
             proof: Proof::Oidc,
+            proven_at: hmsops_model::UnixMillis(i64::MAX),
             from: None,
         };
         story.command(Command::People { wish: Box::new(wish) }).unwrap();

@@ -16,7 +16,7 @@ use std::time::Duration;
 use hmsops_control::people::{PeopleChange, PeopleWish, Proof, SESSIONS_MAX, Session};
 use hmsops_control::{Command, Event, Transition, Who};
 use hmsops_model::person::{Identity, Role};
-use hmsops_model::{Digest, SessionId};
+use hmsops_model::{Digest, SessionId, UnixMillis};
 use hmsops_tower::Handled;
 use http::{HeaderMap, HeaderValue};
 
@@ -47,6 +47,8 @@ pub(crate) struct Shown {
     /// The provider's groups that make them so.
     pub(crate) groups: Vec<String>,
     pub(crate) proof: Proof,
+    /// When; a provider may have asked long ago.
+    pub(crate) proven_at: UnixMillis,
     /// From which address.
     pub(crate) from: Option<String>,
     /// The log-in for which they show it again; `None`: a new one.
@@ -71,6 +73,7 @@ pub(crate) async fn admit(context: &Context, shown: Shown) -> Result<(String, Se
             roles: shown.roles,
             groups: shown.groups,
             proof: shown.proof,
+            proven_at: shown.proven_at,
             from: shown.from,
         },
     };
@@ -141,6 +144,11 @@ pub(crate) async fn keep(engine: Engine, auth: Arc<Auth>, reception: Arc<Recepti
         let ends = ends.chain(others.map(|session| {
             (PeopleWish::End { session: session.id }, "what its groups are here has changed")
         }));
+        let glasses =
+            people.glasses.values().filter(|glass| glass.ended.is_none() && glass.reviewed.is_none());
+        let broken = glasses.filter(|glass| glass.until <= now.wall);
+        let ends =
+            ends.chain(broken.map(|glass| (PeopleWish::EndGlass { glass: glass.id }, "its time is over")));
         for (wish, reason) in ends.take(SESSIONS_MAX) {
             let command = Command::People { wish: Box::new(wish) };
             let event = Event::Command { command, by: Who::tower(), reason: reason.into() };
