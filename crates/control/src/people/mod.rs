@@ -188,9 +188,10 @@ pub struct Glass {
 }
 
 impl Glass {
-    /// Whether it gives rights at this moment.
+    /// Whether it gives rights at this moment; a clock that was set back gives none.
     pub fn is_in_force(&self, now: UnixMillis) -> bool {
-        self.ended.is_none() && self.reviewed.is_none() && now < self.until
+        let lasts = (self.broken_at.wall..self.until).contains(&now);
+        self.ended.is_none() && self.reviewed.is_none() && lasts
     }
 }
 
@@ -213,6 +214,7 @@ pub enum PeopleChange {
         #[serde(default, skip_serializing_if = "Vec::is_empty")]
         groups: Vec<String>,
         proof: Proof,
+        /// When they showed who they are; `None`: at that moment.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         proven_at: Option<UnixMillis>,
         until: UnixMillis,

@@ -28,6 +28,7 @@ fn two() -> Story {
             groups: vec!["sre".into()],
             proof: Proof::Oidc,
             proven_at: None,
+            until: None,
             from: None,
         };
         story.command(Command::People { wish: Box::new(wish) }).unwrap();

@@ -29,6 +29,7 @@ mod shim;
 mod source;
 mod ticket;
 mod token;
+mod trial;
 mod version;
 mod watch;
 
@@ -125,6 +126,7 @@ pub(crate) fn run(cli: Cli) -> Result<(), Failure> {
         Verb::Query(args) => with(asked, async |client| query::run(&client, &args).await),
         Verb::Metric(args) => with(asked, async |client| metric::run(&client, &args).await),
         Verb::Dash(args) => with(asked, async |client| dash::run(&client, &args).await),
+        Verb::Alert(args) if args.trial().is_some() => args.trial().map_or(Ok(()), trial::run),
         Verb::Alert(args) => with(asked, async |client| alert::run(&client, &args).await),
         Verb::Heal(args) => with(asked, async |client| heal::run(&client, &args).await),
         Verb::Token(args) => with(asked, async |client| token::run(&client, &args).await),

@@ -8,7 +8,7 @@ use axum::extract::{ConnectInfo, Path, Request, State};
 use axum::response::{IntoResponse, Redirect, Response};
 use axum::{Extension, Json};
 use hmsops_control::people::{PeopleWish, Proof, Session};
-use hmsops_model::SessionId;
+use hmsops_model::{SessionId, UnixMillis};
 use hmsops_model::person::{Identity, Role};
 use hmsops_wire::api;
 use http::header::SET_COOKIE;
@@ -31,6 +31,8 @@ pub struct Reception {
     pub(crate) passwords: Passwords,
     pub(crate) attempts: Attempts,
     pub(super) programs: Programs,
+    /// Held while somebody logs in by a password (any number at a time), and while an account changes (alone).
+    pub(crate) accounts: tokio::sync::RwLock<()>,
     pub(crate) oidc: Option<Oidc>,
     roles: RwLock<BTreeMap<String, Vec<Role>>>,
     pub(super) changed: tokio::sync::Notify,
@@ -45,8 +47,9 @@ impl Reception {
     ) -> Result<Self, AuthError> {
         let passwords = Passwords::open(disk)?;
         let (attempts, changed) = (Attempts::default(), tokio::sync::Notify::new());
-        let programs = Programs::default();
-        Ok(Self { passwords, attempts, programs, oidc, roles: RwLock::new(roles), changed })
+        let (programs, accounts) = (Programs::default(), tokio::sync::RwLock::new(()));
+        let roles = RwLock::new(roles);
+        Ok(Self { passwords, attempts, programs, accounts, oidc, roles, changed })
     }
 
     /// Other roles of groups: log-ins end that gave others.
@@ -167,6 +170,7 @@ async fn by_link(
         groups: Vec::new(),
         proof: Proof::Link,
         proven_at: None,
+        until: None,
         from: from.0.0,
         again: again.map(|session| session.id),
     };
@@ -242,7 +246,10 @@ async fn password(
     reception.attempts.check(name, from.as_deref(), steady)?;
     // Counted before it is known, so that many at a time do not get more tries.
     reception.attempts.failed(name, from.as_deref(), steady);
-    let fits = reception.passwords.check(name, given.password.clone()).await?;
+    // While somebody logs in, no account changes: what was checked is what lets them in.
+    let _same = reception.accounts.read().await;
+    let checked = reception.passwords.check(name, given.password.clone()).await;
+    let fits = checked.inspect_err(|_| reception.attempts.unseen(name, from.as_deref()))?;
     let roles = context.engine.snapshot().state.people.accounts.get(name).cloned();
     let Some(roles) = roles.filter(|_| fits) else {
         // Not which of the two is wrong.
@@ -251,7 +258,8 @@ async fn password(
     reception.attempts.passed(name, from.as_deref());
     let identity = Identity { issuer: Identity::LOCAL.into(), subject: name.to_owned() };
     let (name, proof, groups) = (name.to_owned(), Proof::Password, Vec::new());
-    admit(context, Shown { identity, name, roles, groups, proof, proven_at: None, from, again }).await
+    let shown = Shown { identity, name, roles, groups, proof, proven_at: None, until: None, from, again };
+    admit(context, shown).await
 }
 
 async fn to_provider(
@@ -288,9 +296,9 @@ async fn from_provider(
         return Err(Failure::forbidden(format!("{} is in no group that has a role here", come.name))
             .hint("`people: {roles: {GROUP: viewer}}` in hmsops.yaml gives a group one"));
     }
-    let Come { identity, name, next, again, .. } = come;
-    let shown =
-        Shown { identity, name, roles, groups, proof: Proof::Oidc, proven_at: None, from: from.0, again };
+    let Come { identity, name, next, again, proven_at, .. } = come;
+    let (proof, proven_at, from) = (Proof::Oidc, Some(proven_at), from.0);
+    let shown = Shown { identity, name, roles, groups, proof, proven_at, until: None, from, again };
     let (secret, _) = admit(&context, shown).await?;
     // A redirect would still belong to the provider's page, and the browser would hold the cookie back.
     let mut response = html(page::login_done(&next), StatusCode::OK);
@@ -307,6 +315,8 @@ pub(super) struct Come {
     pub(super) groups: Vec<String>,
     pub(super) next: String,
     pub(super) again: Option<SessionId>,
+    /// When they last showed the provider who they are, as far as it says so.
+    pub(super) proven_at: UnixMillis,
 }
 
 fn provider(context: &Context) -> Result<&Oidc, Failure> {
@@ -344,7 +354,8 @@ async fn link(
         return Err(Failure::conflict(format!("{token} cannot log a browser in, which may do more than it"))
             .hint("ask with the admin token, which is in the file admin.token of the data folder"));
     }
-    if caller.session().is_some_and(|session| session.proof != Proof::Link) {
+    if caller.session().is_some() {
+        // Not even one by a link: it would prolong itself without end.
         return Err(Failure::conflict("a link logs in whoever holds the admin token, and not you")
             .hint("log in at /login as yourself"));
     }

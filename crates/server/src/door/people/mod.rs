@@ -52,6 +52,8 @@ pub(crate) struct Shown {
     pub(crate) proof: Proof,
     /// When they showed it, if that was earlier: by another log-in.
     pub(crate) proven_at: Option<UnixMillis>,
+    /// When it ends at the latest, if before its time: with another log-in.
+    pub(crate) until: Option<UnixMillis>,
     /// From which address.
     pub(crate) from: Option<String>,
     /// The log-in for which they show it again; `None`: a new one.
@@ -77,6 +79,7 @@ pub(crate) async fn admit(context: &Context, shown: Shown) -> Result<(String, Se
             groups: shown.groups,
             proof: shown.proof,
             proven_at: shown.proven_at,
+            until: shown.until,
             from: shown.from,
         },
     };
@@ -147,6 +150,11 @@ pub(crate) async fn keep(engine: Engine, auth: Arc<Auth>, reception: Arc<Recepti
         let ends = ends.chain(others.map(|session| {
             (PeopleWish::End { session: session.id }, "what its groups are here has changed")
         }));
+        let glasses =
+            people.glasses.values().filter(|glass| glass.ended.is_none() && glass.reviewed.is_none());
+        let broken = glasses.filter(|glass| glass.until <= now.wall);
+        let ends =
+            ends.chain(broken.map(|glass| (PeopleWish::EndGlass { glass: glass.id }, "its time is over")));
         for (wish, reason) in ends.take(SESSIONS_MAX) {
             let command = Command::People { wish: Box::new(wish) };
             let event = Event::Command { command, by: Who::tower(), reason: reason.into() };

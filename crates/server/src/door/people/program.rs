@@ -229,6 +229,7 @@ async fn fetch(
         groups: lasts.groups.clone(),
         proof: lasts.proof,
         proven_at: Some(lasts.proven_at),
+        until: Some(lasts.until),
         from: program.from,
         again: None,
     };

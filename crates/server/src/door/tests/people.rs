@@ -582,3 +582,58 @@ async fn a_program_acts_as_whoever_says_yes_in_a_browser() {
     let body = json!({"code": begun["code"], "answer": "yes"});
     assert_eq!(site.post("/sessions/new", body).await.0, 409);
 }
+
+/// What was allowed when the head came is not what is allowed when the body is there.
+#[tokio::test]
+async fn a_log_in_that_ends_while_its_body_comes_does_nothing() {
+    let site = Site::new(false);
+    site.account("root", &["admin"]).await;
+    let root = site.logged_in("root").await;
+    let (mut sender, body) = http_body_util::channel::Channel::<bytes::Bytes, std::io::Error>::new(1);
+    let request = bare(Method::POST, "/hms/v1/tokens")
+        .header("authorization", format!("Bearer {root}"))
+        .header("content-type", "application/json")
+        .body(Body::new(body))
+        .unwrap();
+    let answer = tokio::spawn(site.router.clone().oneshot(request));
+    let wish = json!({"kind": "pat", "owner": "root", "scopes": ["state:read"], "life_ms": 3_600_000, "reason": "x"});
+    let text = bytes::Bytes::from(wish.to_string());
+    // The second part is taken when the first was read, which is after the head was let in.
+    sender.send_data(text.slice(..5)).await.unwrap();
+    sender.send_data(text.slice(5..10)).await.unwrap();
+    let (status, _) = site.ask(Method::DELETE, "/hms/v1/accounts/root?reason=stolen", None).await;
+    assert_eq!(status, 200);
+    sender.send_data(text.slice(10..)).await.unwrap();
+    drop(sender);
+    assert_eq!(answer.await.unwrap().unwrap().status(), 401);
+    let (_, tokens) = site.get("/hms/v1/tokens").await;
+    assert!(!tokens.to_string().contains("\"root\""), "{tokens}");
+}
+
+/// What outlasts a log-in asks who is there: one that was left open makes no tokens and no accounts.
+#[tokio::test]
+async fn a_log_in_that_was_left_open_makes_nothing_that_lasts() {
+    let site = Site::new(false);
+    let open = hmsops_control::people::PeopleWish::Open {
+        sha256: hmsops_model::Digest::from_sha256([7; 32]),
+        identity: hmsops_model::Identity { issuer: "https://id".into(), subject: "u-1".into() },
+        name: "Ann".into(),
+        roles: vec![Role::Admin],
+        groups: Vec::new(),
+        proof: hmsops_control::people::Proof::Oidc,
+        // The provider did not ask her to show it again.
+        proven_at: Some(hmsops_model::UnixMillis(0)),
+        until: None,
+        from: None,
+    };
+    let command = hmsops_control::event::Command::People { wish: Box::new(open) };
+    let by = hmsops_control::Who { actor: "log-in".into(), source: "person".into() };
+    let event = Event::Command { command, by, reason: String::new() };
+    assert!(site.context.engine.submit(event).await.unwrap().refused.is_none());
+    let snapshot = site.context.engine.snapshot();
+    let session = snapshot.state.people.sessions.values().next().unwrap();
+    let caller = crate::door::caller::Caller::person(session, false);
+    let now = site.context.clock.now().wall;
+    assert_eq!(caller.is_fresh(now).unwrap_err().status(), 403);
+    assert_eq!(caller.needs_fresh(now).unwrap_err().status(), 403);
+}
