@@ -249,7 +249,8 @@ impl People {
     }
 
     fn opened(&self, now: UnixMillis, wish: &PeopleWish) -> Result<Vec<PeopleChange>, Refusal> {
-        let PeopleWish::Open { sha256, identity, name, roles, groups, proof, proven_at, until, from } = wish else {
+        let PeopleWish::Open { sha256, identity, name, roles, groups, proof, proven_at, until, from } = wish
+        else {
             return Ok(Vec::new());
         };
         if !identity.is_well_formed() {
