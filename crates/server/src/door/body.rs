@@ -34,11 +34,7 @@ impl<S: Send + Sync, T: DeserializeOwned> FromRequest<S> for Body<T> {
                 Failure::argument(format!("the body is `{media:.80}`")).hint("send `application/json`")
             );
         }
-        let bytes = axum::body::to_bytes(request.into_body(), BODY_BYTES_MAX).await.map_err(|_| {
-            Failure::too_large(format!(
-                "the body did not come whole, or has more than {BODY_BYTES_MAX} bytes"
-            ))
-        })?;
+        let bytes = whole(request.into_body()).await?;
         let value = if is_form {
             axum::Form::<T>::from_bytes(&bytes)?
         } else if bytes.is_empty() {
@@ -49,6 +45,13 @@ impl<S: Send + Sync, T: DeserializeOwned> FromRequest<S> for Body<T> {
         };
         Ok(Self { value, is_form })
     }
+}
+
+/// All of a body, at most 1 MiB.
+pub(super) async fn whole(body: axum::body::Body) -> Result<bytes::Bytes, Failure> {
+    axum::body::to_bytes(body, BODY_BYTES_MAX).await.map_err(|_| {
+        Failure::too_large(format!("the body did not come whole, or has more than {BODY_BYTES_MAX} bytes"))
+    })
 }
 
 fn read_json<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Failure> {

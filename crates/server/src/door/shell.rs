@@ -97,7 +97,11 @@ async fn in_time(request: Request, next: Next) -> Response {
 fn has_token_in_address(request: &Request) -> bool {
     let is_word = |c: char| c.is_ascii_alphanumeric() || c == '_';
     let address = request.uri().path_and_query().map_or("", |address| address.as_str());
-    address.contains("hms_") && address.split(|c| !is_word(c)).any(token::is_well_formed)
+    // A percent-encoded quote before it ends in digits: a token begins where its prefix does.
+    address.match_indices("hms_").any(|(at, _)| {
+        let rest = &address[at..];
+        token::is_well_formed(&rest[..rest.find(|c| !is_word(c)).unwrap_or(rest.len())])
+    })
 }
 
 /// A token in the address lets nobody in, and whoever sends one is told at once that it is out.
