@@ -37,6 +37,11 @@ pub(crate) struct Place {
 }
 
 impl Contexts {
+    /// Where the file is, or would be.
+    pub(crate) fn place() -> Option<PathBuf> {
+        dir().map(|dir| dir.join(FILE))
+    }
+
     /// What is in the file; nothing when there is none.
     pub(crate) fn read() -> Result<Self, Failure> {
         let Some(path) = dir().map(|dir| dir.join(FILE)) else { return Ok(Self::default()) };

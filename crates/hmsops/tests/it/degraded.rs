@@ -109,6 +109,9 @@ fn check_degraded(site: &Site, token: &str) {
     assert_eq!(said.code, Some(1), "{said:?}");
     assert!(said.out.contains("recording: the ledger takes nothing"), "{said:?}");
     assert!(site.done(&["query", "hmsops_services"]).contains('1'), "what was stored is read");
+    let admin = [format!("authorization: Bearer {}", site.token()), "accept: text/html".to_owned()];
+    let page = http::get(site.at, "/", &admin).unwrap();
+    assert!(page.status == 200 && page.body.contains("The ledger takes nothing"), "{page:?}");
 
     assert_eq!(status(site, token), 200);
     site.run(&["token", "revoke", "k-1", "--reason", "lost"]);
@@ -148,6 +151,8 @@ fn on_a_read_only_disk_nothing_advances_and_a_bad_canary_goes() {
     let load = Load::start(site.gateway, 100);
     volume.make_read_only();
     check_degraded(&site, &token);
+    let emitted = site.run(&["metric", "emit", "photo.upload.ok", "1"]);
+    assert_ne!(emitted.code, Some(0), "what no disk has is not taken: {emitted:?}");
     let tally = load.stop();
     assert_eq!(tally.failed, 0, "{:?}", tally.failures);
 
