@@ -212,22 +212,23 @@ fn services_that_contradict_each_other_or_themselves() {
 #[test]
 fn upstreams_are_never_where_credentials_are() {
     for (address, allowed, fits) in [
-        ("127.0.0.1:80", "", true),
-        ("10.0.0.4:80", "", true),
-        ("[fd00::1]:80", "", true),
-        ("169.254.169.254:80", "", false),
+        ("127.0.0.1:80", "10.0.0.0/8", true),
+        ("10.0.0.4:80", "10.0.0.0/8", true),
+        ("[fd00::1]:80", "10.0.0.0/8", true),
+        ("169.254.169.254:80", "10.0.0.0/8", false),
         ("169.254.169.254:80", "169.254.0.0/16", false),
-        ("[fd00:ec2::254]:80", "", false),
-        ("[::ffff:169.254.169.254]:80", "", false),
-        ("169.254.7.1:80", "", false),
+        ("[fd00:ec2::254]:80", "10.0.0.0/8", false),
+        ("[::ffff:169.254.169.254]:80", "10.0.0.0/8", false),
+        ("169.254.7.1:80", "10.0.0.0/8", false),
         ("169.254.7.1:80", "169.254.7.0/24", true),
-        ("[fe80::1]:80", "", false),
+        ("[fe80::1]:80", "10.0.0.0/8", false),
     ] {
         let text = format!(
             "services: {{a: {{driver: external, allow_private: [{allowed}], upstreams: {{\"1\": [\"{address}\"]}}}}}}"
         );
         let said = errors("services.yaml", &text);
         assert_eq!(said.is_empty(), fits, "{address}: {said:?}");
+        assert!(fits || said[0].contains("cannot be an upstream"), "{said:?}");
     }
 }
 

@@ -201,7 +201,7 @@ fn act_of_tokens(run: &mut Run) {
     let at = run.site.at;
     let own = run.token("a service's token", &["--scope", "state:read"]);
     let ended = run.token("a token that was revoked", &["--scope", "state:read", "--expires", "1d"]);
-    let join = run.token("a token to join with", &["--kind", "join"]);
+    let join = run.token("a token to join with", &["--kind", "agt", "--scope", "metrics:write"]);
     let emit = run.token("a token to emit with", &["--scope", "metrics:write"]);
     run.runs(&["token", "revoke", "k-2", "--reason", "a test"], &[], "");
     let none = run.value("a token that is none");
