@@ -18,6 +18,8 @@ mod external;
 mod gateways;
 #[path = "it/haproxy.rs"]
 mod haproxy;
+#[path = "it/haystack.rs"]
+mod haystack;
 #[path = "it/http.rs"]
 mod http;
 #[path = "it/inputs.rs"]
@@ -42,6 +44,8 @@ mod probes;
 mod receiver;
 #[path = "it/scrapes.rs"]
 mod scrapes;
+#[path = "it/secrets.rs"]
+mod secrets;
 #[path = "it/sender.rs"]
 mod sender;
 #[path = "it/signals.rs"]
