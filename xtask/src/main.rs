@@ -17,6 +17,7 @@ mod http;
 mod json;
 mod lab;
 mod load;
+mod openmetrics;
 mod promqltest;
 mod sim;
 mod spike;
@@ -39,6 +40,7 @@ const CHORES: &[Chore] = &[
     flips::CHORE,
     spike::CHORE,
     promqltest::CHORE,
+    openmetrics::CHORE,
     ui::CHORE,
 ];
 

@@ -4,7 +4,7 @@ use crate::diagnostic::{Checked, Diagnostic, Findings, Severity, Span, shown};
 use crate::fields::Shape;
 use crate::nearest::nearest;
 use crate::yaml::{self, Value};
-use crate::{baseline, policy, release, rule_file, scrape, service, settings};
+use crate::{baseline, haproxy, policy, release, rule_file, scrape, service, settings};
 
 /// The files we read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -111,6 +111,15 @@ pub fn check(name: &str, text: &str) -> Report {
         Kind::Unknown => unknown(text).diagnostics,
     };
     Report { name: name.to_owned(), kind, diagnostics }
+}
+
+/// Reads files that belong together, names and texts, and says what is wrong with each, beside the others, too: what a
+/// gateway of `hmsops.yaml` that drives HAProxy can't do for a service or a release.
+pub fn check_together(files: &[(&str, &str)]) -> Vec<Report> {
+    let mut reports: Vec<Report> = files.iter().map(|(name, text)| check(name, text)).collect();
+    let texts: Vec<&str> = files.iter().map(|(_, text)| *text).collect();
+    haproxy::check(&texts, &mut reports);
+    reports
 }
 
 fn unknown(text: &str) -> Checked<()> {

@@ -16,6 +16,7 @@ mod fields;
 mod freeze;
 mod gateway;
 mod guard;
+mod haproxy;
 mod heal;
 mod health;
 mod image;
@@ -37,7 +38,7 @@ mod when;
 mod yaml;
 
 pub use baseline::parse_baseline;
-pub use check::{Kind, Report, check, kind_of};
+pub use check::{Kind, Report, check, check_together, kind_of};
 pub use diagnostic::{Checked, Diagnostic, Severity, TextError};
 pub use duration::parse_duration;
 pub use heal::parse_heal;

@@ -2,6 +2,7 @@
 
 mod broken;
 mod files;
+mod haproxy;
 mod mutation;
 mod notify;
 mod pages;

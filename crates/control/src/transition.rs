@@ -241,6 +241,22 @@ impl HoldReason {
         matches!(self, Self::Inconclusive { .. } | Self::Capacity { .. })
     }
 
+    /// Which it is, in one word, whatever its numbers are.
+    pub const fn word(&self) -> &'static str {
+        match self {
+            Self::Paused => "paused",
+            Self::Halted { .. } => "halted",
+            Self::BothFail { .. } => "both-fail",
+            Self::Policy { .. } => "policy",
+            Self::Freeze { .. } => "freeze",
+            Self::Irreversible => "irreversible",
+            Self::NoReturn { .. } => "no-return",
+            Self::Capacity { .. } => "capacity",
+            Self::Inconclusive { .. } => "inconclusive",
+            Self::Flapping { .. } => "flapping",
+        }
+    }
+
     /// Whether it ends without a person.
     pub const fn ends_by_itself(&self) -> bool {
         matches!(self, Self::Freeze { .. } | Self::Capacity { .. } | Self::BothFail { .. })

@@ -12,6 +12,8 @@ mod command;
 mod freeze;
 #[path = "it/group.rs"]
 mod group;
+#[path = "it/hold.rs"]
+mod hold;
 #[path = "it/irreversible.rs"]
 mod irreversible;
 #[path = "it/policies.rs"]

@@ -10,6 +10,8 @@ mod clock;
 mod emitter;
 #[path = "it/external.rs"]
 mod external;
+#[path = "it/gateways.rs"]
+mod gateways;
 #[path = "it/haproxy.rs"]
 mod haproxy;
 #[path = "it/http.rs"]

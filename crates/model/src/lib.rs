@@ -7,6 +7,7 @@
 pub mod condition;
 pub mod freeze;
 pub mod gateway;
+pub mod haproxy;
 pub mod ids;
 pub mod instance;
 pub mod labels;

@@ -60,7 +60,6 @@ use tokio::net::{TcpListener, UnixListener, UnixStream};
 use tokio::sync::{mpsc, watch};
 
 pub use clock::{Clock, MachineClock};
-pub use haproxy::objection as haproxy_objection;
 pub use settings::{SettingsError, keep_settings, settings_file};
 pub use tls::TlsError;
 

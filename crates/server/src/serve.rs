@@ -116,7 +116,8 @@ pub async fn run(options: ServeOptions) -> Result<(), ServeError> {
     let (reload, reloads) = mpsc::channel(1);
     let repos = repos(&config, &options, data.as_path());
     let (scrapes, to_scrape) = watch::channel(repo::Scrapes::new());
-    tokio::spawn(repo::watch(engine.clone(), repos, scrapes, reloads));
+    let gateways = Arc::new(settings.all());
+    tokio::spawn(repo::watch(engine.clone(), repos, scrapes, gateways.clone(), reloads));
     tokio::spawn(public::keep(engine.clone(), clock, parts.disk.clone()));
     let scraper = parts.collect(&engine, &auth, collector, listen, &data)?;
     tokio::spawn(scraper.follow(to_scrape));
@@ -134,7 +135,7 @@ pub async fn run(options: ServeOptions) -> Result<(), ServeError> {
         queries: Queries::new(Arc::new(parts.metrics.store().clone())),
         families: parts.metrics.families().clone(),
         notify: Arc::new(config.notify.clone()),
-        gateways: Arc::new(settings.all()),
+        gateways,
     };
     let router = door::router(context);
     serve_http(listener, router, (reload, settings), &engine).await?;

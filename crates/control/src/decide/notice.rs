@@ -31,6 +31,11 @@ const FLAP_MAX: usize = 3;
 /// See [`FLAP_MAX`].
 const FLAP_SPAN: Millis = Millis::from_mins(15);
 
+/// A hold that ended by itself is told to be over when none has come for so long: of one that comes and goes, one
+/// message says that it is there and one that it has passed. What Alertmanager waits by default before it tells again
+/// of the same group (`group_interval`, Prometheus documentation, "Alerting configuration").
+const HOLD_SETTLES: Millis = Millis::from_mins(5);
+
 /// Who is told when a release of a service is taken back or held: its policies' receivers and its owner, each once.
 pub fn told_of(state: &State, service: &ServiceName) -> Vec<String> {
     let policies = state.signals.policies_of(service);
@@ -69,7 +74,7 @@ impl View<'_> {
         // Who was called once is not left with the thought that somebody still waits.
         let freed =
             self.state.releases.values().filter(|release| release.phase.is_active() || lately(release));
-        let freed = freed.flat_map(hold_end_notices);
+        let freed = freed.flat_map(|release| self.hold_end_notices(release));
         let drafts = alerts.chain(tickets).chain(releases).chain(held).chain(freed).take(ROUND_MAX);
         drafts.zip(signals.last.notice + 1..).map(|(draft, number)| notice(NoticeId(number), draft)).collect()
     }
@@ -165,14 +170,14 @@ impl View<'_> {
     /// A release that does not go on, or back, without a person.
     fn hold_notices(self, release: &Release) -> Vec<Draft> {
         let asks = release.spec.inconclusive == Inconclusive::Ask;
-        let waits = release.hold.as_ref().is_some_and(|(why, _)| {
-            why.needs_person() || (asks && matches!(why, HoldReason::Inconclusive { .. }))
-        });
-        if !release.phase.is_active() || !waits {
+        let waits =
+            |why: &HoldReason| why.needs_person() || (asks && matches!(why, HoldReason::Inconclusive { .. }));
+        let hold = release.hold.as_ref().map(|(why, _)| why);
+        let Some(why) = hold.filter(|why| release.phase.is_active() && waits(why)) else {
             return Vec::new();
-        }
+        };
         let untold = self.told_of(&release.spec.service).into_iter();
-        let untold = untold.filter(|receiver| !release.told_hold.contains(receiver));
+        let untold = untold.filter(|receiver| !release.knows_of_hold(receiver, why));
         let text = held_text(release);
         untold
             .map(|receiver| Draft {
@@ -183,6 +188,24 @@ impl View<'_> {
                 text: text.clone(),
             })
             .collect()
+    }
+
+    /// A release that waited for a person no longer does. Of one that was taken back by itself they are told as such.
+    fn hold_end_notices(self, release: &Release) -> Vec<Draft> {
+        let by_itself = release.verdict.as_ref().is_some_and(|verdict| !verdict.by_person());
+        let settles = release.phase.is_active()
+            && release.settling_since.is_some_and(|since| self.now.steady.since(since) < HOLD_SETTLES);
+        if release.hold.is_some() || by_itself || settles {
+            return Vec::new();
+        }
+        let draft = |receiver: &String| Draft {
+            receiver: receiver.clone(),
+            about: About::Release(release.id),
+            occasion: Occasion::HoldEnded,
+            subject: format!("{}: {} no longer waits for you", release.spec.service, release.id),
+            text: sentence::why(release),
+        };
+        release.told_hold.iter().map(draft).collect()
     }
 
     /// Who is told when a release of a service is taken back: its policies' receivers and its owner.
@@ -222,22 +245,6 @@ impl View<'_> {
 fn held_text(release: &Release) -> String {
     let (headline, why) = (sentence::headline(release), sentence::why(release));
     if why.starts_with(&headline) { why } else { format!("{headline} {why}") }
-}
-
-/// A release that waited for a person no longer does. Of one that was taken back by itself they are told as such.
-fn hold_end_notices(release: &Release) -> Vec<Draft> {
-    let by_itself = release.verdict.as_ref().is_some_and(|verdict| !verdict.by_person());
-    if release.hold.is_some() || by_itself {
-        return Vec::new();
-    }
-    let draft = |receiver: &String| Draft {
-        receiver: receiver.clone(),
-        about: About::Release(release.id),
-        occasion: Occasion::HoldEnded,
-        subject: format!("{}: {} no longer waits for you", release.spec.service, release.id),
-        text: sentence::why(release),
-    };
-    release.told_hold.iter().map(draft).collect()
 }
 
 fn notice(notice: NoticeId, draft: Draft) -> Transition {

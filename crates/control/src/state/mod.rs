@@ -161,8 +161,8 @@ impl State {
             && let Some(release) = self.releases.get_mut(id)
         {
             match occasion {
-                Occasion::Held => release.told_hold.push(receiver.clone()),
-                Occasion::HoldEnded => release.told_hold.retain(|told| told != receiver),
+                Occasion::Held => release.told_of_hold(receiver),
+                Occasion::HoldEnded => release.told_of_end(receiver),
                 _ => release.told.push(receiver.clone()),
             }
         }
@@ -267,6 +267,8 @@ impl State {
             freeze_overridden: freeze_overridden.clone(),
             committed: false,
             told_hold: Vec::new(),
+            told_reasons: Vec::new(),
+            settling_since: None,
         };
         self.releases.insert(*id, release);
         if self.releases.len() > RELEASES_MAX {
@@ -279,6 +281,7 @@ impl State {
 
     fn apply_release(&mut self, now: Now, id: ReleaseId, transition: &Transition) {
         let Some(release) = self.releases.get_mut(&id) else { return };
+        let was_held = release.hold.is_some();
         match transition {
             Transition::WeightIntended { step, weight, stable_looks, .. } => {
                 release.begin_step(*step, *weight, *stable_looks);
@@ -288,10 +291,7 @@ impl State {
                 release.step_since = Some(now);
                 release.traffic_since.get_or_insert(now);
             }
-            Transition::ReleaseHeld { why, .. } => {
-                release.hold = Some((why.clone(), now));
-                release.told_hold.clear();
-            }
+            Transition::ReleaseHeld { why, .. } => release.held(now, why),
             Transition::ReleaseCommitted { .. } => {
                 release.committed = true;
                 release.hold = release.hold.take().filter(|(why, _)| *why != HoldReason::Irreversible);
@@ -334,6 +334,14 @@ impl State {
                 release.closed = true;
             }
             _ => {}
+        }
+        if was_held && release.hold.is_none() {
+            let by_itself = match transition {
+                Transition::ReleaseResumed { by, .. } => *by == Who::tower(),
+                Transition::WeightIntended { .. } => true,
+                _ => false,
+            };
+            release.unheld(now, by_itself);
         }
     }
 }

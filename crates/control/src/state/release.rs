@@ -76,6 +76,13 @@ pub struct Release {
     /// Who was told that it is held and waits for a person, and not yet that it no longer does.
     #[serde(default)]
     pub told_hold: Vec<String>,
+    /// For which reasons, by [`HoldReason::word`], each of them was told since they were last told that it is over:
+    /// nobody is told the same twice.
+    #[serde(default)]
+    pub told_reasons: Vec<(String, String)>,
+    /// When its last hold ended by itself, on the steady clock; `None`: it has none behind it, or a person ended it.
+    #[serde(default)]
+    pub settling_since: Option<Millis>,
     /// Who was told that it was taken back.
     #[serde(default)]
     pub told: Vec<String>,
@@ -118,6 +125,45 @@ impl Release {
         self.doubt_waived = false;
         // What was in doubt about the step before says nothing of this one.
         self.hold = self.hold.take().filter(|(why, _)| !why.is_of_one_step());
+    }
+
+    /// It is held. What was told of a hold that a person has ended is not told of this one.
+    pub(super) fn held(&mut self, now: Now, why: &HoldReason) {
+        self.hold = Some((why.clone(), now));
+        if self.told_reasons.is_empty() {
+            self.told_hold.clear();
+        }
+    }
+
+    /// Its hold has ended. After a person's word all is told anew; by itself it may come again in a moment.
+    pub(super) fn unheld(&mut self, now: Now, by_itself: bool) {
+        self.settling_since = Some(now.steady).filter(|_| by_itself);
+        if !by_itself {
+            self.told_reasons.clear();
+        }
+    }
+
+    /// Somebody was told that it is held.
+    pub(super) fn told_of_hold(&mut self, receiver: &str) {
+        let word = self.hold.as_ref().map_or("", |(why, _)| why.word());
+        if !self.told_hold.iter().any(|told| told == receiver) {
+            self.told_hold.push(receiver.to_owned());
+        }
+        self.told_reasons.push((receiver.to_owned(), word.to_owned()));
+    }
+
+    /// Somebody was told that it is held no longer.
+    pub(super) fn told_of_end(&mut self, receiver: &str) {
+        self.told_hold.retain(|told| told != receiver);
+        self.told_reasons.retain(|(told, _)| told != receiver);
+    }
+
+    /// Whether somebody knows already that it is held for this reason.
+    pub(crate) fn knows_of_hold(&self, receiver: &str, why: &HoldReason) -> bool {
+        let mut of = self.told_reasons.iter().filter(|(told, _)| told == receiver).peekable();
+        // Ledgers of earlier versions do not say for which reason.
+        let known = of.peek().is_none() && self.told_hold.iter().any(|told| told == receiver);
+        known || of.any(|(_, word)| word == why.word())
     }
 
     /// It goes on; with a reason, also in a freeze.

@@ -3,16 +3,18 @@
 use std::path::PathBuf;
 
 use clap::ValueEnum;
-use hmsops_config::{Report, check, render};
+use hmsops_config::{Report, check_together, render};
 
 use super::source;
 use crate::failure::{Exit, Failure};
 use crate::{paint, print};
 
-/// Check any file that is read here, its kind told by its content. Warnings exit with 0, errors with 2
+/// Check any files that are read here, their kinds told by their content. Warnings exit with 0, errors with 2
+///
+/// Files named together are also read beside each other: with hmsops.yaml, what its HAProxy can't carry is an error.
 #[derive(clap::Args)]
 #[command(
-    after_help = "Example:\n  hmsops check dev/cd ops\n  hmsops check --format sarif dev/cd/canary.yaml > check.sarif"
+    after_help = "Example:\n  hmsops check dev/cd ops\n  hmsops check hmsops.yaml dev/cd\n  hmsops check --format sarif dev/cd/canary.yaml > check.sarif"
 )]
 pub(super) struct Args {
     /// Files, and folders to look through for .yaml files
@@ -34,11 +36,10 @@ enum Format {
 }
 
 pub(super) fn run(args: &Args) -> Result<(), Failure> {
-    let mut reports = Vec::new();
-    for path in source::find(&args.paths)? {
-        let file = source::read(&path)?;
-        reports.push(check(&file.name, &file.text));
-    }
+    let paths = source::find(&args.paths)?;
+    let files = paths.iter().map(|path| source::read(path)).collect::<Result<Vec<_>, _>>()?;
+    let texts: Vec<(&str, &str)> = files.iter().map(|file| (&*file.name, &*file.text)).collect();
+    let reports = check_together(&texts);
     match args.format {
         Format::Text => print::data(&render::text(&reports, paint::data()))?,
         Format::Json => print::data(&render::json(&reports))?,

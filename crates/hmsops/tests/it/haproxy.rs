@@ -1,6 +1,8 @@
 //! HAProxy carries the requests, and the gateway beside it only sets and watches it.
 
+use std::io::{Read as _, Write as _};
 use std::net::SocketAddr;
+use std::os::unix::net::UnixStream;
 use std::process::Command;
 
 use super::kit::{self, SHOP, Said, Site, is};
@@ -22,9 +24,13 @@ frontend users
   default_backend shop
 backend shop
   balance roundrobin
+  use-server srv_stable if { path -f @DIR@/bound.lst }
   server srv_stable 127.0.0.1:1
   server srv_canary 127.0.0.1:1 weight 0 disabled check addr 127.0.0.1 port @WATCH@ inter 500ms fall 2 rise 1
 ";
+
+/// Paths that HAProxy serves from stable whatever the weights are.
+const BOUND: &str = "bound.lst";
 
 /// `shop` with version 1.0 as stable, served through an HAProxy; where users ask it.
 fn shop() -> (Site, SocketAddr) {
@@ -34,6 +40,7 @@ fn shop() -> (Site, SocketAddr) {
     let config = CONFIG.replace("@DIR@", dir.trim_end_matches('/')).replace("@USERS@", &users.to_string());
     let config = config.replace("@WATCH@", &site.gateway.port().to_string());
     nginx::put(&site.path("haproxy.cfg"), &config);
+    nginx::put(&site.path(BOUND), "/never\n");
     let socket = site.path("haproxy.sock").display().to_string();
     let gateway = site.gateway;
     let settings = format!(
@@ -113,4 +120,46 @@ fn without_a_tower_or_a_gateway_the_canary_loses_its_users() {
     });
     let tally = load.stop();
     assert_eq!(tally.failed, 0, "{:?}", tally.failures);
+}
+
+/// From now on HAProxy sends requests for this path to stable, whatever the servers' weights are.
+fn bind_to_stable(site: &Site, path: &str) {
+    let mut haproxy = UnixStream::connect(site.path("haproxy.sock")).unwrap();
+    let list = site.path(BOUND).display().to_string();
+    haproxy.write_all(format!("add acl {list} {path}\n").as_bytes()).unwrap();
+    let mut said = String::new();
+    haproxy.read_to_string(&mut said).unwrap();
+    assert_eq!(said.trim(), "");
+}
+
+/// What `hmsops_release_share_follows` says in the tower's own exposition; `None`: it is not there.
+fn follows(site: &Site) -> Option<u64> {
+    let token = format!("authorization: Bearer {}", site.token());
+    let text = super::http::get(site.at, "/metrics", &[token]).ok()?.body;
+    let line =
+        text.lines().find_map(|line| line.strip_prefix("hmsops_release_share_follows{service=\"shop\"} "))?;
+    line.parse().ok()
+}
+
+/// The share that a real HAProxy gives is measured, and told when it is not the one that the step asks for: here
+/// because a rule of its configuration binds users to stable, which no weight overrules.
+#[test]
+fn a_share_that_haproxy_does_not_give_is_told() {
+    let (site, users) = shop();
+    site.build("1.1", Build::GOOD);
+    let load = Load::start(users, 200);
+    let file = site.release_file("1.1", "[{weight: 50}, {weight: 100}]", "1 s");
+    let id = site.json(&["deploy", "-f", &file])["id"].as_str().unwrap().to_owned();
+    site.wait_for_weight(&id, 5000);
+    assert_eq!(site.wait("the share is measured", 20, |site| follows(site)), 1);
+    site.release(&id, "it follows", 10, |release| release["measured"]["follows"] == true);
+    bind_to_stable(&site, "/");
+    site.wait("it follows no longer", 30, |site| follows(site).filter(|follows| *follows == 0));
+    let release = site.release(&id, "it says so", 10, |release| release["measured"]["follows"] == false);
+    assert!(is("watching")(&release), "a share that is off condemns nobody: {release}");
+    site.done(&["release", "abort", &id, "--reason", "seen enough"]);
+    site.wait("nothing is said of a release that has ended", 10, |site| {
+        follows(site).is_none().then_some(())
+    });
+    assert_eq!(load.stop().failed, 0);
 }

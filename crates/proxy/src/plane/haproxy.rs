@@ -13,7 +13,6 @@
 mod answer;
 mod counts;
 mod driver;
-mod pair;
 mod setting;
 mod socket;
 
@@ -23,7 +22,7 @@ use std::time::Duration;
 
 use hmsops_model::gateway::{GatewaySettings, HaproxySettings};
 use hmsops_model::limits::TICK_INTERVAL;
-use hmsops_model::route::{Arm, Route};
+use hmsops_model::route::Route;
 use hmsops_model::{Millis, ReleaseId, ServiceName, Weight};
 use hmsops_wire::gateway::{FromGateway, PROTOCOL, RetreatBy, ToGateway};
 use tokio::io::AsyncReadExt;
@@ -56,13 +55,6 @@ const MOVED_DRAIN: Millis = Millis::from_secs(10);
 /// Checks of HAProxy's at a time, and how long one may stay. One connection every second or so is usual.
 const CHECKS_MAX: usize = 64;
 const CHECK_MAX: Duration = Duration::from_secs(1);
-
-/// What of a release HAProxy can't do, in words, before anything is done: a share that its weights can't give, a version
-/// that has not exactly one address in numbers. `arms` are the versions whose addresses are known already.
-pub fn objection(haproxy: &HaproxySettings, shares: &[Weight], arms: &[Arm]) -> Option<String> {
-    let of_share = shares.iter().find_map(|share| setting::pair(*share, haproxy).err());
-    of_share.or_else(|| arms.iter().find_map(|arm| setting::address(arm).err()))
-}
 
 /// Serves as [`Gateway::serve`] does, with HAProxy as the data plane.
 pub(super) async fn serve(

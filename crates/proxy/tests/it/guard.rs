@@ -1,7 +1,7 @@
 //! What a gateway refuses and bounds, so that neither a client nor a version can take it down.
 
 use hmsops_model::gateway::{GatewayLimits, GatewaySettings, Rate};
-use hmsops_model::{BadKind, Millis};
+use hmsops_model::{BadKind, Millis, ServiceName};
 use hmsops_wire::gateway::{FromGateway, GatewayCounts};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
@@ -69,6 +69,34 @@ async fn rates_are_granted_and_then_said() {
         "a trusted proxy's clients are apart"
     );
     told(&mut tower, "the refusal", |counts| counts.refused.get("rate") == Some(&1)).await;
+}
+
+/// Whoever asks, the service gets no more than its rate; another service behind the same gateway has its own.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_services_rate_is_that_of_all_its_clients_together() {
+    let stable = backend(Reply::Status(200, "stable")).await;
+    let rate = Some(Rate { count: 3, per: Millis::from_mins(60) });
+    let (gateway, mut tower) = limited(&stable.address, |settings| settings.limits.service_rate = rate).await;
+    let mut other = route(1, &stable.address, "", 0);
+    (other.service, other.host) = (ServiceName::new("other").unwrap(), Some("other".to_owned()));
+    tower.set(other).await;
+    let ask = async |host: &str, client: u8| {
+        let request = format!(
+            "GET / HTTP/1.1\r\nHost: {host}\r\nX-Forwarded-For: 198.51.100.{client}\r\nConnection: close\r\n\r\n"
+        );
+        raw(gateway.listen, request.as_bytes()).await
+    };
+    for client in 1..=3 {
+        assert!(ask("a", client).await.starts_with("HTTP/1.1 200"), "{client}");
+    }
+    let answer = ask("a", 4).await;
+    assert!(answer.starts_with("HTTP/1.1 429") && answer.contains("retry-after: 1"), "{answer}");
+    assert_eq!(stable.asked(), 3, "no version hears of it");
+    for client in 4..=6 {
+        assert!(ask("other", client).await.starts_with("HTTP/1.1 200"), "{client}");
+    }
+    assert!(ask("other", 7).await.starts_with("HTTP/1.1 429"));
+    told(&mut tower, "the refusals", |counts| counts.refused.get("rate") == Some(&2)).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

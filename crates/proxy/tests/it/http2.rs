@@ -288,3 +288,47 @@ async fn three_hundred_requests_at_a_time_share_a_few_connections() {
     assert!((3..=6).contains(&connections), "{connections} connections");
     server.abort();
 }
+
+/// A canary of HTTP/2 that answers each request with one interim answer after another and nothing else: it is given up
+/// as one that hangs, keeps none of the answers in memory, and the next request finds a connection of its own.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_storm_of_interim_answers_over_http2_is_a_hang() {
+    let stable = fickle().await;
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap().to_string();
+    let server = tokio::spawn(async move {
+        while let Ok((stream, _)) = listener.accept().await {
+            tokio::spawn(async move {
+                let (mut read, mut write) = stream.into_split();
+                let mut preface = [0; 24];
+                read.read_exact(&mut preface).await.unwrap();
+                write.write_all(&frame(SETTINGS, 0, 0, &[])).await.unwrap();
+                let mut head = [0; 9];
+                while head[3] != HEADERS {
+                    read.read_exact(&mut head).await.unwrap();
+                    let len = u32::from_be_bytes([0, head[0], head[1], head[2]]);
+                    let mut payload = vec![0; len as usize];
+                    read.read_exact(&mut payload).await.unwrap();
+                }
+                let stream = u32::from_be_bytes(head[5..9].try_into().unwrap());
+                tokio::spawn(async move { tokio::io::copy(&mut read, &mut tokio::io::sink()).await });
+                // `:status: 103`, by its name in the static table (RFC 7541, §6.2.2 and Appendix A).
+                let interim = frame(HEADERS, END_HEADERS, stream, b"\x08\x03103").repeat(100);
+                while write.write_all(&interim).await.is_ok() {}
+            });
+        }
+    });
+    let gateway = gateway().await;
+    let mut tower = gateway.tower().await;
+    let mut all = h2c(route(1, &stable.address, &address, 10_000));
+    all.canary.as_mut().unwrap().shield_after = Some(hmsops_model::Millis(200));
+    tower.set(all).await;
+    for _ in 0..3 {
+        let got = patiently("an answer", gateway.client().await.get("/")).await;
+        assert_eq!((got.status, got.body.as_deref()), (200, Some("ok")));
+    }
+    let (_, canary) = tower.counts("the storm", |_, canary| canary.n_bad() >= 3).await;
+    assert_eq!(canary.shielded, 3, "{canary:?}");
+    assert_eq!(canary.bad, [(hmsops_model::BadKind::Timeout, 3)].into());
+    server.abort();
+}

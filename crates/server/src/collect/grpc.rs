@@ -3,7 +3,7 @@
 use std::future::Future;
 use std::pin::Pin;
 
-use bytes::{Buf as _, Bytes};
+use bytes::{Buf as _, BufMut as _, Bytes};
 use hmsops_wire::collector::{EmitResponse, REQUEST_BYTES_MAX};
 use http_body_util::Full;
 use prost::Message as _;
@@ -29,7 +29,7 @@ pub(super) async fn emit(
     caller: Caller,
     request: http::Request<Full<Bytes>>,
 ) -> http::Response<axum::body::Body> {
-    let mut grpc = Grpc::new(Messages).max_decoding_message_size(REQUEST_BYTES_MAX);
+    let mut grpc = Grpc::new(Raw).max_decoding_message_size(REQUEST_BYTES_MAX);
     let response = grpc.unary(Emit(metrics, caller), request).await;
     response.map(axum::body::Body::new)
 }
@@ -87,12 +87,12 @@ fn status_of(error: &EmitError) -> Status {
     Status::new(code, error.to_string())
 }
 
-/// Takes a message as its bytes: it is decoded where it is stored, and counted before it is decoded.
+/// Messages as their bytes: one that comes in is decoded where it is stored, and counted before it is decoded.
 #[derive(Debug, Clone, Copy)]
-struct Messages;
+pub(super) struct Raw;
 
-impl Codec for Messages {
-    type Encode = EmitResponse;
+impl Codec for Raw {
+    type Encode = Bytes;
     type Decode = Bytes;
     type Encoder = Self;
     type Decoder = Self;
@@ -106,16 +106,17 @@ impl Codec for Messages {
     }
 }
 
-impl Encoder for Messages {
-    type Item = EmitResponse;
+impl Encoder for Raw {
+    type Item = Bytes;
     type Error = Status;
 
-    fn encode(&mut self, item: EmitResponse, to: &mut EncodeBuf<'_>) -> Result<(), Status> {
-        item.encode(to).map_err(|error| Status::internal(error.to_string()))
+    fn encode(&mut self, item: Bytes, to: &mut EncodeBuf<'_>) -> Result<(), Status> {
+        to.put(item);
+        Ok(())
     }
 }
 
-impl Decoder for Messages {
+impl Decoder for Raw {
     type Item = Bytes;
     type Error = Status;
 
@@ -128,15 +129,16 @@ impl Decoder for Messages {
 struct Emit(Metrics, Caller);
 
 impl UnaryService<Bytes> for Emit {
-    type Response = EmitResponse;
-    type Future = Pin<Box<dyn Future<Output = Result<tonic::Response<EmitResponse>, Status>> + Send>>;
+    type Response = Bytes;
+    type Future = Pin<Box<dyn Future<Output = Result<tonic::Response<Bytes>, Status>> + Send>>;
 
     fn call(&mut self, request: tonic::Request<Bytes>) -> Self::Future {
         let (metrics, caller) = (self.0.clone(), self.1.clone());
         Box::pin(async move {
             let answer =
                 emit::take(&metrics, Door::Grpc, (Form::Protobuf, request.into_inner()), caller).await;
-            answer.map(tonic::Response::new).map_err(|error| status_of(&error))
+            let encoded = |answer: EmitResponse| tonic::Response::new(answer.encode_to_vec().into());
+            answer.map(encoded).map_err(|error| status_of(&error))
         })
     }
 }

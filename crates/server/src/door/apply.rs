@@ -43,9 +43,7 @@ async fn apply(
     let changes: Vec<api::Change> = specs.iter().map(|spec| change(&snapshot, spec)).collect();
     let names: Vec<ServiceName> = specs.iter().map(|spec| spec.name.clone()).collect();
     refuse_owned(&context, &names).await?;
-    for spec in &specs {
-        haproxy::check_declared(&context, &snapshot, spec)?;
-    }
+    haproxy::check_declared(&context, &snapshot, &specs)?;
     let mut is_in_force = false;
     if !value.dry_run {
         let handled = context.engine.submit(Event::Declared { specs, whole: false, by: caller.who }).await?;

@@ -239,3 +239,46 @@ impl Exposition {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use hmsops_model::ServiceName;
+    use hmsops_wire::gateway::EjectedUpstream;
+
+    use super::*;
+
+    /// What gateways count stands in `/metrics`, by gateway, in the format's own escapes.
+    #[test]
+    fn what_gateways_count_is_written_by_gateway() {
+        let service = ServiceName::new("portal").unwrap();
+        let counts = GatewayCounts {
+            refused: [("rate".to_owned(), 7), ("body-size".to_owned(), 2)].into(),
+            over_budget: 3,
+            ejections: 4,
+            ejected: vec![EjectedUpstream { service, upstream: "127.0.0.1:\"81".to_owned() }],
+            unlogged: 5,
+        };
+        let mut text = Exposition(String::new());
+        gateways(
+            &mut text,
+            &[("inner".to_owned(), GatewayCounts::default()), ("edge".to_owned(), counts)].into(),
+        );
+        let samples: Vec<&str> = text.0.lines().filter(|line| !line.starts_with('#')).collect();
+        assert_eq!(
+            samples,
+            [
+                "hmsops_gateway_refused_total{gateway=\"edge\",reason=\"body-size\"} 2",
+                "hmsops_gateway_refused_total{gateway=\"edge\",reason=\"rate\"} 7",
+                "hmsops_gateway_ejections_total{gateway=\"edge\"} 4",
+                "hmsops_gateway_ejections_total{gateway=\"inner\"} 0",
+                "hmsops_gateway_retries_over_budget_total{gateway=\"edge\"} 3",
+                "hmsops_gateway_retries_over_budget_total{gateway=\"inner\"} 0",
+                "hmsops_gateway_access_log_dropped_total{gateway=\"edge\"} 5",
+                "hmsops_gateway_access_log_dropped_total{gateway=\"inner\"} 0",
+                "hmsops_gateway_upstream_ejected{gateway=\"edge\",service=\"portal\",upstream=\"127.0.0.1:\\\"81\"} 1",
+            ]
+        );
+        let types = text.0.lines().filter(|line| line.starts_with("# TYPE hmsops_gateway_"));
+        assert_eq!(types.count(), 5, "{}", text.0);
+    }
+}

@@ -16,7 +16,7 @@ mod dash;
 mod deploy;
 mod emit;
 pub mod folder;
-mod haproxy;
+pub(crate) mod haproxy;
 mod heal;
 mod health;
 mod login;
@@ -45,16 +45,14 @@ mod token;
 mod token_pages;
 mod tokens;
 
-use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
 use axum::extract::FromRef;
 use hmsops_ledger::LedgerReader;
-use hmsops_model::gateway::GatewaySettings;
 use hmsops_tower::Snapshot;
-use tokio::sync::{Semaphore, watch};
+use tokio::sync::Semaphore;
 
 pub(crate) use auth::TOKEN_FILE;
 pub use auth::{Auth, AuthError};
@@ -100,7 +98,7 @@ pub struct Context {
     /// The ways by which people can be told.
     pub notify: Arc<NotifyConfig>,
     /// The settings in force of each gateway, by its name.
-    pub gateways: Arc<BTreeMap<String, watch::Receiver<GatewaySettings>>>,
+    pub gateways: Arc<haproxy::Gateways>,
 }
 
 /// What all routes share: the [`Context`], and what the doors count.

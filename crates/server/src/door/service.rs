@@ -12,7 +12,7 @@ use hmsops_tower::{Handled, Snapshot};
 use hmsops_wire::api;
 
 use super::body::{Body, changed, reason};
-use super::{Context, Failure, Routes, Scope, show, wait_until};
+use super::{Context, Failure, Routes, Scope, haproxy, show, wait_until};
 
 /// So long is waited for gateways to put a change in force; the answer says whether they did.
 pub(crate) const IN_FORCE_WITHIN: Duration = Duration::from_secs(5);
@@ -72,6 +72,8 @@ async fn adopt(
     if let Some(wrong) = value.upstreams.iter().find(|address| !is_address(address)) {
         return Err(Failure::argument(format!("`{wrong:.80}` is not an address: expected `host:port`")));
     }
+    let of_version = (&value.version, value.upstreams.as_slice());
+    haproxy::check_adopted(&context, &context.engine.snapshot(), &service, of_version)?;
     let reason = reason(&value.reason)?;
     let command =
         Command::Adopt { service: service.clone(), version: value.version, upstreams: value.upstreams };

@@ -104,6 +104,15 @@ pub(super) fn tied(text: &str) -> String {
     text.chars().map(tie).collect()
 }
 
+/// A sentence; what stands between backticks in it is a command.
+pub(super) fn prose(text: &str) -> Element {
+    text.split('`').enumerate().fold(el("span"), |sentence, (i, part)| match part {
+        "" => sentence,
+        command if i % 2 == 1 => sentence.put(el("code").put(command)),
+        words => sentence.put(tied(words)),
+    })
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -111,5 +120,12 @@ mod tests {
     #[test]
     fn numbers_stay_with_their_unit() {
         assert_eq!(tied("back 1.9 s after"), "back 1.9\u{a0}s after");
+    }
+
+    #[test]
+    fn commands_in_a_sentence_look_like_commands() {
+        let said = prose("take it back (`hmsops release abort r-1`) in 9 s").into_markup();
+        let expected = "take it back (<code>hmsops release abort r-1</code>) in 9\u{a0}s";
+        assert_eq!(said, format!("<span>{expected}</span>"));
     }
 }

@@ -10,7 +10,7 @@ use hmsops_model::Weight;
 
 use super::Look;
 use super::html::{Element, el};
-use super::mark::{link, release_path};
+use super::mark::{link, release_path, tied};
 
 /// The 97.5 % quantile of the normal distribution: two sides make 95 %.
 const Z: f64 = 1.959_963_985;
@@ -44,7 +44,7 @@ pub(super) fn weighed(release: &Release, watch: Option<&Watch>) -> Option<Elemen
         .put(part("needed", grouped(Watch::needed() as u64)));
     let lines =
         doubt(release, watch).into_iter().chain(measured(release, watch)).chain([unit(release, watch)]);
-    let lines: Vec<Element> = lines.map(|line| el("p").class("muted s").put(line)).collect();
+    let lines: Vec<Element> = lines.map(|line| el("p").class("muted s").put(tied(&line))).collect();
     let heading = if release.phase.is_active() { "Evidence by test" } else { "Evidence by test, in the end" };
     Some(el("section").class("card").put(el("h2").put(heading)).put(figures).put(lines))
 }
@@ -104,7 +104,7 @@ fn unit(release: &Release, watch: &Watch) -> String {
 pub(super) fn states(look: &Look<'_>, release: &Release) -> Option<Element> {
     let version = &release.spec.image.tag;
     let mut lines: Vec<Element> = Vec::new();
-    let mut say = |words: String| lines.push(el("li").put(words));
+    let mut say = |words: String| lines.push(el("li").put(tied(&words)));
     if release.revert {
         say(format!("{version} was stable here lately: it goes back without a canary."));
     }

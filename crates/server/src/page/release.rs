@@ -13,7 +13,7 @@ use super::chart::Chart;
 use super::frame::{Follows, Frame};
 use super::home::{millis, share};
 use super::html::{Element, el};
-use super::mark::{class, link, release_path, service_path, shape, tied};
+use super::mark::{class, link, prose, release_path, service_path, shape, tied};
 use super::moment::{time, when};
 use super::{proof, steps};
 
@@ -61,7 +61,7 @@ pub fn release(look: &Look<'_>, id: ReleaseId, entries: &[Entry], kept: Option<&
         .put(mark)
         .put(el("span").class("plain").put(tied(&sentence::headline(known))));
     let why = sentence::why(known);
-    let why = (why != sentence::headline(known)).then(|| el("p").class("lead").put(why));
+    let why = (why != sentence::headline(known)).then(|| el("p").class("lead").put(prose(&why)));
     // What waits for a person comes before what shows why.
     let (first, last) = match offered(known, look) {
         offered if known.hold.is_some() => (Some(offered), None),
@@ -99,7 +99,11 @@ fn facts(release: &Release, watch: Option<&Watch>) -> Element {
         || release.verdict.as_ref().map_or(1.0, |verdict| verdict.evidence as f64),
         Watch::evidence,
     );
-    let evidence = release.verdict.as_ref().map_or(evidence, |verdict| verdict.evidence as f64);
+    let evidence = release
+        .verdict
+        .as_ref()
+        .filter(|verdict| !verdict.by_person() || watch.is_none())
+        .map_or(evidence, |verdict| verdict.evidence as f64);
     el("dl")
         .class("facts")
         .put(span)
@@ -248,9 +252,11 @@ fn evidence_chart(points: &[Point], axis: &Axis, release: &Release) -> Element {
     let needed = Watch::needed();
     let line: Vec<(f64, Option<f64>)> =
         points.iter().map(|point| (axis.x(point.at), Some(scale(point.evidence)))).collect();
+    // A person takes back whatever the evidence is, and a verdict has it in whole numbers.
     let value = release
         .verdict
         .as_ref()
+        .filter(|verdict| !verdict.by_person())
         .map_or_else(|| points.last().map_or(1.0, |point| point.evidence), |verdict| verdict.evidence as f64);
     let value_words = proof::value(value);
     let label =

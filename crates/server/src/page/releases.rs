@@ -8,7 +8,7 @@ use hmsops_model::ServiceName;
 use super::Look;
 use super::frame::{Follows, Frame};
 use super::html::{Element, el};
-use super::mark::{link, linked, release_path, service_path, worded};
+use super::mark::{link, linked, prose, release_path, service_path, worded};
 use super::moment::{time, when};
 use super::release::sign;
 
@@ -83,7 +83,7 @@ fn row(look: &Look<'_>, release: &Release, with_service: bool) -> Element {
         (None, Some(watch)) if release.phase.is_active() && release.traffic_since.is_some() => {
             let evidence = grouped(watch.evidence().clamp(0.0, 1e15) as u64);
             format!(
-                "{} evidence {evidence}, needed {}.",
+                "{} Evidence {evidence}, needed {}.",
                 sentence::headline(release),
                 grouped(Watch::needed() as u64)
             )
@@ -107,7 +107,7 @@ fn row(look: &Look<'_>, release: &Release, with_service: bool) -> Element {
                 .put(el("span").class("v-canary").put(release.spec.image.tag.as_str())),
         )
         .put(el("td").class("nowrap").put(worded(sign(release), release.phase.words())))
-        .put(el("td").class("prose").put(why))
+        .put(el("td").class("prose").put(prose(&why)))
         .put(el("td").class("r").attr("data-label", "bad answers, first to last:").put(bad))
         .put(el("td").class("nowrap").attr("data-label", "began").put(time(at, &when(at, look.now))))
 }

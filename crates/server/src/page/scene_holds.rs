@@ -1,6 +1,6 @@
 //! Releases that stay where they are, and releases that go out together.
 
-use hmsops_control::transition::{HoldReason, Transition};
+use hmsops_control::transition::{Detector, HoldReason, Transition, Verdict};
 use hmsops_model::freeze::{Freeze, FreezeSpan};
 use hmsops_model::{Millis, ReleaseId, UnixMillis, Weight};
 
@@ -18,6 +18,9 @@ pub(super) fn holds(calm: &Scene) -> Vec<(&'static str, Scene)> {
         ("inconclusive", inconclusive(calm)),
         ("group", group(calm)),
         ("baking", baking(calm)),
+        ("done", done(calm)),
+        ("aborted", aborted(calm)),
+        ("paused", paused(calm)),
     ]
 }
 
@@ -74,8 +77,7 @@ fn no_return(calm: &Scene) -> Scene {
     }
     let why =
         "54 of 55 failures hit 1.8.0, which had 25 % of users. Evidence 3\u{202f}420, needed 1\u{202f}000.";
-    let detector = hmsops_control::transition::Detector::Errors;
-    scene.hold(release, HoldReason::NoReturn { detector, why: why.into() });
+    scene.hold(release, HoldReason::NoReturn { detector: Detector::Errors, why: why.into() });
     scene
 }
 
@@ -114,5 +116,49 @@ fn baking(calm: &Scene) -> Scene {
     );
     assert_eq!(scene.state.releases[&release].weight, Weight::ALL);
     scene.pass(Millis::from_secs(2).0 as i64);
+    scene
+}
+
+/// Proven, and nothing is warm any more.
+fn done(calm: &Scene) -> Scene {
+    let mut scene = baking(calm);
+    scene.pass(Millis::from_mins(30).0 as i64);
+    let release = ReleaseId(scene.state.last_release);
+    let over = Transition::ReleaseBaked { release, service: name(ALL[0]) };
+    scene.apply("tower", "release.done", &["CM-3"], over);
+    scene.good(&ALL, 70);
+    scene
+}
+
+/// Taken back by a person.
+fn aborted(calm: &Scene) -> Scene {
+    let (mut scene, release) = out(calm);
+    let verdict = Verdict {
+        detector: Detector::Person,
+        detail: "the ministry's letter names the wrong date, and it is on the first page of every form"
+            .into(),
+        at: scene.now,
+        evidence: 0,
+        needed: 1000,
+        weight: percent(1),
+        tally: scene.evidence.releases[&release].tally.clone(),
+        evidence_sha256: None,
+    };
+    let (service, by) = (name(ALL[0]), super::scene::admin());
+    let verdict = Box::new(verdict);
+    let back = Transition::ReleaseTakenBack { release, service: service.clone(), epoch: 9, verdict, by };
+    scene.apply("admin", "release.taken-back", &["IR-4", "CP-10"], back);
+    scene.pass(30);
+    let at = scene.now.wall;
+    let confirmed = Transition::RollbackCompleted { release, service, at, by_gateway: false };
+    scene.apply("gateway", "release.rolled-back", &["IR-4(1)", "CP-10"], confirmed);
+    scene.good(&ALL, 5);
+    scene
+}
+
+fn paused(calm: &Scene) -> Scene {
+    let (mut scene, release) = out(calm);
+    scene.hold(release, HoldReason::Paused);
+    scene.good(&ALL, 5);
     scene
 }

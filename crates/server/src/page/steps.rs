@@ -56,7 +56,12 @@ fn row(entry: &Entry, whole: bool) -> Element {
         || el("span").put(entry.subject.as_str()),
         |id| link(&release_path(id), &format!("{id}")),
     );
-    let controls = entry.controls.join(", ");
+    let last = entry.controls.len().saturating_sub(1);
+    let controls = entry.controls.iter().enumerate().map(|(i, control)| {
+        let comma = (i < last).then_some(",");
+        (el("span").class("nowrap").put(control.as_str()).put(comma), " ")
+    });
+    let controls: Vec<_> = controls.collect();
     let number = link(&format!("/audit/{}", entry.seq), &entry.seq.to_string());
     let number = el("td").class("mono muted").attr("id", format!("e{}", entry.seq)).put(number);
     el("tr")

@@ -4,14 +4,17 @@ mod file;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
+use hmsops_control::state::service::Service;
 use hmsops_control::{Event, Who};
 use hmsops_model::scrape::ScrapeSpec;
 use tokio::sync::{mpsc, watch};
 use tokio::time::MissedTickBehavior;
 
 use crate::Engine;
+use crate::door::haproxy::{self, Gateways};
 
 pub use file::SERVICES_FILE;
 use file::{Declared, Kind, Texts};
@@ -25,6 +28,9 @@ const MISSING_LOOKS: u32 = 10;
 /// How many looks in a row have missed a file.
 type Missing = BTreeMap<String, u32>;
 
+/// What keeps a gateway from carrying what a file declares, by file.
+type Refused = BTreeMap<PathBuf, String>;
+
 /// What is to be scraped, by file.
 pub type Scrapes = BTreeMap<PathBuf, Vec<ScrapeSpec>>;
 
@@ -34,8 +40,10 @@ pub async fn watch(
     engine: Engine,
     repos: Vec<PathBuf>,
     scrapes: watch::Sender<Scrapes>,
+    gateways: Arc<Gateways>,
     mut reload: mpsc::Receiver<()>,
 ) {
+    let mut refused = Refused::new();
     let (mut in_force, mut last, mut missing) = (Texts::new(), Texts::new(), Missing::new());
     let mut look = tokio::time::interval(LOOK_EVERY);
     look.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -53,11 +61,22 @@ pub async fn watch(
         for (path, text) in &texts {
             // A file that is being written is read when it stands still.
             let settled = forced || last.get(path) == Some(text);
-            if settled
-                && (forced || in_force.get(path) != Some(text))
-                && declare(&engine, &scrapes, path, text).await
-            {
-                in_force.insert(path.clone(), text.clone());
+            if !settled || (!forced && in_force.get(path) == Some(text)) {
+                continue;
+            }
+            match declare(&engine, &scrapes, &gateways, path, text).await {
+                Ok(true) => {
+                    in_force.insert(path.clone(), text.clone());
+                    refused.remove(path);
+                }
+                Ok(false) => {}
+                // What stands in its way may go: it is tried again, and said once.
+                Err(why) => {
+                    if refused.get(path) != Some(&why) {
+                        tracing::error!("repo: {}: {why}; nothing was changed", path.display());
+                        refused.insert(path.clone(), why);
+                    }
+                }
             }
         }
         if let Some(why) = why.as_ref().filter(|_| why != trouble) {
@@ -74,17 +93,19 @@ pub async fn watch(
             scrapes.send_modify(|known| known.retain(|path, _| !is_gone(path)));
         }
         in_force.retain(|path, _| texts.contains_key(path));
+        refused.retain(|path, _| texts.contains_key(path));
     }
 }
 
-/// Hands a file in. `false`: it has to be tried again.
+/// Hands a file in. `false`: it has to be tried again; in words what a gateway can't do of it.
 async fn declare(
     engine: &Engine,
     scrapes: &watch::Sender<Scrapes>,
+    gateways: &Gateways,
     path: &Path,
     (kind, text): &(Kind, Result<String, String>),
-) -> bool {
-    match file::parse(path, *kind, text) {
+) -> Result<bool, String> {
+    Ok(match file::parse(path, *kind, text) {
         None => true,
         Some(Declared::Scrape(specs)) => {
             scrapes.send_modify(|known| {
@@ -93,9 +114,15 @@ async fn declare(
             true
         }
         Some(Declared::Event(event)) => {
+            if let Event::Declared { specs, by, .. } = &event {
+                // What the file no longer names leaves with it.
+                let stays = |known: &Service| known.declared_by != *by;
+                let objection = haproxy::objection(gateways, &engine.snapshot(), specs, stays);
+                objection.map_or(Ok(()), Err)?;
+            }
             engine.submit(event).await.is_ok_and(|handled| handled.ledger_failed.is_none())
         }
-    }
+    })
 }
 
 /// Retires what files declared that are no longer there, and have not been for a while: editors and `git checkout`

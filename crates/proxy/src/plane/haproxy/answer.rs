@@ -3,8 +3,7 @@
 
 use hmsops_model::Weight;
 use hmsops_model::gateway::HaproxySettings;
-
-use super::pair::Pair;
+use hmsops_model::haproxy::Pair;
 
 /// The process and its two servers at one moment.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -4,10 +4,10 @@ use std::net::SocketAddr;
 
 use hmsops_model::Weight;
 use hmsops_model::gateway::HaproxySettings;
-use hmsops_model::route::{Arm, Route};
+use hmsops_model::haproxy::{Pair, address};
+use hmsops_model::route::Route;
 
 use super::answer::Reading;
-use super::pair::Pair;
 
 /// Where stable's server should point.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -38,7 +38,7 @@ impl Setting {
         let canary = route.and_then(|route| route.canary.as_ref());
         let weight = canary.map_or(Weight::NONE, |canary| canary.weight);
         // With a map the servers' own weights only keep the canary out of HAProxy's own choice.
-        let pair = pair(weight, haproxy)?;
+        let pair = haproxy.pair(weight)?;
         let canary = canary.map(|canary| address(&canary.arm)).transpose()?.flatten();
         if weight > Weight::NONE && canary.is_none() {
             return Err("the canary has no address".to_owned());
@@ -133,42 +133,13 @@ impl Setting {
     }
 }
 
-/// The servers' weights for a share, by which none is given where a map draws it.
-pub(super) fn pair(share: Weight, haproxy: &HaproxySettings) -> Result<Pair, String> {
-    let by_weights = if haproxy.map.is_some() { Weight::NONE } else { share };
-    Pair::of(by_weights).ok_or_else(|| {
-        format!(
-            "HAProxy's weights can't give a canary {share}, only 0.39 % to 99.61 %, nothing or all; use a larger step, \
-             or a map (`haproxy: {{map: …}}`)"
-        )
-    })
-}
-
-/// An arm's one address; `None`: nothing answers there.
-pub(super) fn address(arm: &Arm) -> Result<Option<SocketAddr>, String> {
-    match arm.upstreams.as_slice() {
-        [] => Ok(None),
-        [one] => one.parse().map(Some).map_err(|_| {
-            format!(
-                "HAProxy is given numbers: write version `{}`'s address `{one}` as `IP:PORT`",
-                arm.version
-            )
-        }),
-        many => Err(format!(
-            "version `{}` has {} addresses, and a server of HAProxy has one; put a balancer of its own before them",
-            arm.version,
-            many.len()
-        )),
-    }
-}
-
 fn addr(at: SocketAddr) -> String {
     format!("addr {} port {}", at.ip(), at.port())
 }
 
 #[cfg(test)]
 mod tests {
-    use hmsops_model::route::CanaryArm;
+    use hmsops_model::route::{Arm, CanaryArm};
     use hmsops_model::service::Identity;
     use hmsops_model::{Millis, ReleaseId, ServiceName, Version};
 

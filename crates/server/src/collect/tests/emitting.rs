@@ -5,11 +5,11 @@ use hmsops_model::sample::Tally;
 use hmsops_wire::collector::{EmitRequest, EmitResponse, Label, Metric, REQUEST_BYTES_MAX, json};
 use http::header::{AUTHORIZATION, CONTENT_TYPE, HOST, ORIGIN, RETRY_AFTER};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
-use tonic::codec::{Codec, DecodeBuf, Decoder, EncodeBuf, Encoder};
 use tonic::{Code, Status};
 
 use super::*;
 use crate::collect::Door;
+use crate::collect::grpc::Raw;
 
 fn metric(name: &str, time: i64, value: f64) -> Metric {
     let labels = Vec::new();
@@ -44,40 +44,7 @@ fn response(answer: &Answer) -> EmitResponse {
     json::decode_response(&answer.body).unwrap()
 }
 
-/// What a client of `hmsops.v1.Collector` is made of; another language generates it from the `.proto`.
-#[derive(Clone, Copy)]
-struct Client;
-
-impl Codec for Client {
-    type Encode = Vec<u8>;
-    type Decode = EmitResponse;
-    type Encoder = Self;
-    type Decoder = Self;
-    fn encoder(&mut self) -> Self {
-        Self
-    }
-    fn decoder(&mut self) -> Self {
-        Self
-    }
-}
-
-impl Encoder for Client {
-    type Item = Vec<u8>;
-    type Error = Status;
-    fn encode(&mut self, item: Vec<u8>, to: &mut EncodeBuf<'_>) -> Result<(), Status> {
-        bytes::BufMut::put_slice(to, &item);
-        Ok(())
-    }
-}
-
-impl Decoder for Client {
-    type Item = EmitResponse;
-    type Error = Status;
-    fn decode(&mut self, from: &mut DecodeBuf<'_>) -> Result<Option<EmitResponse>, Status> {
-        prost::Message::decode(from).map(Some).map_err(|error| Status::internal(error.to_string()))
-    }
-}
-
+/// As a client of `hmsops.v1.Collector` calls; another language generates its own from the `.proto`.
 async fn call(
     site: &Site,
     path: &'static str,
@@ -87,12 +54,13 @@ async fn call(
     let channel = tonic::transport::Endpoint::from_shared(format!("http://{}", site.at)).unwrap();
     let mut client = tonic::client::Grpc::new(channel.connect().await.unwrap());
     client.ready().await.unwrap();
-    let mut request = tonic::Request::new(message);
+    let mut request = tonic::Request::new(Bytes::from(message));
     if let Some(token) = token {
         request.metadata_mut().insert("authorization", format!("Bearer {token}").parse().unwrap());
     }
     let path = http::uri::PathAndQuery::from_static(path);
-    client.unary(request, path, Client).await.map(tonic::Response::into_inner)
+    let answer = client.unary(request, path, Raw).await?.into_inner();
+    Ok(prost::Message::decode(answer).unwrap())
 }
 
 const EMIT: &str = "/hmsops.v1.Collector/Emit";

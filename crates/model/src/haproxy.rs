@@ -1,19 +1,25 @@
-//! A share of traffic as two weights of HAProxy, which are whole numbers from 0 to 256 (HAProxy 2.6 Configuration
-//! Manual, §5.2 `weight`).
+//! What an HAProxy can carry: one address a version, and shares as two weights, which are whole numbers from 0 to 256
+//! (HAProxy 2.6 Configuration Manual, §5.2 `weight`).
 
-use hmsops_model::Weight;
+use std::net::SocketAddr;
+
+use crate::Weight;
+use crate::gateway::HaproxySettings;
+use crate::route::Arm;
 
 /// The largest weight of a server.
-pub(crate) const SERVER_WEIGHT_MAX: u16 = 256;
+const SERVER_WEIGHT_MAX: u16 = 256;
 
 /// A basis point.
 const SHORT_MAX: f64 = 1e-4;
 
 /// Weights of the two servers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Pair {
-    pub(crate) stable: u16,
-    pub(crate) canary: u16,
+pub struct Pair {
+    /// Of the server that carries stable, 0 to 256.
+    pub stable: u16,
+    /// Of the server that carries the canary, 0 to 256.
+    pub canary: u16,
 }
 
 impl Pair {
@@ -24,7 +30,7 @@ impl Pair {
     ///
     /// In lowest terms, and 1 when alone: HAProxy's round robin goes in rounds of 16 times the weights, and a server
     /// that comes up waits for the round to end. With 256 that was measured to take thousands of requests.
-    pub(crate) fn of(weight: Weight) -> Option<Self> {
+    pub fn of(weight: Weight) -> Option<Self> {
         match weight {
             Weight::NONE => return Some(Self { stable: 1, canary: 0 }),
             Weight::ALL => return Some(Self { stable: 0, canary: 1 }),
@@ -57,10 +63,49 @@ impl Pair {
     }
 
     /// The canary's share in basis points, never less than it is.
-    pub(crate) fn weight(self) -> Weight {
+    pub fn weight(self) -> Weight {
         let (canary, all) = (u64::from(self.canary), u64::from(self.canary) + u64::from(self.stable));
         let bp = (canary * 10_000).checked_div(all).map_or(0, |_| (canary * 10_000).div_ceil(all));
         u16::try_from(bp).ok().and_then(Weight::from_bp).unwrap_or(Weight::ALL)
+    }
+}
+
+impl HaproxySettings {
+    /// The servers' weights for a share, by which none is given where a map draws it; in words why there are none.
+    pub fn pair(&self, share: Weight) -> Result<Pair, String> {
+        let by_weights = if self.map.is_some() { Weight::NONE } else { share };
+        Pair::of(by_weights).ok_or_else(|| {
+            format!(
+                "HAProxy's weights can't give a canary {share}, only 0.39 % to 99.61 %, nothing or all; use a larger \
+                 step, or a map (`haproxy: {{map: …}}`)"
+            )
+        })
+    }
+
+    /// What of a release it can't do, in words, before anything is done: a share that its weights can't give, a
+    /// version that has not exactly one address in numbers. `arms` are the versions whose addresses are known already.
+    pub fn objection(&self, shares: &[Weight], arms: &[Arm]) -> Option<String> {
+        let of_share = shares.iter().find_map(|share| self.pair(*share).err());
+        of_share.or_else(|| arms.iter().find_map(|arm| address(arm).err()))
+    }
+}
+
+/// The one address that a server of HAProxy's is given for an arm; `None`: nothing answers there. In words why it can't
+/// be given.
+pub fn address(arm: &Arm) -> Result<Option<SocketAddr>, String> {
+    match arm.upstreams.as_slice() {
+        [] => Ok(None),
+        [one] => one.parse().map(Some).map_err(|_| {
+            format!(
+                "HAProxy is given numbers: write version `{}`'s address `{one}` as `IP:PORT`",
+                arm.version
+            )
+        }),
+        many => Err(format!(
+            "version `{}` has {} addresses, and a server of HAProxy has one; put a balancer of its own before them",
+            arm.version,
+            many.len()
+        )),
     }
 }
 
