@@ -74,6 +74,15 @@ pub(crate) fn host(node: &Node, out: &mut Findings) -> Option<String> {
     None
 }
 
+/// A host name, or an address without a port; in lower case.
+pub(crate) fn host_or_ip(node: &Node, out: &mut Findings) -> Option<String> {
+    let written = scalar::text(node, "a name", "tower.csac.gov", out)?;
+    match written.parse::<IpAddr>() {
+        Ok(ip) => Some(ip.to_string()),
+        Err(_) => host(node, out),
+    }
+}
+
 /// A host, or `*.` and a host, which stands for one label before it (RFC 6125 §6.4.3).
 pub(crate) fn host_or_any_label(node: &Node, out: &mut Findings) -> Option<String> {
     let written = scalar::text(node, "a host", "portal.csac.gov", out)?;

@@ -252,7 +252,7 @@ fn certificate(node: &Node, entry: &Entry, out: &mut Findings) -> Option<TlsCert
 }
 
 /// A file's path after `prefix`.
-fn path(entry: &Entry, prefix: &str, out: &mut Findings) -> Option<String> {
+pub(crate) fn path(entry: &Entry, prefix: &str, out: &mut Findings) -> Option<String> {
     let example = format!("{}: \"{prefix}tls.{}\"", entry.key, if prefix.is_empty() { "crt" } else { "key" });
     let written = scalar::text(&entry.value, &format!("`{}`", entry.key), &example, out)?;
     let path = written.strip_prefix(prefix).unwrap_or_default();

@@ -3,6 +3,7 @@
 
 use hmsops_model::Millis;
 
+use crate::address;
 use crate::diagnostic::{Checked, Findings, shown};
 use crate::fields::{Fields, Key, Shape};
 use crate::freeze;
@@ -12,7 +13,7 @@ use crate::notify;
 use crate::scalar;
 use crate::tower::{
     HealConfig, HealMode, Impact, MetricsConfig, RepoConfig, RepoSource, RetentionConfig, SystemConfig,
-    TowerConfig, days,
+    TlsConfig, TowerConfig, days,
 };
 use crate::yaml::{self, Entry, Node};
 
@@ -28,6 +29,8 @@ pub(crate) static TOWER: Shape = Shape {
         Key::optional("retention", "retention: {audit: 1095d}"),
         Key::optional("system", "system: {name: CSAC Portal, impact: moderate}"),
         Key::optional("status", "status: {title: CSAC Portal}"),
+        Key::optional("tls", "tls: {cert: tls.crt, key: \"file:tls.key\"}"),
+        Key::optional("plain", "plain: \"published on 127.0.0.1 by compose\""),
         Key::optional("ledger", "ledger: data"),
         Key::optional("metrics", "metrics: {series_max: 1000000}"),
         Key::optional("logs", "logs: data"),
@@ -71,6 +74,18 @@ pub(crate) static SYSTEM: Shape = Shape {
 
 pub(crate) static STATUS: Shape =
     Shape { what: "the status page", keys: &[Key::optional("title", "title: CSAC Portal")] };
+
+pub(crate) static TLS: Shape = Shape {
+    what: "TLS of the tower",
+    keys: &[
+        Key::optional("cert", "cert: tls.crt"),
+        Key::optional("key", "key: \"file:tls.key\""),
+        Key::optional("names", "names: [tower.csac.gov]"),
+    ],
+};
+
+/// Names of the tower's certificate, besides those of the machine.
+const TLS_NAMES_MAX: usize = 50;
 
 pub(crate) static METRICS: Shape = Shape {
     what: "the metric store",
@@ -135,12 +150,63 @@ fn tower(root: &Node, out: &mut Findings) -> Option<TowerConfig> {
         let fields = Fields::open(&entry.value, entry.at, &STATUS, out);
         config.status_title = fields.and_then(|fields| line(fields.get("title")?, out));
     }
+    listeners(&fields, &mut config, out);
     stores(&fields, out);
     if let Some(entry) = fields.get("metrics") {
         metrics(entry, &mut config.metrics, out);
     }
     // What was refused has left an error behind, and with one there is no value.
     Some(config)
+}
+
+/// What the tower's own listeners speak beyond loopback.
+fn listeners(fields: &Fields<'_>, config: &mut TowerConfig, out: &mut Findings) {
+    if let Some(entry) = fields.get("tls") {
+        config.tls = tls(entry, out).unwrap_or_default();
+    }
+    let Some(entry) = fields.get("plain") else { return };
+    config.plain = line(entry, out);
+    if fields.get("tls").is_some() {
+        let hint = "keep `tls`; `plain` says why there is none";
+        out.error(entry.at, "the tower speaks TLS or clear text, not both", hint);
+    }
+}
+
+fn tls(entry: &Entry, out: &mut Findings) -> Option<TlsConfig> {
+    let fields = Fields::open(&entry.value, entry.at, &TLS, out)?;
+    let names = match fields.get("names") {
+        Some(entry) => {
+            let nodes = scalar::list(entry, "names: [tower.csac.gov]", out)?;
+            if nodes.len() > TLS_NAMES_MAX {
+                let message = format!("{} names are more than {TLS_NAMES_MAX}", nodes.len());
+                out.error(entry.at, message, "leave some out");
+                return None;
+            }
+            scalar::each(nodes, |node| address::host_or_ip(node, out))?
+        }
+        None => Vec::new(),
+    };
+    let files = match (fields.get("cert"), fields.get("key")) {
+        (Some(cert), Some(key)) => {
+            let (cert, key) = (gateway::path(cert, "", out), gateway::path(key, "file:", out));
+            if let Some(names) = fields.get("names") {
+                let hint = "the certificate of the file has its own: leave `names` out";
+                out.error(names.at, "`names` are for a certificate of the tower's own authority", hint);
+            }
+            Some((cert?, key?))
+        }
+        (None, None) => None,
+        (cert, key) => {
+            let at = cert.or(key).map_or(entry.at, |found| found.at);
+            out.error(
+                at,
+                "a certificate and its key go together",
+                "add `cert: tls.crt` and `key: \"file:tls.key\"`",
+            );
+            return None;
+        }
+    };
+    Some(TlsConfig { files, names })
 }
 
 /// Where things are stored, and the bus: only the forms are checked.

@@ -31,6 +31,19 @@ pub struct TowerConfig {
     pub system: SystemConfig,
     /// The public status page's heading.
     pub status_title: Option<String>,
+    /// TLS of the tower's own listeners beyond loopback.
+    pub tls: TlsConfig,
+    /// Why clear text is right for the tower's own listeners beyond loopback; goes to the ledger.
+    pub plain: Option<String>,
+}
+
+/// TLS of the tower's own listeners: without files the tower is its own authority.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct TlsConfig {
+    /// Certificate and key, PEM files; relative ones to the folder of `hmsops.yaml`.
+    pub files: Option<(String, String)>,
+    /// Names and addresses for a certificate of the own authority, besides those of the machine.
+    pub names: Vec<String>,
 }
 
 /// A gateway.
@@ -217,6 +230,8 @@ impl Default for TowerConfig {
             notify: NotifyConfig::default(),
             system: SystemConfig::default(),
             status_title: None,
+            tls: TlsConfig::default(),
+            plain: None,
         }
     }
 }

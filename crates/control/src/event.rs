@@ -7,12 +7,13 @@ use hmsops_model::probe::ProbeResult;
 use hmsops_model::release::{PolicySpec, ReleaseSpec};
 use hmsops_model::service::ServiceSpec;
 use hmsops_model::{
-    AlertId, DashName, DashSpec, Digest, HealId, InstanceId, Labels, Millis, NoticeId, ReleaseId, RuleName,
-    RuleSpec, ServiceName, SilenceId, Tick, TicketId, TokenId, TokenSpec, UnixMillis, Version,
+    AgentId, AlertId, DashName, DashSpec, Digest, HealId, InstanceId, Labels, Millis, NoticeId, ReleaseId,
+    RuleName, RuleSpec, ServiceName, SilenceId, Tick, TicketId, TokenId, TokenSpec, UnixMillis, Version,
 };
 use serde::{Deserialize, Serialize};
 
 use crate::access::Receipt;
+use crate::transport::{Held, TransportReport};
 
 /// Who wants something, and through which door they came.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -131,6 +132,8 @@ pub enum Event {
     HealModes(HealModes),
     /// When nothing new goes out, whatever the service, as the settings say.
     Freezes(Vec<Freeze>),
+    /// What listeners beyond loopback show and speak.
+    Transport(TransportReport),
     /// What came to a door within a minute.
     Counted(Box<Receipt>),
     /// Time has passed.
@@ -298,6 +301,27 @@ pub enum Command {
         #[serde(default)]
         keep_made: bool,
     },
+    /// Let an agent in by a certificate; its token is used up.
+    JoinAgent {
+        /// The token it has shown.
+        token: TokenId,
+        /// What it calls itself.
+        name: String,
+        /// The certificate it gets.
+        certificate: Held,
+    },
+    /// Let an agent in by another certificate.
+    RenewAgent {
+        /// Which.
+        agent: AgentId,
+        /// The certificate it gets.
+        certificate: Held,
+    },
+    /// Let an agent in no more.
+    RevokeAgent {
+        /// Which.
+        agent: AgentId,
+    },
     /// A service that already runs: this version at these addresses is its first stable.
     Adopt {
         /// The service.
@@ -337,6 +361,9 @@ impl Command {
             Self::IssueToken { .. } => "issue-token",
             Self::RotateToken { .. } => "rotate-token",
             Self::RevokeToken { .. } => "revoke-token",
+            Self::JoinAgent { .. } => "join-agent",
+            Self::RenewAgent { .. } => "renew-agent",
+            Self::RevokeAgent { .. } => "revoke-agent",
         }
     }
 
@@ -364,6 +391,8 @@ impl Command {
             Self::DeclareDash { dash } => format!("dash/{}", dash.name),
             Self::RemoveDash { dash } => format!("dash/{dash}"),
             Self::IssueToken { .. } => "token/new".into(),
+            Self::JoinAgent { .. } => "agent/new".into(),
+            Self::RenewAgent { agent, .. } | Self::RevokeAgent { agent } => format!("agent/{agent}"),
             Self::RotateToken { token, .. } | Self::RevokeToken { token, .. } => format!("token/{token}"),
         }
     }

@@ -20,6 +20,7 @@ pub mod sentence;
 pub mod signal;
 pub mod state;
 pub mod transition;
+pub mod transport;
 
 pub use decide::{decide, due, frozen, retreats_due, told_of};
 pub use effect::{Effect, effects, probe_targets, route_of};
@@ -30,3 +31,4 @@ pub use evidence::Evidence;
 pub use signal::Signal;
 pub use state::{State, service::Service};
 pub use transition::{Transition, Verdict};
+pub use transport::TransportReport;

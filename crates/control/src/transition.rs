@@ -11,6 +11,7 @@ use serde::{Deserialize, Serialize};
 use crate::access::AccessChange;
 use crate::event::Who;
 use crate::signal::Signal;
+use crate::transport::TransportChange;
 
 /// One change of state. Written to the ledger before it is applied (retreats: see `tower`).
 #[expect(missing_docs, reason = "fields are the nouns of `model`; each variant says what they mean together")]
@@ -159,6 +160,9 @@ pub enum Transition {
     /// Of tokens, and of what came to the doors.
     #[serde(untagged)]
     Access(AccessChange),
+    /// Of listeners, certificates and agents.
+    #[serde(untagged)]
+    Transport(TransportChange),
 }
 
 /// What an instance is started for.
@@ -373,6 +377,7 @@ impl Transition {
         match self {
             Self::ReleaseTakenBack { verdict, .. } => verdict.detector != Detector::Superseded,
             Self::Access(change) => change.is_retreat(),
+            Self::Transport(change) => change.is_retreat(),
             _ => false,
         }
     }
@@ -410,7 +415,7 @@ impl Transition {
             | Self::IncidentOpened { service, .. }
             | Self::IncidentResolved { service, .. } => Some(service),
             Self::Signal(change) => change.service(),
-            Self::Refused { .. } | Self::Access(_) => None,
+            Self::Refused { .. } | Self::Access(_) | Self::Transport(_) => None,
         }
     }
 

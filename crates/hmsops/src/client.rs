@@ -13,9 +13,11 @@ use hyper::client::conn::http1;
 use hyper_util::rt::TokioIo;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 
 use crate::failure::{Exit, Failure};
+use crate::trust::{Identity, Trouble, Trust};
 
 /// A tower on this network answers at once or not at all.
 const CONNECT_WITHIN: Duration = Duration::from_secs(5);
@@ -38,31 +40,56 @@ pub(crate) struct Client {
     /// `host:port`.
     authority: String,
     token: Option<String>,
+    /// By what it is recognised; `None`: in clear.
+    trust: Option<Trust>,
+    /// What is shown to it besides.
+    identity: Option<Identity>,
 }
+
+/// A connection, encrypted or not.
+trait Wire: AsyncRead + AsyncWrite + Send + Unpin {}
+impl<T: AsyncRead + AsyncWrite + Send + Unpin> Wire for T {}
 
 impl Client {
     /// For an address like `http://127.0.0.1:3000`.
     pub(crate) fn new(server: &str, token: Option<String>) -> Result<Self, Failure> {
-        if server.starts_with("https://") {
-            return Err(Failure::usage(format!("cannot speak with `{server}`: https is not built yet"))
-                .hint("use http:// to a tower on this machine, or through a tunnel"));
-        }
         let wrong = || {
             Failure::usage(format!("`{}` is not the address of a tower", crate::print::plain(server)))
                 .hint("write it as http://127.0.0.1:3000")
         };
-        let rest = server.strip_prefix("http://").ok_or_else(wrong)?.trim_end_matches('/');
+        let (rest, trust, port) = match server.strip_prefix("https://") {
+            Some(rest) => (rest, Some(Trust::Machine), 443),
+            None => (server.strip_prefix("http://").ok_or_else(wrong)?, None, 80),
+        };
+        let rest = rest.trim_end_matches('/');
         let uri: http::uri::Authority = rest.parse().map_err(|_| wrong())?;
         if uri.host().is_empty() || uri.as_str().contains('@') {
             return Err(wrong());
         }
-        let authority = format!("{}:{}", uri.host(), uri.port_u16().unwrap_or(80));
-        Ok(Self { authority, token })
+        let authority = format!("{}:{}", uri.host(), uri.port_u16().unwrap_or(port));
+        Ok(Self { authority, token, trust, identity: None })
+    }
+
+    /// Recognises the tower by `trust`, where the connection is encrypted.
+    pub(crate) fn trusting(mut self, trust: Trust) -> Self {
+        self.trust = self.trust.map(|_| trust);
+        self
+    }
+
+    /// Shows a certificate of its own, where the connection is encrypted.
+    pub(crate) fn showing(mut self, identity: Identity) -> Self {
+        self.identity = Some(identity);
+        self
+    }
+
+    /// Whether connections are encrypted.
+    pub(crate) fn is_encrypted(&self) -> bool {
+        self.trust.is_some()
     }
 
     /// As messages show it.
     pub(crate) fn server(&self) -> String {
-        format!("http://{}", self.authority)
+        format!("http{}://{}", if self.trust.is_some() { "s" } else { "" }, self.authority)
     }
 
     /// Reads a resource.
@@ -117,6 +144,7 @@ impl Client {
             Ok(Err(error)) => return Err(self.unreachable(&error.to_string())),
             Err(_) => return Err(self.unreachable("no answer")),
         };
+        let socket = self.encrypted(socket).await?;
         let (mut sender, connection) = http1::handshake(TokioIo::new(socket))
             .await
             .map_err(|error| self.unreachable(&error.to_string()))?;
@@ -139,6 +167,19 @@ impl Client {
             Ok(Ok(response)) => Ok(response),
             Ok(Err(error)) => Err(self.unreachable(&error.to_string())),
             Err(_) => Err(self.unreachable("it took the request and did not answer")),
+        }
+    }
+
+    async fn encrypted(&self, socket: TcpStream) -> Result<Box<dyn Wire>, Failure> {
+        let Some(trust) = &self.trust else { return Ok(Box::new(socket)) };
+        let host = self.authority.rsplit_once(':').map_or(self.authority.as_str(), |(host, _)| host);
+        let server = self.server();
+        let shaken = trust.encrypt(socket, (&server, host), self.identity.as_ref());
+        match tokio::time::timeout(CONNECT_WITHIN, shaken).await {
+            Ok(Ok(socket)) => Ok(Box::new(socket)),
+            Ok(Err(Trouble::Stranger(failure))) => Err(failure),
+            Ok(Err(Trouble::Broken(why))) => Err(self.unreachable(&format!("no TLS: {why}"))),
+            Err(_) => Err(self.unreachable("no TLS: no answer")),
         }
     }
 
@@ -263,10 +304,11 @@ mod tests {
             ("http://127.0.0.1:3000", "http://127.0.0.1:3000"),
             ("http://localhost/", "http://localhost:80"),
             ("http://[::1]:3000", "http://[::1]:3000"),
+            ("https://tower.csac.gov/", "https://tower.csac.gov:443"),
         ] {
             assert_eq!(Client::new(text, None).ok().map(|client| client.server()).as_deref(), Some(server));
         }
-        for bad in ["", "localhost:3000", "ftp://x", "http://", "http://a b", "http://u:p@h", "https://x"] {
+        for bad in ["", "localhost:3000", "ftp://x", "http://", "http://a b", "http://u:p@h", "https://"] {
             assert!(Client::new(bad, None).is_err(), "{bad}");
         }
     }

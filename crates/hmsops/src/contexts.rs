@@ -6,6 +6,7 @@
 //!   default:
 //!     server: "http://127.0.0.1:3000"
 //!     token: "hms_admin_…"
+//!     ca: "sha256:…"
 //! ```
 
 use std::collections::BTreeMap;
@@ -31,6 +32,8 @@ pub(crate) struct Contexts {
 pub(crate) struct Place {
     pub(crate) server: String,
     pub(crate) token: String,
+    /// By what it is recognised, where that was said: a file, or `sha256:…`.
+    pub(crate) ca: String,
 }
 
 impl Contexts {
@@ -77,6 +80,9 @@ impl Contexts {
             let (name, server, token) = (quoted(name), quoted(&place.server), quoted(&place.token));
             // Writing to a String cannot fail.
             let _ = write!(text, "  {name}:\n    server: {server}\n    token: {token}\n");
+            if !place.ca.is_empty() {
+                let _ = writeln!(text, "    ca: {}", quoted(&place.ca));
+            }
         }
         text
     }
@@ -100,11 +106,15 @@ impl Contexts {
                     contexts.all.insert(key.clone(), Place::default());
                     name = Some(key);
                 }
-                (4, "server" | "token", Some(name)) => {
+                (4, "server" | "token" | "ca", Some(name)) => {
                     let place = contexts.all.entry(name.clone()).or_default();
-                    *(if key == "server" { &mut place.server } else { &mut place.token }) = value;
+                    *match key.as_str() {
+                        "server" => &mut place.server,
+                        "token" => &mut place.token,
+                        _ => &mut place.ca,
+                    } = value;
                 }
-                _ => return Err(wrong("expected `current`, or `server` and `token` of a context")),
+                _ => return Err(wrong("expected `current`, or `server`, `token` and `ca` of a context")),
             }
         }
         Ok(contexts)
@@ -139,7 +149,11 @@ mod tests {
 
     #[test]
     fn what_is_written_is_read_again() {
-        let place = Place { server: "http://127.0.0.1:3000".into(), token: "hms_admin_x".into() };
+        let place = Place {
+            server: "http://127.0.0.1:3000".into(),
+            token: "hms_admin_x".into(),
+            ca: "sha256:ab".into(),
+        };
         let contexts = Contexts { current: "lab: \"one\"".into(), all: [("lab".into(), place)].into() };
         assert_eq!(Contexts::parse(&contexts.text()), Ok(contexts));
         let bare = "# mine\ncurrent: lab\ncontexts:\n  lab:\n    server: http://h:1\n    token: t\n";

@@ -72,6 +72,22 @@ impl Failure {
         Self::Said { exit, message: problem.detail, hint: problem.hint, mistakes: problem.mistakes }
     }
 
+    /// Its message alone; empty when all is said.
+    pub(crate) fn text(&self) -> &str {
+        match self {
+            Self::Said { message, .. } => message,
+            Self::Silent(_) | Self::Unread => "",
+        }
+    }
+
+    /// How the program will end with it.
+    pub(crate) fn exit(&self) -> Option<Exit> {
+        match self {
+            Self::Said { exit, .. } | Self::Silent(exit) => Some(*exit),
+            Self::Unread => None,
+        }
+    }
+
     /// Says it on stderr.
     pub(crate) fn tell(self) -> ExitCode {
         let exit = match self {

@@ -15,6 +15,7 @@ mod print;
 mod session;
 mod spark;
 mod table;
+mod trust;
 
 use std::process::ExitCode;
 

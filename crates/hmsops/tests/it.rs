@@ -46,6 +46,8 @@ mod state_kills;
 mod steps;
 #[path = "it/taken_back.rs"]
 mod taken_back;
+#[path = "it/tls.rs"]
+mod tls;
 
 use std::io::{BufRead as _, BufReader};
 use std::path::Path;
@@ -190,7 +192,7 @@ fn what_goes_wrong_has_its_exit_code_and_a_hint() {
             5,
             "cannot reach the tower at http://127.0.0.1:1",
         ),
-        (&["--server", "https://tower", "service", "list"], 2, "https is not built yet"),
+        (&["--server", "https://tower", "service", "list"], 5, "cannot reach the tower at https://tower:443"),
         (&["--server", "tower", "service", "list"], 2, "is not the address of a tower"),
         (&["release", "show", "42"], 2, "`42` is not a release id"),
         (&["deploy"], 2, "--file"),

@@ -248,6 +248,12 @@ number_id!(
     "token id"
 );
 number_id!(
+    /// A program elsewhere that has joined: `ag-3`.
+    AgentId,
+    "ag-",
+    "agent id"
+);
+number_id!(
     /// One message to one receiver: `n-9`.
     NoticeId,
     "n-",

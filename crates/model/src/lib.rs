@@ -29,8 +29,8 @@ pub mod token;
 pub mod weight;
 
 pub use ids::{
-    AlertId, DashName, Digest, HealId, IncidentId, InstanceId, NoticeId, ReleaseId, RuleName, ServiceName,
-    SilenceId, TicketId, TokenId, Version,
+    AgentId, AlertId, DashName, Digest, HealId, IncidentId, InstanceId, NoticeId, ReleaseId, RuleName,
+    ServiceName, SilenceId, TicketId, TokenId, Version,
 };
 pub use labels::{Labels, MatchOp, Matcher};
 pub use outcome::{ArmTick, BadKind, Latencies, Tick, Unit};

@@ -39,7 +39,7 @@ mod session;
 mod settings;
 mod streams;
 mod table;
-mod tls;
+pub mod tls;
 mod trace;
 mod tunnel;
 mod upload;

@@ -1,14 +1,17 @@
 //! tokio, HTTP, auth, and the wiring of `tower` to the real world. Decides nothing.
 
-pub mod clock;
+pub mod bound;
+mod clock;
 pub mod collect;
 pub mod door;
 pub mod engine;
 pub mod evaluate;
 pub mod families;
+pub mod front;
 pub mod hands;
 pub mod page;
 pub mod panel;
+mod ports;
 pub mod public;
 pub mod query;
 pub mod recall;
@@ -16,5 +19,6 @@ pub mod repo;
 mod secret;
 pub mod serve;
 mod settings;
+pub mod tls;
 
 pub use engine::Engine;

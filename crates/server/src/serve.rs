@@ -23,9 +23,11 @@ use crate::collect::{GatewayTraffic, Metrics, Scraper, listener, own};
 use crate::hands::{
     self, Queues, gateway::GatewaySite, healer::HealSite, postman::Channels, spill::LocalSpill,
 };
+use crate::ports::{Bound, Reach};
 use crate::query::Queries;
 use crate::settings::Settings;
-use crate::{Engine, door, engine, evaluate, public, repo, secret};
+use crate::tls::{Port, TransportError};
+use crate::{Engine, door, engine, evaluate, front, public, repo, secret};
 
 /// Room for a hundred retreats, each some kilobytes.
 const SPILL_BYTES: usize = 1 << 20;
@@ -72,6 +74,9 @@ pub enum ServeError {
     /// The data folder can't be used.
     #[error("cannot use the data folder `{0}`: {1}")]
     Data(PathBuf, String),
+    /// Listeners beyond loopback cannot be protected.
+    #[error(transparent)]
+    Transport(#[from] TransportError),
     /// What is in the ledger does not become state.
     #[error(transparent)]
     Tower(#[from] hmsops_tower::TowerError),
@@ -94,20 +99,18 @@ impl ServeError {
 /// data folder finds them.
 pub async fn run(options: ServeOptions) -> Result<(), ServeError> {
     let config = read_config(options.config.as_deref())?;
-    let listen = options.listen.unwrap_or(SocketAddr::from(([127, 0, 0, 1], 3000)));
-    let listener = bind(listen, "--listen").await?;
-    let collector = options.grpc_listen.unwrap_or(SocketAddr::from(([127, 0, 0, 1], 4317)));
-    let collector = bind(collector, "--grpc-listen").await?;
-    let read = |error| ServeError::Machine("read our own address", error);
-    let listen = listener.local_addr().map_err(read)?;
-    let endpoint = hands::process::endpoint(collector.local_addr().map_err(read)?);
+    let bound = Bound::take(&options).await?;
     let data = absolute(&options.data)?;
     let parts = open(&data, &config)?;
     let settings = Settings::new(options.config.as_deref(), &config);
-    let started = parts.start(&config, &settings, &data, (listen, endpoint), &options)?;
+    let spoken = (config.plain.as_deref(), settings.certificates());
+    let mut ports = bound.secure((&data, parts.disk.clone()), spoken, parts.clock)?;
+    let started = parts.start(&config, &settings, &data, &ports.reach, &options)?;
     let (engine, clock) = (started, parts.clock);
     secret::check_private(&data.join(door::TOKEN_FILE))
         .map_err(|error| ServeError::Data(data.clone(), error.to_string()))?;
+    let transport = ports.transport();
+    ports.keep(&engine, clock);
     let auth = door::Auth::open(parts.disk.clone(), options.no_auth)
         .map_err(|error| ServeError::Data(data.clone(), error.to_string()))?;
     let auth = Arc::new(auth);
@@ -119,7 +122,8 @@ pub async fn run(options: ServeOptions) -> Result<(), ServeError> {
     let gateways = Arc::new(settings.all());
     tokio::spawn(repo::watch(engine.clone(), repos, scrapes, gateways.clone(), reloads));
     tokio::spawn(public::keep(engine.clone(), clock, parts.disk.clone()));
-    let scraper = parts.collect(&engine, &auth, collector, listen, &data)?;
+    greet(&ports.reach, &data, &auth, clock);
+    let scraper = parts.collect(&engine, &auth, ports.collector);
     tokio::spawn(scraper.follow(to_scrape));
     let series = Arc::new(parts.metrics.store().clone());
     tokio::spawn(evaluate::run(engine.clone(), clock, series));
@@ -136,9 +140,10 @@ pub async fn run(options: ServeOptions) -> Result<(), ServeError> {
         families: parts.metrics.families().clone(),
         notify: Arc::new(config.notify.clone()),
         gateways,
+        transport,
     };
     let router = door::router(context);
-    serve_http(listener, router, (reload, settings), &engine).await?;
+    serve_http(ports.web, router, (reload, settings), &engine).await?;
     door::receipts::write(&counted, &engine, clock).await;
     engine.stop().await;
     tracing::info!("tower: stopped; gateways and services go on");
@@ -181,22 +186,12 @@ fn open(data: &Path, config: &TowerConfig) -> Result<Parts, ServeError> {
 }
 
 impl Parts {
-    /// Starts everything by which metrics come in, and greets.
-    fn collect(
-        &self,
-        engine: &Engine,
-        auth: &Arc<door::Auth>,
-        collector: tokio::net::TcpListener,
-        listen: SocketAddr,
-        data: &Path,
-    ) -> Result<Scraper, ServeError> {
-        let at =
-            collector.local_addr().map_err(|error| ServeError::Machine("read our own address", error))?;
+    /// Starts everything by which metrics come in.
+    fn collect(&self, engine: &Engine, auth: &Arc<door::Auth>, collector: Port) -> Scraper {
         tokio::spawn(self.metrics.clone().keep());
         tokio::spawn(listener::run(collector, self.metrics.clone(), auth.clone(), engine.clone()));
         tokio::spawn(own::keep(self.metrics.clone(), engine.clone(), self.traffic.clone()));
-        greet(listen, at, data, auth, self.clock);
-        Ok(Scraper::start(self.metrics.clone(), engine.clone()))
+        Scraper::start(self.metrics.clone(), engine.clone())
     }
 
     /// Starts the tower's thread and its hands.
@@ -205,7 +200,7 @@ impl Parts {
         config: &TowerConfig,
         settings: &Settings,
         data: &Path,
-        (listen, endpoint): (SocketAddr, Option<String>),
+        reach: &Reach,
         options: &ServeOptions,
     ) -> Result<Engine, ServeError> {
         let tower = self.tower.lock().ok().and_then(|mut tower| tower.take());
@@ -262,10 +257,10 @@ impl Parts {
             }
         });
         let driver = Arc::new(ProcessDriver::new(data.join("run"), options.exe.clone()));
-        tokio::spawn(hands::process::run(engine.clone(), driver, effects, endpoint));
+        tokio::spawn(hands::process::run(engine.clone(), driver, effects, hands::process::told(reach)));
         let healer = Arc::new(HealDriver::new(data.join("heal"), options.exe.clone()));
-        let (exe, data, server) = (options.exe.clone(), data.to_owned(), format!("http://{listen}"));
-        let site = HealSite { exe, data, server };
+        let (exe, data) = (options.exe.clone(), data.to_owned());
+        let site = HealSite { exe, data, server: reach.server.clone(), ca: reach.ca.clone() };
         tokio::spawn(hands::healer::run(engine.clone(), healer, site, to_heal));
         let base = options.config.as_deref().and_then(Path::parent).unwrap_or(Path::new("."));
         let channels = Channels::open(&config.notify, base).map_err(ServeError::Config)?;
@@ -295,25 +290,6 @@ pub(crate) fn read_config(file: Option<&Path>) -> Result<TowerConfig, ServeError
     })
 }
 
-async fn bind(listen: SocketAddr, flag: &str) -> Result<tokio::net::TcpListener, ServeError> {
-    if !listen.ip().is_loopback() {
-        return Err(ServeError::Listen {
-            message: format!(
-                "`{listen}` is beyond loopback, where only TLS may be spoken, which is not built yet"
-            ),
-            hint: "listen on 127.0.0.1 and put a TLS proxy in front".into(),
-        });
-    }
-    tokio::net::TcpListener::bind(listen).await.map_err(|error| {
-        let holder = hmsops_act::port::holder(listen.port());
-        let message = match (error.kind(), holder) {
-            (std::io::ErrorKind::AddrInUse, Some(holder)) => format!("{listen} is taken by {holder}"),
-            (_, _) => format!("cannot listen on {listen}: {error}"),
-        };
-        ServeError::Listen { message, hint: format!("`{flag} 127.0.0.1:PORT` takes another") }
-    })
-}
-
 fn absolute(data: &Path) -> Result<PathBuf, ServeError> {
     std::path::absolute(data).map_err(|error| ServeError::Data(data.to_owned(), error.to_string()))
 }
@@ -328,18 +304,20 @@ fn repos(config: &TowerConfig, options: &ServeOptions, here: &Path) -> Vec<PathB
     options.repo.iter().cloned().chain(dirs).collect()
 }
 
-fn greet(listen: SocketAddr, collector: SocketAddr, data: &Path, auth: &door::Auth, clock: Clock) {
-    let port = listen.port();
-    let link = auth.login_link(clock.now());
-    eprintln!("hmsops tower   http://localhost:{port}/");
-    eprintln!("log in once    http://localhost:{port}{link}");
+fn greet(reach: &Reach, data: &Path, auth: &door::Auth, clock: Clock) {
+    let (page, link) = (reach.page(), auth.login_link(clock.now()));
+    eprintln!("hmsops tower   {page}/");
+    eprintln!("log in once    {page}{link}");
     eprintln!("admin token    {}", data.join("admin.token").display());
-    eprintln!("status page    http://localhost:{port}/status");
-    eprintln!("metrics in     {collector}");
+    eprintln!("status page    {page}/status");
+    eprintln!("metrics in     {}", reach.endpoint);
+    if let Some(pin) = &reach.pin {
+        eprintln!("recognised by  {pin}");
+    }
 }
 
 async fn serve_http(
-    listener: tokio::net::TcpListener,
+    port: Port,
     router: axum::Router,
     (reload, settings): (mpsc::Sender<()>, Settings),
     engine: &Engine,
@@ -348,15 +326,8 @@ async fn serve_http(
     let on = |kind| signal(kind).map_err(|error| ServeError::Machine("wait for signals", error));
     let (mut term, mut int, mut hup) =
         (on(SignalKind::terminate())?, on(SignalKind::interrupt())?, on(SignalKind::hangup())?);
-    let (stop, mut stopping) = tokio::sync::watch::channel(false);
-    let until = async move {
-        let _stopped = stopping.wait_for(|stop| *stop).await;
-    };
-    let mut server = tokio::spawn(
-        axum::serve(listener, router.into_make_service_with_connect_info::<SocketAddr>())
-            .with_graceful_shutdown(until)
-            .into_future(),
-    );
+    let (stop, stopping) = tokio::sync::watch::channel(false);
+    let mut server = tokio::spawn(front::run(port, router, stopping));
     loop {
         tokio::select! {
             _ = term.recv() => break,
@@ -374,8 +345,7 @@ async fn serve_http(
                 return Err(ServeError::Machine("go on", error));
             }
             ended = &mut server => {
-                let error = ended.map_err(std::io::Error::other).and_then(|served| served);
-                return error.map_err(|error| ServeError::Machine("serve HTTP", error));
+                return ended.map_err(|error| ServeError::Machine("serve HTTP", std::io::Error::other(error)));
             }
         }
     }

@@ -10,12 +10,17 @@ use hmsops_model::gateway::GatewaySettings;
 use tokio::sync::watch;
 
 use crate::serve::{ServeError, read_config};
+use crate::tls::keeper::{self, Source};
 
 /// Each gateway's settings, where the task that talks with it hears of a change.
 pub(crate) struct Settings {
     /// `hmsops.yaml`, if any.
     file: Option<PathBuf>,
     gateways: BTreeMap<String, (SocketAddr, watch::Sender<GatewaySettings>)>,
+    /// Where certificates of the tower's own listeners come from.
+    certificates: watch::Sender<Source>,
+    /// Why these speak in clear, if they do.
+    plain: Option<String>,
 }
 
 impl Settings {
@@ -24,12 +29,19 @@ impl Settings {
         let gateways = config.gateways.iter().map(|(name, gateway)| {
             (name.clone(), (gateway.listen, watch::Sender::new(absolute(file, gateway))))
         });
-        Self { file: file.map(Path::to_owned), gateways: gateways.collect() }
+        let certificates = watch::Sender::new(Source::new(&config.tls, &keeper::folder(file)));
+        let plain = config.plain.clone();
+        Self { file: file.map(Path::to_owned), gateways: gateways.collect(), certificates, plain }
     }
 
     /// One gateway's, now and whenever they change.
     pub(crate) fn of(&self, gateway: &str) -> Option<watch::Receiver<GatewaySettings>> {
         self.gateways.get(gateway).map(|(_, settings)| settings.subscribe())
+    }
+
+    /// Where certificates of the tower's own listeners come from, now and whenever that changes.
+    pub(crate) fn certificates(&self) -> watch::Receiver<Source> {
+        self.certificates.subscribe()
     }
 
     /// All gateways', now and whenever they change.
@@ -71,6 +83,11 @@ impl Settings {
             if changed {
                 tracing::info!("settings: those of gateway {name} have changed");
             }
+        }
+        // Also when nothing has changed: the files may have.
+        self.certificates.send_replace(Source::new(&config.tls, &keeper::folder(self.file.as_deref())));
+        if config.plain != self.plain {
+            tracing::warn!("settings: `plain` has changed, which holds from the tower's next start on");
         }
         for name in self.gateways.keys().filter(|name| !config.gateways.contains_key(*name)) {
             tracing::warn!("settings: gateway {name} is gone from the file and goes on until it is stopped");

@@ -19,10 +19,16 @@ pub struct Row {
 
 /// All kinds of entries that the tower writes, by name.
 pub const ROWS: &[Row] = &[
+    Row { kind: "agent.joined", outcome: None, controls: &["IA-3", "IA-5(2)", "AC-2"] },
+    Row { kind: "agent.renewed", outcome: None, controls: &["IA-3", "IA-5(2)"] },
+    Row { kind: "agent.revoked", outcome: None, controls: &["IA-5", "AC-2"] },
     Row { kind: "alert.acked", outcome: None, controls: &["IR-4", "IR-5"] },
     Row { kind: "alert.ended", outcome: None, controls: &["SI-4", "IR-5"] },
     Row { kind: "alert.fired", outcome: None, controls: &["SI-4", "IR-5"] },
     Row { kind: "alert.pending", outcome: None, controls: &["SI-4"] },
+    Row { kind: "certificate.authority", outcome: None, controls: &["SC-12", "SC-17"] },
+    Row { kind: "certificate.broken", outcome: None, controls: &["SC-17", "SI-4"] },
+    Row { kind: "certificate.shown", outcome: None, controls: &["SC-8(1)", "SC-17"] },
     Row { kind: "dash.declared", outcome: None, controls: &["CM-3"] },
     Row { kind: "dash.removed", outcome: None, controls: &["CM-3"] },
     Row { kind: "door.receipt", outcome: None, controls: &["AU-2", "AC-3", "AC-6(9)"] },
@@ -40,6 +46,7 @@ pub const ROWS: &[Row] = &[
     Row { kind: "instance.started", outcome: Some(Outcome::Failed), controls: &["SI-4"] },
     Row { kind: "instance.stop", outcome: None, controls: &["CM-3"] },
     Row { kind: "instance.stopped", outcome: None, controls: &["CM-3"] },
+    Row { kind: "listener.plain", outcome: None, controls: &["SC-8", "CM-6"] },
     Row { kind: "notice.dead", outcome: None, controls: &["IR-6", "AU-5"] },
     Row { kind: "notice.retried", outcome: None, controls: &["IR-6"] },
     Row { kind: "notice.sent", outcome: None, controls: &["IR-6"] },

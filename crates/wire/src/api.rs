@@ -3,6 +3,7 @@
 //! Moments are texts, RFC 3339 in UTC with milliseconds; spans are whole milliseconds; shares of traffic are
 //! basis points. A field that is not known is `null`, never a number that looks like one.
 
+mod agent;
 mod alert;
 mod audit;
 mod dash;
@@ -15,6 +16,7 @@ mod rule;
 mod service;
 mod token;
 
+pub use agent::{Agent, Agents, Join, Joined, Plain, Renewal, Transport};
 pub use alert::{Alert, Alerts, NewSilence, Silence, Silences};
 pub use audit::{Entries, Entry, EntryOutcome, Verified};
 pub use dash::{Dash, Dashes, Panel, PanelAdded, PanelPoints, Panels, Points, SeriesPoints};

@@ -11,10 +11,11 @@ from .error import Error
 
 
 class Place(NamedTuple):
-    """Where a tower is, and what is shown to it."""
+    """Where a tower is, what is shown to it, and by what it is recognised."""
 
     server: str = ""
     token: str = ""
+    ca: str = ""
 
 
 class Contexts(NamedTuple):
@@ -59,10 +60,10 @@ def parse(text: str) -> Contexts:
         elif indent == 2 and not value:
             places[key] = Place()
             name = key
-        elif indent == 4 and key in ("server", "token") and name is not None:
+        elif indent == 4 and key in ("server", "token", "ca") and name is not None:
             places[name] = places[name]._replace(**{key: value})
         else:
-            raise ValueError(f"line {number}: expected `current`, or `server` and `token` of a context")
+            raise ValueError(f"line {number}: expected `current`, or `server`, `token` and `ca` of a context")
     return Contexts(current, places)
 
 

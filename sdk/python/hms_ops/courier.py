@@ -178,7 +178,8 @@ class Courier:
     def _post(self, batch: Batch) -> Answer:
         if self._link is None:
             host, port = endpoint.address()
-            self._link = Link(host, port, self._within, self._within)
+            ca = endpoint.ca() if endpoint.is_tls() else None
+            self._link = Link(host, port, self._within, self._within, ca)
         return self._link.post(PATH, batch.body, endpoint.headers())
 
     def _settle(self, batch: Batch, answer: Answer) -> bool:

@@ -11,13 +11,16 @@ DEFAULT_PORT = 4317
 
 
 def parse(text: str) -> Tuple[str, int]:
-    """`host:port`, `host`, `[v6]:port`, each also after `http://`. Raises `ValueError`."""
+    """`host:port`, `host`, `[v6]:port`, each also after `http://` or `https://`. Raises `ValueError`."""
     wrong = ValueError(f"HMSOPS_ENDPOINT is `{text}`, which is no address like {DEFAULT}")
     rest = text.strip()
-    if rest.startswith("http://"):
-        rest = rest[len("http://") :]
-    elif "://" in rest:
-        raise ValueError(f"HMSOPS_ENDPOINT is `{text}`; values are sent over plain HTTP only, write host:port")
+    for scheme in ("http://", "https://"):
+        if rest.startswith(scheme):
+            rest = rest[len(scheme) :]
+            break
+    else:
+        if "://" in rest:
+            raise ValueError(f"HMSOPS_ENDPOINT is `{text}`; values are sent over HTTP only, write host:port")
     rest = rest.rstrip("/")
     if rest.startswith("["):
         host, bracket, port = rest[1:].partition("]")
@@ -38,6 +41,16 @@ def parse(text: str) -> Tuple[str, int]:
 def address() -> Tuple[str, int]:
     """The host and port of `HMSOPS_ENDPOINT`. Raises `ValueError`."""
     return parse(os.environ.get("HMSOPS_ENDPOINT") or DEFAULT)
+
+
+def is_tls() -> bool:
+    """Whether values are sent over TLS."""
+    return (os.environ.get("HMSOPS_ENDPOINT") or DEFAULT).strip().startswith("https://")
+
+
+def ca() -> str:
+    """By what the tower is recognised: a file, `sha256:…`, or empty for the authorities of this machine."""
+    return os.environ.get("HMSOPS_CA", "").strip()
 
 
 def headers() -> Dict[str, str]:

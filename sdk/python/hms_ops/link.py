@@ -12,6 +12,8 @@ import socket
 import time
 from typing import Any, Dict, NamedTuple, Optional
 
+from . import trust
+
 # What is read of an answer at most, in bytes.
 ANSWER_BYTES_MAX = 1 << 20
 
@@ -30,11 +32,15 @@ class Answer(NamedTuple):
 class Link:
     """A connection to one host, opened when it is needed. For one thread."""
 
-    def __init__(self, host: str, port: int, connect_within: float, answer_within: float) -> None:
+    def __init__(
+        self, host: str, port: int, connect_within: float, answer_within: float, ca: Optional[str] = None
+    ) -> None:
+        """`ca`: by what the host is recognised over TLS, as `trust.secure` takes it; `None`: in clear."""
         self.host = host
         self.port = port
         self.connect_within = connect_within
         self.answer_within = answer_within
+        self.ca = ca
         self._connection: Optional[_Connection] = None
 
     def post(self, path: str, body: bytes, headers: Dict[str, str]) -> Answer:
@@ -87,6 +93,7 @@ class Link:
 class _Connection(http.client.HTTPConnection):
     def __init__(self, link: Link) -> None:
         super().__init__(link.host, link.port, timeout=link.connect_within)
+        self.ca = link.ca
         self.deadline = 0.0
         self.raw: Optional[socket.socket] = None
 
@@ -94,8 +101,12 @@ class _Connection(http.client.HTTPConnection):
         # As bytes: a text would be looked up through a codec that is imported at that moment, and a child forked
         # by another thread just then would wait for that import for ever.
         host: Any = self.host.encode() if self.host.isascii() else self.host
-        self.raw = socket.create_connection((host, self.port), self.timeout)
-        self.raw.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        def connected() -> socket.socket:
+            raw = socket.create_connection((host, self.port), self.timeout)
+            raw.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            return raw
+
+        self.raw = connected() if self.ca is None else trust.secure(connected, self.host, self.ca)
         self.sock: Any = _Timed(self.raw, self)
 
 

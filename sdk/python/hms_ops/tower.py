@@ -27,11 +27,12 @@ def post(path: str, body: Dict[str, Any]) -> Any:
     """Asks for a change; answers the decoded JSON. Raises `Error`."""
     server, token = resolve()
     host, port = address(server)
-    shown = f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+    is_tls = server.startswith("https://")
+    shown = f"http{'s' if is_tls else ''}://" + (f"[{host}]:{port}" if ":" in host else f"{host}:{port}")
     headers = {"Accept": "application/json"}
     if token:
         headers["Authorization"] = f"Bearer {token}"
-    link = Link(host, port, CONNECT_WITHIN, ANSWER_WITHIN)
+    link = Link(host, port, CONNECT_WITHIN, ANSWER_WITHIN, _ca(server) if is_tls else None)
     try:
         answer = link.post(path, json.dumps(body, allow_nan=False).encode(), headers)
     except (OSError, http.client.HTTPException) as error:
@@ -63,19 +64,15 @@ def resolve() -> Tuple[str, Optional[str]]:
 
 def address(server: str) -> Tuple[str, int]:
     """Host and port of a tower's address. Raises `Error`."""
-    if server.startswith("https://"):
-        raise Error(
-            f"cannot speak with `{server}`: https is not built yet",
-            "use http:// to a tower on this machine, or through a tunnel",
-        )
     wrong = Error(f"`{server}` is not the address of a tower", "write it as http://127.0.0.1:3000")
     try:
         parts = urllib.parse.urlsplit(server)
-        port = 80 if parts.port is None else parts.port
+        usual = 443 if parts.scheme == "https" else 80
+        port = usual if parts.port is None else parts.port
     except ValueError:
         raise wrong from None
     is_bare = not parts.path.strip("/") and not parts.query and not parts.fragment and "@" not in parts.netloc
-    if parts.scheme != "http" or not parts.hostname or not is_bare or re.search(r"\s", server) or port == 0:
+    if parts.scheme not in ("http", "https") or not parts.hostname or not is_bare or re.search(r"\s", server) or port == 0:
         raise wrong
     return parts.hostname, port
 
@@ -87,10 +84,24 @@ def _is_local(server: str) -> bool:
         return False
 
 
+def _ca(server: str) -> str:
+    """By what a tower is recognised: as the environment says, its context, or its data folder here."""
+    known = contexts.read()
+    asked = os.environ.get("HMSOPS_CA", "").strip()
+    for place in known.places.values():
+        if not asked and place.server.rstrip("/") == server.rstrip("/"):
+            asked = place.ca
+    served = pathlib.Path(_folder(), "tls", "served.pem")
+    return asked or (str(served) if _is_local(server) and served.is_file() else "")
+
+
+def _folder() -> str:
+    return os.environ.get("HMSOPS_DATA") or "hmsops-data"
+
+
 def _admin_token() -> str:
-    folder = os.environ.get("HMSOPS_DATA") or "hmsops-data"
     try:
-        token = pathlib.Path(folder, "admin.token").read_text(encoding="ascii").strip()
+        token = pathlib.Path(_folder(), "admin.token").read_text(encoding="ascii").strip()
     except (OSError, UnicodeDecodeError):
         return ""
     return token if _ADMIN_TOKEN.fullmatch(token) else ""

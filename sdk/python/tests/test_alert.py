@@ -178,8 +178,8 @@ contexts:
 
     def test_names_with_quotes_and_colons_are_read(self):
         name = 'lab: "one"'
-        text = f"current: {json.dumps(name)}\ncontexts:\n  {json.dumps(name)}:\n    server: s\n    token: t\n"
-        self.assertEqual(contexts.parse(text).places[name], contexts.Place("s", "t"))
+        text = f"current: {json.dumps(name)}\ncontexts:\n  {json.dumps(name)}:\n    server: s\n    token: t\n    ca: c\n"
+        self.assertEqual(contexts.parse(text).places[name], contexts.Place("s", "t", "c"))
 
     def test_a_wrong_line_is_named_with_its_file(self):
         wrongs = (("current", 1), ("current: a\nserver: b\n", 2), ("contexts:\n    server: x\n", 2), ('"a', 1))
@@ -192,9 +192,10 @@ contexts:
             ("http://127.0.0.1:3000", ("127.0.0.1", 3000)),
             ("http://localhost/", ("localhost", 80)),
             ("http://[::1]:3000", ("::1", 3000)),
+            ("https://tower", ("tower", 443)),
         ):
             self.assertEqual(tower.address(text), expected)
-        for wrong in ("", "localhost:3000", "ftp://x", "http://", "http://a b", "http://u:p@h", "https://x",
+        for wrong in ("", "localhost:3000", "ftp://x", "http://", "http://a b", "http://u:p@h", "https://",
                       "http://a/b", "http://a:b", "http://a:0", "http://a?b"):
             with self.assertRaises(Error, msg=wrong):
                 tower.address(wrong)

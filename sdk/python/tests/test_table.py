@@ -162,10 +162,11 @@ class Addressing(unittest.TestCase):
             ("http://tower/", ("tower", 4317)),
             ("[::1]:80", ("::1", 80)),
             ("http://[::1]", ("::1", 4317)),
+            ("https://tower:4318", ("tower", 4318)),
         ):
             self.assertEqual(endpoint.parse(text), expected)
         for wrong in (
-            "https://a", "a:b", "", ":1", "a:0", "a:65536", "a b", "u@h", "[::1", "[::1]x", "a/b", "[]", "a:٣",
+            "ftp://a", "a:b", "", ":1", "a:0", "a:65536", "a b", "u@h", "[::1", "[::1]x", "a/b", "[]", "a:٣",
         ):
             with self.assertRaises(ValueError, msg=wrong):
                 endpoint.parse(wrong)

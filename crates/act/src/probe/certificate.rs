@@ -33,7 +33,7 @@ pub struct Certificate {
 
 impl Certificate {
     /// Reads one; `None` when the bytes are none.
-    pub(super) fn read(der: &[u8], now: i64) -> Option<Self> {
+    pub fn read(der: &[u8], now: i64) -> Option<Self> {
         let (certificate, _) = element(der, SEQUENCE)?;
         let (tbs, _) = element(certificate, SEQUENCE)?;
         // [0] the version may be left out; then number, algorithm and issuer.

@@ -344,6 +344,15 @@ fn an_empty_tower_is_the_default_and_a_wrong_one_is_not() {
             "gateways:\n  a: {listen: \"127.0.0.1:80\"}\n  b: {listen: \"127.0.0.1:80\"}\n",
             "3:3 gateway `a` listens on 127.0.0.1:80 already",
         ),
+        ("tls: {cert: a}", "1:7 a certificate and its key go together"),
+        ("tls: {cert: a, key: b}", "1:21 `key` names no file"),
+        (
+            "tls: {cert: a, key: \"file:b\", names: [c]}",
+            "1:31 `names` are for a certificate of the tower's own authority",
+        ),
+        ("tls: {names: [\"*.csac.gov\"]}", "1:15 `*.csac.gov` is not a host"),
+        ("tls: {names: [a]}\nplain: b\n", "2:1 the tower speaks TLS or clear text, not both"),
+        ("plain: \"\"", "1:8 `plain` is not one line of text"),
         ("gatways: {}", "1:1 unknown key `gatways` in the tower's settings"),
         ("heal: {rollback: atuo}", "1:18 `atuo` does not say who decides"),
         ("observe_only: on", "1:15 `on` is neither `true` nor `false`"),
@@ -360,6 +369,13 @@ fn an_empty_tower_is_the_default_and_a_wrong_one_is_not() {
     }
     let plain = "gateways: {g: {listen: \"0.0.0.0:80\", plain: \"published on 127.0.0.1 by compose\"}}";
     assert_eq!(warnings("x", plain), ["1:24 0.0.0.0:80 is beyond loopback and speaks plain HTTP"]);
+    let names = parse_tower("tls: {names: [Tower.csac.gov, 10.0.0.4, \"::1\"]}").value.unwrap().tls;
+    assert_eq!(
+        (names.files, names.names),
+        (None, vec!["tower.csac.gov".into(), "10.0.0.4".into(), "::1".into()])
+    );
+    let files = parse_tower("tls: {cert: a.crt, key: \"file:a.key\"}").value.unwrap().tls.files;
+    assert_eq!(files, Some(("a.crt".into(), "a.key".into())));
 }
 
 #[test]

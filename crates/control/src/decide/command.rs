@@ -77,6 +77,19 @@ impl<'a> View<'a> {
                 let changes = self.state.access.revoke(*token, *keep_made, (by, reason))?;
                 Ok(changes.into_iter().map(Transition::Access).collect())
             }
+            Command::JoinAgent { token, name, certificate } => {
+                let (wall, access) = (self.now.wall, &self.state.access);
+                let change = self.state.transport.join(wall, access, (*token, name, certificate), by)?;
+                Ok(vec![Transition::Transport(change)])
+            }
+            Command::RenewAgent { agent, certificate } => {
+                let change = self.state.transport.renew(self.now.wall, *agent, certificate)?;
+                Ok(vec![Transition::Transport(change)])
+            }
+            Command::RevokeAgent { agent } => {
+                let change = self.state.transport.revoke(*agent, by, reason)?;
+                Ok(change.map(Transition::Transport).into_iter().collect())
+            }
             other => self.steer(other, by, reason),
         }
     }

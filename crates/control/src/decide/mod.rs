@@ -57,6 +57,9 @@ pub fn decide(
         Event::Judged(judgement) => view.judged(judgement),
         Event::Heal { id, report } => view.heal_ran(*id, report),
         Event::Notice { id, report } => view.noticed(*id, report),
+        Event::Transport(report) => {
+            state.transport.told(report).map(Transition::Transport).into_iter().collect()
+        }
         Event::Counted(receipt) => counted(receipt),
         Event::Tick(_) | Event::Probe(_) | Event::HealModes(_) | Event::Freezes(_) | Event::Wake => {
             Vec::new()

@@ -9,12 +9,13 @@ use std::sync::Arc;
 use hmsops_model::{Digest, IncidentId, InstanceId, Millis, Now, ReleaseId, ServiceName, Version, Weight};
 use serde::{Deserialize, Serialize};
 
-use crate::access::Access;
+use crate::access::{Access, AccessChange};
 use crate::event::Who;
 use crate::incident::Incident;
 use crate::signal::notice::{About, Occasion};
 use crate::signal::{Signal, Signals};
 use crate::transition::{HoldReason, Role, Transition};
+use crate::transport::{Transport, TransportChange};
 use release::{Phase, Release};
 use service::{InstancePhase, InstanceState, PROVEN_MAX, Proven, Service, Warm};
 
@@ -50,6 +51,9 @@ pub struct State {
     /// What watches and heals.
     #[serde(default)]
     pub signals: Signals,
+    /// What is spoken beyond this machine.
+    #[serde(default)]
+    pub transport: Transport,
     /// Who is let in. Shared, so that a snapshot of all does not copy thousands of tokens.
     #[serde(default, with = "crate::access")]
     pub access: Arc<Access>,
@@ -129,6 +133,19 @@ impl State {
             }
             Transition::Refused { .. } => {}
             Transition::Signal(change) => self.apply_signal(now, change),
+            Transition::Transport(change) => {
+                self.transport.apply(now, change);
+                if let TransportChange::AgentJoined { agent, token, by, .. } = change {
+                    // It was good for one use, and has had it.
+                    let used_up = AccessChange::TokenRevoked {
+                        token: *token,
+                        also: Vec::new(),
+                        by: by.clone(),
+                        reason: format!("{agent} has joined by it"),
+                    };
+                    Arc::make_mut(&mut self.access).apply(now, &used_up);
+                }
+            }
             Transition::Access(change) => Arc::make_mut(&mut self.access).apply(now, change),
             _ => {
                 if let Some(id) = transition.release() {

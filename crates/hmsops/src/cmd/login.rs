@@ -8,11 +8,12 @@ use crate::contexts::{Contexts, Place};
 use crate::failure::{Exit, Failure};
 use crate::print;
 use crate::session::Asked;
+use crate::trust::Trust;
 
 /// Remember a tower and its token for later commands; without `--token`, print a link that logs a browser in once
 #[derive(clap::Args)]
 #[command(
-    after_help = "Example:\n  hmsops login\n  hmsops login --server http://127.0.0.1:3000 --token hms_admin_…"
+    after_help = "Example:\n  hmsops login\n  hmsops login --server http://127.0.0.1:3000 --token hms_admin_…\n  hmsops login --server https://tower.csac.gov:3000 --ca sha256:… --token hms_sa_…"
 )]
 pub(super) struct Args {
     /// The name to remember it by
@@ -29,16 +30,18 @@ pub(super) fn run(args: Args, asked: Asked) -> Result<(), Failure> {
     // In a shell that knows a tower by its environment a link is what is missing.
     let by_hand = std::env::args().any(|arg| arg == "--token" || arg.starts_with("--token="));
     if let (Some(server), Some(token), true) = (server, token, by_hand && !args.link) {
-        return with(asked, async |client| remember(&client, args.context, server, token).await);
+        let ca = asked.ca.as_deref().map(Trust::parse).transpose()?.unwrap_or_default();
+        let place = Place { server, token, ca: ca.text() };
+        return with(asked, async |client| remember(&client, args.context, place).await);
     }
     with(asked, async |client| link(&client).await)
 }
 
-async fn remember(client: &Client, name: String, server: String, token: String) -> Result<(), Failure> {
+async fn remember(client: &Client, name: String, place: Place) -> Result<(), Failure> {
     // What does not work is not worth remembering.
     let _services: Value = client.get("/hms/v1/services").await?;
     let mut contexts = Contexts::read()?;
-    contexts.all.insert(name.clone(), Place { server, token });
+    contexts.all.insert(name.clone(), place);
     contexts.current = name;
     let path = contexts.write()?;
     print::talk(&format!("{} is remembered in `{}`", client.server(), path.display()));

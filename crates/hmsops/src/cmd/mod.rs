@@ -1,5 +1,6 @@
 //! The verbs, one file each.
 
+mod agent;
 mod alert;
 mod apply;
 mod audit;
@@ -53,6 +54,10 @@ pub(crate) struct Cli {
     /// The token to show [default: the context's, else the admin token of the data folder here]
     #[arg(long, global = true, env = "HMSOPS_TOKEN", hide_env_values = true, value_name = "TOKEN")]
     token: Option<String>,
+    /// By what a tower with TLS is recognised: a file of certificates, or sha256:… [default: the context's, else the data
+    /// folder's here, else the authorities of this machine]
+    #[arg(long, global = true, env = "HMSOPS_CA", hide_env_values = true, value_name = "FILE|SHA256")]
+    ca: Option<String>,
     #[command(subcommand)]
     verb: Verb,
 }
@@ -62,6 +67,7 @@ enum Verb {
     Serve(serve::Args),
     Gateway(gateway::Args),
     Shim(shim::Args),
+    Agent(agent::Args),
     Check(check::Args),
     Apply(apply::Args),
     Service(service::Args),
@@ -88,7 +94,7 @@ enum Verb {
 
 /// Does what was asked.
 pub(crate) fn run(cli: Cli) -> Result<(), Failure> {
-    let asked = Asked { server: cli.server, token: cli.token };
+    let asked = Asked { server: cli.server, token: cli.token, ca: cli.ca };
     match cli.verb {
         Verb::Serve(args) => serve::run(args),
         Verb::Gateway(args) => gateway::run(args),
@@ -99,6 +105,7 @@ pub(crate) fn run(cli: Cli) -> Result<(), Failure> {
         Verb::Man(args) => man::run(&args),
         Verb::Version(args) => version::run(&args),
         Verb::Audit(args) => audit::run(args, asked),
+        Verb::Agent(args) => agent::run(args, asked),
         Verb::Login(args) => login::run(args, asked),
         Verb::Apply(args) => with(asked, async |client| apply::run(&client, &args).await),
         Verb::Service(args) => with(asked, async |client| service::run(&client, &args).await),

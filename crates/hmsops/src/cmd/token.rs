@@ -3,7 +3,7 @@
 use clap::Subcommand;
 use hmsops_config::parse_duration;
 use hmsops_model::TokenId;
-use hmsops_wire::api::{NewToken, Revocation, Rotation, Token, TokenIssued, TokenRevoked};
+use hmsops_wire::api::{NewToken, Revocation, Rotation, Token, TokenIssued, TokenRevoked, Transport};
 
 use crate::client::Client;
 use crate::failure::{Exit, Failure};
@@ -120,7 +120,11 @@ pub(super) async fn run(client: &Client, args: &Args) -> Result<(), Failure> {
                 reason: reason.clone(),
             };
             let made: TokenIssued = client.post("/hms/v1/tokens", &body).await?;
-            issued(&made, *json)
+            issued(&made, *json)?;
+            if made.token.kind == "agt" && !*json {
+                tell_join(client, &made.text).await;
+            }
+            Ok(())
         }
         Verb::List { all, limit, json } => {
             let asked: &[(&str, &str)] = if *all { &[] } else { &[("active", "true")] };
@@ -174,6 +178,15 @@ fn issued(made: &TokenIssued, as_json: bool) -> Result<(), Failure> {
         print::date(&made.token.expires_at)
     ));
     Ok(())
+}
+
+/// How an agent joins by a token, where the tower can be joined.
+async fn tell_join(client: &Client, text: &str) {
+    // Who may make tokens need not be allowed to read this: then there is nothing to say.
+    let known: Result<Transport, Failure> = client.get("/hms/v1/transport").await;
+    if let Some(pin) = known.ok().and_then(|known| known.pin) {
+        print::talk(&format!("join once with: hmsops agent --server URL --join {text}@{pin}"));
+    }
 }
 
 async fn lint(client: &Client, as_json: bool) -> Result<(), Failure> {

@@ -132,6 +132,14 @@ impl Site {
         self.by_hand.push(command.spawn().unwrap());
     }
 
+    /// Ends what was started beside the tower.
+    pub(crate) fn end_kept(&mut self) {
+        for mut child in self.by_hand.drain(..) {
+            child.kill().unwrap();
+            child.wait().unwrap();
+        }
+    }
+
     /// Writes `services.yaml`.
     pub(crate) fn declare(&self, services: &str) {
         let root = self.dir.path().display().to_string();
@@ -481,7 +489,7 @@ fn slot() -> File {
 }
 
 /// The library that shows a process another wall clock.
-fn faketime() -> PathBuf {
+pub(crate) fn faketime() -> PathBuf {
     let folders = fs::read_dir("/usr/lib").unwrap().flatten().map(|entry| entry.path());
     let mut found = folders.map(|folder| folder.join("faketime/libfaketimeMT.so.1"));
     found

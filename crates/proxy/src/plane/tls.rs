@@ -1,4 +1,5 @@
-//! TLS towards clients: certificates by host, read again when their files change.
+//! TLS towards clients: certificates by host, read again when their files change. The tower's own listeners share the
+//! floor of protocols and the reading of files.
 //!
 //! TLS 1.2 and 1.3 with the suites of rustls' ring provider, which for 1.2 are ECDHE with an AEAD only (what RFC 9325
 //! §4.2 recommends); sessions are resumed by tickets whose keys are this process's own.
@@ -18,7 +19,7 @@ use tokio_rustls::rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName}
 use tokio_rustls::rustls::server::{ClientHello, ParsedCertificate, ProducesTickets, ResolvesServerCert};
 use tokio_rustls::rustls::sign::CertifiedKey;
 use tokio_rustls::rustls::version::{TLS12, TLS13};
-use tokio_rustls::rustls::{self, ServerConfig};
+use tokio_rustls::rustls::{self, ConfigBuilder, ServerConfig, WantsVerifier};
 
 /// The largest file of certificates or of a key that is read: chains have a few kilobytes.
 const PEM_BYTES_MAX: u64 = 1 << 20;
@@ -80,12 +81,19 @@ pub(super) struct Tls {
     pub(super) seen: Stamps,
 }
 
+/// The protocols and suites of every listener of ours: TLS 1.2 with ECDHE and an AEAD, and TLS 1.3.
+pub fn floor() -> ConfigBuilder<ServerConfig, WantsVerifier> {
+    ServerConfig::builder_with_provider(Arc::new(ring::default_provider()))
+        .with_protocol_versions(&[&TLS12, &TLS13])
+        .expect("the provider has suites for both versions")
+}
+
 /// Each file of some certificates; `None`: it isn't there.
-pub(super) type Stamps = Vec<Option<Stamp>>;
+pub type Stamps = Vec<Option<Stamp>>;
 
 /// By what a file is known to have changed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Stamp {
+pub struct Stamp {
     inode: u64,
     len: u64,
     modified: Option<SystemTime>,
@@ -110,12 +118,7 @@ impl Tls {
         // Stamped first: what changes while it is read is read again.
         let seen = stamps(sites);
         let sites = sites.iter().map(Site::open).collect::<Result<Vec<_>, _>>()?;
-        let provider = Arc::new(ring::default_provider());
-        let mut config = ServerConfig::builder_with_provider(provider)
-            .with_protocol_versions(&[&TLS12, &TLS13])
-            .expect("the provider has suites for both versions")
-            .with_no_client_auth()
-            .with_cert_resolver(Arc::new(Sites(sites)));
+        let mut config = floor().with_no_client_auth().with_cert_resolver(Arc::new(Sites(sites)));
         config.alpn_protocols = vec![H2.to_vec(), b"http/1.1".to_vec()];
         config.ticketer = Arc::clone(&tickets.0);
         Ok(Some(Self { config: Arc::new(config), seen }))
@@ -124,11 +127,32 @@ impl Tls {
 
 /// How the files are now.
 pub(super) fn stamps(sites: &[TlsCertificate]) -> Stamps {
-    let stamp = |file: &String| {
-        let known = fs::metadata(file).ok()?;
-        Some(Stamp { inode: known.ino(), len: known.len(), modified: known.modified().ok() })
+    sites.iter().flat_map(|site| [&site.cert, &site.key]).map(|file| stamp(file)).collect()
+}
+
+/// How a file is now; `None`: it isn't there.
+pub fn stamp(file: &str) -> Option<Stamp> {
+    let known = fs::metadata(file).ok()?;
+    Some(Stamp { inode: known.ino(), len: known.len(), modified: known.modified().ok() })
+}
+
+/// Reads a certificate with what leads to its authority, and its key, and makes sure that they go together. A key that
+/// everyone on the machine may read is refused. Both are PEM.
+pub fn certified(cert: &str, key: &str) -> Result<Arc<CertifiedKey>, TlsError> {
+    let chain = CertificateDer::pem_slice_iter(&read(cert, false)?).collect::<Result<Vec<_>, _>>();
+    let chain = chain.ok().filter(|chain| !chain.is_empty());
+    let chain = chain.ok_or_else(|| TlsError::Empty { what: "a certificate", file: cert.to_owned() })?;
+    let secret = PrivateKeyDer::from_pem_slice(&read(key, true)?);
+    let secret = secret.map_err(|_| TlsError::Empty { what: "a key", file: key.to_owned() })?;
+    let unusable = |why: rustls::Error| {
+        let why = why.to_string();
+        TlsError::Unusable { cert: cert.to_owned(), key: key.to_owned(), why }
     };
-    sites.iter().flat_map(|site| [&site.cert, &site.key]).map(stamp).collect()
+    let certified = CertifiedKey::from_der(chain, secret, &ring::default_provider()).map_err(unusable)?;
+    if let Some(first) = certified.cert.first() {
+        ParsedCertificate::try_from(first).map_err(unusable)?;
+    }
+    Ok(Arc::new(certified))
 }
 
 /// A certificate and what it is for.
@@ -140,20 +164,7 @@ struct Site {
 impl Site {
     fn open(site: &TlsCertificate) -> Result<Self, TlsError> {
         let TlsCertificate { hosts, cert, key } = site;
-        let chain = CertificateDer::pem_slice_iter(&read(cert, false)?).collect::<Result<Vec<_>, _>>();
-        let chain = chain.ok().filter(|chain| !chain.is_empty());
-        let chain = chain.ok_or_else(|| TlsError::Empty { what: "a certificate", file: cert.clone() })?;
-        let secret = PrivateKeyDer::from_pem_slice(&read(key, true)?);
-        let secret = secret.map_err(|_| TlsError::Empty { what: "a key", file: key.clone() })?;
-        let unusable = |why: rustls::Error| {
-            let why = why.to_string();
-            TlsError::Unusable { cert: cert.clone(), key: key.clone(), why }
-        };
-        let certified = CertifiedKey::from_der(chain, secret, &ring::default_provider()).map_err(unusable)?;
-        if let Some(first) = certified.cert.first() {
-            ParsedCertificate::try_from(first).map_err(unusable)?;
-        }
-        Ok(Self { hosts: hosts.clone(), certified: Arc::new(certified) })
+        Ok(Self { hosts: hosts.clone(), certified: certified(cert, key)? })
     }
 
     fn is_for(&self, host: &str) -> bool {

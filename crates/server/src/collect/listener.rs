@@ -4,13 +4,13 @@
 //! streams, heads, bodies and silence are bounded.
 
 use std::convert::Infallible;
-use std::net::IpAddr;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use axum::body::Body;
+use hmsops_model::limits::{COLLECTOR_CONNECTIONS_EACH_MAX, COLLECTOR_CONNECTIONS_MAX, WRITE_STALL_MAX};
 use hmsops_wire::collector::{REQUEST_BYTES_MAX, json};
 use http::header::{CONTENT_TYPE, HeaderValue};
 use http::request::Parts;
@@ -21,19 +21,17 @@ use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto::Builder;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::Semaphore;
 use tokio::time::{Instant, Sleep};
 
 use super::emit::{self, Form};
 use super::{Door, Metrics, grpc, read};
 use crate::Engine;
+use crate::bound::{self, Place, Places, Unstalled};
 use crate::door::caller::Caller;
 use crate::door::receipts::{Answered, Entrance, Seen};
 use crate::door::{Auth, Failure, Known};
-
-/// Programs on one machine; each keeps one connection.
-const CONNECTIONS_MAX: usize = 1024;
+use crate::tls::port::Stream;
+use crate::tls::{Arrival, Port, Transport};
 
 /// Calls at a time on one connection: a client sends one batch after the other.
 const STREAMS_MAX: u32 = 32;
@@ -61,15 +59,17 @@ const DRAIN: Duration = Duration::from_secs(5);
 const EMIT: &str = "/v1/emit";
 
 /// Serves the collector's port until the tower stops.
-pub async fn run(listener: TcpListener, metrics: Metrics, auth: Arc<Auth>, engine: Engine) {
-    let places = Arc::new(Semaphore::new(CONNECTIONS_MAX));
+pub async fn run(port: impl Into<Port>, metrics: Metrics, auth: Arc<Auth>, engine: Engine) {
+    let port = port.into();
+    let transport = port.transport().cloned();
+    let places = Places::new(bound::places(COLLECTOR_CONNECTIONS_MAX), COLLECTOR_CONNECTIONS_EACH_MAX);
     loop {
         let accepted = tokio::select! {
-            accepted = listener.accept() => accepted,
+            accepted = port.accept() => accepted,
             () = engine.leaves() => return,
         };
-        let stream = match accepted {
-            Ok((stream, _peer)) => stream,
+        let (stream, peer) = match accepted {
+            Ok(accepted) => accepted,
             Err(error) => {
                 // Descriptors are short, or the client was gone at once: others can still be served.
                 tracing::warn!("metrics in: cannot accept a connection: {error}");
@@ -77,27 +77,52 @@ pub async fn run(listener: TcpListener, metrics: Metrics, auth: Arc<Auth>, engin
                 continue;
             }
         };
-        let Ok(place) = places.clone().try_acquire_owned() else {
+        let Some(place) = places.take(peer.ip()) else {
             metrics.count_refused_connection();
             continue;
         };
+        let place = Arc::new(place);
         let (metrics, auth, engine) = (metrics.clone(), auth.clone(), engine.clone());
+        let (greeting, transport) = (port.greeting(), transport.clone());
         tokio::spawn(async move {
-            serve(stream, metrics, auth, &engine).await;
-            drop(place);
+            let greeted = tokio::select! {
+                greeted = greeting.done(stream, peer) => greeted,
+                () = engine.leaves() => None,
+                () = place.dismissed() => None,
+            };
+            if let Some((stream, arrival)) = greeted {
+                tokio::select! {
+                    () = serve((stream, arrival, transport), (metrics, place.clone()), auth, &engine) => {}
+                    () = place.dismissed() => {}
+                }
+            }
         });
     }
 }
 
 /// Serves one connection to its end.
-async fn serve(stream: TcpStream, metrics: Metrics, auth: Arc<Auth>, engine: &Engine) {
-    // Answers are small, and the client waits for them.
-    let _ = stream.set_nodelay(true);
-    let peer = stream.peer_addr().ok().map(|peer| peer.ip());
+async fn serve(
+    (stream, arrival, transport): (Stream, Arrival, Option<Arc<Transport>>),
+    (metrics, place): (Metrics, Arc<Place>),
+    auth: Arc<Auth>,
+    engine: &Engine,
+) {
     let tower = engine.clone();
     let service = service_fn(move |request| {
         let (metrics, auth, engine) = (metrics.clone(), auth.clone(), tower.clone());
-        async move { Ok::<_, Infallible>(answer(request, metrics, (&auth, &engine), peer).await) }
+        let place = place.clone();
+        let anchor = transport.as_ref().filter(|_| is_for_ca(&request)).and_then(|tls| tls.anchor());
+        async move {
+            if let Some(anchor) = anchor {
+                return Ok(Response::new(Body::from(crate::tls::encode("CERTIFICATE", &anchor))));
+            }
+            // Whoever has to make way is gone before an answer could be.
+            let Some(busy) = place.busy() else {
+                return Ok::<_, Infallible>(Response::new(Body::empty()));
+            };
+            let response = answer(request, metrics, (&auth, &engine), arrival).await;
+            Ok(response.map(|body| busy.until_sent(body)))
+        }
     });
     let mut builder = Builder::new(TokioExecutor::new());
     builder.http1().timer(TokioTimer::new()).header_read_timeout(HEAD_WITHIN).max_buf_size(HEAD_BYTES_MAX);
@@ -110,7 +135,8 @@ async fn serve(stream: TcpStream, metrics: Metrics, auth: Arc<Auth>, engine: &En
         .max_header_list_size(HEAD_BYTES_MAX as u32)
         .keep_alive_interval(PING_EVERY)
         .keep_alive_timeout(PING_EVERY);
-    let connection = builder.serve_connection(TokioIo::new(Heard::new(stream)), service);
+    let connection =
+        builder.serve_connection(TokioIo::new(Unstalled::new(Heard::new(stream), WRITE_STALL_MAX)), service);
     tokio::pin!(connection);
     let ended = tokio::select! {
         ended = connection.as_mut() => ended,
@@ -124,12 +150,17 @@ async fn serve(stream: TcpStream, metrics: Metrics, auth: Arc<Auth>, engine: &En
     }
 }
 
+/// Whether a program asks for what it may recognise the tower by.
+fn is_for_ca(request: &Request<Incoming>) -> bool {
+    request.method() == Method::GET && request.uri().path() == crate::door::CA
+}
+
 /// Answers one request, and counts it.
 async fn answer(
     request: Request<Incoming>,
     metrics: Metrics,
     tower: (&Auth, &Engine),
-    peer: Option<IpAddr>,
+    arrival: Arrival,
 ) -> Response<Body> {
     let media = request.headers().get(CONTENT_TYPE).and_then(|media| media.to_str().ok()).unwrap_or_default();
     let is_grpc = media.starts_with("application/grpc");
@@ -138,7 +169,8 @@ async fn answer(
     if let Some(route) = [EMIT, grpc::EMIT].into_iter().find(|route| *route == request.uri().path()) {
         seen.reach(route);
     }
-    let response = handle(request, metrics, tower, (peer, is_grpc), &seen).await;
+    let response = handle(request, metrics, tower, (arrival, is_grpc), &seen).await;
+    let peer = Some(arrival.peer.ip());
     let said = grpc::said(&response);
     let refused = response.extensions().get::<Failure>().filter(|failure| failure.is_denial());
     let denied = refused.map(Failure::detail).or_else(|| {
@@ -168,7 +200,7 @@ async fn handle(
     request: Request<Incoming>,
     metrics: Metrics,
     (auth, engine): (&Auth, &Engine),
-    (peer, is_grpc): (Option<IpAddr>, bool),
+    (arrival, is_grpc): (Arrival, bool),
     seen: &Seen,
 ) -> Response<Body> {
     let (parts, body) = request.into_parts();
@@ -176,7 +208,7 @@ async fn handle(
     let path = parts.uri.path();
     let admitted = {
         let snapshot = engine.snapshot();
-        let known = Known { auth, snapshot: &snapshot, now: metrics.clock().now(), peer };
+        let known = Known { auth, snapshot: &snapshot, now: metrics.clock().now(), arrival: Some(arrival) };
         admit(&known, &parts, is_grpc)
     };
     let caller = match admitted {
@@ -252,12 +284,12 @@ pub(crate) fn check_media(media: &str) -> Result<(), Failure> {
 
 /// A connection that ends itself when nothing was heard for [`SILENCE_MAX`].
 struct Heard {
-    stream: TcpStream,
+    stream: Stream,
     deadline: Pin<Box<Sleep>>,
 }
 
 impl Heard {
-    fn new(stream: TcpStream) -> Self {
+    fn new(stream: Stream) -> Self {
         Self { stream, deadline: Box::pin(tokio::time::sleep(SILENCE_MAX)) }
     }
 }

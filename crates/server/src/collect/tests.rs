@@ -1,6 +1,7 @@
 //! Metrics on their way in, over real sockets, into a real store.
 
 mod emitting;
+mod secured;
 mod writing;
 
 use std::collections::BTreeMap;
@@ -81,6 +82,7 @@ impl Site {
             families: metrics.families().clone(),
             notify: Arc::default(),
             gateways: Arc::default(),
+            transport: None,
         };
         Self { metrics, engine, router: router(context), token, at, faults, disk, _dir: dir }
     }

@@ -16,6 +16,7 @@ use super::auth::{Auth, sha256};
 use super::caller::{ANYBODY, Caller, subject};
 use super::receipts::Seen;
 use super::{Access, Context, Doors, Failure, Scope, token};
+use crate::tls::Arrival;
 
 /// The cookie of a browser that is logged in.
 pub(crate) const COOKIE_NAME: &str = "hms_session";
@@ -64,6 +65,7 @@ async fn admit(gate: &Gate, scope: Scope, request: &mut Request) -> Result<Calle
     if let Some((seen, who)) = request.extensions().get::<Seen>().zip(caller.party()) {
         seen.know(who);
     }
+    gate.doors.pace.caller(&caller, scope, context.clock.now().steady)?;
     caller.needs(scope)?;
     if caller.bound().is_some() {
         let parameters = request.extract_parts::<RawPathParams>().await.ok();
@@ -77,9 +79,15 @@ async fn admit(gate: &Gate, scope: Scope, request: &mut Request) -> Result<Calle
 
 /// Who sent a request.
 pub(crate) fn identify_request(context: &Context, request: &Request) -> Result<Caller, Failure> {
-    let peer = request.extensions().get::<ConnectInfo<SocketAddr>>().map(|peer| peer.0.ip());
-    let known =
-        Known { auth: &context.auth, snapshot: &context.engine.snapshot(), now: context.clock.now(), peer };
+    let peer = request.extensions().get::<ConnectInfo<SocketAddr>>().map(|peer| peer.0);
+    let arrival = request.extensions().get::<Arrival>().copied();
+    let arrival = arrival.or(peer.map(|peer| Arrival { peer, is_tls: false, client: None }));
+    let known = Known {
+        auth: &context.auth,
+        snapshot: &context.engine.snapshot(),
+        now: context.clock.now(),
+        arrival,
+    };
     known.identify(request.method(), request.headers())
 }
 
@@ -88,8 +96,8 @@ pub(crate) struct Known<'a> {
     pub(crate) auth: &'a Auth,
     pub(crate) snapshot: &'a Snapshot,
     pub(crate) now: Now,
-    /// Where it comes from; `None`: not over a network.
-    pub(crate) peer: Option<IpAddr>,
+    /// How it came in; `None`: not over a network.
+    pub(crate) arrival: Option<Arrival>,
 }
 
 impl Known<'_> {
@@ -106,6 +114,13 @@ impl Known<'_> {
                 return Err(Failure::forbidden("the request did not come from a page of this tower"));
             }
             return Ok(Caller::whole("admin", "page"));
+        }
+        if let Some(agent) = self.agent()? {
+            // A browser that has an agent's certificate shows it for every page that asks it to.
+            if changes && !from_own_page(headers, true) {
+                return Err(Failure::forbidden("the request does not come from an agent, but from a page"));
+            }
+            return Ok(agent);
         }
         if self.auth.no_auth() {
             // Nothing is asked of programs on this machine, but a foreign page in its browser is not one of them.
@@ -141,28 +156,68 @@ impl Known<'_> {
 
     fn holder(&self, token: &Token) -> Result<Caller, Failure> {
         if token.revoked.is_some() {
-            return Err(Failure::unauthenticated(format!("{} was revoked", token.id)));
+            let agents = &self.snapshot.state.transport.agents;
+            return Err(match agents.values().find(|agent| agent.token == token.id) {
+                Some(agent) => Failure::unauthenticated(format!(
+                    "{} is used up: {} has joined by it",
+                    token.id, agent.id
+                ))
+                .hint("each agent joins by a token of its own, once; if it was not you, revoke that agent"),
+                None => Failure::unauthenticated(format!("{} was revoked", token.id)),
+            });
         }
         if !token.is_in_force(self.now.wall) {
             return Err(Failure::unauthenticated(format!("{} has ended", token.id))
                 .hint(format!("`hmsops token rotate {}` is for those that have not", token.id)));
         }
         let networks = &token.spec.networks;
+        let peer = self.peer();
         let is_near = |peer: IpAddr| networks.iter().any(|network| network.contains(peer));
-        if !networks.is_empty() && !self.peer.is_some_and(is_near) {
+        if !networks.is_empty() && !peer.is_some_and(is_near) {
             return Err(Failure::forbidden(format!("{} may not be used from this address", token.id)));
         }
         Ok(Caller::holder(token))
     }
 
-    /// Whether a request to the collector's port, which only this machine reaches, may bring metrics, and of which
-    /// services: a program without a token may, one with a wrong token may not, and no page in a browser may.
+    fn peer(&self) -> Option<IpAddr> {
+        self.arrival.map(|arrival| arrival.peer.ip())
+    }
+
+    /// The agent whose certificate was shown. One that lets nobody in any more is refused, whatever else was brought.
+    fn agent(&self) -> Result<Option<Caller>, Failure> {
+        let Some(shown) = self.arrival.and_then(|arrival| arrival.certificate()) else { return Ok(None) };
+        let Some(agent) = self.snapshot.state.transport.find(&shown, self.now.wall) else {
+            return Err(Failure::unauthenticated("the certificate that was shown lets nobody in any more")
+                .hint(
+                    "the agent was shut out, or another certificate has followed: it joins anew by a token",
+                ));
+        };
+        let networks = &agent.spec.networks;
+        let is_near = |peer: IpAddr| networks.iter().any(|network| network.contains(peer));
+        if !networks.is_empty() && !self.peer().is_some_and(is_near) {
+            return Err(Failure::forbidden(format!("{} may not come from this address", agent.id)));
+        }
+        Ok(Some(Caller::agent(agent)))
+    }
+
+    /// Whether a request to the collector's port may bring metrics, and of which services: a program of this machine
+    /// without a token may, one with a wrong token may not, and no page in a browser may.
     /// `authority` is the host that HTTP/2 names instead of a header.
     pub(crate) fn may_emit(&self, authority: Option<&str>, headers: &HeaderMap) -> Result<Caller, Failure> {
         if let Some(given) = headers.get(AUTHORIZATION) {
             let caller = self.by_token(given)?;
             caller.needs(Scope::METRICS_WRITE)?;
             return Ok(caller);
+        }
+        if let Some(agent) = self.agent()? {
+            agent.needs(Scope::METRICS_WRITE)?;
+            return Ok(agent);
+        }
+        // As it is known of a peer without a network: in tests of doors.
+        if !self.peer().is_none_or(|peer| peer.to_canonical().is_loopback()) {
+            return Err(Failure::unauthenticated(super::problem::NOTHING_BROUGHT).hint(
+                "beyond this machine who emits shows a token with `metrics:write`, or an agent's certificate",
+            ));
         }
         let is_local = is_local_host(headers) && authority.is_none_or(is_local_name);
         if !is_local || !from_own_page(headers, true) {
@@ -196,7 +251,7 @@ fn from_own_page(headers: &HeaderMap, otherwise: bool) -> bool {
 
 /// Whether the request names this machine by a name that nobody else can give an address of ours (DNS
 /// rebinding): an address, or `localhost`.
-fn is_local_host(headers: &HeaderMap) -> bool {
+pub(crate) fn is_local_host(headers: &HeaderMap) -> bool {
     headers.get(HOST).and_then(|host| host.to_str().ok()).is_none_or(is_local_name)
 }
 

@@ -5,8 +5,10 @@ use std::sync::Arc;
 use hmsops_control::Who;
 use hmsops_control::access::{Party, Token};
 use hmsops_control::state::release::Release;
+use hmsops_control::transport::Agent;
 use hmsops_model::{
-    AlertId, HealAction, HealId, ReleaseId, RuleName, ServiceName, SilenceId, TicketId, TokenId, UnixMillis,
+    AgentId, AlertId, HealAction, HealId, ReleaseId, RuleName, ServiceName, SilenceId, TicketId, TokenId,
+    TokenSpec, UnixMillis,
 };
 use hmsops_tower::Snapshot;
 use http::Method;
@@ -23,18 +25,40 @@ pub(crate) struct Caller {
     pub(crate) who: Who,
     /// The token that was shown; `None`: all rights.
     token: Option<Arc<Token>>,
+    /// The agent whose certificate was shown: it has the rights of the token that it has joined with.
+    agent: Option<Arc<Agent>>,
 }
 
 impl Caller {
     /// Somebody with all rights.
     pub(crate) fn whole(actor: &str, source: &str) -> Self {
-        Self { who: Who { actor: actor.into(), source: source.into() }, token: None }
+        Self { who: Who { actor: actor.into(), source: source.into() }, token: None, agent: None }
     }
 
     /// The holder of a token.
     pub(crate) fn holder(token: &Token) -> Self {
         let who = Who { actor: format!("token:{} {}", token.id, token.spec.owner), source: "api".into() };
-        Self { who, token: Some(Arc::new(token.clone())) }
+        Self { who, token: Some(Arc::new(token.clone())), agent: None }
+    }
+
+    /// A program elsewhere that has joined.
+    pub(crate) fn agent(agent: &Agent) -> Self {
+        let who = Who { actor: format!("agent:{} {}", agent.id, agent.name), source: "api".into() };
+        Self { who, token: None, agent: Some(Arc::new(agent.clone())) }
+    }
+
+    /// Which agent asks, if one does.
+    pub(crate) fn as_agent(&self) -> Option<AgentId> {
+        self.agent.as_ref().map(|agent| agent.id)
+    }
+
+    /// Who has less than all rights, by name, and what they have.
+    fn spec(&self) -> Option<(String, &TokenSpec)> {
+        match (&self.token, &self.agent) {
+            (Some(token), _) => Some((token.id.to_string(), &token.spec)),
+            (None, Some(agent)) => Some((agent.id.to_string(), &agent.spec)),
+            (None, None) => None,
+        }
     }
 
     /// The number of the token that was shown.
@@ -52,26 +76,25 @@ impl Caller {
 
     /// The services that it is bound to; `None`: all.
     pub(crate) fn bound(&self) -> Option<&[ServiceName]> {
-        self.token
-            .as_ref()
-            .map(|token| token.spec.services.as_slice())
-            .filter(|services| !services.is_empty())
+        self.spec().map(|(_, spec)| spec.services.as_slice()).filter(|services| !services.is_empty())
     }
 
     /// Whether it still lets anybody in: what goes on for long asks again.
     pub(crate) fn is_in_force(&self, snapshot: &Snapshot, now: UnixMillis) -> bool {
-        self.token.as_ref().is_none_or(|own| {
-            snapshot.state.access.tokens.get(&own.id).is_some_and(|token| token.is_in_force(now))
-        })
+        let state = &snapshot.state;
+        let token = self.token.as_ref().map(|own| state.access.tokens.get(&own.id));
+        let agent = self.agent.as_ref().map(|own| state.transport.agents.get(&own.id));
+        token.is_none_or(|token| token.is_some_and(|token| token.is_in_force(now)))
+            && agent.is_none_or(|agent| agent.is_some_and(|agent| agent.is_in_force(now)))
     }
 
     /// Refuses whoever lacks a scope.
     pub(crate) fn needs(&self, scope: Scope) -> Result<(), Failure> {
-        let Some(token) = self.token.as_ref().filter(|token| !token.spec.scopes.contains(&scope)) else {
+        let Some((id, spec)) = self.spec().filter(|(_, spec)| !spec.scopes.contains(&scope)) else {
             return Ok(());
         };
-        let has: Vec<&str> = token.spec.scopes.iter().map(|scope| scope.name()).collect();
-        Err(Failure::forbidden(format!("{} has no scope `{scope}`", token.id)).hint(format!(
+        let has: Vec<&str> = spec.scopes.iter().map(|scope| scope.name()).collect();
+        Err(Failure::forbidden(format!("{id} has no scope `{scope}`")).hint(format!(
             "it has {}; `hmsops token create --scope {scope} …` makes one that has",
             has.join(", ")
         )))
@@ -94,7 +117,7 @@ impl Caller {
     fn strange(&self) -> Failure {
         let names =
             self.bound().unwrap_or_default().iter().map(ServiceName::as_str).collect::<Vec<_>>().join(", ");
-        let id = self.token().map_or_else(|| "the token".into(), |id| id.to_string());
+        let id = self.spec().map_or_else(|| "the token".into(), |(id, _)| id);
         Failure::forbidden(format!("{id} is bound to other services"))
             .hint(format!("it may touch {names} only"))
     }
@@ -178,8 +201,16 @@ pub(crate) enum Thing {
 }
 
 /// Routes whose handlers ask for each service that they find in the body.
-pub(crate) const BODY: [&str; 4] =
-    ["/hms/v1/deploy", "/hms/v1/deploy/group", "/hms/v1/apply", "/hms/v1/metrics"];
+///
+/// An agent that joins, or asks for another certificate, touches no service by it.
+pub(crate) const BODY: [&str; 6] = [
+    "/hms/v1/deploy",
+    "/hms/v1/deploy/group",
+    "/hms/v1/apply",
+    "/hms/v1/metrics",
+    "/hms/v1/agents/join",
+    "/hms/v1/agents/renew",
+];
 
 /// Under which paths which things stand.
 const THINGS: [(&str, Thing); 8] = [

@@ -34,6 +34,17 @@ pub fn verify(data: &Path) -> Result<api::Verified, String> {
     })
 }
 
+/// Where the tower of a data folder is reached from this machine, when that takes TLS.
+pub fn tls_server(data: &Path) -> Option<String> {
+    let text = std::fs::read_to_string(data.join(crate::tls::FOLDER).join(crate::tls::SERVER)).ok()?;
+    Some(text.trim().to_owned()).filter(|server| server.starts_with("https://") && server.len() < 300)
+}
+
+/// The file of certificates by which the tower of a data folder is recognised, when it speaks TLS.
+pub fn served(data: &Path) -> Option<std::path::PathBuf> {
+    Some(data.join(crate::tls::FOLDER).join(crate::tls::SERVED)).filter(|file| file.is_file())
+}
+
 /// The admin token of a data folder, when it can be read.
 pub fn admin_token(data: &Path) -> Option<String> {
     let text = std::fs::read_to_string(data.join(super::auth::TOKEN_FILE)).ok()?;

@@ -48,6 +48,9 @@ async fn link(
     State(context): State<Context>,
     Extension(caller): Extension<Caller>,
 ) -> Result<Response, Failure> {
+    if caller.as_agent().is_some() {
+        return Err(Failure::forbidden("an agent logs no browser in"));
+    }
     if let Some(token) = caller.token() {
         return Err(Failure::conflict(format!("{token} cannot log a browser in, which may do more than it"))
             .hint("ask with the admin token, which is in the file admin.token of the data folder"));

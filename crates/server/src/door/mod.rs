@@ -3,6 +3,7 @@
 //!
 //! To add a route: a file per resource, a line in `table` (or in the pages' own list), nothing else.
 
+mod agents;
 mod alert;
 mod apply;
 mod audit;
@@ -23,6 +24,7 @@ mod login;
 mod metrics;
 mod notice;
 mod openapi;
+mod pace;
 mod pages;
 mod plan;
 pub(crate) mod probe;
@@ -54,6 +56,7 @@ use hmsops_ledger::LedgerReader;
 use hmsops_tower::Snapshot;
 use tokio::sync::Semaphore;
 
+pub(crate) use agents::CA;
 pub(crate) use auth::TOKEN_FILE;
 pub use auth::{Auth, AuthError};
 pub(crate) use authorize::Known;
@@ -99,6 +102,8 @@ pub struct Context {
     pub notify: Arc<NotifyConfig>,
     /// The settings in force of each gateway, by its name.
     pub gateways: Arc<haproxy::Gateways>,
+    /// What is spoken beyond loopback, where it is TLS.
+    pub transport: Option<Arc<crate::tls::Transport>>,
 }
 
 /// What all routes share: the [`Context`], and what the doors count.
@@ -106,6 +111,8 @@ pub struct Context {
 pub struct Doors {
     pub(crate) context: Context,
     pub(crate) meters: Arc<Meters>,
+    /// How often who asked.
+    pub(crate) pace: Arc<pace::Pace>,
     /// Streams that may be open at a time.
     pub(crate) streams: Arc<Semaphore>,
     /// Dashboards that somebody looks at.
@@ -136,6 +143,7 @@ pub(crate) fn table() -> Routes {
     let routes = probe::routes(routes);
     let routes = ticket::routes(routes);
     let routes = tokens::routes(routes);
+    let routes = agents::routes(routes);
     let routes = notice::routes(routes);
     let routes = audit::routes(routes);
     let routes = stream::routes(routes);
@@ -159,6 +167,7 @@ pub fn router(context: Context) -> axum::Router {
         feeds,
         dashes: Arc::default(),
         meters: Arc::default(),
+        pace: Arc::default(),
         streams: Arc::new(Semaphore::new(stream::STREAMS_MAX)),
         life: life.get(..8).unwrap_or(&life).into(),
     };

@@ -81,6 +81,9 @@ const BODIES: &[(&str, &[&str], usize)] = &[
     ("/hms/v1/heals/resume", &["reason", "next"], 1),
     ("/hms/v1/probes/{name}/run", &["check"], 0),
     ("/hms/v1/tickets/{id}/close", &["reason", "next"], 1),
+    ("/hms/v1/agents/join", &["name", "request"], 2),
+    ("/hms/v1/agents/renew", &["request"], 1),
+    ("/hms/v1/agents/{id}/revoke", &["reason"], 1),
     ("/hms/v1/tokens", &["scopes", "reason", "services", "networks", "kind", "owner", "life_ms"], 2),
     ("/hms/v1/tokens/{id}/rotate", &["reason", "overlap_ms", "life_ms"], 1),
     ("/hms/v1/tokens/{id}/revoke", &["reason", "next"], 1),
@@ -132,7 +135,7 @@ fn operation(path: &str, access: Access, summary: &str, method: &Method) -> Valu
         parameters.push(json!({"name": "reason", "in": "query", "schema": text}));
     }
     let creates = ["/hms/v1/deploy", "/hms/v1/deploy/group", "/hms/v1/login-links", "/hms/v1/tokens"];
-    let creates = creates.contains(&path) || path.ends_with("/rotate");
+    let creates = creates.contains(&path) || path.ends_with("/rotate") || path.ends_with("/join");
     let good = if creates && *method == Method::POST { "201" } else { "200" };
     let failure = json!({
         "description": "why it was not carried out",

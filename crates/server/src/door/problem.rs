@@ -130,6 +130,11 @@ impl Failure {
         Self { hint, mistakes, ..Self::argument(detail) }
     }
 
+    /// 429: somebody asks too often.
+    pub fn too_many(detail: impl Into<String>) -> Self {
+        Self::new(StatusCode::TOO_MANY_REQUESTS, "too-many", "too many requests", detail)
+    }
+
     /// 503: it can't be done at the moment.
     pub fn unavailable(detail: impl Into<String>) -> Self {
         Self::new(StatusCode::SERVICE_UNAVAILABLE, "unavailable", "not possible at the moment", detail)

@@ -7,12 +7,14 @@ use axum::Router;
 use axum::extract::{ConnectInfo, Request, State};
 use axum::middleware::{Next, from_fn, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
-use http::header::{ACCEPT, CACHE_CONTROL, HeaderName};
-use http::{HeaderValue, Method};
+use http::header::{ACCEPT, CACHE_CONTROL, HeaderName, STRICT_TRANSPORT_SECURITY};
+use http::{HeaderValue, Method, StatusCode};
 
-use super::authorize::identify_request;
+use super::authorize::{identify_request, is_local_host};
+use super::pace::source_of;
 use super::receipts::{Answered, Entrance, Seen};
 use super::{Doors, Failure, Routes};
+use crate::tls::Arrival;
 
 /// How long a request may take until its answer begins: longer than a query, which says itself that it was late.
 const ANSWER_WITHIN: Duration = Duration::from_secs(32);
@@ -28,6 +30,10 @@ const HEADERS: [(&str, &str); 4] = [
     ("referrer-policy", "no-referrer"),
     ("cross-origin-resource-policy", "same-origin"),
 ];
+
+/// A browser that has once come by TLS does not come in clear for a year (RFC 6797). Of this host alone: what else a domain
+/// has is not ours to decide.
+const HSTS: &str = "max-age=31536000";
 
 /// All routes with everything that is around them.
 pub(crate) fn enclose(routes: Routes, doors: Doors) -> Router {
@@ -81,11 +87,23 @@ async fn finish(State(doors): State<Doors>, mut request: Request, next: Next) ->
     let accept = request.headers().get(ACCEPT).and_then(|accept| accept.to_str().ok()).unwrap_or_default();
     let is_browser = accept.contains("text/html");
     let path = request.uri().path().to_owned();
+    let is_tls = request.extensions().get::<Arrival>().is_some_and(|arrival| arrival.is_tls);
+    // Of `localhost` all ports are one site: what else a person runs there would be out of reach.
+    let is_named = is_tls && !is_local_host(request.headers());
     let (method, is_head) = (request.method().clone(), request.method() == Method::HEAD);
     let from = request.extensions().get::<ConnectInfo<SocketAddr>>().map(|peer| peer.0.ip());
     let seen = Seen::default();
     request.extensions_mut().insert(seen.clone());
-    let mut response = next.run(request).await;
+    let (source, steady) = (source_of(&request), doors.context.clock.now().steady);
+    let mut response = match doors.pace.source(source, steady) {
+        Ok(()) => next.run(request).await,
+        Err(failure) => failure.into_response(),
+    };
+    if response.status() == StatusCode::UNAUTHORIZED
+        && let Err(failure) = doors.pace.guess(source, steady)
+    {
+        response = failure.into_response();
+    }
     let failure = response.extensions_mut().remove::<Failure>();
     let answered = Answered {
         at: doors.context.clock.now().wall,
@@ -111,6 +129,9 @@ async fn finish(State(doors): State<Doors>, mut request: Request, next: Next) ->
     let headers = response.headers_mut();
     for (name, value) in HEADERS {
         headers.entry(HeaderName::from_static(name)).or_insert(HeaderValue::from_static(value));
+    }
+    if is_named {
+        headers.entry(STRICT_TRANSPORT_SECURITY).or_insert(HeaderValue::from_static(HSTS));
     }
     headers.entry(CACHE_CONTROL).or_insert(HeaderValue::from_static("no-store"));
     response

@@ -80,6 +80,7 @@ impl Site {
             recall,
             notify: Arc::default(),
             gateways: Arc::default(),
+            transport: None,
         };
         Self { router: router(context.clone()), context, token, dir, _orders: orders }
     }
@@ -139,7 +140,7 @@ fn bare(method: Method, path: &str) -> axum::http::request::Builder {
 #[tokio::test]
 async fn without_a_token_only_the_open_doors_answer() {
     let site = Site::new(false);
-    let open = ["/-/healthy", "/-/ready", "/metrics", "/status", "/assets/", "/login"];
+    let open = ["/-/healthy", "/-/ready", "/-/ca.crt", "/metrics", "/status", "/assets/", "/login"];
     for route in table().all() {
         let path = route
             .path

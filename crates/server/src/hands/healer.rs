@@ -31,6 +31,8 @@ pub struct HealSite {
     pub data: PathBuf,
     /// Where the tower listens, `http://127.0.0.1:3000`.
     pub server: String,
+    /// The file of certificates by which it is recognised, where it speaks TLS.
+    pub ca: Option<PathBuf>,
 }
 
 /// Runs what comes, each heal by a task of its own, until the tower stops.
@@ -85,12 +87,13 @@ impl HealSite {
         argv.extend(heal.action.args());
         let about = heal.alert.map_or_else(String::new, |alert| format!(" {alert}"));
         argv.push(format!("--reason={} for {}{about}", heal.id, heal.rule));
-        let env = BTreeMap::from([
+        let mut env = BTreeMap::from([
             ("HMSOPS_SERVER".to_owned(), self.server.clone()),
             ("HMSOPS_DATA".to_owned(), self.data.display().to_string()),
             // A tower that is killed meanwhile comes back: verbs of a heal wait for it.
             ("HMSOPS_HEAL".to_owned(), heal.id.to_string()),
         ]);
+        env.extend(self.ca.iter().map(|ca| ("HMSOPS_CA".to_owned(), ca.display().to_string())));
         HealOrder {
             // Ids begin anew with a new ledger; folders of an old one must not be taken for these.
             id: format!("{}-{}", heal.id, heal.intended_at.wall.0),

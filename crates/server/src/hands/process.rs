@@ -1,7 +1,7 @@
 //! Starts and stops instances, and tells the tower what becomes of them.
 
-use std::collections::BTreeSet;
-use std::net::{Ipv4Addr, SocketAddr};
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::Ipv4Addr;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -15,6 +15,7 @@ use hmsops_model::service::{Driver, ServiceSpec};
 use tokio::sync::mpsc;
 
 use crate::Engine;
+use crate::ports::Reach;
 
 /// Where the SDK emits to on this machine when nothing says otherwise.
 const SDK_PORT: u16 = 4317;
@@ -39,33 +40,35 @@ impl Busy {
     }
 }
 
-/// What instances are told of where to emit, `HMSOPS_ENDPOINT`: nothing when it is where the SDK looks by itself.
-pub fn endpoint(collector: SocketAddr) -> Option<String> {
-    let ip = match collector.ip() {
-        ip if ip.is_unspecified() => Ipv4Addr::LOCALHOST.into(),
-        ip => ip,
-    };
-    let reached = SocketAddr::new(ip, collector.port());
-    (reached != SocketAddr::from((Ipv4Addr::LOCALHOST, SDK_PORT))).then(|| reached.to_string())
+/// What instances are told of where to emit, variables of their environment: nothing when it is where the SDK looks by
+/// itself.
+pub(crate) fn told(reach: &Reach) -> BTreeMap<String, String> {
+    let mut told = BTreeMap::new();
+    if reach.endpoint != format!("{}:{SDK_PORT}", Ipv4Addr::LOCALHOST) {
+        told.insert("HMSOPS_ENDPOINT".to_owned(), reach.endpoint.clone());
+    }
+    if let Some(ca) = &reach.ca {
+        told.insert("HMSOPS_CA".to_owned(), ca.display().to_string());
+    }
+    told
 }
 
-/// Carries out what comes, each instance by a task of its own, until the tower stops. `endpoint`: as the function
-/// of that name says.
+/// Carries out what comes, each instance by a task of its own, until the tower stops. `told`: what each gets into its environment.
 pub async fn run(
     engine: Engine,
     driver: Arc<ProcessDriver>,
     mut effects: mpsc::Receiver<Effect>,
-    endpoint: Option<String>,
+    told: BTreeMap<String, String>,
 ) {
     let busy = Busy::default();
     while let Some(effect) = effects.recv().await {
         let (engine, driver, busy) = (engine.clone(), driver.clone(), busy.clone());
         match effect {
             Effect::Start { instance, spec } if busy.begin(instance.id, false) => {
-                let endpoint = endpoint.clone();
+                let told = told.clone();
                 tokio::spawn(async move {
                     let id = instance.id;
-                    start(&engine, &driver, instance, &spec, endpoint).await;
+                    start(&engine, &driver, instance, &spec, told).await;
                     busy.end(id, false);
                 });
             }
@@ -90,7 +93,7 @@ async fn start(
     driver: &ProcessDriver,
     instance: Instance,
     spec: &ServiceSpec,
-    endpoint: Option<String>,
+    told: BTreeMap<String, String>,
 ) {
     let Driver::Process { image_dir, run, ports, env } = &spec.driver else { return };
     let dir = PathBuf::from(image_dir.replace("{tag}", instance.version.as_str()));
@@ -118,9 +121,9 @@ async fn start(
         }
     }
     let mut env = env.clone();
-    if let Some(endpoint) = endpoint {
+    for (name, value) in told {
         // What the service says of it itself stays.
-        env.entry("HMSOPS_ENDPOINT".into()).or_insert(endpoint);
+        env.entry(name).or_insert(value);
     }
     let wanted = StartSpec {
         instance: instance.clone(),
@@ -179,19 +182,30 @@ async fn stop(engine: &Engine, driver: &ProcessDriver, instance: &Instance) {
 
 #[cfg(test)]
 mod tests {
-    use super::endpoint;
+    use super::*;
 
     #[test]
     fn instances_are_told_of_an_endpoint_they_would_not_find() {
-        for (collector, told) in [
-            ("127.0.0.1:4317", None),
-            ("0.0.0.0:4317", None),
-            ("127.0.0.1:4318", Some("127.0.0.1:4318")),
-            ("0.0.0.0:4318", Some("127.0.0.1:4318")),
-            ("[::]:4318", Some("127.0.0.1:4318")),
-            ("[::1]:4317", Some("[::1]:4317")),
+        for (endpoint, ca, env) in [
+            ("127.0.0.1:4317", None, &[][..]),
+            ("127.0.0.1:4318", None, &[("HMSOPS_ENDPOINT", "127.0.0.1:4318")]),
+            ("[::1]:4317", None, &[("HMSOPS_ENDPOINT", "[::1]:4317")]),
+            (
+                "https://127.0.0.1:4317",
+                Some("/data/tls/served.pem"),
+                &[("HMSOPS_CA", "/data/tls/served.pem"), ("HMSOPS_ENDPOINT", "https://127.0.0.1:4317")],
+            ),
         ] {
-            assert_eq!(endpoint(collector.parse().unwrap()).as_deref(), told, "{collector}");
+            let reach = Reach {
+                server: String::new(),
+                endpoint: endpoint.into(),
+                ca: ca.map(PathBuf::from),
+                pin: None,
+            };
+            let told = told(&reach);
+            let told: Vec<(&str, &str)> =
+                told.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
+            assert_eq!(told, env);
         }
     }
 }

@@ -2,6 +2,7 @@
 
 use hmsops_control::access::AccessChange;
 use hmsops_control::transition::Transition as T;
+use hmsops_control::transport::TransportChange;
 use hmsops_control::{Event, Refusal, Signal, Transition, Who};
 use hmsops_ledger::{Draft, LedgerError, Outcome};
 use hmsops_model::Now;
@@ -171,6 +172,7 @@ pub(super) fn is_advance(transition: &Transition) -> bool {
         T::Signal(change) => change.is_advance(),
         // Who is let in anew stands in the record first; who is shut out is shut out at once.
         T::Access(change) => matches!(change, AccessChange::TokenIssued { .. }),
+        T::Transport(change) => change.is_advance(),
     }
 }
 
@@ -181,6 +183,7 @@ pub(super) fn draft(now: Now, transition: &Transition, late: bool) -> Draft {
     let subject = match (transition.release(), transition.service(), transition) {
         (_, _, T::Refused { subject, .. }) => subject.clone(),
         (_, _, T::Signal(change)) => change.subject(),
+        (_, _, T::Transport(change)) => change.subject(),
         (_, _, T::Access(change)) => change.subject(),
         (_, Some(service), _) => format!("service/{service}"),
         (Some(release), None, _) => format!("release/{release}"),
@@ -251,6 +254,7 @@ fn by(transition: &Transition) -> Who {
         | T::VersionUndenied { by, .. }
         | T::Refused { by, .. } => by.clone(),
         T::Signal(change) => change.by().cloned().unwrap_or_else(Who::tower),
+        T::Transport(change) => change.by(),
         T::Access(change) => change.by(),
         T::WeightApplied { .. } | T::RollbackCompleted { .. } => {
             Who { actor: "gateway".into(), source: "gateway".into() }
@@ -305,6 +309,22 @@ fn kind(transition: &Transition) -> (&'static str, Outcome) {
         T::Access(AccessChange::TokenRevoked { .. }) => ("token.revoked", Done),
         T::Access(AccessChange::TokenEnded { .. }) => ("token.ended", Done),
         T::Access(AccessChange::Receipt { .. }) => ("door.receipt", Done),
+        T::Transport(change) => transport_kind(change),
+    }
+}
+
+/// The same for what is spoken beyond this machine.
+fn transport_kind(change: &TransportChange) -> (&'static str, Outcome) {
+    use Outcome::{Done, Failed};
+    use TransportChange as C;
+    match change {
+        C::AuthorityMade { .. } => ("certificate.authority", Done),
+        C::CertificateShown { .. } => ("certificate.shown", Done),
+        C::CertificateBroken { .. } => ("certificate.broken", Failed),
+        C::PlainAllowed { .. } => ("listener.plain", Done),
+        C::AgentJoined { .. } => ("agent.joined", Done),
+        C::AgentRenewed { .. } => ("agent.renewed", Done),
+        C::AgentRevoked { .. } => ("agent.revoked", Done),
     }
 }
 

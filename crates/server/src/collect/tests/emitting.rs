@@ -11,7 +11,7 @@ use super::*;
 use crate::collect::Door;
 use crate::collect::grpc::Raw;
 
-fn metric(name: &str, time: i64, value: f64) -> Metric {
+pub(super) fn metric(name: &str, time: i64, value: f64) -> Metric {
     let labels = Vec::new();
     Metric {
         name: name.into(),
@@ -25,7 +25,7 @@ fn metric(name: &str, time: i64, value: f64) -> Metric {
     }
 }
 
-fn batch(sequence: u64, metrics: Vec<Metric>) -> EmitRequest {
+pub(super) fn batch(sequence: u64, metrics: Vec<Metric>) -> EmitRequest {
     let service = Label { name: "service".into(), value: "dmv-photo".into() };
     EmitRequest { source: "run-1".into(), sequence, labels: vec![service], metrics, dropped: 0 }
 }
@@ -63,7 +63,7 @@ async fn call(
     Ok(prost::Message::decode(answer).unwrap())
 }
 
-const EMIT: &str = "/hmsops.v1.Collector/Emit";
+pub(super) const EMIT: &str = "/hmsops.v1.Collector/Emit";
 
 #[tokio::test]
 async fn what_is_emitted_over_plain_http_is_stored_with_the_labels_of_its_batch() {
