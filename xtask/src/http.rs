@@ -114,6 +114,16 @@ impl Connection {
         silent && self.stream.set_nonblocking(false).is_ok()
     }
 
+    /// For how long nothing was asked on it.
+    pub(crate) fn idle(&self) -> Duration {
+        self.used_at.elapsed()
+    }
+
+    /// Whether nothing has come that is not taken yet.
+    pub(crate) fn is_silent(&self) -> bool {
+        self.buffer.is_empty()
+    }
+
     /// Whether the server said nothing of closing it.
     pub(crate) fn is_kept(&self) -> bool {
         self.keeps

@@ -305,6 +305,9 @@ fn work(shared: &Shared, first: Job, jobs: &Receiver<Job>) {
     }
 }
 
+/// A gateway closes a connection on which nothing comes for 10 s; one idle for less is never closed by it.
+const IDLE_CLOSED: Duration = Duration::from_secs(9);
+
 /// One request over the worker's kept connection, or a new one when the server has closed that.
 fn perform(plan: &Plan, request: Request, kept: &mut Option<Connection>) -> Result<Answer, Broken> {
     let deadline = Instant::now() + plan.timeout;
@@ -312,7 +315,17 @@ fn perform(plan: &Plan, request: Request, kept: &mut Option<Connection>) -> Resu
         Some(connection) => connection,
         None => Connection::open(plan.server, plan.timeout)?,
     };
-    let answer = connection.exchange(&request.bytes(&plan.host), deadline)?;
+    let (bytes, idle) = (request.bytes(&plan.host), connection.idle());
+    let answer = match connection.exchange(&bytes, deadline) {
+        // It was closed for being idle while the request was on its way: every client asks once more (RFC 9112 §9.3.1).
+        Err(Broken::Closed)
+            if idle >= IDLE_CLOSED && request.kind.is_idempotent() && connection.is_silent() =>
+        {
+            connection = Connection::open(plan.server, plan.timeout)?;
+            connection.exchange(&bytes, deadline)?
+        }
+        answer => answer?,
+    };
     *kept = Some(connection);
     Ok(answer)
 }

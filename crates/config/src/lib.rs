@@ -22,6 +22,7 @@ mod health;
 mod image;
 mod nearest;
 mod notify;
+mod people;
 mod policy;
 mod probe;
 mod release;

@@ -116,7 +116,7 @@ fn is_loopback(host: &str) -> bool {
 }
 
 /// `file:PATH`, `env:NAME` or `credential:NAME`. Anything else may be the secret itself, so it is neither repeated nor shown.
-fn secret(node: &Node, what: &str, out: &mut Findings) -> Option<SecretRef> {
+pub(crate) fn secret(node: &Node, what: &str, out: &mut Findings) -> Option<SecretRef> {
     if matches!(node.value, Value::List(_) | Value::Map(_)) {
         // Where a list ends is not known.
         out.hide(Span { width: u32::MAX, ..node.at });
@@ -225,7 +225,7 @@ fn url(entry: &Entry, out: &mut Findings) -> Option<String> {
 }
 
 /// What is wrong with a URL, and what to do about it.
-fn check_url(written: &str) -> Result<(), (String, &'static str)> {
+pub(crate) fn check_url(written: &str) -> Result<(), (String, &'static str)> {
     const EXAMPLE: &str = "write `url: \"https://pager.csac.gov/hook\"`";
     let (rest, plain) = match (written.strip_prefix("https://"), written.strip_prefix("http://")) {
         (Some(rest), _) => (rest, false),

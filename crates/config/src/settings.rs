@@ -10,6 +10,7 @@ use crate::freeze;
 use crate::gateway;
 use crate::nearest::nearest;
 use crate::notify;
+use crate::people;
 use crate::scalar;
 use crate::tower::{
     HealConfig, HealMode, Impact, MetricsConfig, RepoConfig, RepoSource, RetentionConfig, SystemConfig,
@@ -24,6 +25,7 @@ pub(crate) static TOWER: Shape = Shape {
         Key::optional("repos", "repos: [{dir: /srv/portal}]"),
         Key::optional("heal", "heal: {rollback: auto, restart: auto, other: approve}"),
         Key::optional("notify", "notify: {mail: {server: \"smtp.csac.gov:587\", from: hmsops@csac.gov}}"),
+        Key::optional("people", "people: {oidc: {issuer: \"https://…\", …}, roles: {sre: operator}}"),
         Key::optional("freeze", "freeze: [{weekly: Fri 16:00 – Mon 08:00, time_zone: America/New_York}]"),
         Key::optional("observe_only", "observe_only: false"),
         Key::optional("retention", "retention: {audit: 1095d}"),
@@ -130,6 +132,9 @@ fn tower(root: &Node, out: &mut Findings) -> Option<TowerConfig> {
     }
     if let Some(entry) = fields.get("notify") {
         config.notify = notify::notify(entry, out).unwrap_or_default();
+    }
+    if let Some(entry) = fields.get("people") {
+        config.people = people::people(entry, out).unwrap_or_default();
     }
     if let Some(entry) = fields.get("heal") {
         heal(entry, &mut config.heal, out);

@@ -6,6 +6,7 @@ use std::net::SocketAddr;
 use hmsops_model::freeze::Freeze;
 use hmsops_model::gateway::GatewaySettings;
 use hmsops_model::network::Network;
+use hmsops_model::person::{FourEyes, Role};
 use hmsops_model::{Millis, ServiceName};
 
 /// How the tower is set up; the default is what an empty file means.
@@ -27,6 +28,8 @@ pub struct TowerConfig {
     pub metrics: MetricsConfig,
     /// How people and their tools are told.
     pub notify: NotifyConfig,
+    /// How people log in, and what they are here.
+    pub people: PeopleConfig,
     /// The system this tower watches.
     pub system: SystemConfig,
     /// The public status page's heading.
@@ -174,6 +177,36 @@ pub struct WebhookConfig {
     pub ca: Option<String>,
 }
 
+/// How people log in, and what they are here.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct PeopleConfig {
+    /// The provider; `None`: only accounts that the tower keeps itself.
+    pub oidc: Option<OidcConfig>,
+    /// What members of the provider's groups are here. Who is in none of them is not let in.
+    pub roles: BTreeMap<String, Vec<Role>>,
+    /// What takes another person's word.
+    pub four_eyes: Vec<FourEyes>,
+}
+
+/// An OpenID provider.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct OidcConfig {
+    /// `https://…`, exactly as the provider names itself; `http://…` on loopback only.
+    pub issuer: String,
+    /// Our name there.
+    pub client_id: String,
+    /// Our secret there; `None`: a public client, by PKCE alone.
+    pub client_secret: Option<SecretRef>,
+    /// Where browsers come back to: the tower's own `/login/oidc/callback`, as the provider knows it.
+    pub callback: String,
+    /// The claim of the ID token that lists groups; `groups` unless it is said.
+    pub groups_claim: String,
+    /// What is asked for beside `openid`; `profile` unless it is said.
+    pub scopes: Vec<String>,
+    /// A file with the authority's certificates (PEM); `None`: those of the system.
+    pub ca: Option<String>,
+}
+
 /// Where a secret is. The secret itself is never part of a configuration.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum SecretRef {
@@ -228,6 +261,7 @@ impl Default for TowerConfig {
             },
             metrics: MetricsConfig { series_max: SERIES_MAX_DEFAULT },
             notify: NotifyConfig::default(),
+            people: PeopleConfig::default(),
             system: SystemConfig::default(),
             status_title: None,
             tls: TlsConfig::default(),

@@ -3,6 +3,7 @@
 use std::fmt;
 
 use hmsops_model::freeze::Freeze;
+use hmsops_model::person::FourEyes;
 use hmsops_model::probe::ProbeResult;
 use hmsops_model::release::{PolicySpec, ReleaseSpec};
 use hmsops_model::service::ServiceSpec;
@@ -11,6 +12,8 @@ use hmsops_model::{
     RuleName, RuleSpec, ServiceName, SilenceId, Tick, TicketId, TokenId, TokenSpec, UnixMillis, Version,
 };
 use serde::{Deserialize, Serialize};
+
+use crate::people::PeopleWish;
 
 use crate::access::Receipt;
 use crate::transport::{Held, TransportReport};
@@ -132,6 +135,8 @@ pub enum Event {
     HealModes(HealModes),
     /// When nothing new goes out, whatever the service, as the settings say.
     Freezes(Vec<Freeze>),
+    /// What takes the word of another person than the one who asked for it, as the settings say.
+    FourEyes(Vec<FourEyes>),
     /// What listeners beyond loopback show and speak.
     Transport(TransportReport),
     /// What came to a door within a minute.
@@ -301,6 +306,11 @@ pub enum Command {
         #[serde(default)]
         keep_made: bool,
     },
+    /// Of people: log-ins, accounts, the break-glass.
+    People {
+        /// What is wanted.
+        wish: Box<PeopleWish>,
+    },
     /// Let an agent in by a certificate; its token is used up.
     JoinAgent {
         /// The token it has shown.
@@ -358,6 +368,7 @@ impl Command {
             Self::RetryNotice { .. } => "retry-notice",
             Self::DeclareDash { .. } => "declare-dash",
             Self::RemoveDash { .. } => "remove-dash",
+            Self::People { wish } => wish.verb(),
             Self::IssueToken { .. } => "issue-token",
             Self::RotateToken { .. } => "rotate-token",
             Self::RevokeToken { .. } => "revoke-token",
@@ -390,6 +401,7 @@ impl Command {
             Self::RetryNotice { notice } => format!("notice/{notice}"),
             Self::DeclareDash { dash } => format!("dash/{}", dash.name),
             Self::RemoveDash { dash } => format!("dash/{dash}"),
+            Self::People { wish } => wish.subject(),
             Self::IssueToken { .. } => "token/new".into(),
             Self::JoinAgent { .. } => "agent/new".into(),
             Self::RenewAgent { agent, .. } | Self::RevokeAgent { agent } => format!("agent/{agent}"),

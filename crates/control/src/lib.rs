@@ -14,6 +14,7 @@ pub mod evidence;
 pub mod freeze;
 pub mod headline;
 pub mod incident;
+pub mod people;
 pub mod release;
 pub mod replay;
 pub mod sentence;

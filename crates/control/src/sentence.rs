@@ -302,6 +302,7 @@ pub fn line(transition: &Transition) -> String {
         Transition::Refused { what, subject, why, .. } => format!("refused to {what} {subject}: {why}"),
         Transition::Signal(change) => words::line(change),
         Transition::Access(change) => change.sentence(),
+        Transition::People(change) => change.sentence(),
         Transition::Transport(change) => change.sentence(),
         _ => release_line(transition),
     }

@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::access::AccessChange;
 use crate::event::Who;
+use crate::people::PeopleChange;
 use crate::signal::Signal;
 use crate::transport::TransportChange;
 
@@ -160,6 +161,9 @@ pub enum Transition {
     /// Of tokens, and of what came to the doors.
     #[serde(untagged)]
     Access(AccessChange),
+    /// Of people.
+    #[serde(untagged)]
+    People(Box<PeopleChange>),
     /// Of listeners, certificates and agents.
     #[serde(untagged)]
     Transport(TransportChange),
@@ -377,6 +381,7 @@ impl Transition {
         match self {
             Self::ReleaseTakenBack { verdict, .. } => verdict.detector != Detector::Superseded,
             Self::Access(change) => change.is_retreat(),
+            Self::People(change) => change.is_retreat(),
             Self::Transport(change) => change.is_retreat(),
             _ => false,
         }
@@ -415,7 +420,7 @@ impl Transition {
             | Self::IncidentOpened { service, .. }
             | Self::IncidentResolved { service, .. } => Some(service),
             Self::Signal(change) => change.service(),
-            Self::Refused { .. } | Self::Access(_) | Self::Transport(_) => None,
+            Self::Refused { .. } | Self::Access(_) | Self::Transport(_) | Self::People(_) => None,
         }
     }
 

@@ -11,6 +11,7 @@ mod failure;
 mod moment;
 mod pages;
 mod paint;
+mod password;
 mod print;
 mod session;
 mod spark;

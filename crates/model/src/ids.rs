@@ -248,6 +248,24 @@ number_id!(
     "token id"
 );
 number_id!(
+    /// A person who has logged in: an issuer's subject, whatever the name.
+    PersonId,
+    "p-",
+    "person id"
+);
+number_id!(
+    /// A log-in of a person.
+    SessionId,
+    "ses-",
+    "session id"
+);
+number_id!(
+    /// A use of the break-glass.
+    GlassId,
+    "g-",
+    "break-glass id"
+);
+number_id!(
     /// A program elsewhere that has joined: `ag-3`.
     AgentId,
     "ag-",

@@ -14,6 +14,7 @@ pub mod labels;
 pub mod limits;
 pub mod network;
 pub mod outcome;
+pub mod person;
 pub mod probe;
 pub mod release;
 pub mod route;
@@ -29,11 +30,12 @@ pub mod token;
 pub mod weight;
 
 pub use ids::{
-    AgentId, AlertId, DashName, Digest, HealId, IncidentId, InstanceId, NoticeId, ReleaseId, RuleName,
-    ServiceName, SilenceId, TicketId, TokenId, Version,
+    AgentId, AlertId, DashName, Digest, GlassId, HealId, IncidentId, InstanceId, NoticeId, PersonId,
+    ReleaseId, RuleName, ServiceName, SessionId, SilenceId, TicketId, TokenId, Version,
 };
 pub use labels::{Labels, MatchOp, Matcher};
 pub use outcome::{ArmTick, BadKind, Latencies, Tick, Unit};
+pub use person::{Identity, Role};
 pub use rule::{DashSpec, HealAction, OnNoData, PanelKind, PanelSpec, RuleSpec};
 pub use sample::{Histogram, Tally, Value};
 pub use scope::Scope;

@@ -139,13 +139,13 @@ const METADATA_V6: [Ipv6Addr; 3] = [
 /// The IPv4 address that an IPv6 address leads to: mapped (RFC 4291 §2.5.5.2), compatible (§2.5.5.1), through NAT64
 /// (RFC 6052 §2.1) or 6to4 (RFC 3056 §2).
 fn embedded(address: Ipv6Addr) -> Option<Ipv4Addr> {
-    let [a, b, c, d, e, f, high, low] = address.segments();
     let join = |high: u16, low: u16| Ipv4Addr::from_bits(u32::from(high) << 16 | u32::from(low));
-    match [a, b, c, d, e, f] {
-        [0, 0, 0, 0, 0, 0xffff] | [0x64, 0xff9b, 0, 0, 0, 0] => Some(join(high, low)),
+    match address.segments() {
+        [0, 0, 0, 0, 0, 0xffff, high, low]
+        | [0x64, 0xff9b, 0, 0, 0, 0, high, low]
+        | [0x2002, high, low, ..] => Some(join(high, low)),
         // `::` and `::1` are what they are.
-        [0, 0, 0, 0, 0, 0] if (high, low) > (0, 1) => Some(join(high, low)),
-        [0x2002, ..] => Some(join(b, c)),
+        [0, 0, 0, 0, 0, 0, high, low] if (high, low) > (0, 1) => Some(join(high, low)),
         _ => None,
     }
 }

@@ -169,8 +169,9 @@ impl Fold {
     /// which clients were bad.
     pub fn set_route(&mut self, now: Now, route: &Route) {
         self.by_client = by_client(route);
-        self.excuse(route);
+        // What is held is judged with what its own release is excused for.
         self.turn(now, Routed::by(route, self.unit()));
+        self.excuse(route);
     }
 
     /// A release that gets its first share is excused for a while; a later share of the same release is not.
@@ -257,6 +258,22 @@ impl Fold {
         std::mem::take(&mut self.closed)
     }
 
+    /// Ends the tick at once, and judges all that is held: nothing more comes that it could be ordered with. For the end
+    /// of a release, or of the gateway.
+    pub fn finish(&mut self, now: Now, waiting: u64) -> Vec<Tick> {
+        for held in self.order.take_all() {
+            self.judge(&held);
+        }
+        if !self.open.is_empty() {
+            self.turn(now, self.current);
+        }
+        if !self.closed.is_empty() {
+            self.told_at = now.steady;
+        }
+        self.closed.iter_mut().for_each(|tick| tick.canary_waiting = waiting);
+        std::mem::take(&mut self.closed)
+    }
+
     /// How long a canary may take to begin its answer when nobody declared it, see [`shield::auto_after`].
     pub fn auto_shield_after(&self) -> Millis {
         let mut latencies = self.stable[0].clone();
@@ -295,7 +312,9 @@ impl Fold {
         let Outcome { came, routed, side, client, bad, .. } = *outcome;
         let held = Held { came, routed, side, client, is_late: bad == Some(BadKind::Timeout) };
         if Weight::NONE < routed.weight && routed.weight < Weight::ALL {
-            self.order.hold(held);
+            if let Some(over) = self.order.hold(held) {
+                self.judge(&over);
+            }
         } else {
             // Nobody to compare with.
             self.judge(&held);

@@ -30,5 +30,7 @@ mod shield;
 mod tls;
 #[path = "it/websocket.rs"]
 mod websocket;
+#[path = "it/wire.rs"]
+mod wire;
 #[path = "it/world.rs"]
 mod world;

@@ -1,6 +1,6 @@
 //! tokio, HTTP, auth, and the wiring of `tower` to the real world. Decides nothing.
 
-pub mod bound;
+mod bound;
 mod clock;
 pub mod collect;
 pub mod door;

@@ -146,8 +146,7 @@ impl Reach {
 
 /// By what clients elsewhere recognise the tower, `sha256:` and 64 digits.
 pub(crate) fn pin(transport: &Transport) -> Option<String> {
-    let digits = |bytes: [u8; 32]| bytes.iter().map(|byte| format!("{byte:02x}")).collect::<String>();
-    transport.anchor().map(|anchor| format!("sha256:{}", digits(fingerprint(&anchor))))
+    transport.anchor().map(|anchor| hmsops_model::Digest::from_sha256(fingerprint(&anchor)).to_string())
 }
 
 /// Where an address is reached from this machine.

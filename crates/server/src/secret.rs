@@ -138,6 +138,7 @@ mod tests {
 
     use super::*;
 
+    #[expect(clippy::disallowed_methods, reason = "a secret's file is somebody else's")]
     fn write(dir: &Path, name: &str, text: &[u8], mode: u32) -> SecretRef {
         let path = dir.join(name);
         std::fs::write(&path, text).unwrap();

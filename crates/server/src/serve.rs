@@ -107,13 +107,15 @@ pub async fn run(options: ServeOptions) -> Result<(), ServeError> {
     let mut ports = bound.secure((&data, parts.disk.clone()), spoken, parts.clock)?;
     let started = parts.start(&config, &settings, &data, &ports.reach, &options)?;
     let (engine, clock) = (started, parts.clock);
-    secret::check_private(&data.join(door::TOKEN_FILE))
-        .map_err(|error| ServeError::Data(data.clone(), error.to_string()))?;
     let transport = ports.transport();
     ports.keep(&engine, clock);
+    secret::check_private(&data.join(door::TOKEN_FILE))
+        .map_err(|error| ServeError::Data(data.clone(), error.to_string()))?;
     let auth = door::Auth::open(parts.disk.clone(), options.no_auth)
         .map_err(|error| ServeError::Data(data.clone(), error.to_string()))?;
     let auth = Arc::new(auth);
+    let reception = Arc::new(reception(&config, options.config.as_deref(), parts.disk.clone(), &data)?);
+    tokio::spawn(door::people::keep(engine.clone(), auth.clone(), clock));
     tokio::spawn(door::receipts::keep(auth.clone(), engine.clone(), clock));
     let counted = auth.clone();
     let (reload, reloads) = mpsc::channel(1);
@@ -130,6 +132,7 @@ pub async fn run(options: ServeOptions) -> Result<(), ServeError> {
     let context = door::Context {
         engine: engine.clone(),
         auth,
+        reception: reception.clone(),
         ledger: parts.reader.clone(),
         recall: crate::recall::Recall::new(data.clone(), parts.reader.clone()),
         data: data.clone(),
@@ -143,7 +146,7 @@ pub async fn run(options: ServeOptions) -> Result<(), ServeError> {
         transport,
     };
     let router = door::router(context);
-    serve_http(ports.web, router, (reload, settings), &engine).await?;
+    serve_http(ports.web, router, (reload, settings), &engine, &reception).await?;
     door::receipts::write(&counted, &engine, clock).await;
     engine.stop().await;
     tracing::info!("tower: stopped; gateways and services go on");
@@ -239,6 +242,8 @@ impl Parts {
         let _begun = tower.handle(self.clock.now(), &Event::HealModes(modes), &mut hands);
         let freezes = Event::Freezes(config.freeze.clone());
         let _known = tower.handle(self.clock.now(), &freezes, &mut hands);
+        let four_eyes = Event::FourEyes(config.people.four_eyes.clone());
+        let _known = tower.handle(self.clock.now(), &four_eyes, &mut hands);
         let engine = engine::start(tower, self.clock, hands, acks)
             .map_err(|error| ServeError::Machine("start the tower's thread", error))?;
         let (spread, _) = broadcast::channel(64);
@@ -290,6 +295,28 @@ pub(crate) fn read_config(file: Option<&Path>) -> Result<TowerConfig, ServeError
     })
 }
 
+/// How people log in.
+fn reception(
+    config: &TowerConfig,
+    file: Option<&Path>,
+    disk: Arc<dyn Disk>,
+    data: &Path,
+) -> Result<door::Reception, ServeError> {
+    let base = file.and_then(Path::parent).unwrap_or(Path::new("."));
+    let oidc = match &config.people.oidc {
+        Some(oidc) => {
+            let secret = oidc.client_secret.as_ref().map(|from| hands::postman::secret(from, base));
+            let secret = secret.transpose().map_err(ServeError::Config)?;
+            let ca = oidc.ca.as_ref().map(|ca| base.join(ca));
+            let made = door::Oidc::new(oidc.clone(), secret, ca.as_deref());
+            Some(made.map_err(ServeError::Config)?)
+        }
+        None => None,
+    };
+    door::Reception::open(disk, oidc, config.people.roles.clone())
+        .map_err(|error| ServeError::Data(data.to_owned(), error.to_string()))
+}
+
 fn absolute(data: &Path) -> Result<PathBuf, ServeError> {
     std::path::absolute(data).map_err(|error| ServeError::Data(data.to_owned(), error.to_string()))
 }
@@ -321,6 +348,7 @@ async fn serve_http(
     router: axum::Router,
     (reload, settings): (mpsc::Sender<()>, Settings),
     engine: &Engine,
+    reception: &door::Reception,
 ) -> Result<(), ServeError> {
     use tokio::signal::unix::{SignalKind, signal};
     let on = |kind| signal(kind).map_err(|error| ServeError::Machine("wait for signals", error));
@@ -337,6 +365,8 @@ async fn serve_http(
                 let _already = reload.try_send(());
                 if let Some(config) = settings.read_again() {
                     let _known = engine.submit(Event::Freezes(config.freeze)).await;
+                    let _known = engine.submit(Event::FourEyes(config.people.four_eyes)).await;
+                    reception.set_roles(config.people.roles);
                 }
             }
             () = engine.ended() => {

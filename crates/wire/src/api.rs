@@ -9,6 +9,7 @@ mod audit;
 mod dash;
 mod deploy;
 mod heal;
+mod person;
 mod probe;
 mod problem;
 mod release;
@@ -25,6 +26,9 @@ pub use deploy::{
     Takeover,
 };
 pub use heal::{Heal, HealStarted, Heals, HealsPaused, NewHeal, Notice, Notices, Receiver, Ticket, Tickets};
+pub use person::{
+    Account, Accounts, Glass, Glasses, LoggedIn, NewAccount, NewGlass, PasswordLogin, Said, Session, Sessions,
+};
 pub use probe::{Probe, ProbeFact, ProbeLook, ProbeOrder, ProbeRun, ProbeRuns, ProbeWord, Probes};
 pub use problem::{MEDIA_TYPE, Mistake, Problem};
 pub use release::{

@@ -352,7 +352,7 @@ fn an_empty_tower_is_the_default_and_a_wrong_one_is_not() {
         ),
         ("tls: {names: [\"*.csac.gov\"]}", "1:15 `*.csac.gov` is not a host"),
         ("tls: {names: [a]}\nplain: b\n", "2:1 the tower speaks TLS or clear text, not both"),
-        ("plain: \"\"", "1:8 `plain` is not one line of text"),
+        ("plain: \"\"", "1:8 `plain` is empty"),
         ("gatways: {}", "1:1 unknown key `gatways` in the tower's settings"),
         ("heal: {rollback: atuo}", "1:18 `atuo` does not say who decides"),
         ("observe_only: on", "1:15 `on` is neither `true` nor `false`"),

@@ -2,8 +2,8 @@
 
 use crate::fields::Shape;
 use crate::{
-    baseline, check, driver, freeze, gateway, guard, health, notify, policy, probe, release, rule_file,
-    scrape, service, settings,
+    baseline, check, driver, freeze, gateway, guard, health, notify, people, policy, probe, release,
+    rule_file, scrape, service, settings,
 };
 
 const PAGE: &str = include_str!("../../../../docs/reference/files.md");
@@ -55,6 +55,8 @@ static SECTIONS: [(&str, &[&Shape]); 8] = [
             &settings::STATUS,
             &settings::METRICS,
             &notify::NOTIFY,
+            &people::PEOPLE,
+            &people::OIDC,
             &notify::MAIL,
             &notify::WEBHOOK,
         ],

@@ -1,6 +1,7 @@
 //! A person (or a script) steers.
 
 use hmsops_model::instance::Instance;
+use hmsops_model::person::FourEyes;
 use hmsops_model::service::Driver;
 use hmsops_model::{Millis, ReleaseId, ServiceName, Version};
 
@@ -9,6 +10,7 @@ use super::deploy::intend;
 use crate::access::Rotation;
 use crate::event::{Command, NO_REASON, Refusal, Who};
 use crate::freeze;
+use crate::people;
 use crate::release::take_back;
 use crate::state::release::{Phase, Release};
 use crate::state::service::{Proven, Service};
@@ -76,6 +78,10 @@ impl<'a> View<'a> {
             Command::RevokeToken { token, keep_made } => {
                 let changes = self.state.access.revoke(*token, *keep_made, (by, reason))?;
                 Ok(changes.into_iter().map(Transition::Access).collect())
+            }
+            Command::People { wish } => {
+                let changes = people::decide(self.state, self.now.wall, wish, by, reason)?;
+                Ok(changes.into_iter().map(|change| Transition::People(Box::new(change))).collect())
             }
             Command::JoinAgent { token, name, certificate } => {
                 let (wall, access) = (self.now.wall, &self.state.access);
@@ -205,6 +211,7 @@ impl<'a> View<'a> {
         }
         if release.needs_person(release.next_share()) && service.stable.is_some() {
             needs_reason(reason, "to let an irreversible release go on")?;
+            self.four_eyes(release, &by, FourEyes::Irreversible)?;
             let reason = reason.to_owned();
             transitions.push(Transition::ReleaseCommitted { release: id, service: name, by, reason });
         }
@@ -341,6 +348,9 @@ impl<'a> View<'a> {
         self.release_known(id)?;
         let denial = self.state.denied.get(&id);
         let denial = denial.ok_or_else(|| Refusal::conflict(format!("{id} has nothing denied")))?;
+        if let Some(release) = self.state.releases.get(&id) {
+            self.four_eyes(release, by, FourEyes::Undeny)?;
+        }
         Ok(vec![Transition::VersionUndenied {
             release: id,
             service: denial.service.clone(),

@@ -1,10 +1,12 @@
 //! What a release has to get past before it goes further: a freeze, a person's word.
 
 use hmsops_model::Weight;
+use hmsops_model::person::FourEyes;
 
 use super::View;
 use crate::event::{Refusal, Who};
 use crate::freeze::{self, Frozen};
+use crate::people;
 use crate::sentence;
 use crate::state::release::Release;
 use crate::state::service::Service;
@@ -25,6 +27,15 @@ impl View<'_> {
             freeze::words(frozen.until, frozen.because.as_deref())
         ))
         .hint("wait, or `--override-freeze --reason …`; what goes back is never frozen"))
+    }
+
+    /// Refuses whoever says yes to what they have asked for themselves, where the settings ask for another person.
+    pub(super) fn four_eyes(self, release: &Release, by: &Who, what: FourEyes) -> Result<(), Refusal> {
+        if !self.evidence.seen.four_eyes.contains(&what) {
+            return Ok(());
+        }
+        let words = format!("{} ({what})", release.id);
+        people::other_person(self.state, self.now.wall, (&release.by, by), &words)
     }
 
     /// What holds a release that could otherwise have a further share, if anything does.

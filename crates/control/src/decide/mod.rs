@@ -61,9 +61,12 @@ pub fn decide(
             state.transport.told(report).map(Transition::Transport).into_iter().collect()
         }
         Event::Counted(receipt) => counted(receipt),
-        Event::Tick(_) | Event::Probe(_) | Event::HealModes(_) | Event::Freezes(_) | Event::Wake => {
-            Vec::new()
-        }
+        Event::Tick(_)
+        | Event::Probe(_)
+        | Event::HealModes(_)
+        | Event::Freezes(_)
+        | Event::FourEyes(_)
+        | Event::Wake => Vec::new(),
     };
     Ok(if asked.is_empty() { view.review() } else { asked })
 }

@@ -271,7 +271,11 @@ impl Evidence {
                 }
                 false
             }
-            Event::Evaluated(_) | Event::Judged(_) | Event::HealModes(_) | Event::Freezes(_) => {
+            Event::Evaluated(_)
+            | Event::Judged(_)
+            | Event::HealModes(_)
+            | Event::Freezes(_)
+            | Event::FourEyes(_) => {
                 self.seen.observe(state, now, event);
                 false
             }

@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use hmsops_model::freeze::Freeze;
+use hmsops_model::person::FourEyes;
 use hmsops_model::release::PolicySpec;
 use hmsops_model::{Labels, Millis, Now, ReleaseId, RuleName, UnixMillis};
 
@@ -24,6 +25,8 @@ pub struct Seen {
     pub modes: HealModes,
     /// When nothing new goes out, whatever the service.
     pub freezes: Vec<Freeze>,
+    /// What takes another person's word.
+    pub four_eyes: Vec<FourEyes>,
 }
 
 /// A rule's last evaluation.
@@ -74,6 +77,7 @@ impl Seen {
             }
             Event::HealModes(modes) => self.modes = *modes,
             Event::Freezes(freezes) => self.freezes.clone_from(freezes),
+            Event::FourEyes(what) => self.four_eyes.clone_from(what),
             _ => {}
         }
     }

@@ -12,6 +12,7 @@ use serde::{Deserialize, Serialize};
 use crate::access::{Access, AccessChange};
 use crate::event::Who;
 use crate::incident::Incident;
+use crate::people::People;
 use crate::signal::notice::{About, Occasion};
 use crate::signal::{Signal, Signals};
 use crate::transition::{HoldReason, Role, Transition};
@@ -57,6 +58,9 @@ pub struct State {
     /// Who is let in. Shared, so that a snapshot of all does not copy thousands of tokens.
     #[serde(default, with = "crate::access")]
     pub access: Arc<Access>,
+    /// Who logs in. Shared for the same reason.
+    #[serde(default, with = "crate::people")]
+    pub people: Arc<People>,
 }
 
 /// A version that may not be deployed until a person lifts it.
@@ -133,6 +137,7 @@ impl State {
             }
             Transition::Refused { .. } => {}
             Transition::Signal(change) => self.apply_signal(now, change),
+            Transition::People(change) => Arc::make_mut(&mut self.people).apply(now, change),
             Transition::Transport(change) => {
                 self.transport.apply(now, change);
                 if let TransportChange::AgentJoined { agent, token, by, .. } = change {

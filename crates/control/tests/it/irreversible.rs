@@ -165,3 +165,42 @@ fn a_first_deployment_asks_nobody() {
     story.pass(Millis::from_secs(5));
     assert_eq!(story.release(1).phase, Phase::Baking);
 }
+
+/// Must hold of four eyes: not by two tokens, not by a program, and not at all where nobody asks for it.
+#[test]
+fn where_four_eyes_are_asked_for_another_person_lets_it_go() {
+    use hmsops_control::Who;
+    use hmsops_control::people::{PeopleWish, Proof};
+    use hmsops_model::Digest;
+    use hmsops_model::person::{FourEyes, Identity, Role};
+
+    let mut story = owned();
+    story.event(Event::FourEyes(vec![FourEyes::Irreversible])).unwrap();
+    for (n, subject) in [(1, "u-1"), (2, "u-2")] {
+        let wish = PeopleWish::Open {
+            sha256: Digest::from_sha256([n; 32]),
+            identity: Identity { issuer: "https://id".into(), subject: subject.into() },
+            name: "Sam".into(),
+            roles: vec![Role::Operator],
+            proof: Proof::Oidc,
+            from: None,
+        };
+        story.command(Command::People { wish: Box::new(wish) }).unwrap();
+    }
+    let person = |n: u8| Who { actor: format!("person:p-{n} Sam"), source: "person".into() };
+    let spec = irreversible(0);
+    let asked = Event::Deploy { spec: Box::new(spec), digest: None, salt: 7, first: false, by: person(1) };
+    story.event(asked).unwrap();
+    story.pass(Millis::from_mins(1));
+    assert!(asks(&story));
+    let promote = |story: &mut Story, by: Who| {
+        let command = Command::Promote { release: ReleaseId(1), override_freeze: false };
+        story.event(Event::Command { command, by, reason: "the backup is tested".into() })
+    };
+    let own = promote(&mut story, person(1)).unwrap_err().message;
+    assert!(own.contains("asked for by yourself"), "{own}");
+    assert!(promote(&mut story, Who::tower()).unwrap_err().message.contains("another person's word"));
+    assert!(asks(&story));
+    promote(&mut story, person(2)).unwrap();
+    assert!(!asks(&story), "of the same name, and another person");
+}

@@ -15,6 +15,7 @@ mod login;
 mod man;
 mod metric;
 mod notify;
+mod person;
 mod probe;
 mod query;
 mod release;
@@ -83,6 +84,9 @@ enum Verb {
     Heal(heal::Args),
     Ticket(ticket::Args),
     Token(token::Args),
+    Account(person::AccountArgs),
+    Session(person::SessionArgs),
+    Breakglass(person::GlassArgs),
     Notify(notify::Args),
     Audit(audit::Args),
     Lab(lab::Args),
@@ -120,6 +124,9 @@ pub(crate) fn run(cli: Cli) -> Result<(), Failure> {
         Verb::Alert(args) => with(asked, async |client| alert::run(&client, &args).await),
         Verb::Heal(args) => with(asked, async |client| heal::run(&client, &args).await),
         Verb::Token(args) => with(asked, async |client| token::run(&client, &args).await),
+        Verb::Account(args) => with(asked, async |client| person::account(&client, &args).await),
+        Verb::Session(args) => with(asked, async |client| person::session(&client, &args).await),
+        Verb::Breakglass(args) => with(asked, async |client| person::breakglass(&client, &args).await),
         Verb::Ticket(args) => with(asked, async |client| ticket::run(&client, &args).await),
         Verb::Notify(args) => with(asked, async |client| notify::run(&client, &args).await),
     }

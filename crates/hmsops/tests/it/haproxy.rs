@@ -151,7 +151,7 @@ fn a_share_that_haproxy_does_not_give_is_told() {
     let file = site.release_file("1.1", "[{weight: 50}, {weight: 100}]", "1 s");
     let id = site.json(&["deploy", "-f", &file])["id"].as_str().unwrap().to_owned();
     site.wait_for_weight(&id, 5000);
-    assert_eq!(site.wait("the share is measured", 20, |site| follows(site)), 1);
+    assert_eq!(site.wait("the share is measured", 20, follows), 1);
     site.release(&id, "it follows", 10, |release| release["measured"]["follows"] == true);
     bind_to_stable(&site, "/");
     site.wait("it follows no longer", 30, |site| follows(site).filter(|follows| *follows == 0));

@@ -412,17 +412,8 @@ fn an_agent_joins_once_renews_and_is_shut_out() {
         assert!(said.ends_with("200"), "{what}: {said}");
     }
     // It is no key to anything else.
-    let denied = tower.curl(&[
-        "--cacert",
-        &tower.ca(),
-        "--cert",
-        "agent.crt",
-        "--key",
-        "agent.key",
-        "-w",
-        "%{http_code}",
-        &tower.url("/hms/v1/services"),
-    ]);
+    let shown = ["--cert", "agent.crt", "--key", "agent.key", "-w", "%{http_code}", "--cacert"];
+    let denied = tower.curl(&[&shown[..], &[&tower.ca(), &tower.url("/hms/v1/services")]].concat());
     assert!(denied.out.ends_with("403"), "{denied:?}");
     assert_eq!(tower.json(&["agent", "list"])["items"][0]["state"], "in-force");
     assert_eq!(tower.run(&["agent", "revoke", "ag-1", "--reason", "sold"]).code, Some(0));

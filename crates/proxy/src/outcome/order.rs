@@ -11,17 +11,23 @@
 //! that answers within a tick holds up nothing else, and none holds up for longer than [`HELD_MAX`]: a canary that
 //! fails is taken back so much later at most, and only while stable or the canary is that slow.
 
-use std::collections::VecDeque;
+use std::collections::{HashMap, VecDeque};
+use std::hash::BuildHasherDefault;
 
 use hmsops_model::limits::{BAD_CLIENTS_MAX, TICK_INTERVAL};
 use hmsops_model::{Latencies, Millis};
 
 use super::Routed;
+use super::clients::Mix;
 use crate::split::Side;
 
 /// A bad answer is held no longer than this, from when its request came: a longer pause of one arm is a failure of
 /// that arm, and a canary is not waited for any longer either (see [`crate::shield::SHIELD_AFTER_MIN`]).
 const HELD_MAX: Millis = Millis(1000);
+
+/// Bad answers held of one client. One a second counts at most, and none is held for much longer than a second, so the
+/// earliest of its requests are all that can count; a client that hammers takes no more places.
+const HELD_PER_CLIENT_MAX: usize = 8;
 
 /// The share of a tick's answers that came no earlier than what counts as answered. The slowest tenth would else hold
 /// up a service that always has a few slow answers.
@@ -39,10 +45,20 @@ pub(super) struct Held {
     pub(super) is_late: bool,
 }
 
+/// With its place in the order of answers: what came in the same moment stays in it, and nothing tells more.
+type Numbered = (u64, Held);
+
 /// The bad answers that are held, and until when each arm has answered what came.
 #[derive(Debug, Default)]
 pub(super) struct Order {
-    held: Vec<Held>,
+    /// Of clients that are known, at most [`HELD_PER_CLIENT_MAX`] of each.
+    clients: HashMap<u64, Vec<Numbered>, BuildHasherDefault<Mix>>,
+    /// Of requests that don't say whose they are.
+    others: Vec<Numbered>,
+    /// How many are held.
+    n: usize,
+    /// How many have been.
+    count: u64,
     stable: Answered,
     canary: Answered,
 }
@@ -58,11 +74,26 @@ impl Order {
         arm.newest = arm.newest.max(came);
     }
 
-    /// Holds a bad answer. Where too many are held already it is left out, of both arms alike.
-    pub(super) fn hold(&mut self, held: Held) {
-        if self.held.len() < BAD_CLIENTS_MAX {
-            self.held.push(held);
+    /// Holds a bad answer. Of a client that has too many the earliest requests are held, whichever was answered first;
+    /// what finds no place because everybody has too many comes back, to be judged at once.
+    pub(super) fn hold(&mut self, held: Held) -> Option<Held> {
+        if self.n >= BAD_CLIENTS_MAX {
+            return Some(held);
         }
+        self.count += 1;
+        let mine = match held.client {
+            Some(client) => self.clients.entry(client).or_default(),
+            None => &mut self.others,
+        };
+        if held.client.is_none() || mine.len() < HELD_PER_CLIENT_MAX {
+            mine.push((self.count, held));
+            self.n += 1;
+        } else if let Some(latest) = mine.iter_mut().max_by_key(|(number, held)| (held.came, *number))
+            && held.came < latest.1.came
+        {
+            *latest = (self.count, held);
+        }
+        None
     }
 
     /// Ends a tick, and returns what both arms have answered everything before, in the order in which it came.
@@ -78,10 +109,15 @@ impl Order {
     }
 
     fn take(&mut self, until: Millis) -> VecDeque<Held> {
-        let mut due: Vec<Held> = self.held.extract_if(.., |held| held.came <= until).collect();
-        // Stable: what came in the same moment stays in the order of its answers, and nothing tells more.
-        due.sort_by_key(|held| held.came);
-        due.into()
+        let is_due = |(_, held): &mut Numbered| held.came <= until;
+        let mut due: Vec<Numbered> = self.others.extract_if(.., is_due).collect();
+        for mine in self.clients.values_mut() {
+            due.extend(mine.extract_if(.., is_due));
+        }
+        self.clients.retain(|_, mine| !mine.is_empty());
+        self.n -= due.len();
+        due.sort_unstable_by_key(|(number, held)| (held.came, *number));
+        due.into_iter().map(|(_, held)| held).collect()
     }
 }
 
@@ -167,6 +203,33 @@ mod tests {
         order.hold(held(1040, Side::Canary));
         order.note(Side::Stable, Millis(1190), FAST_US, 10);
         assert_eq!(sides(&order.settle(Millis(1200), true)), [(1040, Side::Canary), (1050, Side::Stable)]);
+    }
+
+    /// One client's storm leaves room for the others, and what is held of it are its earliest requests, whichever arm
+    /// was quicker to answer.
+    #[test]
+    fn one_client_has_few_places() {
+        let mut order = Order::default();
+        let of = |came, side, client| Held { client: Some(client), ..held(came, side) };
+        for n in 0..2 * BAD_CLIENTS_MAX as u64 {
+            assert!(order.hold(of(1500 + n % 100, Side::Stable, 1)).is_none());
+        }
+        assert!(order.hold(of(1400, Side::Canary, 1)).is_none());
+        assert!(order.hold(of(1450, Side::Canary, 2)).is_none());
+        assert_eq!(order.n, HELD_PER_CLIENT_MAX + 1);
+        let due = order.take_all();
+        assert_eq!(sides(&due).first(), Some(&(1400, Side::Canary)));
+        assert_eq!((due.len(), order.n, order.clients.len()), (HELD_PER_CLIENT_MAX + 1, 0, 0));
+    }
+
+    #[test]
+    fn what_finds_no_place_comes_back() {
+        let mut order = Order::default();
+        for n in 0..BAD_CLIENTS_MAX as u64 {
+            assert!(order.hold(held(n, Side::Stable)).is_none());
+        }
+        assert!(order.hold(held(7, Side::Canary)).is_some_and(|over| over.came == Millis(7)));
+        assert_eq!(order.take_all().len(), BAD_CLIENTS_MAX);
     }
 
     #[test]

@@ -417,3 +417,28 @@ fn many_at_once_are_counted_as_one_by_one() {
     assert_eq!(singly.auto_shield_after(), at_once.auto_shield_after());
     assert_eq!(singly.close(now(150), 0), at_once.close(now(150), 0));
 }
+
+/// What a fresh canary is excused for stays excused when the next release takes its place while it is still held.
+#[test]
+fn an_excuse_ends_with_its_release() {
+    let mut excused = route(2, 43, 100);
+    excused.canary.as_mut().unwrap().excused_for = Millis(5000);
+    let mut fold = by_clients();
+    fold.set_route(now(1000), &excused);
+    fold.count(&bad(&fold, 1100, Side::Canary, Some(1)));
+    assert_eq!(total(&fold.close(now(1150), 1)).1.new_bad, 0, "held");
+    fold.set_route(now(1200), &route(3, 44, 100));
+    assert_eq!(total(&fold.close(now(1300), 0)).1.new_bad, 0, "and excused");
+}
+
+#[test]
+fn the_last_tick_holds_nothing_back() {
+    let mut fold = by_clients();
+    fold.count(&bad(&fold, 1010, Side::Canary, Some(1)));
+    fold.count(&bad(&fold, 1010, Side::Stable, Some(2)));
+    let ticks = fold.finish(now(1020), 3);
+    let (stable, canary) = total(&ticks);
+    assert_eq!((stable.new_bad, canary.new_bad), (1, 1));
+    assert!(ticks.iter().all(|tick| tick.canary_waiting == 3));
+    assert!(fold.finish(now(1030), 0).is_empty(), "once");
+}

@@ -9,7 +9,7 @@ use bytes::Bytes;
 use hmsops_model::{BadKind, Millis};
 use http::header::{self, HeaderValue};
 use http::{Response, StatusCode};
-use hyper::body::{Body, Frame, Incoming, SizeHint};
+use hyper::body::{Body, Frame, SizeHint};
 use tokio::time::{Instant, Sleep};
 
 use super::grpc;
@@ -19,7 +19,8 @@ use super::meter::Why;
 use super::receipt::Receipt;
 use super::table::Waiting;
 use super::upload::Progress;
-use super::upstream::Lease;
+use super::upstream::Source;
+use super::wire::WireError;
 
 /// An answer of the gateway's own.
 #[derive(Debug, Clone, Copy)]
@@ -72,11 +73,10 @@ pub(super) enum Answer {
 
 /// An arm's body on its way through, with what must happen when it ends.
 pub(super) struct Flow {
-    body: Incoming,
+    /// Goes back to its pool when the body came whole.
+    source: Source,
     /// Settled at the end: good when the body came whole, bad when it broke. `None`: settled already.
     receipt: Option<Receipt>,
-    /// Goes back to its pool when the body came whole.
-    lease: Option<Lease>,
     /// Keeps the canary's instances from being stopped.
     _waiting: Option<Waiting>,
     /// The request's body, which may still be on its way.
@@ -96,24 +96,24 @@ pub(super) struct Flow {
 pub(super) enum FlowError {
     #[error("the answer broke off")]
     Broken(#[from] hyper::Error),
+    #[error("the answer broke off")]
+    Wire(#[from] WireError),
     #[error("the answer paused for too long")]
     Paused,
 }
 
 impl Flow {
     pub(super) fn new(
-        body: Incoming,
+        source: Source,
         receipt: Option<Receipt>,
-        lease: Lease,
         waiting: Option<Waiting>,
         upload: Progress,
         pause_max: Duration,
         is_grpc: bool,
     ) -> Self {
         let mut flow = Self {
-            body,
+            source,
             receipt,
-            lease: Some(lease),
             _waiting: waiting,
             upload,
             entry: None,
@@ -122,7 +122,7 @@ impl Flow {
             pause: None,
             is_pausing: false,
         };
-        if flow.body.is_end_stream() {
+        if flow.source.is_end_stream() {
             flow.end_whole();
         }
         flow
@@ -139,11 +139,9 @@ impl Flow {
         if let Some(receipt) = self.receipt.take() {
             receipt.settle_body(bad);
         }
-        if let Some(lease) = self.lease.take()
-            && self.body.is_end_stream()
-            && bad.is_none()
-        {
-            lease.give_back();
+        let source = std::mem::replace(&mut self.source, Source::Over);
+        if bad.is_none() && source.is_end_stream() {
+            source.give_back();
         }
     }
 
@@ -153,7 +151,7 @@ impl Flow {
     }
 
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, FlowError>>> {
-        match Pin::new(&mut self.body).poll_frame(cx) {
+        match self.source.poll_frame(cx) {
             Poll::Ready(Some(Ok(frame))) => {
                 self.is_pausing = false;
                 if let (Some(entry), Some(data)) = (&mut self.entry, frame.data_ref()) {
@@ -161,7 +159,7 @@ impl Flow {
                 }
                 if let Some(trailers) = frame.trailers_ref() {
                     self.end(if self.is_grpc { grpc::judge(trailers) } else { None });
-                } else if self.body.is_end_stream() {
+                } else if self.source.is_end_stream() {
                     self.end_whole();
                 }
                 Poll::Ready(Some(Ok(frame)))
@@ -169,7 +167,7 @@ impl Flow {
             Poll::Ready(Some(Err(error))) => {
                 self.end(self.broke());
                 self.entry.iter_mut().for_each(|entry| entry.is_broken = true);
-                Poll::Ready(Some(Err(error.into())))
+                Poll::Ready(Some(Err(error)))
             }
             Poll::Ready(None) => {
                 self.end_whole();
@@ -248,14 +246,14 @@ impl Body for Answer {
     fn is_end_stream(&self) -> bool {
         match self {
             Self::Text(text) => text.is_none(),
-            Self::Flow(flow) => flow.body.is_end_stream(),
+            Self::Flow(flow) => flow.source.is_end_stream(),
         }
     }
 
     fn size_hint(&self) -> SizeHint {
         match self {
             Self::Text(text) => SizeHint::with_exact(text.as_ref().map_or(0, |text| text.len() as u64)),
-            Self::Flow(flow) => flow.body.size_hint(),
+            Self::Flow(flow) => flow.source.size_hint(),
         }
     }
 }

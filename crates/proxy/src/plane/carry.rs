@@ -16,7 +16,7 @@ use tokio::time::Instant;
 use super::answer::{Answer, Flow, Refusal};
 use super::caller::Caller;
 use super::conduct;
-use super::head::{self, Present, VERSION};
+use super::head::{self, Added, Present, VERSION};
 use super::journal::Entry;
 use super::meter::Why;
 use super::place::Bounds;
@@ -25,7 +25,7 @@ use super::session::{Alarm, Session, Wait};
 use super::settings::InForce;
 use super::table::{Served, Trial, Waiting};
 use super::upload::{Ask, SLOW, TOO_LARGE};
-use super::upstream::{Answered, Fault, Upstream};
+use super::upstream::{Answered, Fault, Source, Upstream};
 use super::{Plane, count, grpc, trace, tunnel};
 use crate::split::Side;
 
@@ -94,14 +94,15 @@ async fn carry_inner(
         head::with_client(&served.route.identity, &parts.headers, caller.peer.address, named, |key| {
             served.draw(plane.secret, key)
         });
-    let upgrade = head::forward(&mut parts, &caller, present);
+    let mut added = Added::default();
+    let upgrade = head::forward(&mut parts, &caller, present, &mut added);
     let number = || plane.traces.fetch_add(1, Ordering::Relaxed);
-    trace::join(&mut parts.headers, plane.secret, number, present.trace);
+    added.parent = trace::join(&mut parts.headers, plane.secret, number, present.trace);
     if let Some(entry) = entry {
-        entry.traced(trace::id(&parts.headers));
+        entry.traced(trace::id(&parts.headers, added.parent.as_ref()));
     }
     let upgrade = upgrade.and(parts.extensions.remove::<OnUpgrade>());
-    let ask = Ask::new(parts, body, plane.limits.upload, settings.limits.body_max).await?;
+    let ask = Ask::new(parts, added, body, plane.limits.upload, settings.limits.body_max).await?;
     let limits = &settings.limits;
     let bounds = Bounds {
         open: limits.upstream_requests,
@@ -325,13 +326,22 @@ impl Carriage<'_> {
         let turn = served.service.turn.fetch_add(1, Ordering::Relaxed);
         let (mut tried, mut last, mut has_refused) = ([usize::MAX; STABLE_TRIES_MAX], Fault::Refused, false);
         self.by = Side::Stable;
-        for at_try in 0..stable.len().min(STABLE_TRIES_MAX) {
+        let most = stable.len().min(STABLE_TRIES_MAX);
+        let mut before = None;
+        for at_try in 0..=most {
+            // Where a connection took too long, a lost packet may be why: one more try at the last address.
+            let again = before.filter(|_| at_try == most && last == Fault::Unreached);
+            if at_try == most && again.is_none() {
+                break;
+            }
             let now = plane.clock.about_now();
             if at_try > 0 && !served.may_retry(now) {
                 count(&plane.meter.over_budget);
                 break;
             }
-            let Some(at) = conduct::pick(stable, Side::Stable, turn, &tried, now.steady) else { break };
+            let next = again.or_else(|| conduct::pick(stable, Side::Stable, turn, &tried, now.steady));
+            let Some(at) = next else { break };
+            before = Some(at);
             let Some(upstream) = stable.get(at) else { break };
             tried.iter_mut().skip(at_try).take(1).for_each(|tried| *tried = at);
             let deadline = Instant::now() + plane.limits.head;
@@ -349,8 +359,8 @@ impl Carriage<'_> {
             {
                 plane.ejected(&served.route.service, &ejection);
             }
-            has_refused |= fault == Fault::Refused;
-            if !matches!(fault, Fault::Refused | Fault::Busy) {
+            has_refused |= matches!(fault, Fault::Refused | Fault::Unreached);
+            if !matches!(fault, Fault::Refused | Fault::Unreached | Fault::Busy) {
                 return (Err(fault), has_refused);
             }
             last = fault;
@@ -435,7 +445,7 @@ impl Carriage<'_> {
     }
 
     /// Whether an answer is a call's of gRPC, and its status counts by the service's rules like one of HTTP.
-    fn is_judged_call(&self, response: &Response<Incoming>) -> bool {
+    fn is_judged_call(&self, response: &Response<()>) -> bool {
         self.served.route.bad.contains(&BadRule::Status5xx) && grpc::is_grpc(response.headers())
     }
 
@@ -459,6 +469,9 @@ impl Carriage<'_> {
                 (StatusCode::SERVICE_UNAVAILABLE, Why::NoUpstream, "no version of this service answers")
             }
             Fault::Refused => (StatusCode::BAD_GATEWAY, Why::Refused, "the service refused the connection"),
+            Fault::Unreached => {
+                (StatusCode::BAD_GATEWAY, Why::Refused, "the service did not take the connection in time")
+            }
             Fault::Broken => (StatusCode::BAD_GATEWAY, Why::Broken, "the service broke off"),
             Fault::Timeout => {
                 (StatusCode::GATEWAY_TIMEOUT, Why::Timeout, "the service did not answer in time")
@@ -478,12 +491,14 @@ impl Carriage<'_> {
         receipt: Option<Receipt>,
         waiting: Option<Waiting>,
     ) -> Result<Response<Answer>, Refusal> {
-        let Answered { mut response, lease } = answered;
+        let Answered { mut response, mut source } = answered;
         if let Some(entry) = self.entry {
             entry.answered(&self.served.route, self.by, self.is_shielded);
         }
         if response.status() == StatusCode::SWITCHING_PROTOCOLS {
-            let Some(client) = self.upgrade.take() else {
+            // Before all of the request is sent nobody knows where it ends and the other protocol begins.
+            let source = Some(source).filter(Source::is_sent);
+            let (Some(client), Some(Source::Wire { wire, .. })) = (self.upgrade.take(), source) else {
                 if let Some(receipt) = receipt {
                     receipt.settle_bad(BadKind::Broken, false);
                 }
@@ -492,7 +507,7 @@ impl Carriage<'_> {
             if let Some(receipt) = receipt {
                 receipt.settle_good();
             }
-            return Ok(tunnel::open(self.plane, client, response, waiting));
+            return Ok(tunnel::open(self.plane, client, response, wire, waiting));
         }
         head::back(response.headers_mut());
         if let Some(name) = self.served.name(self.by).filter(|_| self.is_told) {
@@ -504,9 +519,18 @@ impl Carriage<'_> {
         let is_grpc = grpc::is_grpc(response.headers());
         let pause = if is_grpc { idle() } else { self.plane.limits.pause };
         let is_call = is_grpc && self.is_judged_call(&response) && !grpc::has_ended(response.headers());
+        if !is_call && let Some(whole) = source.take_whole() {
+            // As most answers: nothing is left to wait for.
+            if let Some(receipt) = receipt {
+                receipt.settle_body(None);
+            }
+            source.give_back();
+            self.entry.iter_mut().for_each(|entry| entry.bytes += whole.len() as u64);
+            return Ok(response.map(|()| Answer::Text(Some(whole).filter(|whole| !whole.is_empty()))));
+        }
         let upload = self.ask.upload.clone();
-        let flow = |body| Flow::new(body, receipt, lease, waiting, upload, pause, is_call);
-        Ok(response.map(|body| Answer::Flow(Box::new(flow(body)))))
+        let flow = Flow::new(source, receipt, waiting, upload, pause, is_call);
+        Ok(response.map(|()| Answer::Flow(Box::new(flow))))
     }
 }
 

@@ -1,6 +1,7 @@
 //! The one task that changes routes: it obeys the tower, watches for its silence, closes ticks, and says when a
 //! canary is drained. Requests never wait for it; they read the table it stores.
 
+mod drain;
 mod kin;
 
 use std::collections::BTreeMap;
@@ -21,11 +22,12 @@ use super::inherited::Inherited;
 use super::link::{Event, Link};
 use super::serve::Stop;
 use super::settings::Settled;
-use super::table::{Served, Service, Table, Trial};
+use super::table::{Served, Service, Table};
 use super::upstream::Upstreams;
 use super::{Keepers, Keeping, PROGRAM, Plane};
 use crate::routes::{Routes, Silence};
 use crate::ticks::Ring;
+use drain::Draining;
 use kin::{Predecessor, Successor};
 
 /// Intervals in a row without a request at a canary of weight 0 before it counts as drained: a request that
@@ -77,13 +79,6 @@ pub(super) struct Conductor {
     stop: Arc<watch::Sender<Option<Stop>>>,
     /// To the task that reads settings.
     settings: mpsc::Sender<GatewaySettings>,
-}
-
-struct Draining {
-    service: ServiceName,
-    trial: Arc<Trial>,
-    quiet: u32,
-    is_told: bool,
 }
 
 impl Conductor {
@@ -140,9 +135,9 @@ impl Conductor {
             }
             self.send_ticks();
         }
-        // The last tick may be younger than an interval.
+        // What another process waits for goes out before the last ticks do.
         tokio::time::sleep(Duration::from_millis(TICK_INTERVAL.0)).await;
-        self.close_ticks();
+        self.finish_ticks();
         self.send_ticks();
         if let Some(tower) = self.tower.take() {
             let _ = tokio::time::timeout(FAREWELL_MAX, tower.finish()).await;
@@ -251,6 +246,7 @@ impl Conductor {
             self.served.remove(service);
             if let Some(before) = before {
                 self.drain(&before);
+                self.finish_fold(&before.service, 0);
             }
             return;
         };
@@ -272,15 +268,6 @@ impl Conductor {
             && let Some(trial) = &served.trial
         {
             self.draining.remove(&trial.release);
-        }
-    }
-
-    /// Begins to watch a route's canary for its last request.
-    fn drain(&mut self, served: &Served) {
-        if let Some(trial) = &served.trial {
-            let (service, trial) = (served.route.service.clone(), Arc::clone(trial));
-            let draining = Draining { service, trial, quiet: 0, is_told: false };
-            self.draining.entry(draining.trial.release).or_insert(draining);
         }
     }
 
@@ -379,59 +366,6 @@ impl Conductor {
             self.say(message);
         }
         self.keep();
-    }
-
-    fn close_ticks(&mut self) {
-        let now = self.plane.clock.now();
-        for served in self.served.values() {
-            let waiting = served.trial.as_ref().map_or(0, |trial| trial.waiting.load(Ordering::SeqCst));
-            let ticks = {
-                let mut book = served.service.book();
-                let ticks = book.fold.close(now, waiting);
-                if !ticks.is_empty() {
-                    served.service.publish(&book.fold);
-                }
-                ticks
-            };
-            // Without a tower there is nobody to be told that nothing happened.
-            let is_heard = self.tower.is_some() || self.speaker().is_some();
-            let kept =
-                ticks.into_iter().filter(|tick| is_heard || tick.stable.requests + tick.canary.requests > 0);
-            kept.for_each(|tick| self.ring.push(tick));
-        }
-    }
-
-    fn tell_drained(&mut self) {
-        let mut drained = Vec::new();
-        let is_heard = self.tower.is_some() || self.speaker().is_some();
-        let waits = |release: &&ReleaseId| self.waits_elsewhere(**release);
-        let elsewhere: Vec<_> = self.draining.keys().filter(waits).copied().collect();
-        for (release, draining) in &mut self.draining {
-            let is_quiet = draining.trial.open.load(Ordering::SeqCst) == 0;
-            draining.quiet = if is_quiet { draining.quiet.saturating_add(1) } else { 0 };
-            if draining.quiet >= QUIET_MIN && !draining.is_told && is_heard && !elsewhere.contains(release) {
-                draining.is_told = true;
-                drained.push(FromGateway::Drained { service: draining.service.clone(), release: *release });
-            }
-        }
-        for message in drained {
-            self.say(message);
-        }
-        let routed = |draining: &Draining| {
-            let served = self.served.get(&draining.service);
-            served
-                .and_then(|served| served.trial.as_ref())
-                .is_some_and(|trial| Arc::ptr_eq(trial, &draining.trial))
-        };
-        let done: Vec<_> = self
-            .draining
-            .iter()
-            .filter(|(_, d)| d.is_told && !routed(d))
-            .map(|(release, _)| *release)
-            .collect();
-        for release in done {
-            self.draining.remove(&release);
-        }
     }
 
     fn say(&mut self, message: FromGateway) {

@@ -14,12 +14,16 @@ use super::answer::Refusal;
 use super::caller::{self, Caller, FORWARDED_FOR};
 use super::meter::Why;
 use super::serve::Arrival;
+use super::trace::{self, Parent};
 
 /// Names why the gateway itself answered; on no other answer.
 pub(super) const REASON: HeaderName = HeaderName::from_static("hmsops-gateway");
 
 /// The tower's session cookie, as a pair begins.
 const SESSION: &[u8] = b"hms_session=";
+
+/// The same where the tower speaks TLS.
+const SESSION_HOST: &[u8] = b"__Host-hms_session=";
 /// Which version answered; told to trusted proxies alone.
 pub(super) const VERSION: HeaderName = HeaderName::from_static("hmsops-version");
 
@@ -175,13 +179,52 @@ impl Present {
     }
 }
 
-/// Makes a client's head ours: hop-by-hop fields go, forwarding fields come. Those that say whom the client asks for
-/// are kept of a trusted proxy and of nobody else. Returns what the client wants to upgrade to; HTTP/2 in clear is not
+/// What the gateway itself says to an arm, beside the fields that came. It is written behind them: to put it among them
+/// first costs more than all else that is done with a head.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Added {
+    host: Option<HeaderValue>,
+    proto: Option<&'static str>,
+    chain: Option<HeaderValue>,
+    /// A new trace's.
+    pub(super) parent: Option<Parent>,
+}
+
+impl Added {
+    /// Calls `with` for each field.
+    pub(super) fn for_each(&self, mut with: impl FnMut(&HeaderName, &[u8])) {
+        if let Some(host) = &self.host {
+            with(&FORWARDED_HOST, host.as_bytes());
+        }
+        if let Some(proto) = self.proto {
+            with(&FORWARDED_PROTO, proto.as_bytes());
+        }
+        if let Some(chain) = &self.chain {
+            with(&FORWARDED_FOR, chain.as_bytes());
+        }
+        if let Some(parent) = &self.parent {
+            with(&trace::PARENT, parent);
+        }
+    }
+
+    /// Puts all of it among a head's fields.
+    pub(super) fn put_into(&self, headers: &mut HeaderMap) {
+        self.for_each(|name, value| {
+            if let Ok(value) = HeaderValue::from_bytes(value) {
+                headers.insert(name, value);
+            }
+        });
+    }
+}
+
+/// Makes a client's head ours: hop-by-hop fields go, forwarding fields come, in `added`. Those that say whom the client
+/// asks for are kept of a trusted proxy and of nobody else. Returns what the client wants to upgrade to; HTTP/2 in clear is not
 /// among it, because what would follow passes every check here (RFC 9113 §3.1 has withdrawn it).
 pub(super) fn forward(
     parts: &mut request::Parts,
     caller: &Caller<'_>,
     mut present: Present,
+    added: &mut Added,
 ) -> Option<HeaderValue> {
     let scheme = if parts.extensions.get::<Arrival>().is_some() { "https" } else { "http" };
     let headers = &mut parts.headers;
@@ -220,16 +263,13 @@ pub(super) fn forward(
     {
         headers.insert(header::HOST, value);
     }
-    if !present.forwarded_host
-        && let Some(host) = headers.get(header::HOST).cloned()
-    {
-        headers.insert(FORWARDED_HOST, host);
+    if !present.forwarded_host {
+        added.host = headers.get(header::HOST).cloned();
     }
-    if !present.forwarded_proto {
-        headers.insert(FORWARDED_PROTO, HeaderValue::from_static(scheme));
-    }
-    if let Some(value) = caller::chain(headers, caller, present.chain) {
-        headers.insert(FORWARDED_FOR, value);
+    added.proto = (!present.forwarded_proto).then_some(scheme);
+    added.chain = caller::chain(headers, caller, present.chain);
+    if present.chain {
+        headers.remove(&FORWARDED_FOR);
     }
     if let Some(protocol) = &upgrade {
         headers.insert(header::CONNECTION, HeaderValue::from_static("upgrade"));
@@ -312,7 +352,7 @@ fn withhold_session(headers: &mut HeaderMap) {
         .iter()
         .flat_map(|value| value.as_bytes().split(|byte| *byte == b';'))
         .map(<[u8]>::trim_ascii)
-        .filter(|pair| !pair.is_empty() && !pair.starts_with(SESSION))
+        .filter(|pair| !pair.is_empty() && !pair.starts_with(SESSION) && !pair.starts_with(SESSION_HOST))
         .map(<[u8]>::to_vec)
         .collect();
     headers.remove(header::COOKIE);
@@ -405,8 +445,10 @@ mod tests {
     }
 
     fn sent_on(parts: &mut request::Parts, caller: &Caller<'_>) -> Option<HeaderValue> {
-        let present = Present::in_head(&parts.headers);
-        forward(parts, caller, present)
+        let (present, mut added) = (Present::in_head(&parts.headers), Added::default());
+        let upgrade = forward(parts, caller, present, &mut added);
+        added.put_into(&mut parts.headers);
+        upgrade
     }
 
     fn peer() -> Peer {
@@ -467,6 +509,7 @@ mod tests {
         };
         assert_eq!(sent("a=1; hms_session=s3cret; b=2").as_deref(), Some("a=1; b=2"));
         assert_eq!(sent("hms_session=s3cret"), None);
+        assert_eq!(sent("__Host-hms_session=s3cret; b=2").as_deref(), Some("b=2"));
         assert_eq!(sent("a=1;b=2").as_deref(), Some("a=1;b=2"), "others are as they were");
     }
 
@@ -587,7 +630,7 @@ mod tests {
             let peer = peer();
             let caller = Caller::new(&parts.headers, &peer, proxies, true);
             let upgrade = sent_on(&mut parts, &caller);
-            super::super::trace::join(&mut parts.headers, 1, || 1, true);
+            trace::join(&mut parts.headers, 1, || 1, true);
             for name in HOP_BY_HOP.iter().filter(|name| **name != header::UPGRADE) {
                 prop_assert!(!parts.headers.contains_key(name), "{name}");
             }

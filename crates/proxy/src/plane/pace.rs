@@ -18,6 +18,10 @@ use super::meter::{Meter, Why};
 /// back what was sent on it (RFC 9112 §9.6).
 const LINGER_MAX: Duration = Duration::from_secs(5);
 
+/// What is written in pieces and is no longer than this goes out as one: to copy it costs less than to have the system
+/// gather it.
+const GATHERED_MAX: usize = 1024;
+
 /// A client's connection, of which `least` bytes must be taken within each span in which it is full.
 pub(super) struct Paced<S> {
     io: S,
@@ -115,7 +119,20 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Paced<S> {
         bufs: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
         let this = self.get_mut();
-        let written = Pin::new(&mut this.io).poll_write_vectored(cx, bufs);
+        let all = bufs.iter().map(|buf| buf.len()).sum();
+        let mut whole = [0; GATHERED_MAX];
+        let written = match whole.get_mut(..all) {
+            Some(whole) => {
+                let mut left = &mut *whole;
+                for buf in bufs {
+                    let (place, rest) = std::mem::take(&mut left).split_at_mut(buf.len());
+                    place.copy_from_slice(buf);
+                    left = rest;
+                }
+                Pin::new(&mut this.io).poll_write(cx, whole)
+            }
+            None => Pin::new(&mut this.io).poll_write_vectored(cx, bufs),
+        };
         this.judge(cx, written)
     }
 

@@ -18,6 +18,7 @@ use tokio_rustls::TlsAcceptor;
 
 use super::answer::Guarded;
 use super::carry::carry;
+use super::doze::Doze;
 use super::meter::Why;
 use super::pace::Paced;
 use super::session::Session;
@@ -159,10 +160,11 @@ async fn connection(
     let in_force = plane.in_force.load_full();
     let deadline = Instant::now() + plane.limits.client_head;
     match &in_force.tls {
-        Some(tls) => over_tls(tls, session, stream, stopped, deadline).await,
+        // What is not plain HTTP/1.1 is boxed: the usual connection stays small.
+        Some(tls) => Box::pin(over_tls(tls, session, stream, stopped, deadline)).await,
         None if is_http2(&stream, deadline).await => {
             let stream = paced(&session, stream);
-            streams::serve(session, stream, Arrival::Plain, stopped).await;
+            Box::pin(streams::serve(session, stream, Arrival::Plain, stopped)).await;
         }
         None => {
             let stream = paced(&session, stream);
@@ -197,18 +199,14 @@ async fn over_tls(
         Err(_) => return tracing::debug!(%peer, "a client's TLS handshake took too long"),
     };
     if stream.get_ref().1.alpn_protocol() == Some(H2) {
-        streams::serve(session, stream, Arrival::Tls, stopped).await;
+        Box::pin(streams::serve(session, stream, Arrival::Tls, stopped)).await;
     } else {
         http1(session, stream, Arrival::Tls, stopped).await;
     }
 }
 
-async fn http1<S>(
-    session: Arc<Session>,
-    stream: S,
-    arrival: Arrival,
-    mut stopped: watch::Receiver<Option<Stop>>,
-) where
+async fn http1<S>(session: Arc<Session>, stream: S, arrival: Arrival, stopped: watch::Receiver<Option<Stop>>)
+where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
     let (plane, peer) = (&session.plane, session.peer.address);
@@ -232,11 +230,16 @@ async fn http1<S>(
         .serve_connection(TokioIo::new(stream), service)
         .with_upgrades();
     let mut connection = std::pin::pin!(connection);
-    let mut late = std::pin::pin!(session.head_is_late(plane.limits.client_head));
+    let late = std::pin::pin!(session.head_is_late(plane.limits.client_head));
+    let mut late = Doze::new(late);
+    let mut leaves = stopped.clone();
+    let leave = std::pin::pin!(told(&mut leaves));
+    let leave = Doze::new(leave);
     let ended = tokio::select! {
+        biased;
         ended = connection.as_mut() => ended,
         () = &mut late => return plane.meter.refuse(Why::Slow),
-        () = told(&mut stopped) => {
+        () = leave => {
             // A connection that is closed while idle may meet a request on its way. Handed over, there is time to
             // wait for that request, or for as long as its client may be silent anyway.
             if !stopped.borrow().is_some_and(|stop| stop.is_handed) {

@@ -9,7 +9,7 @@ use http::header::{HeaderName, HeaderValue};
 
 use crate::split::client_hash;
 
-const PARENT: HeaderName = HeaderName::from_static("traceparent");
+pub(super) const PARENT: HeaderName = HeaderName::from_static("traceparent");
 const STATE: HeaderName = HeaderName::from_static("tracestate");
 
 /// Members of a `tracestate` (§3.3.1.1).
@@ -24,24 +24,33 @@ const PARENT_BYTES: usize = 55;
 /// The 32 digits of a trace id within a `traceparent`.
 const TRACE_ID: std::ops::Range<usize> = 3..35;
 
-/// Makes sure that a request belongs to a trace, see [`id`]. `has_trace`: its head says something of one. `secret` and `number` make a new one's
-/// ids, which nobody else draws.
-pub(super) fn join(headers: &mut HeaderMap, secret: u64, number: impl FnOnce() -> u64, has_trace: bool) {
+/// The value of a `traceparent` of ours.
+pub(super) type Parent = [u8; PARENT_BYTES];
+
+/// Makes sure that a request belongs to a trace, see [`id`]; returns a new one's `traceparent`, if one begins. `has_trace`:
+/// its head says something of one. `secret` and `number` make a new one's ids, which nobody else draws.
+pub(super) fn join(
+    headers: &mut HeaderMap,
+    secret: u64,
+    number: impl FnOnce() -> u64,
+    has_trace: bool,
+) -> Option<Parent> {
     if !has_trace {
-        headers.insert(PARENT, begin(secret, number()));
-        return;
+        return Some(begin(secret, number()));
     }
     let mut named = headers.get_all(&PARENT).iter();
     let is_kept = named.next().is_some_and(|parent| is_valid(parent.as_bytes())) && named.next().is_none();
     if is_kept {
-        return bound_state(headers);
+        bound_state(headers);
+        return None;
     }
     headers.remove(&STATE);
-    headers.insert(PARENT, begin(secret, number()));
+    headers.remove(&PARENT);
+    Some(begin(secret, number()))
 }
 
 /// A new trace's `traceparent`.
-fn begin(secret: u64, number: u64) -> HeaderValue {
+fn begin(secret: u64, number: u64) -> Parent {
     let number = number.to_le_bytes();
     // Keyed hashes of one counter: nothing is asked of the system, and nobody can guess the next (SipHash is a PRF).
     let part = |key: u64| client_hash(secret ^ key, &number).max(1);
@@ -51,7 +60,7 @@ fn begin(secret: u64, number: u64) -> HeaderValue {
             place.copy_from_slice(&digits(part(key)));
         }
     }
-    HeaderValue::from_bytes(&parent).expect("hexadecimal digits make a value")
+    parent
 }
 
 /// A number's sixteen hexadecimal digits.
@@ -62,10 +71,11 @@ fn digits(number: u64) -> [u8; 16] {
     })
 }
 
-/// The trace id of a head that [`join`] has seen.
-pub(super) fn id(headers: &HeaderMap) -> &str {
-    let parent = headers.get(&PARENT).and_then(|parent| parent.to_str().ok());
-    parent.and_then(|text| text.get(TRACE_ID)).unwrap_or_default()
+/// The trace id of a head that [`join`] has seen, and of the trace that it began.
+pub(super) fn id<'a>(headers: &'a HeaderMap, begun: Option<&'a Parent>) -> &'a str {
+    let came = || headers.get(&PARENT).map(HeaderValue::as_bytes);
+    let parent = begun.map(Parent::as_slice).or_else(came).and_then(|parent| parent.get(TRACE_ID));
+    parent.and_then(|id| std::str::from_utf8(id).ok()).unwrap_or_default()
 }
 
 /// §3.2.2 and §4.3: of a later version only what this one defines must fit, with a `-` before what is more.
@@ -113,7 +123,10 @@ mod tests {
         for state in states {
             headers.append(STATE, HeaderValue::from_str(state).unwrap());
         }
-        join(&mut headers, 7, || 1, !(parents.is_empty() && states.is_empty()));
+        let begun = join(&mut headers, 7, || 1, !(parents.is_empty() && states.is_empty()));
+        if let Some(parent) = begun {
+            headers.insert(PARENT, HeaderValue::from_bytes(&parent).unwrap());
+        }
         let parent = headers.get(PARENT).unwrap();
         assert!(is_valid(parent.as_bytes()), "{parent:?}");
         (parent.to_str().unwrap().to_owned(), headers.get_all(&STATE).iter().count())
@@ -147,11 +160,10 @@ mod tests {
             assert!(parent.ends_with("-00") && parent != VALID, "{parents:?}: {parent}");
             assert_eq!(states, 0, "a state belongs to its trace");
         }
-        let (mut one, mut other) = (HeaderMap::new(), HeaderMap::new());
-        join(&mut one, 7, || 1, false);
-        join(&mut other, 7, || 2, false);
-        assert_ne!(id(&one), id(&other));
-        assert_eq!(id(&one).len(), 32);
+        let mut none = HeaderMap::new();
+        let (one, other) = (join(&mut none, 7, || 1, false), join(&mut none, 7, || 2, false));
+        assert_ne!(id(&none, one.as_ref()), id(&none, other.as_ref()));
+        assert_eq!(id(&none, one.as_ref()).len(), 32);
     }
 
     #[test]

@@ -10,7 +10,6 @@ use std::time::Duration;
 use bytes::Bytes;
 use http::Response;
 use http::header;
-use hyper::body::Incoming;
 use hyper::upgrade::OnUpgrade;
 use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
@@ -21,6 +20,7 @@ use super::answer::Answer;
 use super::carry::UPGRADE;
 use super::head;
 use super::table::Waiting;
+use super::wire::Wire;
 
 /// Tunnels that are open, and a process before this one that drains; the gateway's end waits for them.
 #[derive(Default)]
@@ -68,10 +68,10 @@ impl Drop for Place {
 pub(super) fn open(
     plane: &Arc<Plane>,
     client: OnUpgrade,
-    mut response: Response<Incoming>,
+    mut response: Response<()>,
+    arm: Box<Wire>,
     waiting: Option<Waiting>,
 ) -> Response<Answer> {
-    let arm = hyper::upgrade::on(&mut response);
     let protocol = response.headers().get(header::UPGRADE).cloned();
     head::strip(response.headers_mut());
     response.headers_mut().insert(header::CONNECTION, UPGRADE);
@@ -82,11 +82,11 @@ pub(super) fn open(
         (Place::new(plane), Duration::from_millis(plane.in_force.load().settings.tunnel_idle.0));
     tokio::spawn(async move {
         let _places = (place, waiting);
-        if let (Ok(client), Ok(arm)) = tokio::join!(client, arm) {
-            join(TokioIo::new(client), TokioIo::new(arm), idle_max).await;
+        if let Ok(client) = client.await {
+            join(TokioIo::new(client), arm, idle_max).await;
         }
     });
-    response.map(|_| Answer::Text(None::<Bytes>))
+    response.map(|()| Answer::Text(None::<Bytes>))
 }
 
 /// Carries bytes both ways. Either side's end is the tunnel's, once what came before has been carried.

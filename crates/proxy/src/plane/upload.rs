@@ -13,7 +13,7 @@ use hyper::body::{Body, Frame, Incoming, SizeHint};
 use tokio::time::Instant;
 
 use super::answer::Refusal;
-use super::head;
+use super::head::{self, Added};
 use super::meter::Why;
 use super::upstream::Fault;
 
@@ -25,6 +25,7 @@ pub(super) struct Ask {
     pub(super) method: Method,
     pub(super) uri: Uri,
     headers: HeaderMap,
+    added: Added,
     payload: Payload,
     is_idempotent: bool,
     /// The longest body in bytes.
@@ -146,6 +147,7 @@ impl Ask {
     /// than allowed is refused before an arm hears of it.
     pub(super) async fn new(
         parts: request::Parts,
+        added: Added,
         body: Incoming,
         wait: Duration,
         body_max: u64,
@@ -168,6 +170,7 @@ impl Ask {
             method: parts.method,
             uri,
             headers: parts.headers,
+            added,
             payload,
             is_idempotent,
             body_max,
@@ -185,27 +188,48 @@ impl Ask {
         !matches!(self.payload, Payload::Gone)
     }
 
-    /// The request to send. What is not repeatable moves out; see [`Ask::put_back`].
-    pub(super) fn request(&mut self) -> Request<Upload> {
-        let (headers, upload) = if self.is_repeatable() {
-            let upload = match &self.payload {
+    /// The fields of its head, and those that the gateway adds.
+    pub(super) fn fields(&self) -> (&HeaderMap, &Added) {
+        (&self.headers, &self.added)
+    }
+
+    /// The body to send. What is not repeatable moves out; see [`Ask::keep`].
+    pub(super) fn send(&mut self) -> Upload {
+        if self.is_repeatable() {
+            return match &self.payload {
                 Payload::Held(bytes) => Upload::Held(Some(bytes.clone())),
                 _ => Upload::Held(None),
             };
-            (self.headers.clone(), upload)
-        } else {
-            let upload = match std::mem::replace(&mut self.payload, Payload::Gone) {
-                Payload::Held(bytes) => Upload::Held(Some(bytes)),
-                Payload::Stream(body) => {
-                    let progress = self.upload.0.get_or_insert_with(|| Arc::new(Streamed::new()));
-                    progress.is_open.store(true, Ordering::Relaxed);
-                    Upload::Stream(body, Arc::clone(progress), self.body_max)
-                }
-                Payload::Empty | Payload::Gone => Upload::Held(None),
+        }
+        match std::mem::replace(&mut self.payload, Payload::Gone) {
+            Payload::Held(bytes) => Upload::Held(Some(bytes)),
+            Payload::Stream(body) => {
+                let progress = self.upload.0.get_or_insert_with(|| Arc::new(Streamed::new()));
+                progress.is_open.store(true, Ordering::Relaxed);
+                Upload::Stream(body, Arc::clone(progress), self.body_max)
+            }
+            Payload::Empty | Payload::Gone => Upload::Held(None),
+        }
+    }
+
+    /// Takes back a body of which nothing was sent.
+    pub(super) fn keep(&mut self, upload: Upload) {
+        if !self.is_repeatable() {
+            self.payload = match upload {
+                Upload::Held(None) => Payload::Empty,
+                Upload::Held(Some(bytes)) => Payload::Held(bytes),
+                Upload::Stream(body, ..) => Payload::Stream(body),
             };
-            (std::mem::take(&mut self.headers), upload)
-        };
-        let mut request = Request::new(upload);
+        }
+    }
+
+    /// The request to send. What is not repeatable moves out; see [`Ask::put_back`].
+    pub(super) fn request(&mut self) -> Request<Upload> {
+        let is_repeatable = self.is_repeatable();
+        let mut headers =
+            if is_repeatable { self.headers.clone() } else { std::mem::take(&mut self.headers) };
+        self.added.put_into(&mut headers);
+        let mut request = Request::new(self.send());
         *request.method_mut() = self.method.clone();
         *request.uri_mut() = self.uri.clone();
         *request.version_mut() = Version::HTTP_11;
@@ -232,11 +256,7 @@ impl Ask {
         }
         let (parts, upload) = request.into_parts();
         self.headers = parts.headers;
-        self.payload = match upload {
-            Upload::Held(None) => Payload::Empty,
-            Upload::Held(Some(bytes)) => Payload::Held(bytes),
-            Upload::Stream(body, ..) => Payload::Stream(body),
-        };
+        self.keep(upload);
     }
 }
 
@@ -271,6 +291,7 @@ pub(super) enum UploadError {
 }
 
 /// A request body towards an arm.
+#[derive(Debug)]
 pub(super) enum Upload {
     /// All of it is here; `None`: there is none.
     Held(Option<Bytes>),

@@ -1,33 +1,38 @@
 //! Connections to where a version answers, kept for the next request.
 
 use std::collections::HashMap;
+use std::future::poll_fn;
 use std::io;
 use std::net::SocketAddr;
+use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::{Context, Poll};
 use std::time::Duration;
 
+use bytes::Bytes;
 use hmsops_model::BadKind;
 use hmsops_model::service::Protocol;
-use http::{Response, StatusCode};
-use hyper::body::Incoming;
-use hyper::client::conn::http1::{self, SendRequest};
-use hyper_util::rt::TokioIo;
+use http::Response;
+use hyper::body::{Body, Frame, Incoming, SizeHint};
 use rustix::io::Errno;
 use tokio::net::TcpStream;
 use tokio::time::{Instant, timeout};
 
-use super::HEAD_BYTES_MAX;
+use super::answer::FlowError;
 use super::conduct::Conduct;
-use super::inflow::{Awaited, Inflow};
 use super::multiplex::{self, Multiplex};
 use super::place::{Bounds, Place, Places};
-use super::upload::{Ask, Upload};
+use super::upload::Ask;
+use super::wire::{Loss, Wire};
 
 /// A connection idle for longer is not used again: below the 5 s after which common servers close theirs.
 const IDLE_MAX: Duration = Duration::from_secs(4);
 
 /// Idle connections kept for one address.
 const IDLE_CONNECTIONS_MAX: usize = 1024;
+
+/// A request whose answer has come goes out for no longer.
+const LATE_SENDING_MAX: Duration = Duration::from_mins(1);
 
 /// Looking a name up may take longer than connecting to an address.
 const LOOKUP_MAX: Duration = Duration::from_secs(1);
@@ -43,14 +48,9 @@ pub(super) struct Upstream {
     multiplex: Option<Multiplex>,
 }
 
-/// An open connection.
-pub(super) struct Wire {
-    sender: SendRequest<Upload>,
-    awaited: Awaited,
-}
-
+/// A connection that is kept.
 struct Idle {
-    wire: Wire,
+    wire: Box<Wire>,
     since: Instant,
 }
 
@@ -81,40 +81,90 @@ impl Upstreams {
 
 impl Idle {
     fn is_usable(&self) -> bool {
-        !self.wire.sender.is_closed() && self.since.elapsed() < IDLE_MAX
+        self.since.elapsed() < IDLE_MAX && self.wire.is_quiet()
     }
 }
 
-/// A connection in use.
-pub(super) enum Lease {
-    /// All of it.
-    Whole {
+/// Where an answer's body comes from.
+pub(super) enum Source {
+    /// A connection of its own.
+    Wire {
+        wire: Box<Wire>,
         /// Whose it is.
         upstream: Arc<Upstream>,
-        wire: Wire,
         _place: Place,
     },
-    /// A place among others, which is free when it is dropped.
-    Shared { _stream: multiplex::Place, _place: Place },
+    /// A stream among others, whose place is free when it is dropped.
+    Stream { body: Incoming, _stream: multiplex::Place, _place: Place },
+    /// It is over.
+    Over,
 }
 
-impl Lease {
-    /// For the next request. The caller has read the answer whole.
+impl Source {
+    /// All of it, if it is here already and nothing else is to be done.
+    pub(super) fn take_whole(&mut self) -> Option<Bytes> {
+        match self {
+            Self::Wire { wire, .. } => wire.take_whole(),
+            Self::Stream { .. } | Self::Over => None,
+        }
+    }
+
+    /// What comes next.
+    pub(super) fn poll_frame(
+        &mut self,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, FlowError>>> {
+        match self {
+            Self::Wire { wire, .. } => wire.poll_body(cx).map_err(FlowError::from),
+            Self::Stream { body, .. } => Pin::new(body).poll_frame(cx).map_err(FlowError::from),
+            Self::Over => Poll::Ready(None),
+        }
+    }
+
+    /// Whether all of the request has gone out.
+    pub(super) fn is_sent(&self) -> bool {
+        matches!(self, Self::Wire { wire, .. } if wire.is_sent())
+    }
+
+    /// Whether it has come whole.
+    pub(super) fn is_end_stream(&self) -> bool {
+        match self {
+            Self::Wire { wire, .. } => wire.is_over(),
+            Self::Stream { body, .. } => body.is_end_stream(),
+            Self::Over => true,
+        }
+    }
+
+    pub(super) fn size_hint(&self) -> SizeHint {
+        match self {
+            Self::Wire { wire, .. } => wire.size_hint(),
+            Self::Stream { body, .. } => body.size_hint(),
+            Self::Over => SizeHint::with_exact(0),
+        }
+    }
+
+    /// For the next request, once the answer has come whole. A server may answer before it has read all of a request:
+    /// then the rest of it still goes out.
     pub(super) fn give_back(self) {
-        let Self::Whole { upstream, wire, .. } = self else { return };
-        if !wire.sender.is_closed() {
-            let mut idle = upstream.idle();
-            if idle.len() < IDLE_CONNECTIONS_MAX {
-                idle.push(Idle { wire, since: Instant::now() });
-            }
+        let Self::Wire { mut wire, upstream, _place: place } = self else { return };
+        if wire.is_free() {
+            upstream.keep(wire);
+        } else if wire.is_still_sending() {
+            tokio::spawn(async move {
+                let _place = place;
+                let sent = timeout(LATE_SENDING_MAX, poll_fn(|cx| wire.poll_sending(cx))).await;
+                if matches!(sent, Ok(Ok(()))) && wire.is_free() {
+                    upstream.keep(wire);
+                }
+            });
         }
     }
 }
 
-/// An answer's head, and the connection its body comes on.
+/// An answer's head, and where its body comes from.
 pub(super) struct Answered {
-    pub(super) response: Response<Incoming>,
-    pub(super) lease: Lease,
+    pub(super) response: Response<()>,
+    pub(super) source: Source,
 }
 
 /// Why an arm gave no answer.
@@ -122,6 +172,8 @@ pub(super) struct Answered {
 pub(super) enum Fault {
     /// No connection: nothing was sent.
     Refused,
+    /// No connection in time: nothing was sent, and another try may well find one.
+    Unreached,
     /// The connection broke, or what came was no HTTP.
     Broken,
     /// Nothing came in time.
@@ -140,7 +192,7 @@ impl Fault {
     /// As it counts; `None`: it does not.
     pub(super) const fn kind(self) -> Option<BadKind> {
         match self {
-            Self::Refused => Some(BadKind::Refused),
+            Self::Refused | Self::Unreached => Some(BadKind::Refused),
             Self::Broken => Some(BadKind::Broken),
             Self::Timeout => Some(BadKind::Timeout),
             Self::Client | Self::TooLarge | Self::Busy | Self::Own => None,
@@ -195,38 +247,40 @@ impl Upstream {
         if let Some(multiplex) = &self.multiplex {
             let asked = multiplex.ask(ask, &self.address, || self.dial(connect_max));
             let (response, stream) = Box::pin(asked).await?;
-            let lease = Lease::Shared { _stream: stream, _place: place };
-            return Ok(Answered { response, lease });
+            let (head, body) = response.into_parts();
+            let source = Source::Stream { body, _stream: stream, _place: place };
+            return Ok(Answered { response: Response::from_parts(head, ()), source });
         }
-        if let Some(wire) = self.take_idle() {
-            match self.send(wire, ask).await {
-                Ok((response, wire)) => return Ok(self.answered(response, wire, place)),
+        if let Some(mut wire) = self.take_idle() {
+            match send(&mut wire, ask).await {
+                Ok(response) => return Ok(self.answered(response, wire, place)),
                 Err(Lost { fault: Fault::Broken, may_have_closed: true })
                     if ask.is_repeatable() || ask.is_whole() => {}
                 Err(lost) => return Err(lost.fault),
             }
         }
-        let wire = Box::pin(self.connect(connect_max)).await?;
-        let (response, wire) = self.send(wire, ask).await.map_err(|lost| lost.fault)?;
+        let mut wire = Wire::new(Box::pin(self.dial(connect_max)).await?);
+        let response = send(&mut wire, ask).await.map_err(|lost| lost.fault)?;
         Ok(self.answered(response, wire, place))
     }
 
-    fn answered(self: &Arc<Self>, response: Response<Incoming>, wire: Wire, place: Place) -> Answered {
-        Answered { response, lease: Lease::Whole { upstream: Arc::clone(self), wire, _place: place } }
+    fn answered(self: &Arc<Self>, response: Response<()>, wire: Box<Wire>, place: Place) -> Answered {
+        Answered { response, source: Source::Wire { wire, upstream: Arc::clone(self), _place: place } }
     }
 
-    fn take_idle(&self) -> Option<Wire> {
+    fn keep(&self, mut wire: Box<Wire>) {
+        wire.shrink();
         let mut idle = self.idle();
-        let mut at = idle.len();
-        while at > 0 {
-            at -= 1;
-            let usable = idle.get(at).is_some_and(Idle::is_usable);
-            // One that is neither ready nor closed has just been given back; it will be in a moment.
-            if !usable || idle.get(at).is_some_and(|idle| idle.wire.sender.is_ready()) {
-                let taken = idle.swap_remove(at);
-                if usable {
-                    return Some(taken.wire);
-                }
+        if idle.len() < IDLE_CONNECTIONS_MAX {
+            idle.push(Idle { wire, since: Instant::now() });
+        }
+    }
+
+    fn take_idle(&self) -> Option<Box<Wire>> {
+        let mut idle = self.idle();
+        while let Some(last) = idle.pop() {
+            if last.is_usable() {
+                return Some(last.wire);
             }
         }
         None
@@ -237,57 +291,31 @@ impl Upstream {
             Some(address) => timeout(connect_max, TcpStream::connect(address)).await,
             None => timeout(connect_max.max(LOOKUP_MAX), TcpStream::connect(self.address.as_str())).await,
         };
-        let stream = stream.map_err(|_| Fault::Refused)?.map_err(|error| Fault::of_connecting(&error))?;
+        let stream = stream.map_err(|_| Fault::Unreached)?.map_err(|error| Fault::of_connecting(&error))?;
         // Without it only small writes are slower.
         let _ = stream.set_nodelay(true);
         Ok(stream)
     }
+}
 
-    async fn connect(&self, connect_max: Duration) -> Result<Wire, Fault> {
-        let stream = self.dial(connect_max).await?;
-        let awaited = Awaited::new();
-        // At most [`super::HEAD_FIELDS_MAX`] fields, see `serve`.
-        let (sender, connection) = http1::Builder::new()
-            .max_header_size(HEAD_BYTES_MAX)
-            .handshake(TokioIo::new(Inflow::new(stream, awaited.clone())))
-            .await
-            .map_err(|_| Fault::Refused)?;
-        tokio::spawn(async move {
-            // Errors reach the request that waits on this connection.
-            let _ = connection.with_upgrades().await;
-        });
-        Ok(Wire { sender, awaited })
+async fn send(wire: &mut Wire, ask: &mut Ask) -> Result<Response<()>, Lost> {
+    wire.begin(ask);
+    let loss = match poll_fn(|cx| wire.poll_head(cx)).await {
+        Ok(response) => return Ok(response),
+        Err(loss) => loss,
+    };
+    if let Some(fault) = ask.upload.fault() {
+        return Err(Lost { fault, may_have_closed: false });
     }
-
-    async fn send(&self, mut wire: Wire, ask: &mut Ask) -> Result<(Response<Incoming>, Wire), Lost> {
-        wire.awaited.begin();
-        let sent = wire.sender.try_send_request(ask.request()).await;
-        wire.awaited.end();
-        match sent {
-            Ok(response)
-                if response.status() == StatusCode::SWITCHING_PROTOCOLS
-                    || response.status().as_u16() >= 200 =>
-            {
-                Ok((response, wire))
-            }
-            Ok(_) => Err(Lost { fault: Fault::Broken, may_have_closed: false }),
-            Err(mut failed) => {
-                let unsent = failed.take_message();
-                let error = failed.into_error();
-                if let Some(fault) = ask.upload.fault() {
-                    return Err(Lost { fault, may_have_closed: false });
-                }
-                if let Some(request) = unsent {
-                    ask.put_back(request);
-                }
-                Err(Lost { fault: Fault::Broken, may_have_closed: !error.is_parse() })
-            }
-        }
+    let may_have_closed = !matches!(loss, Loss::Malformed);
+    if let Loss::Unsent(upload) = loss {
+        ask.keep(upload);
     }
+    Err(Lost { fault: Fault::Broken, may_have_closed })
 }
 
 struct Lost {
     fault: Fault,
-    /// The connection ended without a byte of an answer, as a kept one does when its server is tired of it.
+    /// The connection ended without an answer, as a kept one does when its server is tired of it.
     may_have_closed: bool,
 }

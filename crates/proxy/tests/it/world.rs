@@ -350,8 +350,8 @@ async fn converse(mut stream: TcpStream, reply: &Reply, asked: &AtomicU64) -> st
                 stream.write_all(raw).await?;
             },
             Reply::Hang => {
-                let mut byte = [0];
-                let _ = stream.read(&mut byte).await?;
+                let mut bytes = [0; 1024];
+                while stream.read(&mut bytes).await? > 0 {}
                 return Ok(());
             }
             Reply::Late(wait, raw) => {

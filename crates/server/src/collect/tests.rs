@@ -1,5 +1,6 @@
 //! Metrics on their way in, over real sockets, into a real store.
 
+mod counting;
 mod emitting;
 mod secured;
 mod writing;
@@ -23,7 +24,7 @@ use tokio::sync::mpsc;
 use super::{Metrics, listener};
 use crate::Engine;
 use crate::clock::Clock;
-use crate::door::{Auth, Context, folder, router};
+use crate::door::{Auth, Context, Reception, folder, router};
 use crate::hands::{Queues, spill::LocalSpill};
 
 /// A tower without hands, its metric store on a disk that can fail, and its collector's port.
@@ -31,11 +32,12 @@ pub(crate) struct Site {
     pub(crate) metrics: Metrics,
     pub(crate) engine: Engine,
     router: axum::Router,
+    auth: Arc<Auth>,
     token: String,
     at: SocketAddr,
     faults: Faults,
     disk: Arc<dyn Disk>,
-    _dir: tempfile::TempDir,
+    dir: tempfile::TempDir,
 }
 
 impl Site {
@@ -69,9 +71,10 @@ impl Site {
         let at = port.local_addr().unwrap();
         tokio::spawn(listener::run(port, metrics.clone(), auth.clone(), engine.clone()));
         let data = dir.path().to_owned();
+        let reception = Arc::new(Reception::open(disk.clone(), None, BTreeMap::new()).unwrap());
         let context = Context {
             engine: engine.clone(),
-            auth,
+            auth: auth.clone(),
             recall: crate::recall::Recall::new(data.clone(), reader.clone()),
             ledger: reader,
             data,
@@ -83,8 +86,9 @@ impl Site {
             notify: Arc::default(),
             gateways: Arc::default(),
             transport: None,
+            reception,
         };
-        Self { metrics, engine, router: router(context), token, at, faults, disk, _dir: dir }
+        Self { metrics, engine, router: router(context), auth, token, at, faults, disk, dir }
     }
 
     /// Series of a name with all their samples.

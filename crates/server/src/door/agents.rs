@@ -63,7 +63,7 @@ async fn join(
     })?;
     let (transport, request) = (transport(&context)?, request(&value.request)?);
     let now = context.clock.now().wall;
-    let certificate = transport.authority.for_agent(&request, now).map_err(unsigned)?;
+    let certificate = transport.authority.for_agent(&request, now).map_err(|error| unsigned(&error))?;
     let command = Command::JoinAgent { token, name: value.name, certificate: tls::held(&certificate) };
     let handled = carry_out(&context, command, caller.who, String::new()).await?;
     let joined = handled.transitions.iter().find_map(|transition| match transition {
@@ -85,7 +85,7 @@ async fn renew(
     })?;
     let (transport, request) = (transport(&context)?, request(&value.request)?);
     let now = context.clock.now().wall;
-    let certificate = transport.authority.for_agent(&request, now).map_err(unsigned)?;
+    let certificate = transport.authority.for_agent(&request, now).map_err(|error| unsigned(&error))?;
     let command = Command::RenewAgent { agent, certificate: tls::held(&certificate) };
     carry_out(&context, command, caller.who, String::new()).await?;
     Ok(Json(answer(transport, agent, &certificate, now)))
@@ -150,7 +150,7 @@ fn request(text: &str) -> Result<Request, Failure> {
     })
 }
 
-fn unsigned(error: tls::authority::AuthorityError) -> Failure {
+fn unsigned(error: &tls::authority::AuthorityError) -> Failure {
     tracing::error!("agents: {error}");
     Failure::internal("the certificate could not be signed")
 }

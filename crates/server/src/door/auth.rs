@@ -1,4 +1,4 @@
-//! Who is known: the admin token, browsers that are logged in, one-time links.
+//! Who is known beside those in the ledger: the admin token, one-time links.
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -8,20 +8,15 @@ use hmsops_disk::{Disk, DiskError};
 use hmsops_model::{Millis, Now};
 use sha2::{Digest as _, Sha256};
 
+use super::people::Activity;
 use super::receipts::Receipts;
 use super::token;
 
 /// The admin token's file in the data folder.
 pub(crate) const TOKEN_FILE: &str = "admin.token";
 
-/// How long a browser stays logged in.
-pub(crate) const SESSION_LIFE: Millis = Millis::from_mins(12 * 60);
-
 /// How long a one-time link can be used.
 const LINK_LIFE: Millis = Millis::from_mins(10);
-
-/// Browsers logged in at a time; the one that would expire first makes way.
-const SESSIONS_MAX: usize = 1000;
 
 /// Links open at a time.
 const LINKS_MAX: usize = 100;
@@ -38,6 +33,9 @@ pub enum AuthError {
     /// It holds something else.
     #[error("`admin.token` holds no token; remove it and start again, which makes a new one")]
     Malformed,
+    /// What passwords are checked against is not what it was.
+    #[error("`accounts.json` cannot be read; put it back, or remove it and set each account anew")]
+    Accounts,
     /// The system gave no random numbers.
     #[error("cannot draw a random number: {0}")]
     Random(String),
@@ -50,7 +48,7 @@ type Kept = Mutex<BTreeMap<[u8; 32], Millis>>;
 pub struct Auth {
     admin_token_sha256: [u8; 32],
     everyone: bool,
-    sessions: Kept,
+    activity: Activity,
     links: Kept,
     seed: [u8; 32],
     drawn: AtomicU64,
@@ -78,7 +76,7 @@ impl Auth {
         Ok(Self {
             admin_token_sha256: sha256(token),
             everyone: no_auth,
-            sessions: Kept::default(),
+            activity: Activity::default(),
             links: Kept::default(),
             seed: random()?,
             drawn: AtomicU64::new(0),
@@ -109,25 +107,19 @@ impl Auth {
         given.iter().zip(&self.admin_token_sha256).fold(0, |differ, (a, b)| differ | (a ^ b)) == 0
     }
 
-    /// Uses a one-time link up; answers the session it opens.
-    pub(crate) fn redeem(&self, nonce: &str, steady: Millis) -> Option<String> {
-        let until = locked(&self.links).remove(&sha256(nonce))?;
-        if until <= steady {
-            return None;
-        }
-        let session = self.draw();
-        keep(&self.sessions, &session, steady, SESSION_LIFE, SESSIONS_MAX);
-        Some(session)
+    /// Uses a one-time link up; answers whether it was good.
+    pub(crate) fn redeem(&self, nonce: &str, steady: Millis) -> bool {
+        locked(&self.links).remove(&sha256(nonce)).is_some_and(|until| until > steady)
     }
 
-    /// Whether a browser is logged in.
-    pub(crate) fn has_session(&self, session: &str, steady: Millis) -> bool {
-        locked(&self.sessions).get(&sha256(session)).is_some_and(|until| *until > steady)
+    /// When log-ins were last used.
+    pub(crate) fn activity(&self) -> &Activity {
+        &self.activity
     }
 
-    /// Logs a browser out.
-    pub(crate) fn end_session(&self, session: &str) {
-        locked(&self.sessions).remove(&sha256(session));
+    /// What a browser or program shows that is logged in.
+    pub(crate) fn draw_session() -> Result<String, AuthError> {
+        Ok(token::session(random()?))
     }
 
     /// A text that nobody can guess: SHA-256 of a secret seed and a counter, in base 62.
@@ -193,13 +185,8 @@ mod tests {
         let auth = Auth::open(Arc::new(MemDisk::new()), false).unwrap();
         let nonce = |link: String| link.strip_prefix("/login/").unwrap().to_owned();
         let (one, late) = (nonce(auth.login_link(at(0))), nonce(auth.login_link(at(0))));
-        let session = auth.redeem(&one, Millis(1)).unwrap();
-        assert_eq!(auth.redeem(&one, Millis(2)), None, "used up");
-        assert_eq!(auth.redeem(&late, Millis::from_mins(10)), None, "too late");
-        assert!(auth.has_session(&session, Millis(2)));
-        assert!(!auth.has_session(&session, SESSION_LIFE + Millis(1)), "expired");
-        assert!(!auth.has_session(&one, Millis(2)));
-        auth.end_session(&session);
-        assert!(!auth.has_session(&session, Millis(2)));
+        assert!(auth.redeem(&one, Millis(1)));
+        assert!(!auth.redeem(&one, Millis(2)), "used up");
+        assert!(!auth.redeem(&late, Millis::from_mins(10)), "too late");
     }
 }

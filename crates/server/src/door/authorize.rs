@@ -7,7 +7,8 @@ use axum::extract::{ConnectInfo, RawPathParams, Request, State};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use hmsops_control::access::Token;
-use hmsops_model::{Digest, Now};
+use hmsops_control::people::Session;
+use hmsops_model::{Digest, Now, ReleaseId};
 use hmsops_tower::Snapshot;
 use http::header::{AUTHORIZATION, COOKIE, HOST, ORIGIN};
 use http::{HeaderMap, HeaderValue, Method, StatusCode};
@@ -20,6 +21,9 @@ use crate::tls::Arrival;
 
 /// The cookie of a browser that is logged in.
 pub(crate) const COOKIE_NAME: &str = "hms_session";
+
+/// The same over TLS: browsers take it from this very host alone (RFC 6265bis, section 4.1.3.2).
+pub(crate) const COOKIE_NAME_TLS: &str = "__Host-hms_session";
 
 /// What stands in front of one route.
 #[derive(Clone)]
@@ -37,6 +41,7 @@ pub(crate) async fn authorize(State(gate): State<Gate>, mut request: Request, ne
     if let Some(seen) = request.extensions().get::<Seen>() {
         seen.reach(gate.path);
     }
+    super::people::login::note(&mut request);
     let Access::Needs(scope) = gate.access else { return next.run(request).await };
     let caller = match admit(&gate, scope, &mut request).await {
         Ok(caller) => caller,
@@ -67,6 +72,10 @@ async fn admit(gate: &Gate, scope: Scope, request: &mut Request) -> Result<Calle
     }
     gate.doors.pace.caller(&caller, scope, context.clock.now().steady)?;
     caller.needs(scope)?;
+    let changes = !matches!(*request.method(), Method::GET | Method::HEAD);
+    if changes && (scope.approves() || goes_for_good(gate, request).await) {
+        caller.needs_fresh(context.clock.now().wall)?;
+    }
     if caller.bound().is_some() {
         let parameters = request.extract_parts::<RawPathParams>().await.ok();
         let parameter = parameters.as_ref().and_then(|all| all.iter().next()).map(|(_, value)| value);
@@ -75,6 +84,33 @@ async fn admit(gate: &Gate, scope: Scope, request: &mut Request) -> Result<Calle
         caller.reaches(&about, is_read, &context.engine.snapshot())?;
     }
     Ok(caller)
+}
+
+/// Whether a request lets a release go where nothing takes it back by itself.
+async fn goes_for_good(gate: &Gate, request: &mut Request) -> bool {
+    if !gate.path.ends_with("/promote") {
+        return false;
+    }
+    let parameters = request.extract_parts::<RawPathParams>().await.ok();
+    let id = parameters.as_ref().and_then(|all| all.iter().next()?.1.parse::<ReleaseId>().ok());
+    let snapshot = gate.doors.context.engine.snapshot();
+    let release = id.and_then(|id| snapshot.state.releases.get(&id));
+    release.is_some_and(|release| release.needs_person(release.next_share()))
+}
+
+/// Whether a request came over TLS: its cookies are others then.
+pub(crate) fn is_tls(of: &http::Extensions) -> bool {
+    of.get::<Arrival>().is_some_and(|arrival| arrival.is_tls)
+}
+
+/// The secret of a browser that is logged in. Over TLS only the cookie counts that no other host can set.
+pub(crate) fn session_cookie(headers: &HeaderMap, is_tls: bool) -> Option<&str> {
+    cookie(headers, cookie_name(is_tls))
+}
+
+/// The cookie of a browser that is logged in.
+pub(crate) const fn cookie_name(is_tls: bool) -> &'static str {
+    if is_tls { COOKIE_NAME_TLS } else { COOKIE_NAME }
 }
 
 /// Who sent a request.
@@ -107,13 +143,12 @@ impl Known<'_> {
             return self.by_token(given);
         }
         let changes = !matches!(*method, Method::GET | Method::HEAD);
-        if let Some(session) = cookie(headers, COOKIE_NAME)
-            && self.auth.has_session(session, self.now.steady)
-        {
+        let shown = session_cookie(headers, self.arrival.is_some_and(|arrival| arrival.is_tls));
+        if let Some(session) = shown.and_then(|secret| self.session(secret)) {
             if changes && !from_own_page(headers, false) {
                 return Err(Failure::forbidden("the request did not come from a page of this tower"));
             }
-            return Ok(Caller::whole("admin", "page"));
+            return Ok(self.person(session));
         }
         if let Some(agent) = self.agent()? {
             // A browser that has an agent's certificate shows it for every page that asks it to.
@@ -142,6 +177,13 @@ impl Known<'_> {
             return Err(Failure::unauthenticated("the token is mistyped or cut off")
                 .hint("a token looks like hms_admin_… or hms_sa_… and is copied whole"));
         }
+        if token::is_session(text) {
+            let session = self.session(text).ok_or_else(|| {
+                Failure::unauthenticated("this log-in has ended")
+                    .hint("`hmsops login --user NAME` logs in again")
+            })?;
+            return Ok(self.person(session));
+        }
         if self.auth.is_admin(text) {
             return Ok(Caller::whole("admin", "api"));
         }
@@ -152,6 +194,20 @@ impl Known<'_> {
                 "it may be another tower's; the admin token is in the file admin.token of the data folder",
             )),
         }
+    }
+
+    /// The log-in with this secret, if it lasts and was used lately.
+    fn session(&self, secret: &str) -> Option<&Session> {
+        if !token::is_well_formed(secret) || !token::is_session(secret) {
+            return None;
+        }
+        let session = self.snapshot.state.people.find(&Digest::from_sha256(sha256(secret)))?;
+        let lasts = session.is_in_force(self.now.wall);
+        (lasts && self.auth.activity().touch(session.id, self.now.steady)).then_some(session)
+    }
+
+    fn person(&self, session: &Session) -> Caller {
+        Caller::person(session, self.snapshot.state.people.glass_of(session.person, self.now.wall).is_some())
     }
 
     fn holder(&self, token: &Token) -> Result<Caller, Failure> {
@@ -235,7 +291,7 @@ pub(crate) fn cookie<'h>(headers: &'h HeaderMap, name: &str) -> Option<&'h str> 
 
 /// Whether a browser says that a page of this very tower sent the request. `otherwise` is the answer when
 /// neither header is there, as with programs.
-fn from_own_page(headers: &HeaderMap, otherwise: bool) -> bool {
+pub(crate) fn from_own_page(headers: &HeaderMap, otherwise: bool) -> bool {
     let text = |name: &str| headers.get(name).map(|value| value.to_str().unwrap_or("?"));
     if let Some(site) = text("sec-fetch-site") {
         return site == "same-origin";

@@ -115,13 +115,15 @@ pub(crate) fn changed<T: Serialize>(is_form: bool, next: Option<&str>, answer: &
     if !is_form {
         return axum::Json(answer).into_response();
     }
-    // Only a path on this tower: `//host` and `/\host` lead elsewhere.
-    let own = |path: &&str| {
-        path.starts_with('/')
-            && !path.starts_with("//")
-            && !path.contains(|c: char| c == '\\' || c.is_control())
-    };
-    Redirect::to(next.filter(own).unwrap_or("/")).into_response()
+    Redirect::to(next.filter(|path| own_path(path)).unwrap_or("/")).into_response()
+}
+
+/// Whether this is a path on this tower: `//host` and `/\host` lead elsewhere.
+pub(crate) fn own_path(path: &str) -> bool {
+    path.starts_with('/')
+        && path.len() <= 2000
+        && !path.starts_with("//")
+        && !path.contains(|c: char| c == '\\' || c.is_control())
 }
 
 #[cfg(test)]

@@ -4,8 +4,10 @@ use std::sync::Arc;
 
 use hmsops_control::Who;
 use hmsops_control::access::{Party, Token};
+use hmsops_control::people::Session;
 use hmsops_control::state::release::Release;
 use hmsops_control::transport::Agent;
+use hmsops_model::person::{FRESH, glass_gives};
 use hmsops_model::{
     AgentId, AlertId, HealAction, HealId, ReleaseId, RuleName, ServiceName, SilenceId, TicketId, TokenId,
     TokenSpec, UnixMillis,
@@ -25,6 +27,8 @@ pub(crate) struct Caller {
     pub(crate) who: Who,
     /// The token that was shown; `None`: all rights.
     token: Option<Arc<Token>>,
+    /// The log-in that was shown, and whether its person has broken the glass.
+    session: Option<(Arc<Session>, bool)>,
     /// The agent whose certificate was shown: it has the rights of the token that it has joined with.
     agent: Option<Arc<Agent>>,
 }
@@ -32,19 +36,52 @@ pub(crate) struct Caller {
 impl Caller {
     /// Somebody with all rights.
     pub(crate) fn whole(actor: &str, source: &str) -> Self {
-        Self { who: Who { actor: actor.into(), source: source.into() }, token: None, agent: None }
+        Self {
+            who: Who { actor: actor.into(), source: source.into() },
+            token: None,
+            agent: None,
+            session: None,
+        }
     }
 
     /// The holder of a token.
     pub(crate) fn holder(token: &Token) -> Self {
         let who = Who { actor: format!("token:{} {}", token.id, token.spec.owner), source: "api".into() };
-        Self { who, token: Some(Arc::new(token.clone())), agent: None }
+        Self { who, token: Some(Arc::new(token.clone())), agent: None, session: None }
+    }
+
+    /// A person who is logged in. `glass`: whether they have broken it, and it gives them rights.
+    pub(crate) fn person(session: &Session, glass: bool) -> Self {
+        Self {
+            who: session.who(),
+            token: None,
+            agent: None,
+            session: Some((Arc::new(session.clone()), glass)),
+        }
+    }
+
+    /// The log-in that was shown.
+    pub(crate) fn session(&self) -> Option<&Session> {
+        self.session.as_ref().map(|(session, _)| &**session)
+    }
+
+    /// Refuses whoever has not lately shown who they are: to approve takes more than a browser that somebody left.
+    pub(crate) fn needs_fresh(&self, now: UnixMillis) -> Result<(), Failure> {
+        let Some(session) = self.session() else { return Ok(()) };
+        if now.since(session.proven_at) <= FRESH && session.proven_at <= now {
+            return Ok(());
+        }
+        Err(Failure::stale(format!(
+            "show again who you are: that was more than {} min ago",
+            FRESH.0 / 60_000
+        ))
+        .hint("at /login/again, or by `hmsops login --user NAME`; then do it again"))
     }
 
     /// A program elsewhere that has joined.
     pub(crate) fn agent(agent: &Agent) -> Self {
         let who = Who { actor: format!("agent:{} {}", agent.id, agent.name), source: "api".into() };
-        Self { who, token: None, agent: Some(Arc::new(agent.clone())) }
+        Self { who, token: None, agent: Some(Arc::new(agent.clone())), session: None }
     }
 
     /// Which agent asks, if one does.
@@ -81,15 +118,32 @@ impl Caller {
 
     /// Whether it still lets anybody in: what goes on for long asks again.
     pub(crate) fn is_in_force(&self, snapshot: &Snapshot, now: UnixMillis) -> bool {
+        let session = self.session().is_none_or(|own| {
+            snapshot.state.people.sessions.get(&own.id).is_some_and(|session| {
+                session.is_in_force(now)
+                    && session.sha256 == own.sha256
+                    && (own.has(Scope::STATE_READ)
+                        || snapshot.state.people.glass_of(own.person, now).is_some())
+            })
+        });
         let state = &snapshot.state;
         let token = self.token.as_ref().map(|own| state.access.tokens.get(&own.id));
         let agent = self.agent.as_ref().map(|own| state.transport.agents.get(&own.id));
-        token.is_none_or(|token| token.is_some_and(|token| token.is_in_force(now)))
+        session
+            && token.is_none_or(|token| token.is_some_and(|token| token.is_in_force(now)))
             && agent.is_none_or(|agent| agent.is_some_and(|agent| agent.is_in_force(now)))
     }
 
     /// Refuses whoever lacks a scope.
     pub(crate) fn needs(&self, scope: Scope) -> Result<(), Failure> {
+        if let Some((session, glass)) = &self.session {
+            if session.has(scope) || (*glass && glass_gives(scope)) {
+                return Ok(());
+            }
+            let roles: Vec<&str> = session.roles.iter().map(|role| role.name()).collect();
+            return Err(Failure::forbidden(format!("{} has no role with `{scope}`", session.name))
+                .hint(format!("what you are here: {}", roles.join(", "))));
+        }
         let Some((id, spec)) = self.spec().filter(|(_, spec)| !spec.scopes.contains(&scope)) else {
             return Ok(());
         };

@@ -20,12 +20,12 @@ pub mod folder;
 pub(crate) mod haproxy;
 mod heal;
 mod health;
-mod login;
 mod metrics;
 mod notice;
 mod openapi;
 mod pace;
 mod pages;
+pub(crate) mod people;
 mod plan;
 pub(crate) mod probe;
 mod problem;
@@ -47,6 +47,9 @@ mod token;
 mod token_pages;
 mod tokens;
 
+#[cfg(test)]
+pub(crate) use tokens::findings as token_findings;
+
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -62,6 +65,8 @@ pub use auth::{Auth, AuthError};
 pub(crate) use authorize::Known;
 pub use hmsops_model::Scope;
 pub(crate) use metrics::own_exposition;
+pub use people::login::Reception;
+pub use people::oidc::Oidc;
 pub use problem::Failure;
 pub use route::{Access, Routes};
 
@@ -82,6 +87,8 @@ pub struct Context {
     pub engine: Engine,
     /// Who may do what.
     pub auth: Arc<Auth>,
+    /// How people log in.
+    pub reception: Arc<Reception>,
     /// The ledger, for reading.
     pub ledger: LedgerReader,
     /// The data folder.
@@ -132,7 +139,7 @@ impl FromRef<Doors> for Context {
 /// All routes of the doors themselves.
 pub(crate) fn table() -> Routes {
     let routes = health::routes(Routes::new());
-    let routes = login::routes(routes);
+    let routes = people::routes(routes);
     let routes = service::routes(routes);
     let routes = release::routes(routes);
     let routes = apply::routes(routes);

@@ -54,6 +54,11 @@ const BODIES: &[(&str, &[&str], usize)] = &[
     ("/hms/v1/releases/{id}/rollback", &["reason", "next"], 0),
     ("/hms/v1/releases/{id}/undeny", &["reason", "next"], 0),
     ("/hms/v1/login-links", &[], 0),
+    ("/hms/v1/sessions/{id}/end", &["reason", "next"], 0),
+    ("/hms/v1/accounts/{name}", &["roles", "password", "reason"], 3),
+    ("/hms/v1/breakglass", &["reason", "for_ms", "minutes", "next"], 1),
+    ("/hms/v1/breakglass/{id}/end", &["reason", "next"], 0),
+    ("/hms/v1/breakglass/{id}/review", &["reason", "next"], 1),
     ("/hms/v1/metrics", &["source", "sequence", "metrics", "labels", "dropped"], 3),
     ("/hms/v1/services/{name}/restart", &["reason", "next"], 0),
     (
@@ -134,7 +139,13 @@ fn operation(path: &str, access: Access, summary: &str, method: &Method) -> Valu
     if *method == Method::DELETE {
         parameters.push(json!({"name": "reason", "in": "query", "schema": text}));
     }
-    let creates = ["/hms/v1/deploy", "/hms/v1/deploy/group", "/hms/v1/login-links", "/hms/v1/tokens"];
+    let creates = [
+        "/hms/v1/deploy",
+        "/hms/v1/deploy/group",
+        "/hms/v1/login-links",
+        "/hms/v1/tokens",
+        "/hms/v1/breakglass",
+    ];
     let creates = creates.contains(&path) || path.ends_with("/rotate") || path.ends_with("/join");
     let good = if creates && *method == Method::POST { "201" } else { "200" };
     let failure = json!({

@@ -36,7 +36,6 @@ pub(crate) fn routes(routes: Routes) -> Routes {
         .get("/releases/{id}/undeny", Scope::STATE_READ, "The form for it", form_undeny)
         .get("/dash", Scope::STATE_READ, "Dashboards, as a page", dashes)
         .get("/dash/{name}", Scope::STATE_READ, "A dashboard, a service or a system, as a page", dash)
-        .get("/login", Access::Open, "How to log in", login)
         .get("/assets/{file}", Access::Open, "Style sheets", asset)
         .get("/status", Access::Open, "The public status page", status)
         .get("/status/status.json", Access::Open, "The public status as JSON", status_json)
@@ -229,10 +228,6 @@ async fn steer(
             Ok(page)
         }
     }
-}
-
-async fn login() -> Response {
-    html(page::login(None))
 }
 
 async fn asset(Path(file): Path<String>, headers: HeaderMap) -> Result<Response, Failure> {

@@ -15,6 +15,9 @@ use crate::engine::Stopping;
 /// What is said to whoever brings neither a token nor a session.
 pub(crate) const NOTHING_BROUGHT: &str = "this needs a token";
 
+/// The kind of a failure that a fresh proof of who somebody is mends.
+const STALE: &str = "not-lately-proven";
+
 /// Why a request is not carried out. Nothing has changed.
 #[derive(Debug, Clone)]
 pub struct Failure {
@@ -130,7 +133,17 @@ impl Failure {
         Self { hint, mistakes, ..Self::argument(detail) }
     }
 
-    /// 429: somebody asks too often.
+    /// 403: it takes a fresh proof of who somebody is.
+    pub fn stale(detail: impl Into<String>) -> Self {
+        Self::new(StatusCode::FORBIDDEN, STALE, "not lately proven", detail)
+    }
+
+    /// Whether that is what it is.
+    pub(crate) fn is_stale(&self) -> bool {
+        self.kind == STALE
+    }
+
+    /// 429: somebody asks, or tries, too often.
     pub fn too_many(detail: impl Into<String>) -> Self {
         Self::new(StatusCode::TOO_MANY_REQUESTS, "too-many", "too many requests", detail)
     }

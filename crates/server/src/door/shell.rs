@@ -6,7 +6,7 @@ use std::time::Duration;
 use axum::Router;
 use axum::extract::{ConnectInfo, Request, State};
 use axum::middleware::{Next, from_fn, from_fn_with_state};
-use axum::response::{IntoResponse, Response};
+use axum::response::{IntoResponse, Redirect, Response};
 use http::header::{ACCEPT, CACHE_CONTROL, HeaderName, STRICT_TRANSPORT_SECURITY};
 use http::{HeaderValue, Method, StatusCode};
 
@@ -117,7 +117,14 @@ async fn finish(State(doors): State<Doors>, mut request: Request, next: Next) ->
     doors.context.auth.receipts().note(Entrance::of_path(&path), answered);
     if let Some(failure) = failure {
         let allow = response.headers_mut().remove(http::header::ALLOW);
-        response = if is_browser { failure.html() } else { failure.json(&path) };
+        response = if is_browser && failure.is_stale() {
+            let next: String = form_urlencoded::byte_serialize(path.as_bytes()).collect();
+            Redirect::to(&format!("/login/again?next={next}")).into_response()
+        } else if is_browser {
+            failure.html()
+        } else {
+            failure.json(&path)
+        };
         if let Some(allow) = allow {
             response.headers_mut().insert(http::header::ALLOW, allow);
         }

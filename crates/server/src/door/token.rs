@@ -8,6 +8,9 @@ use hmsops_model::TokenKind;
 /// What the admin token begins with.
 const ADMIN: &str = "hms_admin_";
 
+/// What a log-in's begins with.
+const SESSION: &str = "hms_ses_";
+
 const DIGITS: &[u8; 62] = b"0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz";
 
 /// 43 digits hold 32 bytes, since 62^43 > 2^256.
@@ -19,6 +22,16 @@ const CRC_DIGITS: usize = 6;
 /// The admin token of 32 random bytes.
 pub(crate) fn admin(random: [u8; 32]) -> String {
     whole(ADMIN, random)
+}
+
+/// What somebody shows who is logged in.
+pub(crate) fn session(random: [u8; 32]) -> String {
+    whole(SESSION, random)
+}
+
+/// Whether a whole token is a log-in's.
+pub(crate) fn is_session(text: &str) -> bool {
+    text.starts_with(SESSION)
 }
 
 /// Any other token of 32 random bytes.
@@ -35,7 +48,8 @@ fn whole(prefix: &str, random: [u8; 32]) -> String {
 /// Whether a text is a whole token, whoever's it is.
 pub(crate) fn is_well_formed(text: &str) -> bool {
     let kinds = TokenKind::ALL.map(|kind| format!("hms_{kind}_"));
-    let Some(prefix) = kinds.iter().map(String::as_str).chain([ADMIN]).find(|start| text.starts_with(start))
+    let Some(prefix) =
+        kinds.iter().map(String::as_str).chain([ADMIN, SESSION]).find(|start| text.starts_with(start))
     else {
         return false;
     };

@@ -109,14 +109,14 @@ fn open_mail(config: &tower::MailConfig, base: &Path) -> Result<Mail, String> {
         },
         from: config.from.clone(),
         user: config.user.clone(),
-        password: config.password.as_ref().map(|from| read(from, base)).transpose()?,
+        password: config.password.as_ref().map(|from| secret(from, base)).transpose()?,
         ca_file: config.ca.as_ref().map(|file| base.join(file)),
     };
     Mail::new(&settings).map_err(|error| format!("`notify: mail`: {}", error.why))
 }
 
 fn open_webhook(name: &str, config: &tower::WebhookConfig, base: &Path) -> Result<Webhook, String> {
-    let secrets = config.secrets.iter().map(|from| read(from, base)).collect::<Result<_, String>>()?;
+    let secrets = config.secrets.iter().map(|from| secret(from, base)).collect::<Result<_, String>>()?;
     let ca_file = config.ca.as_ref().map(|file| base.join(file));
     let allow_private = config.allow_private.clone();
     let settings = WebhookSettings { url: config.url.clone(), secrets, allow_private, ca_file };
@@ -124,7 +124,7 @@ fn open_webhook(name: &str, config: &tower::WebhookConfig, base: &Path) -> Resul
 }
 
 /// The secret itself, which is never part of a configuration.
-fn read(from: &SecretRef, base: &Path) -> Result<Secret, String> {
+pub(crate) fn secret(from: &SecretRef, base: &Path) -> Result<Secret, String> {
     secret::read(from, base).map_err(|error| error.to_string())
 }
 

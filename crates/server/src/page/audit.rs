@@ -215,7 +215,7 @@ fn form(look: &Look<'_>, filter: &AuditFilter) -> Element {
         .put(field("actor", "done by", "anybody", &filter.actor, None))
         .put(field("control", "control", "IR-4(1)", &filter.control, None))
         .put(field("from", "from, UTC", "-1h", &filter.from, None))
-        .put(field("to", "before, UTC", "2026-11-20T14:00:00Z", &filter.to, None))
+        .put(field("to", "before, UTC", "-5m", &filter.to, None))
         .put(kept.collect::<Vec<_>>())
         .put(
             el("p")
@@ -303,7 +303,7 @@ fn facts(entry: &Entry, hash: &str) -> Element {
 
 /// What came to a door, as tables.
 fn receipt(look: &Look<'_>, receipt: &Receipt) -> Vec<Element> {
-    let number = |n: u64| el("td").class("r").put(grouped(n));
+    let number = |n: u64| el("td").put(grouped(n));
     let callers = receipt.callers.iter().map(|calls| {
         let at = calls.last_at;
         let from = calls.from.map(|from| from.to_string()).unwrap_or_default();
@@ -312,7 +312,7 @@ fn receipt(look: &Look<'_>, receipt: &Receipt) -> Vec<Element> {
             .put(number(calls.requests).attr("data-label", "requests"))
             .put(number(calls.refused).attr("data-label", "refused"))
             .put(el("td").class("nowrap").attr("data-label", "last").put(time(at, &when(at, look.now))))
-            .put(el("td").class("mono").attr("data-label", "from").put(from))
+            .put(el("td").attr("data-label", "from").put(el("span").class("mono").put(from)))
     });
     let callers = el("tbody").put(callers.collect::<Vec<_>>());
     let columns = ["who", "requests", "refused", "last", "from"];
@@ -327,7 +327,7 @@ fn receipt(look: &Look<'_>, receipt: &Receipt) -> Vec<Element> {
             el("tr")
                 .put(el("th").attr("scope", "row").put(denial.why.as_str()))
                 .put(number(denial.requests).attr("data-label", "requests"))
-                .put(el("td").class("mono").attr("data-label", "last from").put(from))
+                .put(el("td").attr("data-label", "last from").put(el("span").class("mono").put(from)))
         });
         let rows = el("tbody").put(rows.collect::<Vec<_>>());
         section("Why some were not let in", table("Denials", &["why", "requests", "last from"], rows))

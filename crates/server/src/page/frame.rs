@@ -80,6 +80,11 @@ pub(super) fn refresh(secs: u32) -> Element {
     el("meta").attr("http-equiv", "refresh").attr("content", secs)
 }
 
+/// The element by which a browser goes to a path of this tower at once.
+pub(super) fn refresh_to(path: &str) -> Element {
+    el("meta").attr("http-equiv", "refresh").attr("content", format!("0;url={path}"))
+}
+
 impl Frame<'_> {
     /// The whole document.
     pub(super) fn wrap(self, content: impl Render) -> String {
@@ -103,7 +108,7 @@ impl Frame<'_> {
             (_, Follows::One(about)) => main.attr("data-live", "state").attr("data-about", about),
             (_, Follows::Time) => main.attr("data-live", "clock"),
         };
-        let main = main.put(content);
+        let main = main.put(super::people::banner(&self.look)).put(content);
         let body = el("body")
             .put(el("a").class("skip").attr("href", "#main").put("To the content"))
             .put(self.header(every))
@@ -156,6 +161,8 @@ impl Frame<'_> {
             0 => "no gateway yet".to_owned(),
             all => format!("{live} of {all} gateways heard"),
         };
-        el("footer").put(heard).put(link("/audit", &ledger)).put(el("span").put(gateways))
+        let heard = (heard, link("/audit", &ledger));
+        let ours = (link("/sessions", "who is logged in"), link("/breakglass", "break-glass"));
+        el("footer").put(heard).put(el("span").put(gateways)).put(ours)
     }
 }

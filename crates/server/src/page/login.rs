@@ -22,9 +22,14 @@ pub fn login(refused: Option<&str>) -> String {
                 .put("Programs send the token instead: ")
                 .put(el("code").put("Authorization: Bearer …")),
         );
+    let other = el("p").put(link("/login", "Log in by a name").class("button"));
     let status = el("p").put("The ").put(link("/status", "status page")).put(" is open to everyone.");
     let main = el("main").attr("id", "main").class("narrow").put(el("p").class("brand").put("hmsops"));
-    let main =
-        main.put(el("h1").put("This tower wants to know who you are.")).put(refused).put(card).put(status);
+    let main = main
+        .put(el("h1").put("This tower wants to know who you are."))
+        .put(refused)
+        .put(other)
+        .put(card)
+        .put(status);
     document("Log in · hmsops", sheet(), el("body").put(main))
 }

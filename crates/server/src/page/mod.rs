@@ -24,6 +24,7 @@ mod login;
 mod mark;
 mod moment;
 mod notices;
+mod people;
 mod probes;
 mod proof;
 mod release;
@@ -32,6 +33,8 @@ mod releases;
 mod scene;
 #[cfg(test)]
 mod scene_holds;
+#[cfg(test)]
+mod scene_locks;
 #[cfg(test)]
 mod scene_signals;
 mod service;
@@ -61,6 +64,7 @@ pub use feed::{status_atom, status_json};
 pub use home::home;
 pub use login::login;
 pub use notices::notices;
+pub use people::{LoginWays, SessionRows, glasses, login_done, login_form, sessions};
 pub use release::release;
 pub use releases::releases;
 pub use service::service;

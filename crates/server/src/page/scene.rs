@@ -479,6 +479,7 @@ pub(super) fn scenes() -> Vec<(&'static str, Scene)> {
     let mut silent = calm();
     silent.pass(9000);
     scenes.push(("silent", silent));
+    scenes.push(("locks", super::scene_locks::locks(&calm())));
     let mut many = calm();
     for (i, service) in
         ["permits", "ach-ledger", "stamp-ideas", "benefits", "dmv-login", "land-registry"].iter().enumerate()
@@ -502,12 +503,8 @@ pub(super) fn scenes() -> Vec<(&'static str, Scene)> {
     many.good(&all[..8], 30);
     many.unhealthy("ach-ledger");
     many.incident("ach-ledger", None, 4000);
-    many.apply(
-        "repo",
-        "service.declared",
-        &[],
-        Transition::ServiceDeclared { spec: Box::new(spec("zoning")), by: admin(), left: None },
-    );
+    let zoning = Transition::ServiceDeclared { spec: Box::new(spec("zoning")), by: admin(), left: None };
+    many.apply("repo", "service.declared", &[], zoning);
     many.ledger_failed = Some("could not write `ledger`: no space left on device".into());
     scenes.push(("many", many));
     let mut signals = calm();

@@ -4,6 +4,7 @@ use hmsops_control::headline::{Outlook, plain};
 use hmsops_control::incident::RESOLVED_HEADING as RESOLVED;
 use hmsops_control::transition::{HoldReason, Transition};
 use hmsops_model::{Millis, ReleaseId};
+use hmsops_wire::api::Verified;
 
 use super::scene::{BEGIN, Scene, look, name, scenes};
 use super::*;
@@ -31,6 +32,7 @@ fn pages(scene: &Scene, look: &Look<'_>) -> Vec<(String, String)> {
             },
         ),
     ));
+    pages.extend(locks(scene, look));
     pages.extend([
         ("alerts".to_owned(), alerts(look)),
         ("tickets".to_owned(), tickets(look)),
@@ -61,6 +63,63 @@ fn pages(scene: &Scene, look: &Look<'_>) -> Vec<(String, String)> {
     }
     pages.push(("dash-csac".to_owned(), dash(look, "csac", &[])));
     pages.push(("dashes".to_owned(), dashes(look)));
+    pages
+}
+
+/// Pages of tokens and of the ledger.
+fn locks(scene: &Scene, look: &Look<'_>) -> Vec<(String, String)> {
+    let access = &look.view.state.access;
+    let rows = access.tokens.values().map(|token| TokenRow {
+        token,
+        used: token.used,
+        findings: crate::door::token_findings(token, token.used, look.view.now.wall),
+    });
+    let wish = TokenWish {
+        kind: "sa".into(),
+        owner: "CI of the portal".into(),
+        scopes: vec!["state:read".into()],
+        expires: "90d".into(),
+        ..TokenWish::default()
+    };
+    let why =
+        "k-1 cannot give what it does not have; no more scopes, services, networks or time than its own";
+    let mut pages = vec![
+        ("tokens".to_owned(), tokens(look, rows.collect())),
+        ("token-new".to_owned(), token_new(look, &wish, Some(why))),
+    ];
+    for token in access.tokens.values() {
+        let text = "hms_sa_0a1b2c3d4e5f6g7h8i9j0k1l2m3n4o5p6q7r8s9t0uvABCDEF";
+        pages.push((format!("token-made-{}", token.id), token_made(look, token, text)));
+        let made = access.made_with(token.id);
+        pages.extend(
+            token_revoke(look, token, &made, None).map(|page| (format!("token-revoke-{}", token.id), page)),
+        );
+        let typed = ("1d", "", "");
+        pages.extend(
+            token_rotate(look, token, typed, None).map(|page| (format!("token-rotate-{}", token.id), page)),
+        );
+    }
+    let filter = AuditFilter { kind: "release".into(), control: "IR-4".into(), ..AuditFilter::default() };
+    let refused = "`IR4` is no control of NIST SP 800-53; write `IR-4`, or `IR-4(1)` for an enhancement";
+    for (at, refused) in [("audit-none", None), ("audit-refused", Some(refused))] {
+        let none = AuditPage { entries: &[], older: None, newest: true, filter: &filter, refused };
+        pages.push((at.to_owned(), audit(look, none)));
+    }
+    pages.extend(scene.entries.last().map(|entry| {
+        ("audit-entry".to_owned(), audit_entry(look, entry, "aGVsbG8gd29ybGQgaGVsbG8gd29ybGQgaGVsbG8gd28="))
+    }));
+    for first_bad in [None, Some("entry 17: it is not what its hash says".to_owned())] {
+        let name = if first_bad.is_some() { "audit-broken" } else { "audit-check" };
+        let found = Verified {
+            whole: first_bad.is_none(),
+            entries: 1_204,
+            root: "aGVsbG8gd29ybGQgaGVsbG8gd29ybGQgaGVsbG8gd28=".into(),
+            checkpoint_size: Some(1_200),
+            torn_bytes: 0,
+            first_bad,
+        };
+        pages.push((name.to_owned(), audit_check(look, &found)));
+    }
     pages
 }
 
@@ -214,6 +273,7 @@ fn whatever_others_write_stays_text() {
         &[],
         Transition::Refused { what: hostile.into(), subject: hostile.into(), why: hostile.into(), by },
     );
+    super::scene_locks::hostile(&mut scene, hostile);
     scene.incident("csac-portal", Some(id), 100);
     let incident = scene.state.incidents.values_mut().next_back().unwrap();
     incident.updates.push((incident.since, hostile.into()));

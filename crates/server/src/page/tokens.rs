@@ -71,7 +71,7 @@ pub fn tokens(look: &Look<'_>, mut rows: Vec<TokenRow<'_>>) -> String {
         "A token's text is shown once, when it is made, and kept nowhere; here stands what it may do.";
     let lead = el("p").class("lead muted").put(words);
     let empty = (open.is_empty() && ended.is_empty()).then(empty);
-    let body = (section(look, "In force", &open), section(look, "Ended", &ended));
+    let body = (section(look, ("In force", "ends"), &open), section(look, ("Ended", "ended"), &ended));
     frame.wrap(((el("h1").put(headline), lead), ((make, empty), body)))
 }
 
@@ -84,12 +84,12 @@ fn empty() -> Element {
         )))
 }
 
-fn section(look: &Look<'_>, title: &str, rows: &[TokenRow<'_>]) -> Option<Element> {
+fn section(look: &Look<'_>, (title, end): (&str, &str), rows: &[TokenRow<'_>]) -> Option<Element> {
     if rows.is_empty() {
         return None;
     }
     let body = rows.iter().take(ROWS_MAX).map(|row| self::row(look, row)).collect::<Vec<_>>();
-    let columns = ["token", "state", "whose, what for", "may", "last used", "ends", ""];
+    let columns = ["token", "state", "whose, what for", "may", "last used", end, ""];
     let more = rows.len().checked_sub(ROWS_MAX).filter(|more| *more > 0).map(|more| {
         let words = format!("{} more: ", grouped(more as u64));
         el("p").class("muted s").put(words).put(el("code").put("hmsops token list --all --limit 10000"))
@@ -117,7 +117,7 @@ fn row(look: &Look<'_>, row: &TokenRow<'_>) -> Element {
     let (token, now) = (row.token, look.view.now.wall);
     let (sign, word) = state(token, row, now);
     let is_open = token.is_in_force(now);
-    let findings = row.findings.iter().map(|finding| el("p").class("s warn").put(tied(finding)));
+    let findings = row.findings.iter().map(|finding| el("p").class("s warn").put(coded(finding)));
     let whose = el("td")
         .class("prose")
         .put(el("b").put(token.spec.owner.as_str()))
@@ -151,6 +151,14 @@ fn row(look: &Look<'_>, row: &TokenRow<'_>) -> Element {
                 .put(end(look, ends)),
         )
         .put(el("td").put(buttons))
+}
+
+/// A sentence with the commands in it as such, instead of the marks around them.
+fn coded(text: &str) -> Vec<Element> {
+    let parts = text.split('`').enumerate().filter(|(_, part)| !part.is_empty());
+    parts
+        .map(|(at, part)| if at % 2 == 1 { el("code").put(part) } else { el("span").put(tied(part)) })
+        .collect()
 }
 
 /// A day is enough for an end that is not near.

@@ -2,7 +2,7 @@
 //! signs. Keys of those are drawn anew each time and never written down.
 
 use std::os::unix::fs::MetadataExt as _;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -102,7 +102,7 @@ impl Authority {
         let known = found(disk.read(&at(CERTIFICATE), FILE_BYTES_MAX))?;
         let key = match found(disk.read(&at(KEY), FILE_BYTES_MAX))? {
             Some(bytes) => {
-                guarded(data.join(FOLDER).join(KEY))?;
+                guarded(&data.join(FOLDER).join(KEY))?;
                 key(&bytes).ok_or_else(|| damaged(KEY, "it holds no key of P-256 in PEM form"))?
             }
             None if known.is_some() => return Err(damaged(KEY, "it is missing")),
@@ -113,24 +113,20 @@ impl Authority {
             }
         };
         let params = params(&key, now);
-        let certificate = match known {
-            Some(bytes) => {
-                let found = pem::certificates(&bytes).and_then(|mut all| all.pop());
-                let found =
-                    found.ok_or_else(|| damaged(CERTIFICATE, "it holds no certificate in PEM form"))?;
-                // The key as it stands in a certificate of its own (RFC 5480 §2.2).
-                let own = key.public_key_raw();
-                if !found.windows(own.len()).any(|part| part == own) {
-                    return Err(damaged(CERTIFICATE, "it is of another key than `authority.key`"));
-                }
-                found
+        let certificate = if let Some(bytes) = known {
+            let found = pem::certificates(&bytes).and_then(|mut all| all.pop());
+            let found = found.ok_or_else(|| damaged(CERTIFICATE, "it holds no certificate in PEM form"))?;
+            // The key as it stands in a certificate of its own (RFC 5480 §2.2).
+            let own = key.public_key_raw();
+            if !found.windows(own.len()).any(|part| part == own) {
+                return Err(damaged(CERTIFICATE, "it is of another key than `authority.key`"));
             }
+            found
+        } else {
             // Also after a crash between both files.
-            None => {
-                let made = params.self_signed(&key)?.der().clone();
-                disk.replace(&at(CERTIFICATE), pem::encode("CERTIFICATE", &made).as_bytes())?;
-                made
-            }
+            let made = params.self_signed(&key)?.der().clone();
+            disk.replace(&at(CERTIFICATE), pem::encode("CERTIFICATE", &made).as_bytes())?;
+            made
         };
         Ok(Self { issuer: Issuer::new(params, key), certificate })
     }
@@ -200,9 +196,9 @@ fn found(read: Result<Vec<u8>, DiskError>) -> Result<Option<Vec<u8>>, DiskError>
 }
 
 /// Refuses a key that others may read. What is on no file system has no mode.
-fn guarded(path: PathBuf) -> Result<(), AuthorityError> {
-    let mode = std::fs::metadata(&path).map_or(0o600, |known| known.mode() & 0o7777);
-    if mode & 0o077 == 0 {
+fn guarded(path: &Path) -> Result<(), AuthorityError> {
+    let mode = std::fs::metadata(path).map_or(0o600, |known| known.mode() & 0o7777);
+    if mode.trailing_zeros() >= 6 {
         return Ok(());
     }
     Err(AuthorityError::Exposed { file: path.display().to_string(), mode })
@@ -218,9 +214,9 @@ fn params(key: &KeyPair, now: UnixMillis) -> CertificateParams {
     let mut params = CertificateParams::default();
     params.not_before = moment(now, AUTHORITY_BACKDATED, Millis::ZERO);
     params.not_after = moment(now, Millis::ZERO, AUTHORITY_LIFE);
-    let own: String =
-        Sha256::digest(key.public_key_raw()).iter().take(4).map(|byte| format!("{byte:02x}")).collect();
-    params.distinguished_name = named(&format!("hmsops authority {own}"));
+    let digest = Sha256::digest(key.public_key_raw());
+    let own = u32::from_be_bytes([digest[0], digest[1], digest[2], digest[3]]);
+    params.distinguished_name = named(&format!("hmsops authority {own:08x}"));
     params.is_ca = IsCa::Ca(BasicConstraints::Constrained(0));
     params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
     params

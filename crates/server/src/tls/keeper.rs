@@ -12,6 +12,7 @@ use hmsops_disk::Disk;
 use hmsops_model::{Millis, UnixMillis};
 use hmsops_proxy::plane::tls::{Stamp, certified, stamp};
 use tokio::sync::watch;
+use tokio_rustls::rustls::pki_types::CertificateDer;
 use tokio_rustls::rustls::sign::CertifiedKey;
 
 use super::authority::{LIFE, RENEW_BEFORE};
@@ -21,6 +22,9 @@ use crate::clock::Clock;
 
 /// Between two looks at files and clock.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
+
+/// Between two tries of the own authority where the last one failed; files are looked at again when they change.
+const TRY_AGAIN: Duration = Duration::from_mins(1);
 
 /// A clock that was set back by more makes certificates that begin in the future: they are drawn anew.
 const SET_BACK: Millis = Millis::from_mins(60);
@@ -63,6 +67,8 @@ pub(crate) struct Keeper {
     seen: Option<(Option<Stamp>, Option<Stamp>)>,
     /// When what is shown ends.
     until: UnixMillis,
+    /// The machine's names, and those of the settings, as they were when the settings were read last.
+    names: Vec<String>,
 }
 
 impl Keeper {
@@ -79,8 +85,9 @@ impl Keeper {
         let first = certificate(&authority, &source, &listeners, now)?;
         let until = end(&first);
         let transport = Arc::new(Transport::new(authority, first)?);
-        let keeper = Self { transport, sources, source, listeners, disk, read, seen: read, until };
-        keeper.note();
+        let names = names::all(&source.names, &listeners);
+        let keeper = Self { transport, sources, source, listeners, disk, read, seen: read, until, names };
+        keeper.note(&keeper.transport.chain());
         if until <= now {
             tracing::error!(
                 "tls: the certificate has ended; clients will refuse it until another is in its place"
@@ -108,24 +115,63 @@ impl Keeper {
                 () = engine.leaves() => return,
             };
             let now = clock.now().wall;
-            if is_asked {
-                self.source = self.sources.borrow_and_update().clone();
-            }
-            if !(is_asked || self.is_due(now)) {
+            let is_other = is_asked && self.is_other();
+            if !(is_other || self.is_due(now)) {
                 continue;
             }
-            // What changes while it is read is read again.
-            self.read = self.source.stamps();
-            match certificate(&self.transport.authority, &self.source, &self.listeners, now) {
-                Ok(next) if end(&next) > now => self.put(next, &engine).await,
-                Ok(_) => broken(&engine, "the new certificate has ended already".into()).await,
-                Err(error) => broken(&engine, error.to_string()).await,
+            match self.draw(now) {
+                Ok(true) => {
+                    tracing::info!("tls: listeners show another certificate");
+                    self.tell(&engine).await;
+                }
+                Ok(false) => {}
+                Err(why) => {
+                    tracing::error!("tls: the certificate before goes on: {why}");
+                    if self.source.files.is_none() {
+                        looks.reset_after(TRY_AGAIN);
+                    }
+                    let _told = engine.submit(Event::Transport(TransportReport::Broken { why })).await;
+                }
             }
         }
     }
 
+    /// Puts another certificate in the place of the one that is shown; answers whether it is another. One that cannot be
+    /// used changes nothing.
+    pub(super) fn draw(&mut self, now: UnixMillis) -> Result<bool, String> {
+        // What changes while it is read is read again.
+        self.read = self.source.stamps();
+        let next = certificate(&self.transport.authority, &self.source, &self.listeners, now);
+        let next = next.map_err(|error| error.to_string())?;
+        if end(&next) <= now {
+            return Err("the new certificate has ended already".into());
+        }
+        self.until = end(&next);
+        let before = self.transport.chain();
+        let is_new = next.cert.first() != before.first();
+        if is_new {
+            // Nobody of this machine meets a certificate that is not written down.
+            self.note(&[&next.cert[..], &before[..]].concat());
+        }
+        self.transport.show(next);
+        if is_new {
+            self.note(&self.transport.chain());
+        }
+        Ok(is_new)
+    }
+
+    /// Takes over what the settings say now; answers whether that takes a look. Files always do; a certificate of the own
+    /// authority is another only by its names.
+    fn is_other(&mut self) -> bool {
+        let source = self.sources.borrow_and_update().clone();
+        let names = names::all(&source.names, &self.listeners);
+        let is_other = source.files.is_some() || source != self.source || names != self.names;
+        (self.source, self.names) = (source, names);
+        is_other
+    }
+
     /// Whether another certificate is wanted now.
-    fn is_due(&mut self, now: UnixMillis) -> bool {
+    pub(super) fn is_due(&mut self, now: UnixMillis) -> bool {
         let Some(stamps) = self.source.stamps() else {
             // By the calendar; also when it was set back to before the certificate was made.
             let left = self.until.since(now);
@@ -137,17 +183,6 @@ impl Keeper {
         is_settled && self.read != Some(stamps)
     }
 
-    async fn put(&mut self, next: Arc<CertifiedKey>, engine: &Engine) {
-        self.until = end(&next);
-        let is_new = next.cert.first() != self.transport.chain().first();
-        self.transport.show(next);
-        if is_new {
-            self.note();
-            tracing::info!("tls: listeners show another certificate");
-            self.tell(engine).await;
-        }
-    }
-
     async fn tell(&self, engine: &Engine) {
         let Some(first) = self.transport.chain().into_iter().next() else { return };
         let report = TransportReport::Shown { held: held(&first), own: self.source.files.is_none() };
@@ -155,10 +190,7 @@ impl Keeper {
     }
 
     /// Writes down for programs of this machine by what they recognise the tower. Without it they have to be told.
-    fn note(&self) {
-        let own = self.source.files.is_none();
-        let chain = self.transport.chain();
-        let known = if own { vec![self.transport.authority.certificate().clone()] } else { chain };
+    fn note(&self, known: &[CertificateDer<'static>]) {
         let text: String = known.iter().map(|certificate| pem::encode("CERTIFICATE", certificate)).collect();
         if let Err(error) = self.disk.replace(&format!("{FOLDER}/{SERVED}"), text.as_bytes()) {
             tracing::warn!("tls: programs of this machine may not recognise the tower: {}", error.chain());
@@ -193,9 +225,4 @@ fn certificate(
 /// When a certificate ends.
 fn end(certified: &CertifiedKey) -> UnixMillis {
     certified.cert.first().map_or(UnixMillis(0), |first| held(first).until)
-}
-
-async fn broken(engine: &Engine, why: String) {
-    tracing::error!("tls: the certificate before goes on: {why}");
-    let _told = engine.submit(Event::Transport(TransportReport::Broken { why })).await;
 }

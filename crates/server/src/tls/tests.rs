@@ -3,6 +3,7 @@
 use hmsops_disk::{Disk, RealDisk};
 use hmsops_model::{Millis, UnixMillis};
 use tokio_rustls::rustls::client::WebPkiServerVerifier;
+use tokio_rustls::rustls::client::danger::ServerCertVerifier as _;
 use tokio_rustls::rustls::pki_types::{ServerName, UnixTime};
 
 use super::*;
@@ -25,7 +26,6 @@ fn takes(authority: &Authority, chain: &CertifiedKey, name: &str, now: UnixMilli
             .unwrap();
     let name = ServerName::try_from(name.to_owned()).unwrap();
     let now = UnixTime::since_unix_epoch(std::time::Duration::from_millis(now.0 as u64));
-    use tokio_rustls::rustls::client::danger::ServerCertVerifier as _;
     verifier.verify_server_cert(&chain.cert[0], &chain.cert[1..], &name, &[], now).is_ok()
 }
 
@@ -58,6 +58,24 @@ fn a_clock_an_hour_off_harms_nobody() {
     }
     assert_eq!(held(&signed.cert[0]).until.since(NOW), LIFE);
     assert!(held(authority.certificate()).until.since(NOW) > Millis::from_mins(9 * 365 * 24 * 60));
+}
+
+/// A certificate of the own authority is drawn anew with hours left, and when the clock was set back to before it.
+#[test]
+fn what_ends_soon_is_drawn_anew() {
+    let dir = tempfile::tempdir().unwrap();
+    let disk: Arc<dyn hmsops_disk::Disk> = Arc::new(RealDisk::new(dir.path()).unwrap());
+    let source = keeper::Source::new(&hmsops_config::tower::TlsConfig::default(), dir.path());
+    let (_sender, sources) = tokio::sync::watch::channel(source);
+    let mut keeper = keeper::Keeper::open((dir.path(), disk), sources, Vec::new(), NOW).unwrap();
+    let hour = 3_600_000;
+    for (hours, due) in [(0, false), (15, false), (17, true), (30, true), (1, false), (-2, true)] {
+        assert_eq!(keeper.is_due(at(hours * hour)), due, "after {hours} h");
+    }
+    let shown = fingerprint(&keeper.transport().chain()[0]);
+    keeper.draw(at(17 * hour)).unwrap();
+    assert_ne!(fingerprint(&keeper.transport().chain()[0]), shown);
+    assert!(!keeper.is_due(at(17 * hour)));
 }
 
 #[test]

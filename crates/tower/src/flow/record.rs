@@ -171,6 +171,7 @@ pub(super) fn is_advance(transition: &Transition) -> bool {
         | T::Refused { .. } => false,
         T::Signal(change) => change.is_advance(),
         // Who is let in anew stands in the record first; who is shut out is shut out at once.
+        T::People(change) => change.is_advance(),
         T::Access(change) => matches!(change, AccessChange::TokenIssued { .. }),
         T::Transport(change) => change.is_advance(),
     }
@@ -183,6 +184,7 @@ pub(super) fn draft(now: Now, transition: &Transition, late: bool) -> Draft {
     let subject = match (transition.release(), transition.service(), transition) {
         (_, _, T::Refused { subject, .. }) => subject.clone(),
         (_, _, T::Signal(change)) => change.subject(),
+        (_, _, T::People(change)) => change.subject(),
         (_, _, T::Transport(change)) => change.subject(),
         (_, _, T::Access(change)) => change.subject(),
         (_, Some(service), _) => format!("service/{service}"),
@@ -254,6 +256,7 @@ fn by(transition: &Transition) -> Who {
         | T::VersionUndenied { by, .. }
         | T::Refused { by, .. } => by.clone(),
         T::Signal(change) => change.by().cloned().unwrap_or_else(Who::tower),
+        T::People(change) => change.by(),
         T::Transport(change) => change.by(),
         T::Access(change) => change.by(),
         T::WeightApplied { .. } | T::RollbackCompleted { .. } => {
@@ -305,6 +308,7 @@ fn kind(transition: &Transition) -> (&'static str, Outcome) {
         T::IncidentResolved { .. } => ("incident.resolved", Done),
         T::Refused { .. } => ("request.refused", Refused),
         T::Signal(change) => signal_kind(change),
+        T::People(change) => (change.kind(), Done),
         T::Access(AccessChange::TokenIssued { .. }) => ("token.issued", Done),
         T::Access(AccessChange::TokenRevoked { .. }) => ("token.revoked", Done),
         T::Access(AccessChange::TokenEnded { .. }) => ("token.ended", Done),

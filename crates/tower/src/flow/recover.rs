@@ -102,6 +102,9 @@ impl Tower {
             let is_open = |id| tokens.get(id).is_some_and(|token| token.revoked.is_none());
             return std::iter::once(token).chain(also).any(is_open);
         }
+        if let Transition::People(change) = transition {
+            return change.is_due(&self.state.people);
+        }
         let release = transition.release().and_then(|id| self.state.releases.get(&id));
         release.is_some_and(|release| release.phase.is_active())
     }

@@ -67,7 +67,7 @@ fn a_dead_canary_is_as_dead_after_a_restart() {
     let mut world = World::with_canary_out();
     let canary = world.tower().state().releases[&ReleaseId(1)].instance;
     let stable = world.tower().state().services[&name()].stable.unwrap();
-    for _ in 0..2 {
+    for _ in 0..3 {
         world.pass(Millis(500));
         world.event(&look(canary, fails()));
         world.event(&look(stable, ProbeVerdict::Pass { millis: 1 }));

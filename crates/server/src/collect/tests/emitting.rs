@@ -45,7 +45,7 @@ fn response(answer: &Answer) -> EmitResponse {
 }
 
 /// As a client of `hmsops.v1.Collector` calls; another language generates its own from the `.proto`.
-async fn call(
+pub(super) async fn call(
     site: &Site,
     path: &'static str,
     message: Vec<u8>,

@@ -1,0 +1,401 @@
+//! People: log-ins by each way, sessions, fresh proofs, four eyes, the break-glass.
+
+use std::io::BufRead as _;
+use std::process::{Child, Command as Program, Stdio};
+
+use hmsops_control::Event;
+use hmsops_model::person::{FourEyes, Role};
+use http::header::HeaderMap;
+
+use super::*;
+
+const GOOD: &str = "correct horse battery staple";
+
+impl Site {
+    async fn account(&self, name: &str, roles: &[&str]) {
+        let body = json!({"roles": roles, "password": GOOD, "reason": "test"});
+        let (status, answer) = self.ask(Method::PUT, &format!("/hms/v1/accounts/{name}"), Some(body)).await;
+        assert_eq!(status, 200, "{answer}");
+    }
+
+    /// Logs a program in; what it sends from then on.
+    async fn logged_in(&self, name: &str) -> String {
+        let (status, answer) = self.try_password(name, GOOD).await;
+        assert_eq!(status, 201, "{answer}");
+        answer["text"].as_str().unwrap().to_owned()
+    }
+
+    async fn try_password(&self, name: &str, password: &str) -> (StatusCode, Value) {
+        let body = json!({"name": name, "password": password}).to_string();
+        let request = bare(Method::POST, "/login/password").header("content-type", "application/json");
+        read(self.send(request.body(Body::from(body)).unwrap()).await).await
+    }
+
+    /// With a log-in or token.
+    async fn by(&self, text: &str, method: Method, path: &str, body: Value) -> (StatusCode, Value) {
+        let request = bare(method, path)
+            .header("authorization", format!("Bearer {text}"))
+            .header("content-type", "application/json");
+        read(self.send(request.body(Body::from(body.to_string())).unwrap()).await).await
+    }
+
+    /// As a browser's form sends it.
+    async fn form(&self, path: &str, cookie: &str, origin: &str, body: &str) -> Response<Body> {
+        let request = bare(Method::POST, path)
+            .header(HOST, "tower:3000")
+            .header(ORIGIN, origin)
+            .header(COOKIE, cookie)
+            .header("accept", "text/html")
+            .header("content-type", "application/x-www-form-urlencoded");
+        self.send(request.body(Body::from(body.to_owned())).unwrap()).await
+    }
+
+    async fn page(&self, path: &str, cookie: &str) -> Response<Body> {
+        let request = bare(Method::GET, path).header(COOKIE, cookie).header("accept", "text/html");
+        self.send(request.body(Body::empty()).unwrap()).await
+    }
+}
+
+/// The session's cookie of an answer, `name=value`.
+fn session_of(headers: &HeaderMap) -> Option<String> {
+    let lines = headers.get_all(SET_COOKIE).iter().filter_map(|line| line.to_str().ok());
+    let line = lines.into_iter().find(|line| line.starts_with("hms_session="))?;
+    assert!(line.contains("HttpOnly") && line.contains("SameSite=Strict"), "{line}");
+    line.split(';').next().map(str::to_owned)
+}
+
+#[tokio::test]
+async fn a_password_logs_in_and_what_is_said_of_a_wrong_one_tells_nothing() {
+    let site = Site::new(false);
+    site.account("ann", &["operator"]).await;
+    let (status, wrong) = site.try_password("ann", "wrong horse battery staple").await;
+    assert_eq!(status, 401);
+    let (_, unknown) = site.try_password("nobody", GOOD).await;
+    assert_eq!(wrong["detail"], unknown["detail"], "which names there are is not told");
+    let ann = site.logged_in("ann").await;
+    let (status, sessions) = site.by(&ann, Method::GET, "/hms/v1/sessions", json!({})).await;
+    assert_eq!((status.as_u16(), &sessions["items"][0]["own"]), (200, &json!(true)), "{sessions}");
+    assert_eq!(sessions["items"][0]["subject"], "ann");
+    let (status, _) = site.by(&ann, Method::GET, "/hms/v1/tokens", json!({})).await;
+    assert_eq!(status, 403, "an operator makes no tokens");
+    let (_, audit) = site.get("/hms/v1/audit?limit=50").await;
+    let text = audit.to_string();
+    assert!(text.contains("session.opened") && !text.contains(&ann) && !text.contains("horse"), "{text}");
+    // Another password ends what the old one had opened.
+    site.account("ann", &["viewer"]).await;
+    assert_eq!(site.by(&ann, Method::GET, "/hms/v1/sessions", json!({})).await.0, 401);
+    for _ in 0..5 {
+        site.try_password("ann", "wrong horse battery staple").await;
+    }
+    let (status, answer) = site.try_password("ann", GOOD).await;
+    assert_eq!(status, 429, "{answer}");
+}
+
+#[tokio::test]
+async fn a_browser_is_logged_in_by_its_own_page_only_and_gets_a_new_cookie() {
+    let site = Site::new(false);
+    site.account("ann", &["operator"]).await;
+    let filled = "name=ann&password=correct+horse+battery+staple&next=%2Freleases";
+    let foreign = site.form("/login/password", "", "https://evil.example", filled).await;
+    assert_eq!(foreign.status(), 403, "nobody is logged in from a page of somebody else's");
+    let planted = format!("hms_session={}", token::session([7; 32]));
+    let answer = site.form("/login/password", &planted, "http://tower:3000", filled).await;
+    assert_eq!((answer.status().as_u16(), &answer.headers()[LOCATION]), (303, &"/releases".parse().unwrap()));
+    let own = session_of(answer.headers()).unwrap();
+    assert_ne!(own, planted, "what somebody put into the browser before is worth nothing");
+    assert_eq!(site.page("/", &planted).await.status(), 401);
+    assert_eq!(site.page("/", &own).await.status(), 200);
+    assert_eq!(site.page("/sessions", &own).await.status(), 200);
+    let away = site
+        .form("/login/password", "", "http://tower:3000", &filled.replace("%2Freleases", "%2F%2Fevil"))
+        .await;
+    assert_eq!(away.headers()[LOCATION], "/");
+    let foreign = site.form("/logout", &own, "https://evil.example", "").await;
+    assert_eq!(foreign.status(), 403);
+    assert_eq!(site.form("/logout", &own, "http://tower:3000", "").await.status(), 303);
+    assert_eq!(site.page("/", &own).await.status(), 401, "the cookie is worth nothing any more");
+}
+
+#[tokio::test]
+async fn everybody_ends_their_own_log_ins_and_admins_everybodys() {
+    let site = Site::new(false);
+    for (name, roles) in [("ann", &["operator"]), ("bob", &["operator"]), ("root", &["admin"])] {
+        site.account(name, roles).await;
+    }
+    let (ann, bob, root) =
+        (site.logged_in("ann").await, site.logged_in("bob").await, site.logged_in("root").await);
+    let list = site.by(&bob, Method::GET, "/hms/v1/sessions", json!({})).await.1;
+    assert_eq!(list["items"].as_array().unwrap().len(), 1, "bob sees his own");
+    let id = list["items"][0]["id"].as_str().unwrap().to_owned();
+    let path = format!("/hms/v1/sessions/{id}/end");
+    assert_eq!(site.by(&ann, Method::POST, &path, json!({})).await.0, 404);
+    assert_eq!(site.by(&bob, Method::GET, "/hms/v1/services", json!({})).await.0, 200);
+    assert_eq!(site.by(&root, Method::POST, &path, json!({"reason": "left"})).await.0, 200);
+    assert_eq!(site.by(&bob, Method::GET, "/hms/v1/services", json!({})).await.0, 401);
+    let list = site.by(&root, Method::GET, "/hms/v1/sessions", json!({})).await.1;
+    assert_eq!(list["items"].as_array().unwrap().len(), 3);
+    assert!(list["items"].to_string().contains("left"));
+}
+
+/// The matrix of routes and roles, from the very table of routes.
+#[tokio::test]
+async fn each_route_lets_in_the_roles_that_have_its_scope_and_no_other() {
+    let site = Site::new(false);
+    let mut people = Vec::new();
+    for role in Role::ALL {
+        site.account(role.name(), &[role.name()]).await;
+        people.push((role, site.logged_in(role.name()).await));
+    }
+    let mut kept_out = 0;
+    for route in table().all() {
+        // Ends the very log-in that asks.
+        let Access::Needs(needed) = route.access else { continue };
+        if route.path == "/logout" {
+            continue;
+        }
+        let path = ["{id}", "{name}", "{file}", "{title}", "{nonce}"]
+            .iter()
+            .fold(route.path.to_owned(), |path, part| path.replace(part, "none-1"));
+        for (role, text) in &people {
+            let request = bare(route.method.clone(), &path)
+                .header("authorization", format!("Bearer {text}"))
+                .header("content-type", "application/json");
+            let status = site.send(request.body(Body::from("?")).unwrap()).await.status();
+            let refused = matches!(status, StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN);
+            assert_eq!(refused, !role.gives(needed), "{} {path} as {role}: {status}", route.method);
+            kept_out += usize::from(refused);
+        }
+    }
+    assert!(kept_out > 100, "{kept_out}");
+}
+
+#[tokio::test]
+async fn four_eyes_are_two_people_by_whatever_they_come() {
+    let site = Site::new(false).with_forms().await;
+    site.context.engine.submit(Event::FourEyes(vec![FourEyes::Undeny])).await.unwrap();
+    for (name, roles) in [("ann", ["admin"]), ("bob", ["approver"])] {
+        site.account(name, &roles).await;
+    }
+    let ann = site.logged_in("ann").await;
+    let deploy = json!({"name": "canary.yaml", "text": CANARY});
+    let (status, answer) = site.by(&ann, Method::POST, "/hms/v1/deploy", deploy).await;
+    assert_eq!(status, 201, "{answer}");
+    let id = answer["id"].as_str().or_else(|| answer["release"].as_str()).unwrap_or("r-1").to_owned();
+    let (snapshot, release) = (site.context.engine.snapshot(), id.parse().unwrap());
+    let who = snapshot.state.releases[&release].by.clone();
+    assert!(who.actor.starts_with("person:p-"), "{who:?}");
+    let denied = |by: String| {
+        let (site, id) = (&site, id.clone());
+        async move {
+            site.by(&by, Method::POST, &format!("/hms/v1/releases/{id}/undeny"), json!({"reason": "fixed"}))
+                .await
+        }
+    };
+    // What one person's two tokens say is that person's.
+    let mine = json!({"kind": "pat", "scopes": ["deploy:approve"], "owner": "bob", "reason": "test"});
+    let (status, token) = site.by(&ann, Method::POST, "/hms/v1/tokens", mine).await;
+    assert_eq!(status, 201, "{token}");
+    let abort =
+        site.by(&ann, Method::POST, &format!("/hms/v1/releases/{id}/abort"), json!({"reason": "bad"})).await;
+    assert_eq!(abort.0, 200, "{}", abort.1);
+    // A person's own abort denies nothing: the question is put to the decision itself by what it answers.
+    let state = site.context.engine.snapshot();
+    let by_token = hmsops_control::Who {
+        actor: format!("token:{} bob", token["token"]["id"].as_str().unwrap()),
+        source: "api".into(),
+    };
+    assert_eq!(
+        hmsops_control::people::principal(&state.state, &by_token),
+        hmsops_control::people::principal(&state.state, &who),
+        "the token is hers, not its owner's"
+    );
+    assert_ne!(
+        hmsops_control::people::principal(
+            &state.state,
+            &hmsops_control::Who { actor: "admin".into(), source: "api".into() }
+        ),
+        None
+    );
+    assert_eq!(denied(ann).await.0, 409);
+}
+
+#[tokio::test]
+async fn a_broken_glass_is_loud_ends_and_waits_for_another_person() {
+    let site = Site::new(false).with_forms().await;
+    for (name, roles) in [("ann", ["oncall"]), ("bob", ["approver"])] {
+        site.account(name, &roles).await;
+    }
+    let (ann, bob) = (site.logged_in("ann").await, site.logged_in("bob").await);
+    let deploy = || json!({"name": "canary.yaml", "text": CANARY});
+    assert_eq!(site.by(&ann, Method::POST, "/hms/v1/deploy", deploy()).await.0, 403);
+    let take = |body: Value| site.by(&ann, Method::POST, "/hms/v1/breakglass", body);
+    assert_eq!(take(json!({"reason": ""})).await.0, 400, "it takes a reason");
+    assert_eq!(take(json!({"reason": "fire", "for_ms": 3_600_001})).await.0, 409, "and ends");
+    let by_admin = site.post("/hms/v1/breakglass", json!({"reason": "x"})).await;
+    assert_eq!(by_admin.0, 409, "{}", by_admin.1);
+    let (status, glass) = take(json!({"reason": "the data centre burns"})).await;
+    assert_eq!((status.as_u16(), &glass["state"]), (201, &json!("in-force")), "{glass}");
+    assert_eq!(site.by(&ann, Method::POST, "/hms/v1/deploy", deploy()).await.0, 201);
+    assert_eq!(
+        site.by(&ann, Method::GET, "/hms/v1/tokens", json!({})).await.0,
+        403,
+        "not the keys of the house"
+    );
+    let cookie = format!("hms_session={ann}");
+    let body = site.page("/", &cookie).await.into_body().collect().await.unwrap().to_bytes();
+    assert!(String::from_utf8_lossy(&body).contains("the data centre burns"), "everybody sees it");
+    let review = "/hms/v1/breakglass/g-1/review";
+    let said = || json!({"reason": "all fine"});
+    let own = site.by(&ann, Method::POST, review, said()).await;
+    assert_eq!(own.0, 409, "nobody looks at what they did themselves: {}", own.1);
+    assert_eq!(site.by(&ann, Method::POST, "/hms/v1/breakglass/g-1/end", json!({})).await.0, 200);
+    assert_eq!(site.by(&ann, Method::POST, "/hms/v1/deploy", deploy()).await.0, 403, "the rights are gone");
+    let (_, list) = site.by(&bob, Method::GET, "/hms/v1/breakglass", json!({})).await;
+    assert_eq!(list["items"][0]["state"], "to-review", "{list}");
+    assert_eq!(site.by(&bob, Method::POST, review, said()).await.0, 200);
+    assert_eq!(site.page("/breakglass", &cookie).await.status(), 200);
+    let (_, audit) = site.get("/hms/v1/audit?limit=100").await;
+    for kind in ["breakglass.used", "breakglass.ended", "breakglass.reviewed"] {
+        assert!(audit.to_string().contains(kind), "{kind}");
+    }
+}
+
+/// A provider's process; ends with the test.
+struct Provider {
+    child: Child,
+    issuer: String,
+}
+
+impl Drop for Provider {
+    fn drop(&mut self) {
+        let _gone = self.child.kill();
+        let _reaped = self.child.wait();
+    }
+}
+
+impl Provider {
+    fn start() -> Self {
+        let script = concat!(env!("CARGO_MANIFEST_DIR"), "/src/door/tests/provider.py");
+        let mut child = Program::new("python3")
+            .arg(script)
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .spawn()
+            .expect("python3 is there");
+        let mut line = String::new();
+        std::io::BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
+        Self { child, issuer: line.trim().to_owned() }
+    }
+
+    fn site(&self) -> Site {
+        let config = hmsops_config::tower::OidcConfig {
+            issuer: self.issuer.clone(),
+            client_id: "hmsops".into(),
+            client_secret: None,
+            callback: "http://tower:3000/login/oidc/callback".into(),
+            groups_claim: "groups".into(),
+            scopes: vec!["profile".into()],
+            ca: None,
+        };
+        let oidc = Oidc::new(config, Some(hmsops_act::channel::Secret::new("s3cret")), None).unwrap();
+        let mut site = Site::new(false);
+        let disk: Arc<dyn Disk> = Arc::new(RealDisk::new(&site.context.data).unwrap());
+        let roles = BTreeMap::from([("sre".to_owned(), vec![Role::Operator])]);
+        site.context.reception = Arc::new(Reception::open(disk, Some(oidc), roles).unwrap());
+        site.router = router(site.context.clone());
+        site
+    }
+
+    /// A request to the provider itself, as a browser or the test sends it.
+    async fn curl(&self, args: &[&str]) -> String {
+        let done = tokio::process::Command::new("curl").args(["-s"]).args(args).output().await.unwrap();
+        String::from_utf8_lossy(&done.stdout).into_owned()
+    }
+
+    async fn set(&self, what: Value) {
+        self.curl(&["-d", &what.to_string(), &format!("{}/set", self.issuer)]).await;
+    }
+}
+
+/// Goes to the provider and comes back; the answer of the tower. `cookie`: what the browser holds.
+async fn round(provider: &Provider, site: &Site, cookie: &str) -> Response<Body> {
+    let begun = site.page("/login/oidc?next=/releases", cookie).await;
+    assert_eq!(begun.status(), 303);
+    let to = begun.headers()[LOCATION].to_str().unwrap().to_owned();
+    assert!(to.contains("code_challenge_method=S256") && to.contains("nonce="), "{to}");
+    let line = begun.headers()[SET_COOKIE].to_str().unwrap();
+    assert!(line.contains("HttpOnly") && line.contains("SameSite=Lax"), "{line}");
+    let away = line.split(';').next().unwrap().to_owned();
+    let back = provider.curl(&["-o", "/dev/null", "-w", "%{redirect_url}", &to]).await;
+    let path = back.strip_prefix("http://tower:3000").unwrap().to_owned();
+    site.page(&path, &format!("{cookie}; {away}")).await
+}
+
+#[tokio::test]
+async fn a_provider_logs_in_with_roles_by_groups() {
+    let provider = Provider::start();
+    let site = provider.site();
+    let answer = round(&provider, &site, "").await;
+    assert_eq!(answer.status(), 200);
+    let own = session_of(answer.headers()).unwrap();
+    assert_eq!(site.page("/", &own).await.status(), 200);
+    let text = own.strip_prefix("hms_session=").unwrap();
+    let (_, list) = site.by(text, Method::GET, "/hms/v1/sessions", json!({})).await;
+    let first = &list["items"][0];
+    assert_eq!((&first["subject"], &first["roles"]), (&json!("u-1"), &json!(["operator"])), "{list}");
+    assert_eq!(first["issuer"], json!(provider.issuer));
+    // To show it again the provider has to ask, and it stays the same log-in with another secret.
+    let again = round(&provider, &site, &own).await;
+    assert_eq!(again.status(), 200);
+    let fresh = session_of(again.headers()).unwrap();
+    assert_ne!(fresh, own);
+    assert_eq!(site.page("/", &own).await.status(), 401, "the old secret is worth nothing");
+    let (_, list) = site
+        .by(fresh.strip_prefix("hms_session=").unwrap(), Method::GET, "/hms/v1/sessions", json!({}))
+        .await;
+    assert_eq!(list["items"].as_array().unwrap().len(), 1, "{list}");
+    // The provider's keys change.
+    provider.set(json!({"key": 2})).await;
+    assert_eq!(round(&provider, &site, "").await.status(), 200);
+}
+
+#[tokio::test]
+async fn what_a_provider_gets_wrong_lets_nobody_in() {
+    let provider = Provider::start();
+    let site = provider.site();
+    let now = site.context.clock.now().wall.0 / 1000;
+    for claims in [
+        json!({"aud": "other"}),
+        json!({"iss": "https://evil.example"}),
+        json!({"nonce": "x"}),
+        json!({"nonce": null}),
+        json!({"exp": now - 3600}),
+        json!({"iat": now + 3600}),
+        json!({"sub": null}),
+        json!({"groups": ["guests"]}),
+        json!({"groups": null}),
+    ] {
+        provider.set(json!({"claims": claims})).await;
+        let answer = round(&provider, &site, "").await;
+        assert_eq!(answer.status(), 403, "{claims}");
+        assert!(session_of(answer.headers()).is_none());
+    }
+    for (head, status) in [(json!({"alg": "none"}), 403), (json!({"alg": "RS256", "sign_with": 9}), 403)] {
+        let mut set = head.clone();
+        set["claims"] = json!({});
+        provider.set(set).await;
+        assert_eq!(round(&provider, &site, "").await.status().as_u16(), status, "{head}");
+    }
+    // Another browser's answer, an answer twice, an answer that nobody asked for.
+    provider.set(json!({"sign_with": 1})).await;
+    let begun = site.page("/login/oidc", "").await;
+    let to = begun.headers()[LOCATION].to_str().unwrap().to_owned();
+    let own = begun.headers()[SET_COOKIE].to_str().unwrap().split(';').next().unwrap().to_owned();
+    let back = provider.curl(&["-o", "/dev/null", "-w", "%{redirect_url}", &to]).await;
+    let path = back.strip_prefix("http://tower:3000").unwrap().to_owned();
+    assert_eq!(site.page(&path, "hms_oidc=other").await.status(), 403);
+    assert_eq!(site.page(&path, "").await.status(), 403);
+    assert_eq!(site.page(&path, &own).await.status(), 200, "and whoever it was is not kept out by it");
+    assert_eq!(site.page(&path, &own).await.status(), 403, "once");
+    assert_eq!(site.page("/login/oidc/callback?state=x&code=y", &own).await.status(), 403);
+}
