@@ -8,8 +8,9 @@ use std::time::Duration;
 
 use axum::extract::ConnectInfo;
 use axum::response::IntoResponse as _;
-use hmsops_model::limits::{WEB_CONNECTIONS_EACH_MAX, WEB_CONNECTIONS_MAX, WRITE_STALL_MAX};
-use http::{Request, StatusCode};
+use hmsops_model::limits::WRITE_STALL_MAX;
+use http::header::CONNECTION;
+use http::{HeaderValue, Request, StatusCode};
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
@@ -18,7 +19,8 @@ use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tower::ServiceExt as _;
 
-use crate::bound::{self, Place, Places, Unstalled};
+use crate::bound::{Arriving, Place, Turn, Unstalled, is_last};
+use crate::door::Auth;
 use crate::tls::port::{Greeting, Stream};
 use crate::tls::{Arrival, Port};
 
@@ -32,8 +34,8 @@ const HEAD_BYTES_MAX: usize = 64 << 10;
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
 /// Serves until it is told to stop, and then for as long as requests under way take; the caller bounds that.
-pub async fn run(port: Port, router: axum::Router, mut stop: watch::Receiver<bool>) {
-    let places = Places::new(bound::places(WEB_CONNECTIONS_MAX), WEB_CONNECTIONS_EACH_MAX);
+pub async fn run(port: Port, router: axum::Router, auth: Arc<Auth>, mut stop: watch::Receiver<bool>) {
+    let places = &auth.bounds().web;
     let mut running = JoinSet::new();
     loop {
         while running.try_join_next().is_some() {}
@@ -44,7 +46,7 @@ pub async fn run(port: Port, router: axum::Router, mut stop: watch::Receiver<boo
         match accepted {
             Ok((stream, peer)) => {
                 let Some(place) = places.take(peer.ip()) else {
-                    tracing::debug!("pages: no place for {peer}, all {} are busy", places.taken());
+                    tracing::debug!("pages: no place for {peer}, all {} are busy", places.counts().taken);
                     continue;
                 };
                 let place = Arc::new(place);
@@ -110,8 +112,13 @@ async fn answer(
 ) -> Result<axum::response::Response, Infallible> {
     request.extensions_mut().insert(ConnectInfo(arrival.peer));
     request.extensions_mut().insert(arrival);
+    let (turn, is_last) = (Turn::new(&place), is_last(&request));
+    let response = router.oneshot(request.map(|body| Arriving::new(body, &turn))).await?;
     // Whoever has to make way is gone before an answer could be.
-    let Some(busy) = place.busy() else { return Ok(StatusCode::SERVICE_UNAVAILABLE.into_response()) };
-    let response = router.oneshot(request).await?;
-    Ok(response.map(|body| busy.until_sent(body)))
+    let Some(busy) = turn.answered() else { return Ok(StatusCode::SERVICE_UNAVAILABLE.into_response()) };
+    let mut response = response.map(|body| busy.until_sent(body));
+    if is_last {
+        response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+    }
+    Ok(response)
 }

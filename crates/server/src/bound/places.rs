@@ -28,6 +28,22 @@ struct State {
     /// Those on which no request is under way, the longest silent first.
     silent: BTreeMap<u64, Silent>,
     next: u64,
+    /// Connections that had to make way for another one, and those for which there was no place.
+    displaced: u64,
+    refused: u64,
+}
+
+/// What became of a door's connections.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Counts {
+    /// There are so many.
+    pub(crate) taken: usize,
+    /// There can be so many.
+    pub(crate) most: usize,
+    /// So many had to make way for another one, since the start.
+    pub(crate) displaced: u64,
+    /// For so many there was no place, since the start.
+    pub(crate) refused: u64,
 }
 
 #[derive(Debug)]
@@ -52,6 +68,7 @@ impl State {
         let found = self.silent.iter().find(|(_, silent)| silent.source == source).map(|(turn, _)| *turn);
         let Some(silent) = found.and_then(|turn| self.silent.remove(&turn)) else { return false };
         self.give_back(source);
+        self.displaced += 1;
         silent.leave.notify_one();
         true
     }
@@ -74,10 +91,14 @@ impl Places {
         let mut state = self.state();
         if state.sources.get(&source).is_some_and(|count| *count >= self.most_each) && !state.displace(source)
         {
+            state.refused += 1;
             return None;
         }
         if state.taken >= self.most {
-            let greediest = state.greediest()?;
+            let Some(greediest) = state.greediest() else {
+                state.refused += 1;
+                return None;
+            };
             state.displace(greediest);
         }
         state.taken += 1;
@@ -88,9 +109,11 @@ impl Places {
         Some(Place { places: Arc::clone(self), source, leave, stand })
     }
 
-    /// Places that are taken.
-    pub(crate) fn taken(&self) -> usize {
-        self.state().taken
+    /// What became of connections.
+    pub(crate) fn counts(&self) -> Counts {
+        let state = self.state();
+        let (displaced, refused) = (state.displaced, state.refused);
+        Counts { taken: state.taken, most: self.most, displaced, refused }
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -120,6 +143,17 @@ impl Place {
     /// Comes back when the connection has to make way for another one.
     pub(crate) async fn dismissed(&self) {
         self.leave.notified().await;
+    }
+
+    /// The head of a request has come: others have been silent for longer.
+    pub(crate) fn stir(&self) {
+        let mut state = self.places.state();
+        let mut stand = self.stand();
+        if let Stand::Silent(turn) = *stand
+            && state.silent.remove(&turn).is_some()
+        {
+            *stand = state.fall_silent(self.source, &self.leave);
+        }
     }
 
     /// Something is under way: the connection is not sent away until what this answers is dropped. `None`: it was
@@ -235,11 +269,11 @@ mod tests {
         let alone = places.take(at(1)).unwrap();
         let greedy: Vec<Place> = (0..3).map(|_| places.take(at(2)).unwrap()).collect();
         let newcomer = places.take(at(3)).unwrap();
-        assert_eq!(places.taken(), 4);
+        assert_eq!(places.counts().taken, 4);
         assert_eq!([&alone, &newcomer].map(is_dismissed), [false, false]);
         assert_eq!(greedy.iter().map(is_dismissed).collect::<Vec<_>>(), [true, false, false]);
         drop((alone, greedy, newcomer));
-        assert_eq!(places.taken(), 0, "each place is given back once");
+        assert_eq!(places.counts().taken, 0, "each place is given back once");
         assert!(places.state().sources.is_empty() && places.state().silent.is_empty());
     }
 
@@ -259,6 +293,20 @@ mod tests {
         let four = places.take(at(1)).unwrap();
         assert!(is_dismissed(&one) && !is_dismissed(&three), "silent for longer");
         drop((one, two, three, four));
-        assert_eq!(places.taken(), 0);
+        let counts = Counts { taken: 0, most: 10, displaced: 2, refused: 2 };
+        assert_eq!(places.counts(), counts);
+    }
+
+    #[test]
+    fn whose_head_has_come_is_no_longer_the_longest_silent() {
+        let places = Places::new(2, 2);
+        let [one, two] = [(); 2].map(|()| places.take(at(1)).unwrap());
+        one.stir();
+        let three = places.take(at(1)).unwrap();
+        assert_eq!([&one, &two, &three].map(is_dismissed), [false, true, false]);
+        two.stir();
+        drop((one, two, three));
+        assert_eq!(places.counts().taken, 0, "who was sent away does not come back by stirring");
+        assert!(places.state().silent.is_empty());
     }
 }

@@ -10,9 +10,10 @@ use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use axum::body::Body;
-use hmsops_model::limits::{COLLECTOR_CONNECTIONS_EACH_MAX, COLLECTOR_CONNECTIONS_MAX, WRITE_STALL_MAX};
+use hmsops_model::limits::WRITE_STALL_MAX;
+use hmsops_model::network::subscriber;
 use hmsops_wire::collector::{REQUEST_BYTES_MAX, json};
-use http::header::{CONTENT_TYPE, HeaderValue};
+use http::header::{CONNECTION, CONTENT_TYPE, HeaderValue};
 use http::request::Parts;
 use http::{Method, Request, Response, StatusCode};
 use http_body_util::Full;
@@ -26,10 +27,10 @@ use tokio::time::{Instant, Sleep};
 use super::emit::{self, Form};
 use super::{Door, Metrics, grpc, read};
 use crate::Engine;
-use crate::bound::{self, Place, Places, Unstalled};
+use crate::bound::{Arriving, Place, Turn, Unstalled, is_last};
 use crate::door::caller::Caller;
 use crate::door::receipts::{Answered, Entrance, Seen};
-use crate::door::{Auth, Failure, Known};
+use crate::door::{Auth, Failure, Known, Scope};
 use crate::tls::port::Stream;
 use crate::tls::{Arrival, Port, Transport};
 
@@ -62,7 +63,6 @@ const EMIT: &str = "/v1/emit";
 pub async fn run(port: impl Into<Port>, metrics: Metrics, auth: Arc<Auth>, engine: Engine) {
     let port = port.into();
     let transport = port.transport().cloned();
-    let places = Places::new(bound::places(COLLECTOR_CONNECTIONS_MAX), COLLECTOR_CONNECTIONS_EACH_MAX);
     loop {
         let accepted = tokio::select! {
             accepted = port.accept() => accepted,
@@ -77,8 +77,7 @@ pub async fn run(port: impl Into<Port>, metrics: Metrics, auth: Arc<Auth>, engin
                 continue;
             }
         };
-        let Some(place) = places.take(peer.ip()) else {
-            metrics.count_refused_connection();
+        let Some(place) = auth.bounds().collector.take(peer.ip()) else {
             continue;
         };
         let place = Arc::new(place);
@@ -116,12 +115,19 @@ async fn serve(
             if let Some(anchor) = anchor {
                 return Ok(Response::new(Body::from(crate::tls::encode("CERTIFICATE", &anchor))));
             }
+            let turn = Turn::new(&place);
+            let is_last = is_last(&request);
+            let request = request.map(|body| Arriving::new(body, &turn));
+            let response = answer(request, metrics, (&auth, &engine), arrival).await;
             // Whoever has to make way is gone before an answer could be.
-            let Some(busy) = place.busy() else {
+            let Some(busy) = turn.answered() else {
                 return Ok::<_, Infallible>(Response::new(Body::empty()));
             };
-            let response = answer(request, metrics, (&auth, &engine), arrival).await;
-            Ok(response.map(|body| busy.until_sent(body)))
+            let mut response = response.map(|body| busy.until_sent(body));
+            if is_last {
+                response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+            }
+            Ok(response)
         }
     });
     let mut builder = Builder::new(TokioExecutor::new());
@@ -157,7 +163,7 @@ fn is_for_ca(request: &Request<Incoming>) -> bool {
 
 /// Answers one request, and counts it.
 async fn answer(
-    request: Request<Incoming>,
+    request: Request<Arriving>,
     metrics: Metrics,
     tower: (&Auth, &Engine),
     arrival: Arrival,
@@ -180,7 +186,10 @@ async fn answer(
         at: clock.now().wall,
         method: method.as_str(),
         route: seen.route(),
-        status: said.as_ref().map_or(response.status().as_u16(), |(status, _)| *status),
+        status: refused.map_or_else(
+            || said.as_ref().map_or(response.status().as_u16(), |(status, _)| *status),
+            |failure| failure.status().as_u16(),
+        ),
         who: seen.who(peer),
         from: peer,
         denied,
@@ -197,7 +206,7 @@ fn refused(failure: Failure, path: &str) -> Response<Body> {
 }
 
 async fn handle(
-    request: Request<Incoming>,
+    request: Request<Arriving>,
     metrics: Metrics,
     (auth, engine): (&Auth, &Engine),
     (arrival, is_grpc): (Arrival, bool),
@@ -209,7 +218,14 @@ async fn handle(
     let admitted = {
         let snapshot = engine.snapshot();
         let known = Known { auth, snapshot: &snapshot, now: metrics.clock().now(), arrival: Some(arrival) };
-        admit(&known, &parts, is_grpc)
+        let (admitted, pace, steady) = (admit(&known, &parts, is_grpc), auth.pace(), known.now.steady);
+        match &admitted {
+            Ok(caller) => pace.caller(caller, Scope::METRICS_WRITE, steady).and(admitted),
+            Err(failure) if failure.status() == StatusCode::UNAUTHORIZED => {
+                pace.guess(Some(subscriber(arrival.peer.ip())), steady).and(admitted)
+            }
+            Err(_) => admitted,
+        }
     };
     let caller = match admitted {
         Ok(caller) => caller,
@@ -220,7 +236,11 @@ async fn handle(
                 (true, StatusCode::NOT_FOUND | StatusCode::METHOD_NOT_ALLOWED) => {
                     grpc::refuse(tonic::Status::unimplemented(failure.detail()))
                 }
-                (true, _) => grpc::refuse(grpc::status_of_failure(&failure)),
+                (true, _) => {
+                    let mut response = grpc::refuse(grpc::status_of_failure(&failure));
+                    response.extensions_mut().insert(failure);
+                    response
+                }
             };
         }
     };

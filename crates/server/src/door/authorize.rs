@@ -70,7 +70,7 @@ async fn admit(gate: &Gate, scope: Scope, request: &mut Request) -> Result<Calle
     if let Some((seen, who)) = request.extensions().get::<Seen>().zip(caller.party()) {
         seen.know(who);
     }
-    gate.doors.pace.caller(&caller, scope, context.clock.now().steady)?;
+    context.auth.pace().caller(&caller, scope, context.clock.now().steady)?;
     caller.needs(scope)?;
     let changes = !matches!(*request.method(), Method::GET | Method::HEAD);
     if changes && (scope.approves() || goes_for_good(gate, request).await) {

@@ -9,6 +9,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use super::Failure;
+use crate::collect::BODY_WITHIN;
 
 /// The longest reason a person gives, in characters.
 const REASON_CHARS_MAX: usize = 500;
@@ -34,7 +35,11 @@ impl<S: Send + Sync, T: DeserializeOwned> FromRequest<S> for Body<T> {
                 Failure::argument(format!("the body is `{media:.80}`")).hint("send `application/json`")
             );
         }
-        let bytes = axum::body::to_bytes(request.into_body(), BODY_BYTES_MAX).await.map_err(|_| {
+        let bytes = axum::body::to_bytes(request.into_body(), BODY_BYTES_MAX);
+        let bytes = tokio::time::timeout(BODY_WITHIN, bytes).await.map_err(|_| {
+            Failure::timeout(format!("the body did not come within {} s", BODY_WITHIN.as_secs()))
+        })?;
+        let bytes = bytes.map_err(|_| {
             Failure::too_large(format!(
                 "the body did not come whole, or has more than {BODY_BYTES_MAX} bytes"
             ))

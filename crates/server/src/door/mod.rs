@@ -118,8 +118,6 @@ pub struct Context {
 pub struct Doors {
     pub(crate) context: Context,
     pub(crate) meters: Arc<Meters>,
-    /// How often who asked.
-    pub(crate) pace: Arc<pace::Pace>,
     /// Streams that may be open at a time.
     pub(crate) streams: Arc<Semaphore>,
     /// Dashboards that somebody looks at.
@@ -174,7 +172,6 @@ pub fn router(context: Context) -> axum::Router {
         feeds,
         dashes: Arc::default(),
         meters: Arc::default(),
-        pace: Arc::default(),
         streams: Arc::new(Semaphore::new(stream::STREAMS_MAX)),
         life: life.get(..8).unwrap_or(&life).into(),
     };

@@ -95,12 +95,13 @@ async fn finish(State(doors): State<Doors>, mut request: Request, next: Next) ->
     let seen = Seen::default();
     request.extensions_mut().insert(seen.clone());
     let (source, steady) = (source_of(&request), doors.context.clock.now().steady);
-    let mut response = match doors.pace.source(source, steady) {
+    let pace = doors.context.auth.pace();
+    let mut response = match pace.source(source, steady) {
         Ok(()) => next.run(request).await,
         Err(failure) => failure.into_response(),
     };
     if response.status() == StatusCode::UNAUTHORIZED
-        && let Err(failure) = doors.pace.guess(source, steady)
+        && let Err(failure) = pace.guess(source, steady)
     {
         response = failure.into_response();
     }
