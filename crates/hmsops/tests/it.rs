@@ -14,6 +14,12 @@ mod external;
 mod gateways;
 #[path = "it/haproxy.rs"]
 mod haproxy;
+#[path = "it/hostile.rs"]
+mod hostile;
+#[path = "it/hostile_frames.rs"]
+mod hostile_frames;
+#[path = "it/hostile_words.rs"]
+mod hostile_words;
 #[path = "it/http.rs"]
 mod http;
 #[path = "it/inputs.rs"]
