@@ -11,7 +11,7 @@ pub mod remote;
 pub mod scrape;
 pub mod traffic;
 
-pub(crate) use body::{BODY_WITHIN, BodyError, read};
+pub(crate) use body::{BodyError, Whole, read};
 pub use metrics::{AppendError, Door, Metrics};
 pub use scrape::Scraper;
 pub use traffic::GatewayTraffic;

@@ -1,5 +1,7 @@
 //! What is read of a request: bounded, checked, and refused with what was expected.
 
+use std::sync::{Arc, LazyLock};
+
 use axum::extract::{FromRequest, FromRequestParts, Query, Request};
 use axum::response::{IntoResponse, Redirect, Response};
 use hmsops_wire::api::BODY_BYTES_MAX;
@@ -7,12 +9,17 @@ use http::header::CONTENT_TYPE;
 use http::request::Parts;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
+use tokio::sync::Semaphore;
 
 use super::Failure;
-use crate::collect::BODY_WITHIN;
+use crate::collect::{Whole, read};
 
 /// The longest reason a person gives, in characters.
 const REASON_CHARS_MAX: usize = 500;
+
+/// Bytes of bodies that may be under way, metrics apart: people and scripts send some kilobytes. The form of the log-in
+/// takes one of anybody.
+const BODIES_BYTES_MAX: usize = 32 << 20;
 
 /// A body as JSON (or as a form's fields), at most 1 MiB.
 pub(crate) struct Body<T> {
@@ -35,25 +42,24 @@ impl<S: Send + Sync, T: DeserializeOwned> FromRequest<S> for Body<T> {
                 Failure::argument(format!("the body is `{media:.80}`")).hint("send `application/json`")
             );
         }
-        let bytes = axum::body::to_bytes(request.into_body(), BODY_BYTES_MAX);
-        let bytes = tokio::time::timeout(BODY_WITHIN, bytes).await.map_err(|_| {
-            Failure::timeout(format!("the body did not come within {} s", BODY_WITHIN.as_secs()))
-        })?;
-        let bytes = bytes.map_err(|_| {
-            Failure::too_large(format!(
-                "the body did not come whole, or has more than {BODY_BYTES_MAX} bytes"
-            ))
-        })?;
+        let whole = whole(request.into_body(), BODY_BYTES_MAX).await?;
+        let bytes = &whole.bytes;
         let value = if is_form {
-            axum::Form::<T>::from_bytes(&bytes)?
+            axum::Form::<T>::from_bytes(bytes)?
         } else if bytes.is_empty() {
             // A body that may be left out has only fields that may be.
             read_json(b"{}")?
         } else {
-            read_json(&bytes)?
+            read_json(bytes)?
         };
         Ok(Self { value, is_form })
     }
+}
+
+/// A body that has come whole, in time, and with all others within [`BODIES_BYTES_MAX`].
+pub(crate) async fn whole(body: axum::body::Body, limit: usize) -> Result<Whole, Failure> {
+    static ROOM: LazyLock<Arc<Semaphore>> = LazyLock::new(|| Arc::new(Semaphore::new(BODIES_BYTES_MAX)));
+    Ok(read(body, limit, &ROOM).await?)
 }
 
 fn read_json<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Failure> {

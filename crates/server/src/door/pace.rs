@@ -34,7 +34,7 @@ impl Pace {
     /// Before anything is read of a request.
     pub(crate) fn source(&self, from: Option<IpAddr>, steady: Millis) -> Result<(), Failure> {
         // Programs of this machine are trusted not to flood it; who they are is counted.
-        if from.is_some_and(|from| from.is_loopback()) {
+        if from.is_none_or(|from| from.is_loopback()) {
             return Ok(());
         }
         self.sources.ask(from, steady).map_err(|after| too_many("requests from this address", after))
@@ -48,6 +48,9 @@ impl Pace {
 
     /// When it is not: the answer to one guess too many tells nothing about it.
     pub(crate) fn guess(&self, from: Option<IpAddr>, steady: Millis) -> Result<(), Failure> {
+        if from.is_none() {
+            return Ok(());
+        }
         self.guesses
             .ask(from, steady)
             .map_err(|after| too_many("attempts without a token that is known", after))
