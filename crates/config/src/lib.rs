@@ -48,7 +48,7 @@ pub use policy::parse_policy;
 pub use release::parse_release;
 pub use rule::{HEAL_INTERVAL_DEFAULT, INTERVAL_DEFAULT, Mistake, NewRule, parse_rule, readings};
 pub use rule_file::parse_rules;
-pub use scrape::parse_scrape;
+pub use scrape::{TargetSet, parse_scrape, parse_targets};
 pub use service::parse_services;
 pub use settings::parse_tower;
 pub use tower::TowerConfig;

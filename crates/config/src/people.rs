@@ -23,6 +23,7 @@ pub(crate) static PEOPLE: Shape = Shape {
         ),
         Key::optional("roles", "roles: {csac-sre: operator, csac-leads: [operator, approver]}"),
         Key::optional("four_eyes", "four_eyes: [irreversible, undeny]"),
+        Key::optional("notify", "notify: [security@csac.gov, pager]"),
     ],
 };
 
@@ -57,11 +58,12 @@ pub(crate) fn people(entry: &Entry, out: &mut Findings) -> Option<PeopleConfig> 
     let oidc = fields.get("oidc").and_then(|entry| oidc(entry, out));
     let roles = fields.get("roles").and_then(|entry| roles(entry, out)).unwrap_or_default();
     let four_eyes = fields.get("four_eyes").and_then(|entry| four_eyes(entry, out)).unwrap_or_default();
+    let notify = fields.get("notify").and_then(|entry| crate::policy::notify(entry, out)).unwrap_or_default();
     if let (Some(entry), true) = (fields.get("oidc"), roles.is_empty() && !fields.disturbed) {
         let hint = "add `roles: {GROUP: operator}` beside `oidc`";
         out.warning(entry.at, "nobody who logs in by the provider has a role", hint);
     }
-    Some(PeopleConfig { oidc, roles, four_eyes })
+    Some(PeopleConfig { oidc, roles, four_eyes, notify })
 }
 
 fn oidc(entry: &Entry, out: &mut Findings) -> Option<OidcConfig> {
@@ -202,14 +204,16 @@ mod tests {
 
     #[test]
     fn people_are_read_and_what_is_wrong_is_named() {
-        let text = "people:\n  oidc: {issuer: \"https://id.csac.gov\", client_id: hmsops, client_secret: \"file:s\", callback: \"https://tower:3000/login/oidc/callback\"}\n  roles: {sre: operator, leads: [operator, approver]}\n  four_eyes: [irreversible]\n";
+        let text = "people:\n  oidc: {issuer: \"https://id.csac.gov\", client_id: hmsops, client_secret: \"file:s\", callback: \"https://tower:3000/login/oidc/callback\"}\n  roles: {sre: operator, leads: [operator, approver]}\n  four_eyes: [irreversible]\n  notify: security@csac.gov\n";
         let people = parse_tower(text).value.unwrap().people;
         let oidc = people.oidc.unwrap();
         assert_eq!((oidc.groups_claim.as_str(), oidc.scopes.len()), ("groups", 1));
         assert_eq!(people.roles["leads"], [Role::Operator, Role::Approver]);
         assert_eq!(people.four_eyes, [FourEyes::Irreversible]);
+        assert_eq!(people.notify, ["security@csac.gov"]);
         for (text, said) in [
             ("people: {roles: {sre: operater}}", "did you mean `operator`?"),
+            ("people: {notify: \"nobody at all\"}", "neither a mail address nor a webhook's name"),
             ("people: {four_eyes: [all]}", "there are `irreversible` and `undeny`"),
             (
                 "people: {oidc: {issuer: \"http://far.example\", client_id: x, callback: \"https://t/login/oidc/callback\"}}",

@@ -128,7 +128,7 @@ fn action(entry: &Entry, out: &mut Findings) -> Option<PolicyAction> {
 }
 
 /// One receiver or a list of them.
-fn notify(entry: &Entry, out: &mut Findings) -> Option<Vec<String>> {
+pub(crate) fn notify(entry: &Entry, out: &mut Findings) -> Option<Vec<String>> {
     if !matches!(entry.value.value, Value::List(_)) {
         return scalar::receiver(&entry.value, out).map(|receiver| vec![receiver]);
     }

@@ -1,156 +1,34 @@
 //! `ops/scrape/*.yaml`, `scrape_configs` of Prometheus → [`ScrapeSpec`]s. What is not built yet is an error, because
 //! a file of which half is in force would mislead.
 
+mod client;
+mod discovery;
+mod found;
+mod relabel;
+mod shape;
+
 use std::collections::{BTreeMap, BTreeSet};
 
 use hmsops_model::network::Network;
-use hmsops_model::scrape::{ALLOW_PRIVATE, Scheme, Target};
+use hmsops_model::scrape::{ALLOW_PRIVATE, Protocol, Scheme, ScrapeLimits, Target};
 use hmsops_model::{Millis, ScrapeSpec, ServiceName};
 
 use crate::address;
 use crate::diagnostic::{Checked, Findings, Span, shown};
-use crate::fields::{Fields, Key, Shape};
+use crate::fields::Fields;
 use crate::nearest::nearest;
 use crate::rule::label_error;
 use crate::rule_file::texts;
 use crate::scalar;
 use crate::yaml::{self, Entry, Node};
 
-pub(crate) static SCRAPE: Shape = Shape {
-    what: "a scrape file",
-    keys: &[
-        Key::optional("global", "global: {scrape_interval: 15s}"),
-        Key::needed(
-            "scrape_configs",
-            "scrape_configs: [{job_name: node, static_configs: […]}]",
-            "the jobs stand below it",
-        ),
-        Key::later("rule_files"),
-        Key::later("scrape_config_files"),
-        Key::later("alerting"),
-        Key::later("remote_write"),
-        Key::later("remote_read"),
-        Key::later("storage"),
-        Key::later("tracing"),
-        Key::later("otlp"),
-        Key::later("runtime"),
-    ],
+pub use found::{TargetSet, parse_targets};
+#[cfg(test)]
+pub(crate) use shape::{
+    AUTHORIZATION, BASIC_AUTH, DNS_SD, DOCKER_FILTER, DOCKER_SD, FILE_SD, HEADER, HTTP_SD, KUBERNETES_SD,
+    NAMESPACES, RELABEL, SELECTOR, TLS,
 };
-
-pub(crate) static GLOBAL: Shape = Shape {
-    what: "what holds for all jobs",
-    keys: &[
-        Key::optional("scrape_interval", "scrape_interval: 15s"),
-        Key::optional("scrape_timeout", "scrape_timeout: 10s"),
-        Key::later("evaluation_interval"),
-        Key::later("external_labels"),
-        Key::later("query_log_file"),
-        Key::later("rule_query_offset"),
-        Key::later("scrape_protocols"),
-        Key::later("scrape_failure_log_file"),
-        Key::later("body_size_limit"),
-        Key::later("sample_limit"),
-        Key::later("label_limit"),
-        Key::later("label_name_length_limit"),
-        Key::later("label_value_length_limit"),
-        Key::later("target_limit"),
-        Key::later("keep_dropped_targets"),
-        Key::later("metric_name_validation_scheme"),
-        Key::later("metric_name_escaping_scheme"),
-        Key::later("scrape_native_histograms"),
-        Key::later("always_scrape_classic_histograms"),
-        Key::later("convert_classic_histograms_to_nhcb"),
-    ],
-};
-
-pub(crate) static JOB: Shape = Shape {
-    what: "a scrape job",
-    keys: &[
-        Key::needed("job_name", "job_name: node", "a job has a name"),
-        Key::optional("scrape_interval", "scrape_interval: 15s"),
-        Key::optional("scrape_timeout", "scrape_timeout: 10s"),
-        Key::optional("metrics_path", "metrics_path: /metrics"),
-        Key::optional("scheme", "scheme: http"),
-        Key::optional("honor_labels", "honor_labels: false"),
-        Key::optional("sample_limit", "sample_limit: 50000"),
-        Key::needed(
-            "static_configs",
-            "static_configs: [{targets: [\"127.0.0.1:9100\"]}]",
-            "a job says whom it asks",
-        ),
-        Key::later("params"),
-        Key::later("relabel_configs"),
-        Key::later("metric_relabel_configs"),
-        Key::later("basic_auth"),
-        Key::later("authorization"),
-        Key::later("oauth2"),
-        Key::later("tls_config"),
-        Key::later("http_headers"),
-        Key::later("proxy_url"),
-        Key::later("proxy_connect_header"),
-        Key::later("proxy_from_environment"),
-        Key::later("no_proxy"),
-        Key::later("follow_redirects"),
-        Key::later("enable_http2"),
-        Key::later("enable_compression"),
-        Key::later("honor_timestamps"),
-        Key::later("track_timestamps_staleness"),
-        Key::later("scrape_protocols"),
-        Key::later("fallback_scrape_protocol"),
-        Key::later("scrape_failure_log_file"),
-        Key::later("scrape_native_histograms"),
-        Key::later("scrape_classic_histograms"),
-        Key::later("always_scrape_classic_histograms"),
-        Key::later("convert_classic_histograms_to_nhcb"),
-        Key::later("native_histogram_bucket_limit"),
-        Key::later("native_histogram_min_bucket_factor"),
-        Key::later("body_size_limit"),
-        Key::later("label_limit"),
-        Key::later("label_name_length_limit"),
-        Key::later("label_value_length_limit"),
-        Key::later("target_limit"),
-        Key::later("keep_dropped_targets"),
-        Key::later("metric_name_validation_scheme"),
-        Key::later("metric_name_escaping_scheme"),
-        Key::later("azure_sd_configs"),
-        Key::later("consul_sd_configs"),
-        Key::later("digitalocean_sd_configs"),
-        Key::later("dns_sd_configs"),
-        Key::later("docker_sd_configs"),
-        Key::later("dockerswarm_sd_configs"),
-        Key::later("ec2_sd_configs"),
-        Key::later("eureka_sd_configs"),
-        Key::later("file_sd_configs"),
-        Key::later("gce_sd_configs"),
-        Key::later("hetzner_sd_configs"),
-        Key::later("http_sd_configs"),
-        Key::later("ionos_sd_configs"),
-        Key::later("kubernetes_sd_configs"),
-        Key::later("kuma_sd_configs"),
-        Key::later("lightsail_sd_configs"),
-        Key::later("linode_sd_configs"),
-        Key::later("marathon_sd_configs"),
-        Key::later("nerve_sd_configs"),
-        Key::later("nomad_sd_configs"),
-        Key::later("openstack_sd_configs"),
-        Key::later("ovhcloud_sd_configs"),
-        Key::later("puppetdb_sd_configs"),
-        Key::later("scaleway_sd_configs"),
-        Key::later("serverset_sd_configs"),
-        Key::later("stackit_sd_configs"),
-        Key::later("triton_sd_configs"),
-        Key::later("uyuni_sd_configs"),
-        Key::later("vultr_sd_configs"),
-    ],
-};
-
-pub(crate) static STATIC: Shape = Shape {
-    what: "a set of targets",
-    keys: &[
-        Key::needed("targets", "targets: [\"127.0.0.1:9100\"]", "it says whom to ask"),
-        Key::optional("labels", "labels: {service: dmv-photo}"),
-    ],
-};
+pub(crate) use shape::{GLOBAL, JOB, SCRAPE, STATIC};
 
 /// Between two scrapes unless said otherwise: four samples a minute, so that a rate over a minute has enough.
 /// (Prometheus without a word takes a minute.)
@@ -174,11 +52,13 @@ pub fn parse_scrape(text: &str) -> Checked<Vec<ScrapeSpec>> {
     out.finish(specs)
 }
 
-/// Spans that a file or a job gives.
-#[derive(Debug, Clone, Copy, Default)]
-struct Spans {
+/// What a file gives for all its jobs, or a job for itself.
+#[derive(Debug, Clone, Default)]
+struct Common {
     interval: Option<Millis>,
     timeout: Option<Millis>,
+    limits: ScrapeLimits,
+    protocols: Option<Vec<Protocol>>,
 }
 
 fn file(root: &Node, out: &mut Findings) -> Option<Vec<ScrapeSpec>> {
@@ -186,9 +66,9 @@ fn file(root: &Node, out: &mut Findings) -> Option<Vec<ScrapeSpec>> {
     let global = match fields.get("global") {
         Some(entry) => {
             let fields = Fields::open(&entry.value, entry.at, &GLOBAL, out)?;
-            spans(&fields, Spans::default(), out)
+            common(&fields, Common::default(), out)?
         }
-        None => Spans::default(),
+        None => Common::default(),
     };
     let entry = fields.get("scrape_configs")?;
     let nodes = scalar::list(entry, "scrape_configs: [{job_name: node, static_configs: […]}]", out)?;
@@ -197,7 +77,7 @@ fn file(root: &Node, out: &mut Findings) -> Option<Vec<ScrapeSpec>> {
         return None;
     }
     let mut names = BTreeMap::new();
-    let specs = scalar::each(nodes, |node| job(node, global, &mut names, out))?;
+    let specs = scalar::each(nodes, |node| job(node, &global, &mut names, out))?;
     let targets: usize = specs.iter().map(|spec| spec.targets.len()).sum();
     if targets > TARGETS_MAX {
         out.error(entry.at, format!("{targets} targets are more than {TARGETS_MAX}"), "split the file");
@@ -206,9 +86,9 @@ fn file(root: &Node, out: &mut Findings) -> Option<Vec<ScrapeSpec>> {
     Some(specs)
 }
 
-/// Interval and time-out as given here, else as given outside. A time-out longer than its interval is refused where
-/// it is written.
-fn spans(fields: &Fields<'_>, outer: Spans, out: &mut Findings) -> Spans {
+/// What is given here, else what is given outside. A time-out longer than its interval is refused where it is written;
+/// a wrong span counts as none, so that it is told once.
+fn common(fields: &Fields<'_>, outer: Common, out: &mut Findings) -> Option<Common> {
     let (least, most) = INTERVAL_BOUNDS;
     let interval = fields.get("scrape_interval").and_then(|entry| scalar::span(entry, least, most, out));
     let interval = interval.or(outer.interval);
@@ -221,42 +101,212 @@ fn spans(fields: &Fields<'_>, outer: Spans, out: &mut Findings) -> Spans {
         let message = format!("a time-out of {timeout} is longer than the interval of {longest}");
         out.error(entry.value.at, message, "the next scrape would begin before it: use less");
     }
-    Spans { interval, timeout: timeout.or(outer.timeout) }
+    let limits = limits(fields, outer.limits, out);
+    let protocols = protocols(fields, out);
+    names_are_utf8(fields, out);
+    if let Some(entry) = fields.get("keep_dropped_targets") {
+        scalar::count(entry, 0, u64::from(u32::MAX), out)?;
+    }
+    Some(Common {
+        interval,
+        timeout: timeout.or(outer.timeout),
+        limits: limits?,
+        protocols: protocols?.or(outer.protocols),
+    })
+}
+
+/// Limits of which 0 means none.
+fn limits(fields: &Fields<'_>, mut limits: ScrapeLimits, out: &mut Findings) -> Option<ScrapeLimits> {
+    let mut sound = true;
+    let mut read = |key: &str, most: u64, limit: &mut Option<u64>| {
+        let Some(entry) = fields.get(key) else { return };
+        match scalar::count(entry, 0, most, out) {
+            Some(count) => *limit = Some(count).filter(|count| *count > 0),
+            None => sound = false,
+        }
+    };
+    let most = u64::from(u32::MAX);
+    read("sample_limit", most, &mut limits.samples);
+    read("label_limit", most, &mut limits.labels);
+    read("label_name_length_limit", most, &mut limits.label_name_bytes);
+    read("label_value_length_limit", most, &mut limits.label_value_bytes);
+    read("target_limit", most, &mut limits.targets);
+    if let Some(entry) = fields.get("body_size_limit") {
+        match body_size(entry, out) {
+            Some(bytes) => limits.body_bytes = Some(bytes).filter(|bytes| *bytes > 0),
+            None => sound = false,
+        }
+    }
+    sound.then_some(limits)
+}
+
+/// Bytes with a unit, of which each is 1024 times the one before, as Prometheus reads them: `10MB`.
+fn body_size(entry: &Entry, out: &mut Findings) -> Option<u64> {
+    let written = scalar::text(&entry.value, "`body_size_limit`", "body_size_limit: 10MB", out)?;
+    let digits = written.bytes().take_while(u8::is_ascii_digit).count();
+    let (number, unit) = written.split_at(digits);
+    let shift = match unit {
+        "" if number == "0" => Some(0),
+        "B" => Some(0),
+        "KB" | "KiB" => Some(10),
+        "MB" | "MiB" => Some(20),
+        "GB" | "GiB" => Some(30),
+        _ => None,
+    };
+    let bytes = number.parse::<u64>().ok().zip(shift);
+    let bytes = bytes.and_then(|(number, shift)| number.checked_mul(1 << shift));
+    if bytes.is_none() {
+        let message = format!("`{}` is not a size", shown(written));
+        out.error(entry.value.at, message, "write `512KB`, `10MB` or `1GB`; `0` is no limit");
+    }
+    bytes
+}
+
+/// The formats that are asked for; `None` inside: it is not said.
+#[expect(
+    clippy::option_option,
+    reason = "the outer one is a mistake that was told, the inner one that nothing is said"
+)]
+fn protocols(fields: &Fields<'_>, out: &mut Findings) -> Option<Option<Vec<Protocol>>> {
+    let native = match fields.get("scrape_native_histograms") {
+        Some(entry) => scalar::flag(entry, out)?,
+        None => false,
+    };
+    let Some(entry) = fields.get("scrape_protocols") else {
+        let first =
+            native.then(|| [Protocol::PrometheusProto].into_iter().chain(Protocol::DEFAULT).collect());
+        return Some(first);
+    };
+    let nodes = scalar::list(entry, "scrape_protocols: [OpenMetricsText1.0.0]", out)?;
+    let mut known = Vec::new();
+    for node in nodes {
+        let protocol = protocol(node, out)?;
+        if known.contains(&protocol) {
+            out.error(node.at, format!("`{}` is given twice", protocol.name()), "take one out");
+            return None;
+        }
+        known.push(protocol);
+    }
+    Some(Some(known))
+}
+
+fn protocol(node: &Node, out: &mut Findings) -> Option<Protocol> {
+    let written = scalar::text(node, "a format", "PrometheusText0.0.4", out)?;
+    let known = Protocol::ALL.into_iter().find(|known| known.name() == written);
+    if known.is_none() {
+        let names = Protocol::ALL.map(Protocol::name);
+        let hint = match nearest(written, names) {
+            Some(near) => format!("did you mean `{near}`?"),
+            None => format!("use one of {}", names.join(", ")),
+        };
+        out.error(node.at, format!("`{}` is not a format", shown(written)), hint);
+    }
+    known
+}
+
+/// Names may be any text here; a file that wants them narrower would get more than it asks for, so it is told.
+fn names_are_utf8(fields: &Fields<'_>, out: &mut Findings) {
+    for (key, only) in
+        [("metric_name_validation_scheme", "utf8"), ("metric_name_escaping_scheme", "allow-utf-8")]
+    {
+        let Some(entry) = fields.get(key) else { continue };
+        let Some(written) = scalar::text(&entry.value, &format!("`{key}`"), &format!("{key}: {only}"), out)
+        else {
+            continue;
+        };
+        if written != only {
+            let message = format!("`{key}: {}` is not built yet", shown(written));
+            out.error(entry.value.at, message, format!("write `{key}: {only}`, or take it out"));
+        }
+    }
 }
 
 fn job<'n>(
     node: &'n Node,
-    global: Spans,
+    global: &Common,
     names: &mut BTreeMap<&'n str, Span>,
     out: &mut Findings,
 ) -> Option<ScrapeSpec> {
     let fields = Fields::open(node, node.at, &JOB, out)?;
     let name = fields.get("job_name").and_then(|entry| job_name(entry, names, out));
-    let Spans { interval, timeout } = spans(&fields, global, out);
-    let interval = interval.unwrap_or(INTERVAL_DEFAULT);
+    let common = common(&fields, global.clone(), out);
     let metrics_path = match fields.get("metrics_path") {
         Some(entry) => metrics_path(entry, out),
         None => Some("/metrics".to_owned()),
     };
     let scheme = fields.get("scheme").map_or(Some(Scheme::Http), |entry| scheme(entry, out));
-    let honor_labels = fields.get("honor_labels").map_or(Some(false), |entry| scalar::flag(entry, out));
-    let sample_limit = match fields.get("sample_limit") {
-        Some(entry) => {
-            scalar::count(entry, 0, u64::from(u32::MAX), out).map(|limit| Some(limit).filter(|n| *n > 0))
-        }
+    let mut flag = |key: &str, usual| fields.get(key).map_or(Some(usual), |entry| scalar::flag(entry, out));
+    let (honor_labels, honor_timestamps) = (flag("honor_labels", false), flag("honor_timestamps", true));
+    let track_timestamps_staleness = flag("track_timestamps_staleness", false);
+    let params = fields.get("params").map_or(Some(BTreeMap::new()), |entry| params(entry, out));
+    let rules = |key: &str, out: &mut Findings| {
+        fields.get(key).map_or(Some(Vec::new()), |entry| relabel::relabel(entry, out))
+    };
+    let (relabel, metric_relabel) = (rules("relabel_configs", out), rules("metric_relabel_configs", out));
+    let fallback = match fields.get("fallback_scrape_protocol") {
+        Some(entry) => protocol(&entry.value, out).map(Some),
         None => Some(None),
     };
-    let targets = fields.get("static_configs").and_then(|entry| static_configs(entry, out));
+    let client = client::client(&fields, out);
+    let discoveries = discovery::discoveries(&fields, out);
+    let has_rules = fields.get("relabel_configs").is_some();
+    let targets = match fields.get("static_configs") {
+        Some(entry) => static_configs(entry, has_rules, out),
+        None => Some(Vec::new()),
+    };
+    if fields.get("static_configs").is_none()
+        && discoveries.as_ref().is_some_and(Vec::is_empty)
+        && !fields.disturbed
+    {
+        let hint = "write `static_configs: [{targets: [\"127.0.0.1:9100\"]}]`, or a discovery";
+        out.error(node.at, "a scrape job has nobody to ask", hint);
+        return None;
+    }
+    let common = common?;
+    let interval = common.interval.unwrap_or(INTERVAL_DEFAULT);
     Some(ScrapeSpec {
         job: name?,
         targets: targets?,
+        discoveries: discoveries?,
         interval,
-        timeout: timeout.unwrap_or(TIMEOUT_DEFAULT).min(interval),
+        timeout: common.timeout.unwrap_or(TIMEOUT_DEFAULT).min(interval),
         metrics_path: metrics_path?,
         scheme: scheme?,
-        sample_limit: sample_limit?,
+        params: params?,
+        relabel: relabel?,
+        metric_relabel: metric_relabel?,
+        limits: common.limits,
         honor_labels: honor_labels?,
+        honor_timestamps: honor_timestamps?,
+        track_timestamps_staleness: track_timestamps_staleness?,
+        protocols: common.protocols.unwrap_or_else(|| Protocol::DEFAULT.to_vec()),
+        fallback: fallback?,
+        client: client?,
     })
+}
+
+/// Names and lists of values of a query.
+fn params(entry: &Entry, out: &mut Findings) -> Option<BTreeMap<String, Vec<String>>> {
+    const EXAMPLE: &str = "params: {module: [http_2xx]}";
+    let yaml::Value::Map(map) = &entry.value.value else {
+        let message = format!("`params` is {}, a map was expected", entry.value.form());
+        out.error(entry.value.at, message, format!("write `{EXAMPLE}`"));
+        return None;
+    };
+    let mut params = BTreeMap::new();
+    for entry in &map.entries {
+        let nodes = scalar::list(entry, EXAMPLE, out)?;
+        let values = scalar::each(nodes, |node| {
+            let text = scalar::text(node, "a value", EXAMPLE, out)?;
+            if text.len() > 8192 || entry.key.len() > 1024 {
+                out.error(node.at, "a name or a value of the query is too long", "use at most 8192 bytes");
+                return None;
+            }
+            Some(text.to_owned())
+        });
+        params.insert(entry.key.clone(), values?);
+    }
+    Some(params)
 }
 
 fn job_name<'n>(entry: &'n Entry, names: &mut BTreeMap<&'n str, Span>, out: &mut Findings) -> Option<String> {
@@ -286,42 +336,38 @@ fn metrics_path(entry: &Entry, out: &mut Findings) -> Option<String> {
 }
 
 fn scheme(entry: &Entry, out: &mut Findings) -> Option<Scheme> {
-    match scalar::text(&entry.value, "`scheme`", "scheme: http", out)? {
-        "http" => Some(Scheme::Http),
-        "https" => {
-            let hint = "ask over loopback, or through a proxy that adds TLS";
-            out.error(entry.value.at, "scraping over `https` is not built yet", hint);
-            None
-        }
-        other => {
-            let hint = match nearest(other, ["http"]) {
-                Some(near) => format!("did you mean `{near}`?"),
-                None => "use `http`".to_owned(),
-            };
-            out.error(entry.value.at, format!("`{}` is not a scheme", shown(other)), hint);
-            None
-        }
+    let written = scalar::text(&entry.value, "`scheme`", "scheme: http", out)?;
+    let known = Scheme::ALL.into_iter().find(|known| known.as_str() == written);
+    if known.is_none() {
+        let hint = match nearest(written, Scheme::ALL.map(Scheme::as_str)) {
+            Some(near) => format!("did you mean `{near}`?"),
+            None => "use `http` or `https`".to_owned(),
+        };
+        out.error(entry.value.at, format!("`{}` is not a scheme", shown(written)), hint);
     }
+    known
 }
 
-fn static_configs(entry: &Entry, out: &mut Findings) -> Option<Vec<Target>> {
+fn static_configs(entry: &Entry, has_rules: bool, out: &mut Findings) -> Option<Vec<Target>> {
     let nodes = scalar::list(entry, "static_configs: [{targets: [\"127.0.0.1:9100\"]}]", out)?;
     let mut seen = BTreeSet::new();
-    let sets = scalar::each(nodes, |node| targets(node, &mut seen, out))?;
+    let sets = scalar::each(nodes, |node| targets(node, has_rules, &mut seen, out))?;
     Some(sets.concat())
 }
 
-fn targets(node: &Node, seen: &mut BTreeSet<Target>, out: &mut Findings) -> Option<Vec<Target>> {
+fn targets(
+    node: &Node,
+    has_rules: bool,
+    seen: &mut BTreeSet<Target>,
+    out: &mut Findings,
+) -> Option<Vec<Target>> {
     let fields = Fields::open(node, node.at, &STATIC, out)?;
     let labels = match fields.get("labels") {
-        Some(entry) => labels(entry, out),
+        Some(entry) => labels(entry, has_rules, out),
         None => Some(BTreeMap::new()),
     };
     let nodes = scalar::list(fields.get("targets")?, "targets: [\"127.0.0.1:9100\"]", out)?;
-    let addresses = scalar::each(nodes, |node| {
-        let address = address::host_and_port(node, "a target", "127.0.0.1:9100", out)?;
-        Some((node.at, address))
-    });
+    let addresses = scalar::each(nodes, |node| Some((node.at, target_address(node, has_rules, out)?)));
     let labels = labels?;
     let mut targets = Vec::new();
     for (at, address) in addresses? {
@@ -336,7 +382,23 @@ fn targets(node: &Node, seen: &mut BTreeSet<Target>, out: &mut Findings) -> Opti
     Some(targets)
 }
 
-fn labels(entry: &Entry, out: &mut Findings) -> Option<BTreeMap<String, String>> {
+/// `host:port`, or a host alone; where rules make an address of it, any text.
+fn target_address(node: &Node, has_rules: bool, out: &mut Findings) -> Option<String> {
+    let written = scalar::text(node, "a target", "127.0.0.1:9100", out)?;
+    if has_rules {
+        if written.len() > 2048 || written.chars().any(|c| c.is_whitespace() || c.is_control()) {
+            out.error(node.at, format!("`{}` is not a target", shown(written)), "use text without blanks");
+            return None;
+        }
+        return Some(written.to_owned());
+    }
+    if address::is_host_or_ip(written) && !written.contains(':') {
+        return Some(written.to_ascii_lowercase());
+    }
+    address::host_and_port(node, "a target", "127.0.0.1:9100", out)
+}
+
+fn labels(entry: &Entry, has_rules: bool, out: &mut Findings) -> Option<BTreeMap<String, String>> {
     let mut labels = BTreeMap::new();
     let mut sound = true;
     for (name, text, node) in texts(entry, "labels: {service: dmv-photo}", out)? {
@@ -346,6 +408,8 @@ fn labels(entry: &Entry, out: &mut Findings) -> Option<BTreeMap<String, String>>
                 out.error(node.at, message, "write `__allow_private__: \"10.0.0.0/8, 172.16.0.0/12\"`");
                 sound = false;
             }
+        } else if has_rules && name.starts_with("__") {
+            // What rules look at, and what they may say of a target: `__param_module`, `__metrics_path__`.
         } else if let Some((message, hint)) = label_error(name, text, false) {
             out.error(node.at, message, hint);
             sound = false;

@@ -93,6 +93,7 @@ pub(crate) static METRICS: Shape = Shape {
     what: "the metric store",
     keys: &[
         Key::optional("series_max", "series_max: 1000000"),
+        Key::optional("scrape_secrets", "scrape_secrets: /etc/hmsops/scrape"),
         Key::optional("remote_write", "remote_write: \"https://…\""),
         Key::optional("query", "query: \"https://…\""),
     ],
@@ -248,6 +249,9 @@ fn metrics(entry: &Entry, metrics: &mut MetricsConfig, out: &mut Findings) {
         && let Some(series) = scalar::count(entry, SERIES_BOUNDS.0, SERIES_BOUNDS.1, out)
     {
         metrics.series_max = series;
+    }
+    if let Some(entry) = fields.get("scrape_secrets") {
+        metrics.scrape_secrets = line(entry, out);
     }
     for entry in ["remote_write", "query"].iter().filter_map(|key| fields.get(key)) {
         not_yet(entry, out);

@@ -124,6 +124,9 @@ pub struct MetricsConfig {
     /// Series that may be written to at one time, 1 000 to 100 000 000, 1 000 000 by default; more are refused and
     /// those known keep flowing.
     pub series_max: u64,
+    /// The folder of the secrets that scrape files name; relative ones start at the folder of hmsops.yaml. `None`:
+    /// `scrape-secrets` below the data folder.
+    pub scrape_secrets: Option<String>,
 }
 
 /// How people and their tools are told.
@@ -186,6 +189,8 @@ pub struct PeopleConfig {
     pub roles: BTreeMap<String, Vec<Role>>,
     /// What takes another person's word.
     pub four_eyes: Vec<FourEyes>,
+    /// Who is told when somebody breaks the glass; nobody: the owners of all services.
+    pub notify: Vec<String>,
 }
 
 /// An OpenID provider.
@@ -259,7 +264,7 @@ impl Default for TowerConfig {
                 traces: days(14),
                 audit: days(1095),
             },
-            metrics: MetricsConfig { series_max: SERIES_MAX_DEFAULT },
+            metrics: MetricsConfig { series_max: SERIES_MAX_DEFAULT, scrape_secrets: None },
             notify: NotifyConfig::default(),
             people: PeopleConfig::default(),
             system: SystemConfig::default(),

@@ -137,6 +137,8 @@ pub enum Event {
     Freezes(Vec<Freeze>),
     /// What takes the word of another person than the one who asked for it, as the settings say.
     FourEyes(Vec<FourEyes>),
+    /// Who is told of a broken glass, as the settings say.
+    Watchers(Vec<String>),
     /// What listeners beyond loopback show and speak.
     Transport(TransportReport),
     /// What came to a door within a minute.

@@ -23,7 +23,7 @@ pub mod state;
 pub mod transition;
 pub mod transport;
 
-pub use decide::{decide, due, frozen, retreats_due, told_of};
+pub use decide::{decide, due, frozen, retreats_due, told_of, told_of_glass};
 pub use effect::{Effect, effects, probe_targets, route_of};
 pub use event::{
     Command, Event, GatewayReport, HealReport, InstanceReport, NoticeReport, Refusal, RefusalKind, Who,

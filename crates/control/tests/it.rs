@@ -16,6 +16,8 @@ mod group;
 mod hold;
 #[path = "it/irreversible.rs"]
 mod irreversible;
+#[path = "it/people.rs"]
+mod people;
 #[path = "it/policies.rs"]
 mod policies;
 #[path = "it/probe.rs"]

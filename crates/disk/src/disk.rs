@@ -20,7 +20,7 @@ pub enum Open {
 /// Durability is that of POSIX, no more: content is durable after [`DiskFile::sync`], a name (created,
 /// renamed, removed) after [`Disk::sync_dir`] of its folder.
 pub trait Disk: Send + Sync {
-    /// Opens a file for reading and writing.
+    /// Opens a file for reading and writing; one that is there, on a disk that takes no writes, for reading alone.
     fn open(&self, path: &str, open: Open) -> Result<Box<dyn DiskFile>, DiskError>;
 
     /// Names in a folder, sorted, without their path.

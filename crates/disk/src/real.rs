@@ -40,15 +40,23 @@ fn make_dir(path: &Path) -> io::Result<()> {
 
 impl Disk for RealDisk {
     fn open(&self, path: &str, open: Open) -> Result<Box<dyn DiskFile>, DiskError> {
-        let file = OpenOptions::new()
+        let at = self.at(path)?;
+        let opened = OpenOptions::new()
             .read(true)
             .write(true)
             .create(open == Open::Create)
             .truncate(false)
             .mode(0o600)
-            .open(self.at(path)?)
-            .map_err(|e| DiskError::io("open", path, e))?;
-        Ok(Box::new(RealFile { file, path: path.to_owned() }))
+            .open(&at);
+        let (file, read_only) = match opened {
+            // What is there can still be read, and whoever writes is told then.
+            Err(error) if error.kind() == io::ErrorKind::ReadOnlyFilesystem && open == Open::Existing => {
+                (File::open(&at), true)
+            }
+            opened => (opened, false),
+        };
+        let file = file.map_err(|e| DiskError::io("open", path, e))?;
+        Ok(Box::new(RealFile { file, path: path.to_owned(), read_only }))
     }
 
     fn list(&self, path: &str) -> Result<Vec<String>, DiskError> {
@@ -118,6 +126,17 @@ impl Disk for RealDisk {
 struct RealFile {
     file: File,
     path: String,
+    /// Whether it was opened on a disk that takes no writes.
+    read_only: bool,
+}
+
+impl RealFile {
+    fn writable(&self, doing: &'static str) -> Result<(), DiskError> {
+        if self.read_only {
+            return Err(DiskError::io(doing, &self.path, io::ErrorKind::ReadOnlyFilesystem.into()));
+        }
+        Ok(())
+    }
 }
 
 impl DiskFile for RealFile {
@@ -139,10 +158,12 @@ impl DiskFile for RealFile {
     }
 
     fn write_at(&mut self, offset: u64, bytes: &[u8]) -> Result<(), DiskError> {
+        self.writable("write")?;
         self.file.write_all_at(bytes, offset).map_err(|e| DiskError::io("write", &self.path, e))
     }
 
     fn truncate(&mut self, len: u64) -> Result<(), DiskError> {
+        self.writable("truncate")?;
         self.file.set_len(len).map_err(|e| DiskError::io("truncate", &self.path, e))
     }
 

@@ -15,6 +15,9 @@ pub const SPILL_VERSION: u32 = 1;
 /// The size of a spill unless another is wanted: a hundred retreats and more.
 pub const SPILL_BYTES: usize = 64 << 10;
 
+/// The largest spill: it is read whole.
+const BYTES_MAX: usize = 16 << 20;
+
 /// A preallocated file of entries. Whoever empties it must take entries twice without harm: a crash while
 /// it is emptied can leave some of them.
 pub struct Spill {
@@ -32,8 +35,8 @@ impl Spill {
         let mut file = disk.open(path, Open::Create)?;
         let old_len = file.len()?;
         let size = size.max(1024).max(usize::try_from(old_len).unwrap_or(usize::MAX));
-        if size > 16 << 20 {
-            return Err(LogError::TooLarge { path: path.to_owned(), bytes: size, limit: 16 << 20 });
+        if size > BYTES_MAX {
+            return Err(LogError::TooLarge { path: path.to_owned(), bytes: size, limit: BYTES_MAX });
         }
         let mut bytes = vec![0; size];
         file.read_at(0, &mut bytes)?;
@@ -48,6 +51,16 @@ impl Spill {
         file.sync()?;
         disk.sync_dir(parent(path))?;
         Ok(Self { file, path: path.to_owned(), size, end })
+    }
+
+    /// The entries of the spill at `path`, oldest first, changing nothing: for those who look while its owner runs, or
+    /// before it runs again. None where there is no file.
+    pub fn peek(disk: &dyn Disk, path: &str) -> Result<Vec<Vec<u8>>, LogError> {
+        match disk.read(path, BYTES_MAX) {
+            Ok(bytes) => Ok(frames(&bytes).0),
+            Err(error) if error.is_not_found() => Ok(Vec::new()),
+            Err(error) => Err(error.into()),
+        }
     }
 
     /// Writes `payload` after the entries that are there, in place, and syncs. After an error the entry may or
@@ -116,6 +129,19 @@ fn frames(bytes: &[u8]) -> (Vec<Vec<u8>>, usize) {
 mod tests {
     use super::*;
     use crate::{Faults, FaultyDisk, MemDisk};
+
+    #[test]
+    fn a_look_from_outside_sees_what_is_there_and_changes_nothing() {
+        let disk: Arc<dyn Disk> = Arc::new(MemDisk::new());
+        assert_eq!(Spill::peek(disk.as_ref(), "spill").unwrap(), Vec::<Vec<u8>>::new());
+        let mut spill = Spill::open(&disk, "spill", SPILL_BYTES).unwrap();
+        spill.put(b"one").unwrap();
+        let before = disk.read("spill", BYTES_MAX).unwrap();
+        assert_eq!(Spill::peek(disk.as_ref(), "spill").unwrap(), [b"one".to_vec()]);
+        assert_eq!(disk.read("spill", BYTES_MAX).unwrap(), before);
+        spill.clear().unwrap();
+        assert!(Spill::peek(disk.as_ref(), "spill").unwrap().is_empty());
+    }
 
     #[test]
     fn a_full_disk_takes_a_put() {

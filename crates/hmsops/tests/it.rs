@@ -6,6 +6,10 @@
 mod bad_input;
 #[path = "it/clock.rs"]
 mod clock;
+#[path = "it/degraded.rs"]
+mod degraded;
+#[path = "it/doctor.rs"]
+mod doctor;
 #[path = "it/emitter.rs"]
 mod emitter;
 #[path = "it/external.rs"]
@@ -40,6 +44,8 @@ mod policies;
 mod probes;
 #[path = "it/receiver.rs"]
 mod receiver;
+#[path = "it/scrapes.rs"]
+mod scrapes;
 #[path = "it/sender.rs"]
 mod sender;
 #[path = "it/signals.rs"]
@@ -54,6 +60,8 @@ mod steps;
 mod taken_back;
 #[path = "it/tls.rs"]
 mod tls;
+#[path = "it/unit.rs"]
+mod unit;
 
 use std::io::{BufRead as _, BufReader};
 use std::path::Path;

@@ -1,6 +1,7 @@
 //! Checking a ledger's folder from outside, without opening it for writing.
 
 use hmsops_disk::{Disk, Torn};
+use hmsops_model::UnixMillis;
 
 use crate::snapshot::{SNAPSHOT_BYTES_MAX, file_name, seq_of};
 use crate::walk::{CHECKPOINT_NAME, LOG_NAME, Walk};
@@ -15,6 +16,8 @@ pub struct Report {
     pub root: Hash,
     /// How many entries the checkpoint anchors; those after it are only as good as their checksums.
     pub checkpoint_size: Option<u64>,
+    /// When the last good entry was written.
+    pub last_at: Option<UnixMillis>,
     /// Bytes after the last whole commit: left by a crash, or being written just now. No fault.
     pub torn: Option<Torn>,
     /// The first thing that is wrong.
@@ -41,7 +44,14 @@ pub fn verify(disk: &dyn Disk, dir: &str) -> Result<Report, LedgerError> {
         first_bad = bad_snapshot(disk, dir, &walk)?;
     }
     let checkpoint_size = walk.checkpoint.map(|checkpoint| checkpoint.size);
-    Ok(Report { entries, root: walk.tree.root(), checkpoint_size, torn: walk.torn, first_bad })
+    Ok(Report {
+        entries,
+        root: walk.tree.root(),
+        checkpoint_size,
+        last_at: walk.last_at,
+        torn: walk.torn,
+        first_bad,
+    })
 }
 
 fn bad_snapshot(disk: &dyn Disk, dir: &str, walk: &Walk) -> Result<Option<Finding>, LedgerError> {

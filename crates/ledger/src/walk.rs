@@ -1,8 +1,8 @@
 //! One pass over a log that checks all that entries, tree, snapshots' entries and checkpoint say of each other.
 
 use hmsops_disk::{Disk, Log, LogError, Torn};
-use hmsops_model::Millis;
 use hmsops_model::limits::LEDGER_ENTRY_BYTES_MAX;
+use hmsops_model::{Millis, UnixMillis};
 
 use crate::checkpoint::{CHECKPOINT_BYTES_MAX, Checkpoint};
 use crate::snapshot::Voucher;
@@ -20,6 +20,7 @@ pub(crate) struct Walk {
     pub(crate) offsets: Vec<u64>,
     pub(crate) tree: Tree,
     pub(crate) last_steady: Millis,
+    pub(crate) last_at: Option<UnixMillis>,
     pub(crate) vouchers: Vec<Voucher>,
     pub(crate) checkpoint: Option<Checkpoint>,
     pub(crate) torn: Option<Torn>,
@@ -91,6 +92,7 @@ impl Walk {
         self.tree.append(bytes);
         self.offsets.push(offset);
         self.last_steady = entry.steady;
+        self.last_at = Some(entry.at);
         self.compare_with_checkpoint();
     }
 

@@ -16,6 +16,7 @@ pub mod network;
 pub mod outcome;
 pub mod person;
 pub mod probe;
+pub mod relabel;
 pub mod release;
 pub mod route;
 pub mod rule;
@@ -36,6 +37,7 @@ pub use ids::{
 pub use labels::{Labels, MatchOp, Matcher};
 pub use outcome::{ArmTick, BadKind, Latencies, Tick, Unit};
 pub use person::{Identity, Role};
+pub use relabel::{Relabel, RelabelAction};
 pub use rule::{DashSpec, HealAction, OnNoData, PanelKind, PanelSpec, RuleSpec};
 pub use sample::{Histogram, Tally, Value};
 pub use scope::Scope;

@@ -3,6 +3,7 @@
 mod bound;
 mod clock;
 pub mod collect;
+pub mod doctor;
 pub mod door;
 pub mod engine;
 pub mod evaluate;

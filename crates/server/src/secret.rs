@@ -82,7 +82,42 @@ pub(crate) fn read(from: &SecretRef, base: &Path) -> Result<Secret, SecretError>
     }
 }
 
+/// A file below `folder`, wherever links lead: whoever names it may read no other.
+pub(crate) fn within(folder: &Path, name: &str) -> Result<PathBuf, SecretError> {
+    let path = folder.join(name);
+    let unreadable = |error| SecretError::Io(path.clone(), error);
+    let found = path.canonicalize().map_err(unreadable)?;
+    if found.starts_with(folder.canonicalize().map_err(unreadable)?) {
+        return Ok(found);
+    }
+    Err(SecretError::Unfit(path, "it is not below the folder of scrape secrets"))
+}
+
+/// The secret in a file below `folder`: one line.
+pub(crate) fn read_within(folder: &Path, name: &str) -> Result<Secret, SecretError> {
+    read_file(&within(folder, name)?, OTHERS)
+}
+
+/// The private key in a file below `folder`: as many lines as it has.
+pub(crate) fn read_key_within(folder: &Path, name: &str) -> Result<Secret, SecretError> {
+    let path = within(folder, name)?;
+    read_text(&path, OTHERS).map(Secret::new)
+}
+
 fn read_file(path: &Path, closed_to: u32) -> Result<Secret, SecretError> {
+    let unfit = |why| SecretError::Unfit(path.to_owned(), why);
+    let text = read_text(path, closed_to)?;
+    let line = text.trim_end_matches(['\n', '\r']);
+    if line.is_empty() {
+        return Err(unfit("there is nothing in it"));
+    }
+    if line.contains(['\n', '\r', '\0']) {
+        return Err(unfit("it has more than one line"));
+    }
+    Ok(Secret::new(line))
+}
+
+fn read_text(path: &Path, closed_to: u32) -> Result<String, SecretError> {
     let unreadable = |error| SecretError::Io(path.to_owned(), error);
     let unfit = |why| SecretError::Unfit(path.to_owned(), why);
     // A pipe in its place would keep us waiting.
@@ -94,15 +129,7 @@ fn read_file(path: &Path, closed_to: u32) -> Result<Secret, SecretError> {
     if bytes.len() as u64 > SECRET_BYTES_MAX {
         return Err(unfit("it has more than 64 KiB"));
     }
-    let text = String::from_utf8(bytes).map_err(|_| unfit("it is not UTF-8"))?;
-    let line = text.trim_end_matches(['\n', '\r']);
-    if line.is_empty() {
-        return Err(unfit("there is nothing in it"));
-    }
-    if line.contains(['\n', '\r', '\0']) {
-        return Err(unfit("it has more than one line"));
-    }
-    Ok(Secret::new(line))
+    String::from_utf8(bytes).map_err(|_| unfit("it is not UTF-8"))
 }
 
 /// Refuses a file that others than its owner may read or write, or that belongs to another user. What is not there is

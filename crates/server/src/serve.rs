@@ -115,18 +115,20 @@ pub async fn run(options: ServeOptions) -> Result<(), ServeError> {
         .map_err(|error| ServeError::Data(data.clone(), error.to_string()))?;
     let auth = Arc::new(auth);
     let reception = Arc::new(reception(&config, options.config.as_deref(), parts.disk.clone(), &data)?);
-    tokio::spawn(door::people::keep(engine.clone(), auth.clone(), clock));
+    tokio::spawn(door::people::keep(engine.clone(), auth.clone(), reception.clone(), clock));
     tokio::spawn(door::receipts::keep(auth.clone(), engine.clone(), clock));
     let counted = auth.clone();
     let (reload, reloads) = mpsc::channel(1);
     let repos = repos(&config, &options, data.as_path());
     let (scrapes, to_scrape) = watch::channel(repo::Scrapes::new());
     let gateways = Arc::new(settings.all());
-    tokio::spawn(repo::watch(engine.clone(), repos, scrapes, gateways.clone(), reloads));
+    let (trouble, troubles) = watch::channel(repo::Troubles::new());
+    tokio::spawn(repo::watch(engine.clone(), repos, (scrapes, trouble), gateways.clone(), reloads));
     tokio::spawn(public::keep(engine.clone(), clock, parts.disk.clone()));
     greet(&ports.reach, &data, &auth, clock);
-    let scraper = parts.collect(&engine, &auth, ports.collector);
-    tokio::spawn(scraper.follow(to_scrape));
+    let secrets = scrape_secrets(&config, options.config.as_deref(), &data);
+    let scraper = parts.collect(&engine, &auth, ports.collector, secrets);
+    tokio::spawn(scraper.clone().follow(to_scrape));
     let series = Arc::new(parts.metrics.store().clone());
     tokio::spawn(evaluate::run(engine.clone(), clock, series));
     let context = door::Context {
@@ -138,12 +140,14 @@ pub async fn run(options: ServeOptions) -> Result<(), ServeError> {
         data: data.clone(),
         clock,
         metrics: parts.metrics.clone(),
+        scraper,
         title: config.status_title.clone(),
         queries: Queries::new(Arc::new(parts.metrics.store().clone())),
         families: parts.metrics.families().clone(),
         notify: Arc::new(config.notify.clone()),
         gateways,
         transport,
+        troubles,
     };
     let router = door::router(context);
     serve_http(ports.web, router, (reload, settings), &engine, (&reception, counted.clone())).await?;
@@ -174,7 +178,8 @@ fn open(data: &Path, config: &TowerConfig) -> Result<Parts, ServeError> {
     let reader = ledger.reader();
     let newest = reader.size().checked_sub(1).and_then(|seq| reader.get(seq).ok().flatten());
     let clock = Clock::after(newest.map(|entry| Now { wall: entry.at, steady: entry.steady }));
-    let spill = Spill::open(&disk, "spill", SPILL_BYTES).map_err(|error| unusable(error.chain()))?;
+    let spill =
+        Spill::open(&disk, door::folder::SPILL, SPILL_BYTES).map_err(|error| unusable(error.chain()))?;
     let spill = SpillThread::start(spill).map_err(|error| ServeError::Machine("start a thread", error))?;
     let side = FileSideLog::open(disk.clone(), "evidence").map_err(|error| unusable(error.chain()))?;
     let size = ledger.size();
@@ -190,11 +195,17 @@ fn open(data: &Path, config: &TowerConfig) -> Result<Parts, ServeError> {
 
 impl Parts {
     /// Starts everything by which metrics come in.
-    fn collect(&self, engine: &Engine, auth: &Arc<door::Auth>, collector: Port) -> Scraper {
+    fn collect(
+        &self,
+        engine: &Engine,
+        auth: &Arc<door::Auth>,
+        collector: Port,
+        scrape_secrets: PathBuf,
+    ) -> Scraper {
         tokio::spawn(self.metrics.clone().keep());
         tokio::spawn(listener::run(collector, self.metrics.clone(), auth.clone(), engine.clone()));
         tokio::spawn(own::keep(self.metrics.clone(), engine.clone(), self.traffic.clone()));
-        Scraper::start(self.metrics.clone(), engine.clone())
+        Scraper::start(self.metrics.clone(), engine.clone(), scrape_secrets)
     }
 
     /// Starts the tower's thread and its hands.
@@ -244,6 +255,8 @@ impl Parts {
         let _known = tower.handle(self.clock.now(), &freezes, &mut hands);
         let four_eyes = Event::FourEyes(config.people.four_eyes.clone());
         let _known = tower.handle(self.clock.now(), &four_eyes, &mut hands);
+        let watchers = Event::Watchers(config.people.notify.clone());
+        let _known = tower.handle(self.clock.now(), &watchers, &mut hands);
         let engine = engine::start(tower, self.clock, hands, acks)
             .map_err(|error| ServeError::Machine("start the tower's thread", error))?;
         let (spread, _) = broadcast::channel(64);
@@ -322,6 +335,14 @@ fn absolute(data: &Path) -> Result<PathBuf, ServeError> {
 }
 
 /// Folders to watch: those of the command line, then those of the settings (relative to their file).
+/// The folder of the secrets that scrape files may name.
+fn scrape_secrets(config: &TowerConfig, file: Option<&Path>, data: &Path) -> PathBuf {
+    match &config.metrics.scrape_secrets {
+        Some(folder) => file.and_then(Path::parent).unwrap_or(Path::new(".")).join(folder),
+        None => data.join("scrape-secrets"),
+    }
+}
+
 fn repos(config: &TowerConfig, options: &ServeOptions, here: &Path) -> Vec<PathBuf> {
     let base = options.config.as_deref().and_then(Path::parent).unwrap_or(here);
     let dirs = config.repos.iter().filter_map(|repo| match &repo.source {
@@ -366,6 +387,7 @@ async fn serve_http(
                 if let Some(config) = settings.read_again() {
                     let _known = engine.submit(Event::Freezes(config.freeze)).await;
                     let _known = engine.submit(Event::FourEyes(config.people.four_eyes)).await;
+                    let _known = engine.submit(Event::Watchers(config.people.notify)).await;
                     reception.set_roles(config.people.roles);
                 }
             }

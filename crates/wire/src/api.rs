@@ -8,6 +8,7 @@ mod alert;
 mod audit;
 mod dash;
 mod deploy;
+mod doctor;
 mod heal;
 mod person;
 mod probe;
@@ -25,9 +26,11 @@ pub use deploy::{
     Applied, Apply, Change, ChangeKind, Deploy, DeployGroup, File, Plan, PlanStep, Plans, Reason, Revert,
     Takeover,
 };
+pub use doctor::{Examination, Finding, Severity};
 pub use heal::{Heal, HealStarted, Heals, HealsPaused, NewHeal, Notice, Notices, Receiver, Ticket, Tickets};
 pub use person::{
-    Account, Accounts, Glass, Glasses, LoggedIn, NewAccount, NewGlass, PasswordLogin, Said, Session, Sessions,
+    Account, Accounts, Approval, Approvals, Glass, Glasses, LoggedIn, NewAccount, NewGlass, PasswordLogin,
+    Said, Session, Sessions,
 };
 pub use probe::{Probe, ProbeFact, ProbeLook, ProbeOrder, ProbeRun, ProbeRuns, ProbeWord, Probes};
 pub use problem::{MEDIA_TYPE, Mistake, Problem};

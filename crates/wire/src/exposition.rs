@@ -1,4 +1,5 @@
-//! What is scraped: Prometheus text 0.0.4 and OpenMetrics 1.0, read in one pass over the bytes.
+//! What is scraped: Prometheus text 0.0.4 and OpenMetrics 1.0, read in one pass over the bytes, and the messages of the
+//! Prometheus client model.
 //!
 //! [`parse`] takes what Prometheus takes: text leniently, OpenMetrics with its syntax but without its rules about
 //! families, groups and values, which real programs break; [`judge`] holds a page against those, too. In both
@@ -11,10 +12,11 @@ mod cursor;
 mod group;
 mod number;
 mod openmetrics;
+mod protobuf;
 mod series;
 mod text;
 
-use hmsops_model::Labels;
+use hmsops_model::{Histogram, Labels};
 
 use cursor::Cursor;
 
@@ -31,6 +33,8 @@ pub enum Format {
     Text,
     /// OpenMetrics 0.0.1 and 1.0.0.
     OpenMetrics,
+    /// `io.prometheus.client.MetricFamily` messages, each after its length: the only one with native histograms.
+    Protobuf,
 }
 
 impl Format {
@@ -45,9 +49,16 @@ impl Format {
         match (media_type.as_str(), version) {
             ("text/plain", None | Some("0.0.4" | "1.0.0")) => Some(Self::Text),
             ("application/openmetrics-text", None | Some("0.0.1" | "1.0.0")) => Some(Self::OpenMetrics),
+            ("application/vnd.google.protobuf", None) if is_delimited(header) => Some(Self::Protobuf),
             _ => None,
         }
     }
+}
+
+/// Whether a media type of protobuf means the messages that are read here.
+fn is_delimited(header: &str) -> bool {
+    let header = header.to_ascii_lowercase().replace([' ', '"'], "");
+    header.contains("proto=io.prometheus.client.metricfamily") && header.contains("encoding=delimited")
 }
 
 /// A page that was read.
@@ -55,8 +66,23 @@ impl Format {
 pub struct Parsed {
     /// All samples, in order.
     pub samples: Vec<Sample>,
+    /// Native histograms, in order; only in [`Format::Protobuf`].
+    pub histograms: Vec<NativeSample>,
     /// What the page says about its metrics, in order.
     pub families: Vec<Family>,
+}
+
+/// One native histogram.
+#[derive(Debug, Clone, PartialEq)]
+pub struct NativeSample {
+    /// What it is called.
+    pub labels: Labels,
+    /// When it was taken, in Unix milliseconds, if the page says so.
+    pub time: Option<i64>,
+    /// When it began to count, in Unix milliseconds.
+    pub start: Option<i64>,
+    /// The histogram.
+    pub histogram: Histogram,
 }
 
 /// One value.
@@ -125,23 +151,27 @@ impl Kind {
 
 /// Why a page can't be read.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("line {line}, column {column}: {why}")]
+#[error("{}: {why}", place(*line, *column))]
 pub struct ExpositionError {
-    /// From 1.
+    /// From 1; 0 where there are no lines.
     pub line: usize,
-    /// In characters, from 1.
+    /// In characters, from 1; where there are no lines: the byte at which what is wrong begins.
     pub column: usize,
     /// What was expected, and what was found.
     pub why: String,
 }
 
+fn place(line: usize, column: usize) -> String {
+    if line == 0 { format!("byte {column}") } else { format!("line {line}, column {column}") }
+}
+
 /// Reads a page of at most `samples_max` samples. The length of the page is for the caller to bound, by
 /// [`PAGE_BYTES_MAX`] or less.
 pub fn parse(page: &[u8], format: Format, samples_max: usize) -> Result<Parsed, ExpositionError> {
-    let text = as_text(page)?;
     match format {
-        Format::Text => text::parse(text, samples_max),
-        Format::OpenMetrics => openmetrics::parse(text, samples_max, false),
+        Format::Text => text::parse(as_text(page)?, samples_max),
+        Format::OpenMetrics => openmetrics::parse(as_text(page)?, samples_max, false),
+        Format::Protobuf => protobuf::parse(page, samples_max),
     }
 }
 

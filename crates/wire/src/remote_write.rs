@@ -6,7 +6,7 @@
 //!
 //! Source: the specification at prometheus.io/docs/specs/prw/remote_write_spec, and `prompb/types.proto`.
 
-mod histogram;
+pub(crate) mod histogram;
 mod labels;
 
 use std::borrow::Cow;

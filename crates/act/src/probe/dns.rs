@@ -44,6 +44,21 @@ pub(super) async fn ask(
     Ok(Seen { rcode: Some(answer.rcode), answers: answer.records, ..Seen::default() })
 }
 
+/// What this machine's first resolver knows of a name: records as zone files write them, without the dot at a name's end.
+/// No such name is no record. The error says what was wrong, for people.
+pub async fn records(name: &str, record: RecordType, timeout: Duration) -> Result<Vec<String>, String> {
+    let seen = match tokio::time::timeout(timeout, ask(name, record, None, timeout)).await {
+        Ok(Ok(seen)) => seen,
+        Ok(Err(Trouble::Failed(why))) => return Err(why),
+        Ok(Err(Trouble::Overloaded)) => return Err("this machine has no descriptors left".to_owned()),
+        Err(_) => return Err(format!("no answer of the resolver within {} s", timeout.as_secs())),
+    };
+    match seen.rcode.as_deref() {
+        Some("NOERROR" | "NXDOMAIN") | None => Ok(seen.answers),
+        Some(code) => Err(format!("the resolver answered {code}")),
+    }
+}
+
 /// The address of `host:port`.
 async fn find(resolver: &str, guard: &Guard) -> Result<SocketAddr, Trouble> {
     let place = resolver.rsplit_once(':').and_then(|(host, port)| Some((host, port.parse::<u16>().ok()?)));

@@ -31,6 +31,7 @@ use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
 pub use self::certificate::Certificate;
+pub use self::dns::records;
 pub use self::look::{Look, look};
 use self::schedule::{Next, Schedule};
 pub use self::seen::Seen;

@@ -16,7 +16,7 @@ mod steer;
 pub(crate) mod watch;
 
 pub use alert::value_text;
-pub use notice::told_of;
+pub use notice::{told_of, told_of_glass};
 
 use hmsops_model::release::HealthCheck;
 use hmsops_model::{InstanceId, Now, ReleaseId, ServiceName};
@@ -66,6 +66,7 @@ pub fn decide(
         | Event::HealModes(_)
         | Event::Freezes(_)
         | Event::FourEyes(_)
+        | Event::Watchers(_)
         | Event::Wake => Vec::new(),
     };
     Ok(if asked.is_empty() { view.review() } else { asked })

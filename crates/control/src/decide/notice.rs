@@ -5,6 +5,8 @@ use hmsops_model::{Millis, NoticeId, ServiceName};
 
 use super::View;
 use crate::event::{NoticeReport, Who};
+use crate::evidence::Evidence;
+use crate::people::Glass;
 use crate::sentence;
 use crate::signal::Signal;
 use crate::signal::alert::Alert;
@@ -47,6 +49,24 @@ pub fn told_of(state: &State, service: &ServiceName) -> Vec<String> {
     receivers
 }
 
+/// How long one whose glass was looked at by nobody is left in peace between two messages about it.
+const GLASS_WAITS_EVERY: Millis = Millis::from_mins(60 * 24);
+
+/// Owners of services who are told of a broken glass where the settings name nobody.
+const WATCHERS_MAX: usize = 20;
+
+/// Who is told when somebody breaks the glass: whom the settings name, else the owners of all services, each once.
+pub fn told_of_glass(state: &State, evidence: &Evidence) -> Vec<String> {
+    let mut receivers = evidence.seen.watchers.clone();
+    if receivers.is_empty() {
+        receivers.extend(state.services.values().filter_map(|service| service.spec.owner.clone()));
+    }
+    receivers.sort();
+    receivers.dedup();
+    receivers.truncate(WATCHERS_MAX);
+    receivers
+}
+
 /// What one receiver shall be told.
 struct Draft {
     receiver: String,
@@ -75,7 +95,9 @@ impl View<'_> {
         let freed =
             self.state.releases.values().filter(|release| release.phase.is_active() || lately(release));
         let freed = freed.flat_map(|release| self.hold_end_notices(release));
-        let drafts = alerts.chain(tickets).chain(releases).chain(held).chain(freed).take(ROUND_MAX);
+        let glasses = self.state.people.glasses.values().flat_map(|glass| self.glass_notices(glass));
+        let drafts =
+            glasses.chain(alerts).chain(tickets).chain(releases).chain(held).chain(freed).take(ROUND_MAX);
         drafts.zip(signals.last.notice + 1..).map(|(draft, number)| notice(NoticeId(number), draft)).collect()
     }
 
@@ -167,6 +189,38 @@ impl View<'_> {
             .collect()
     }
 
+    /// A broken glass is told of at its beginning and its end, and each day while nobody has looked at it.
+    fn glass_notices(self, glass: &Glass) -> Vec<Draft> {
+        let wall = self.now.wall;
+        let in_force = glass.is_in_force(wall);
+        let is_late = wall.since(glass.broken_at.wall) >= NOTICE_AGE_MAX;
+        let over = glass.ended.as_ref().or(glass.reviewed.as_ref());
+        let over_at = over.map_or(glass.until, |ended| ended.at.wall.min(glass.until));
+        if is_late && glass.reviewed.is_some() {
+            return Vec::new();
+        }
+        let occasion = |receiver: &String| {
+            let knows = |told: &[String]| told.contains(receiver);
+            let last = glass.told_waits.get(receiver).copied().unwrap_or(over_at);
+            if !knows(&glass.told) && !is_late {
+                return Some(Occasion::GlassBroken);
+            }
+            if knows(&glass.told) && !in_force && !knows(&glass.told_end) && !is_late {
+                return Some(Occasion::GlassEnded);
+            }
+            let waits = glass.reviewed.is_none() && !in_force;
+            (waits && wall.since(last) >= GLASS_WAITS_EVERY).then_some(Occasion::GlassWaits)
+        };
+        let receivers = told_of_glass(self.state, self.evidence).into_iter();
+        receivers
+            .filter_map(|receiver| {
+                let occasion = occasion(&receiver)?;
+                let (subject, text) = glass_words(glass, occasion);
+                Some(Draft { receiver, about: About::Glass(glass.id), occasion, subject, text })
+            })
+            .collect()
+    }
+
     /// A release that does not go on, or back, without a person.
     fn hold_notices(self, release: &Release) -> Vec<Draft> {
         let asks = release.spec.inconclusive == Inconclusive::Ask;
@@ -238,6 +292,34 @@ impl View<'_> {
             }
         };
         vec![change.into()]
+    }
+}
+
+/// What is said of a broken glass.
+fn glass_words(glass: &Glass, occasion: Occasion) -> (String, String) {
+    let (id, by, why) = (glass.id, &glass.by.actor, &glass.reason);
+    let minutes = glass.until.since(glass.broken_at.wall).0.div_ceil(60_000);
+    let review =
+        format!("Another person has to look at what was done: `hmsops breakglass review {id} --reason …`.");
+    match occasion {
+        Occasion::GlassBroken => (
+            format!("{by} has broken the glass ({id})"),
+            format!("They have an operator's rights for {minutes} min. Why: {why}\n{review}"),
+        ),
+        Occasion::GlassEnded => {
+            let rest = match &glass.reviewed {
+                Some(said) => format!("{} has looked at what was done: {}", said.by.actor, said.reason),
+                None => review,
+            };
+            (
+                format!("the rights of {id} have ended"),
+                format!("{by} had broken the glass. Why: {why}\n{rest}"),
+            )
+        }
+        _ => (
+            format!("nobody has looked at what was done with {id}"),
+            format!("{by} had broken the glass. Why: {why}\n{review}"),
+        ),
     }
 }
 

@@ -275,7 +275,8 @@ impl Evidence {
             | Event::Judged(_)
             | Event::HealModes(_)
             | Event::Freezes(_)
-            | Event::FourEyes(_) => {
+            | Event::FourEyes(_)
+            | Event::Watchers(_) => {
                 self.seen.observe(state, now, event);
                 false
             }

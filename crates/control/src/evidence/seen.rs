@@ -27,6 +27,8 @@ pub struct Seen {
     pub freezes: Vec<Freeze>,
     /// What takes another person's word.
     pub four_eyes: Vec<FourEyes>,
+    /// Who is told of a broken glass.
+    pub watchers: Vec<String>,
 }
 
 /// A rule's last evaluation.
@@ -77,6 +79,7 @@ impl Seen {
             }
             Event::HealModes(modes) => self.modes = *modes,
             Event::Freezes(freezes) => self.freezes.clone_from(freezes),
+            Event::Watchers(who) => self.watchers.clone_from(who),
             Event::FourEyes(what) => self.four_eyes.clone_from(what),
             _ => {}
         }

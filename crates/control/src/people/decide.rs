@@ -31,6 +31,7 @@ pub enum PeopleWish {
         identity: Identity,
         name: String,
         roles: Vec<Role>,
+        groups: Vec<String>,
         proof: Proof,
         from: Option<String>,
     },
@@ -191,12 +192,19 @@ fn reviewed(state: &State, glass: GlassId, by: &Who, reason: String) -> Result<V
     if known.reviewed.is_some() {
         return Err(Refusal::conflict(format!("{glass} was looked at already")));
     }
+    other_reviewer(state, glass, by)?;
+    Ok(vec![PeopleChange::GlassReviewed { glass, by: by.clone(), reason }])
+}
+
+/// Refuses whoever would look at what they did themselves, and programs.
+pub(super) fn other_reviewer(state: &State, glass: GlassId, by: &Who) -> Result<(), Refusal> {
+    let known = state.people.glass(glass)?;
     match principal(state, by) {
         None => Err(Refusal::conflict("a person looks at what was done, not a program").hint("log in first")),
         Some(Principal::Person(own)) if own == known.person => Err(Refusal::conflict(format!(
             "{glass} was broken by yourself, and another person has to look at it"
         ))),
-        Some(_) => Ok(vec![PeopleChange::GlassReviewed { glass, by: by.clone(), reason }]),
+        Some(_) => Ok(()),
     }
 }
 
@@ -213,7 +221,7 @@ impl People {
     }
 
     fn opened(&self, now: UnixMillis, wish: &PeopleWish) -> Result<Vec<PeopleChange>, Refusal> {
-        let PeopleWish::Open { sha256, identity, name, roles, proof, from } = wish else {
+        let PeopleWish::Open { sha256, identity, name, roles, groups, proof, from } = wish else {
             return Ok(Vec::new());
         };
         if !identity.is_well_formed() {
@@ -241,6 +249,7 @@ impl People {
             identity: identity.clone(),
             name: plain_name(name),
             roles,
+            groups: groups.clone(),
             proof: *proof,
             until: UnixMillis(now.0.saturating_add_unsigned(SESSION_LIFE.0)),
             from: from.clone(),
@@ -349,6 +358,7 @@ mod tests {
             identity,
             name: name.into(),
             roles: vec![Role::Operator],
+            groups: Vec::new(),
             proof: Proof::Oidc,
             from: None,
         };

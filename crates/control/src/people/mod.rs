@@ -1,5 +1,6 @@
 //! People: who has logged in, whose glass is broken, and who somebody is whatever they came in by.
 
+mod approval;
 mod decide;
 
 use std::collections::BTreeMap;
@@ -10,8 +11,10 @@ use hmsops_model::{Digest, GlassId, Now, PersonId, Scope, SessionId, UnixMillis}
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use crate::event::Who;
+use crate::signal::notice::Occasion;
 use crate::state::State;
 
+pub use approval::{Approval, Matter, approvals};
 pub use decide::{ACCOUNTS_MAX, PeopleWish};
 pub(crate) use decide::{decide, other_person};
 
@@ -109,6 +112,9 @@ pub struct Session {
     pub name: String,
     /// What they are here; at least one.
     pub roles: Vec<Role>,
+    /// The provider's groups that made them so; none, of those who did not come by it.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub groups: Vec<String>,
     /// How they showed who they are.
     pub proof: Proof,
     /// When they logged in.
@@ -170,6 +176,15 @@ pub struct Glass {
     pub ended: Option<Ended>,
     /// Who has looked at what was done with it, and what they say.
     pub reviewed: Option<Ended>,
+    /// Who was told that it was broken.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub told: Vec<String>,
+    /// Who was told that its rights have ended.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub told_end: Vec<String>,
+    /// Who was told last at which moment that nobody has looked yet.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub told_waits: BTreeMap<String, UnixMillis>,
 }
 
 impl Glass {
@@ -195,6 +210,8 @@ pub enum PeopleChange {
         identity: Identity,
         name: String,
         roles: Vec<Role>,
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        groups: Vec<String>,
         proof: Proof,
         until: UnixMillis,
         #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -365,8 +382,19 @@ impl People {
                 self.last.glass = self.last.glass.max(id.0);
                 let (by, reason) = (by.clone(), reason.clone());
                 let (person, until) = (*person, *until);
-                let glass =
-                    Glass { id: *id, person, by, reason, broken_at: now, until, ended: None, reviewed: None };
+                let glass = Glass {
+                    id: *id,
+                    person,
+                    by,
+                    reason,
+                    broken_at: now,
+                    until,
+                    ended: None,
+                    reviewed: None,
+                    told: Vec::new(),
+                    told_end: Vec::new(),
+                    told_waits: BTreeMap::new(),
+                };
                 self.glasses.insert(*id, glass);
             }
             PeopleChange::GlassEnded { glass, by, reason } => {
@@ -389,6 +417,16 @@ impl People {
         self.forget(now.wall);
     }
 
+    /// Somebody is told of a broken glass.
+    pub(crate) fn told(&mut self, now: Now, glass: GlassId, occasion: Occasion, receiver: &str) {
+        let Some(glass) = self.glasses.get_mut(&glass) else { return };
+        match occasion {
+            Occasion::GlassBroken => glass.told.push(receiver.to_owned()),
+            Occasion::GlassEnded => glass.told_end.push(receiver.to_owned()),
+            _ => drop(glass.told_waits.insert(receiver.to_owned(), now.wall)),
+        }
+    }
+
     fn open(&mut self, now: Now, change: &PeopleChange) {
         let PeopleChange::SessionOpened {
             session,
@@ -397,6 +435,7 @@ impl People {
             identity,
             name,
             roles,
+            groups,
             proof,
             until,
             from,
@@ -414,6 +453,7 @@ impl People {
             person: *person,
             name: name.clone(),
             roles: roles.clone(),
+            groups: groups.clone(),
             proof: *proof,
             opened_at: now,
             proven_at: now.wall,

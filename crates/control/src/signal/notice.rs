@@ -1,6 +1,6 @@
 //! Messages to people: intended first, delivered at least once, or given up and said so.
 
-use hmsops_model::{AlertId, Millis, NoticeId, Now, ReleaseId, TicketId};
+use hmsops_model::{AlertId, GlassId, Millis, NoticeId, Now, ReleaseId, TicketId};
 use serde::{Deserialize, Serialize};
 
 /// A notice that could not be delivered for so long is given up: a day later nobody is helped by it.
@@ -49,6 +49,8 @@ pub enum About {
     Release(ReleaseId),
     /// A ticket.
     Ticket(TicketId),
+    /// A use of the break-glass.
+    Glass(GlassId),
     /// Nothing: a person tries whether it arrives.
     Test(u64),
 }
@@ -69,6 +71,12 @@ pub enum Occasion {
     HoldEnded,
     /// A person has to take over.
     TakeOver,
+    /// Somebody has broken the glass.
+    GlassBroken,
+    /// Its rights have ended.
+    GlassEnded,
+    /// Nobody has looked yet at what was done with it.
+    GlassWaits,
     /// A person tries whether it arrives.
     Test,
 }
@@ -100,6 +108,7 @@ impl About {
             Self::Alert(id) => id.to_string(),
             Self::Release(id) => id.to_string(),
             Self::Ticket(id) => id.to_string(),
+            Self::Glass(id) => id.to_string(),
             Self::Test(_) => "test".into(),
         }
     }

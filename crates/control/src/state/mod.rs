@@ -179,6 +179,9 @@ impl State {
     fn apply_signal(&mut self, now: Now, change: &Signal) {
         self.signals.apply(now, change);
         // Who has been told stands with what they were told of, so that it outlives the notice itself.
+        if let Signal::NoticeIntended { receiver, about: About::Glass(id), occasion, .. } = change {
+            Arc::make_mut(&mut self.people).told(now, *id, *occasion, receiver);
+        }
         if let Signal::NoticeIntended { receiver, about: About::Release(id), occasion, .. } = change
             && let Some(release) = self.releases.get_mut(id)
         {

@@ -182,6 +182,7 @@ fn where_four_eyes_are_asked_for_another_person_lets_it_go() {
             identity: Identity { issuer: "https://id".into(), subject: subject.into() },
             name: "Sam".into(),
             roles: vec![Role::Operator],
+            groups: Vec::new(),
             proof: Proof::Oidc,
             from: None,
         };

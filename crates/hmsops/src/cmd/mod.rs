@@ -8,6 +8,7 @@ mod check;
 mod completions;
 mod dash;
 mod deploy;
+mod doctor;
 mod gateway;
 mod heal;
 mod lab;
@@ -89,6 +90,7 @@ enum Verb {
     Breakglass(person::GlassArgs),
     Notify(notify::Args),
     Audit(audit::Args),
+    Doctor(doctor::Args),
     Lab(lab::Args),
     Login(login::Args),
     Completions(completions::Args),
@@ -109,6 +111,7 @@ pub(crate) fn run(cli: Cli) -> Result<(), Failure> {
         Verb::Man(args) => man::run(&args),
         Verb::Version(args) => version::run(&args),
         Verb::Audit(args) => audit::run(args, asked),
+        Verb::Doctor(args) => doctor::run(&args, asked),
         Verb::Agent(args) => agent::run(args, asked),
         Verb::Login(args) => login::run(args, asked),
         Verb::Apply(args) => with(asked, async |client| apply::run(&client, &args).await),

@@ -207,6 +207,15 @@ pub(super) async fn breakglass(client: &Client, args: &GlassArgs) -> Result<(), 
                 return print::json(&glass);
             }
             print::talk("everybody sees it; another person has to look at what was done");
+            match glass.told.as_deref() {
+                None => {}
+                Some([]) => {
+                    print::talk(
+                        "nobody is told by a message: `people: {notify: …}` in hmsops.yaml names who",
+                    );
+                }
+                Some(told) => print::talk(&format!("told by a message: {}", print::plain(&told.join(", ")))),
+            }
             print::line(&format!("{}  until {}", glass.id, print::date(&glass.until)))
         }
         Some(Glass::List { json }) => {

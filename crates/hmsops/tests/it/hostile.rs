@@ -153,7 +153,8 @@ fn ten_thousand_connections_keep_nobody_out() {
     }
     // A byte a second keeps nobody's place.
     let deadline = now() + Duration::from_secs(10);
-    let ended = kept.iter_mut().take(1000).map(|stream| is_ended(stream, deadline)).filter(|ended| *ended).count();
+    let ended =
+        kept.iter_mut().take(1000).map(|stream| is_ended(stream, deadline)).filter(|ended| *ended).count();
     assert_eq!(ended, 1000.min(wanted), "the longest silent were closed");
     drop(kept);
     target.is_unharmed();

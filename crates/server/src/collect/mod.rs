@@ -13,7 +13,7 @@ pub mod traffic;
 
 pub(crate) use body::{BodyError, Whole, read};
 pub use metrics::{AppendError, Door, Metrics};
-pub use scrape::Scraper;
+pub use scrape::{Pool, Scraper, TargetHealth};
 pub use traffic::GatewayTraffic;
 
 #[cfg(test)]

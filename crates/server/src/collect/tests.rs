@@ -37,7 +37,7 @@ pub(crate) struct Site {
     at: SocketAddr,
     faults: Faults,
     disk: Arc<dyn Disk>,
-    dir: tempfile::TempDir,
+    pub(crate) dir: tempfile::TempDir,
 }
 
 impl Site {
@@ -73,6 +73,7 @@ impl Site {
         let data = dir.path().to_owned();
         let reception = Arc::new(Reception::open(disk.clone(), None, BTreeMap::new()).unwrap());
         let context = Context {
+            scraper: crate::collect::Scraper::start(metrics.clone(), engine.clone(), data.clone()),
             engine: engine.clone(),
             auth: auth.clone(),
             recall: crate::recall::Recall::new(data.clone(), reader.clone()),
@@ -86,6 +87,7 @@ impl Site {
             notify: Arc::default(),
             gateways: Arc::default(),
             transport: None,
+            troubles: tokio::sync::watch::channel(BTreeMap::new()).1,
             reception,
         };
         Self { metrics, engine, router: router(context), auth, token, at, faults, disk, dir }

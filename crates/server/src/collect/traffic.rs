@@ -47,6 +47,8 @@ struct Sums {
     arms: BTreeMap<ArmKey, ArmTotal>,
     /// By gateway: what its process has counted so far.
     counts: BTreeMap<String, GatewayCounts>,
+    /// By gateway: the version of its process.
+    programs: BTreeMap<String, String>,
     /// By gateway and process, of which there are two while one takes the other's place: the last tick that was
     /// added. A tick that is sent again is not added again.
     last: BTreeMap<(String, u64), u64>,
@@ -80,6 +82,16 @@ impl GatewayTraffic {
     /// What a gateway has counted beside its ticks.
     pub fn set_counts(&self, gateway: &str, counts: GatewayCounts) {
         self.sums().counts.insert(gateway.to_owned(), counts);
+    }
+
+    /// Of which version a gateway's process is; empty where it is too old to say.
+    pub fn set_program(&self, gateway: &str, program: &str) {
+        self.sums().programs.insert(gateway.to_owned(), program.to_owned());
+    }
+
+    /// Of which version each gateway's process is that was ever heard.
+    pub(crate) fn programs(&self) -> BTreeMap<String, String> {
+        self.sums().programs.clone()
     }
 
     /// What each gateway has counted beside its ticks.

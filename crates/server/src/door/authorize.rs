@@ -98,6 +98,16 @@ async fn goes_for_good(gate: &Gate, request: &mut Request) -> bool {
     release.is_some_and(|release| release.needs_person(release.next_share()))
 }
 
+/// Whether a browser says that a person asked for a page (`Sec-Fetch-User`, W3C Fetch Metadata Request Headers, section
+/// 2.4): a page that renews itself, or its script, keeps no log-in alive that was left open. A browser that says nothing
+/// of the kind is believed.
+fn is_by_hand(headers: &HeaderMap) -> bool {
+    match headers.get("sec-fetch-user") {
+        Some(user) => user == "?1",
+        None => !headers.contains_key("sec-fetch-mode"),
+    }
+}
+
 /// Whether a request came over TLS: its cookies are others then.
 pub(crate) fn is_tls(of: &http::Extensions) -> bool {
     of.get::<Arrival>().is_some_and(|arrival| arrival.is_tls)
@@ -144,7 +154,7 @@ impl Known<'_> {
         }
         let changes = !matches!(*method, Method::GET | Method::HEAD);
         let shown = session_cookie(headers, self.arrival.is_some_and(|arrival| arrival.is_tls));
-        if let Some(session) = shown.and_then(|secret| self.session(secret)) {
+        if let Some(session) = shown.and_then(|secret| self.session(secret, changes || is_by_hand(headers))) {
             if changes && !from_own_page(headers, false) {
                 return Err(Failure::forbidden("the request did not come from a page of this tower"));
             }
@@ -178,7 +188,7 @@ impl Known<'_> {
                 .hint("a token looks like hms_admin_… or hms_sa_… and is copied whole"));
         }
         if token::is_session(text) {
-            let session = self.session(text).ok_or_else(|| {
+            let session = self.session(text, true).ok_or_else(|| {
                 Failure::unauthenticated("this log-in has ended")
                     .hint("`hmsops login --user NAME` logs in again")
             })?;
@@ -196,14 +206,14 @@ impl Known<'_> {
         }
     }
 
-    /// The log-in with this secret, if it lasts and was used lately.
-    fn session(&self, secret: &str) -> Option<&Session> {
+    /// The log-in with this secret, if it lasts and was used lately. `by_hand`: a person does something with it.
+    fn session(&self, secret: &str, by_hand: bool) -> Option<&Session> {
         if !token::is_well_formed(secret) || !token::is_session(secret) {
             return None;
         }
         let session = self.snapshot.state.people.find(&Digest::from_sha256(sha256(secret)))?;
         let lasts = session.is_in_force(self.now.wall);
-        (lasts && self.auth.activity().touch(session.id, self.now.steady)).then_some(session)
+        (lasts && self.auth.activity().touch(session.id, by_hand, self.now.steady)).then_some(session)
     }
 
     fn person(&self, session: &Session) -> Caller {

@@ -67,6 +67,7 @@ impl Caller {
 
     /// Refuses whoever has not lately shown who they are: to approve takes more than a browser that somebody left.
     pub(crate) fn needs_fresh(&self, now: UnixMillis) -> Result<(), Failure> {
+        self.may_approve()?;
         let Some(session) = self.session() else { return Ok(()) };
         if now.since(session.proven_at) <= FRESH && session.proven_at <= now {
             return Ok(());
@@ -75,7 +76,18 @@ impl Caller {
             "show again who you are: that was more than {} min ago",
             FRESH.0 / 60_000
         ))
-        .hint("at /login/again, or by `hmsops login --user NAME`; then do it again"))
+        .hint("at /login/again, or by `hmsops login`; then do it again"))
+    }
+
+    /// Refuses programs: a token lies in a file, and says nothing of who is there at this moment.
+    pub(crate) fn may_approve(&self) -> Result<(), Failure> {
+        match self.spec() {
+            None => Ok(()),
+            Some((id, _)) => {
+                Err(Failure::forbidden(format!("{id} is a program's, and this takes a person who is there"))
+                    .hint("`hmsops login` logs you in as yourself; then do it again"))
+            }
+        }
     }
 
     /// A program elsewhere that has joined.

@@ -10,6 +10,9 @@ use hmsops_wire::api;
 /// The ledger's folder in the data folder.
 pub const LEDGER: &str = "ledger";
 
+/// The file of retreats' lines in the data folder.
+pub const SPILL: &str = "spill";
+
 /// A folder as the disk that gateways keep their state on. Makes it when it isn't there.
 pub fn disk(dir: &Path) -> Result<Arc<dyn Disk>, String> {
     let disk = RealDisk::new(dir).map_err(|error| error.chain())?;
@@ -22,7 +25,7 @@ pub fn verify(data: &Path) -> Result<api::Verified, String> {
         return Err(format!("there is no folder `{}`", data.display()));
     }
     let disk = RealDisk::new(data).map_err(|error| error.chain())?;
-    let Report { entries, root, checkpoint_size, torn, first_bad } =
+    let Report { entries, root, checkpoint_size, torn, first_bad, .. } =
         hmsops_ledger::verify(&disk, LEDGER).map_err(|error| error.chain())?;
     Ok(api::Verified {
         whole: first_bad.is_none(),

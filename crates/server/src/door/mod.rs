@@ -15,6 +15,7 @@ pub(crate) mod caller;
 mod cursor;
 mod dash;
 mod deploy;
+mod doctor;
 mod emit;
 pub mod folder;
 pub(crate) mod haproxy;
@@ -69,6 +70,7 @@ pub use people::login::Reception;
 pub use people::oidc::Oidc;
 pub use problem::Failure;
 pub use route::{Access, Routes};
+pub(crate) use tokens::findings_of_all as findings_of_tokens;
 
 use crate::Engine;
 use hmsops_config::tower::NotifyConfig;
@@ -97,6 +99,8 @@ pub struct Context {
     pub clock: Clock,
     /// The metric store.
     pub metrics: crate::collect::Metrics,
+    /// Who is asked for metrics.
+    pub scraper: crate::collect::Scraper,
     /// The public status page's heading.
     pub title: Option<String>,
     /// Metrics, for reading.
@@ -111,6 +115,8 @@ pub struct Context {
     pub gateways: Arc<haproxy::Gateways>,
     /// What is spoken beyond loopback, where it is TLS.
     pub transport: Option<Arc<crate::tls::Transport>>,
+    /// Files of teams that are not in force as they stand.
+    pub troubles: tokio::sync::watch::Receiver<crate::repo::Troubles>,
 }
 
 /// What all routes share: the [`Context`], and what the doors count.
@@ -151,6 +157,7 @@ pub(crate) fn table() -> Routes {
     let routes = agents::routes(routes);
     let routes = notice::routes(routes);
     let routes = audit::routes(routes);
+    let routes = doctor::routes(routes);
     let routes = stream::routes(routes);
     let routes = emit::routes(routes);
     let routes = remote_write::routes(routes);

@@ -6,11 +6,12 @@ use axum::response::{IntoResponse, Redirect, Response};
 use hmsops_control::{Command, Event, Who};
 use hmsops_ledger::{Entry, Order};
 use hmsops_model::{DashName, ReleaseId, ServiceName};
-use http::header::{CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE, ETAG, IF_NONE_MATCH};
+use http::header::{CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE, ETAG, HeaderName, IF_NONE_MATCH};
 use http::{HeaderMap, HeaderValue, StatusCode};
 use serde::Deserialize;
 
 use super::body::{Body, Params, reason};
+use super::people::login::OverTls;
 use super::service::accepted;
 use super::{Access, Context, Failure, Routes, Scope};
 use crate::page::{self, Look, Verb};
@@ -256,11 +257,16 @@ async fn status_json(State(context): State<Context>) -> Response {
     axum::Json(page::status_json(&look)).into_response()
 }
 
-async fn status_atom(State(context): State<Context>, headers: http::HeaderMap) -> Response {
+async fn status_atom(
+    State(context): State<Context>,
+    Extension(tls): Extension<OverTls>,
+    headers: HeaderMap,
+) -> Response {
     let view = context.engine.snapshot();
     let look = Look { view: &view, now: context.clock.now().wall, live: true };
     let host = headers.get(http::header::HOST).and_then(|host| host.to_str().ok()).unwrap_or("localhost");
-    let feed = page::status_atom(&look, &format!("http://{host}"));
+    let scheme = if tls.0 { "https" } else { "http" };
+    let feed = page::status_atom(&look, &format!("{scheme}://{host}"));
     ([(CONTENT_TYPE, "application/atom+xml; charset=utf-8")], feed).into_response()
 }
 
@@ -270,5 +276,10 @@ async fn badge(State(context): State<Context>, Path(file): Path<String>) -> Resu
     let name = file.strip_suffix(".svg").and_then(|name| ServiceName::new(name).ok());
     let svg = name.and_then(|name| page::badge_svg(&look, &name));
     let svg = svg.ok_or_else(|| Failure::not_found("there is no such badge"))?;
-    Ok(([(CONTENT_TYPE, "image/svg+xml")], svg).into_response())
+    // The one thing that is made to stand on pages of others.
+    let about = [
+        (CONTENT_TYPE, "image/svg+xml"),
+        (HeaderName::from_static("cross-origin-resource-policy"), "cross-origin"),
+    ];
+    Ok((about, svg).into_response())
 }

@@ -236,13 +236,13 @@ impl Failure {
         self.answer(MEDIA_TYPE, body)
     }
 
-    /// The answer for a person's browser.
-    pub(crate) fn html(&self) -> Response {
+    /// The answer for a person's browser. `log_in` draws the page for whoever is not known, with what was wrong.
+    pub(crate) fn html(&self, log_in: impl FnOnce(Option<&str>) -> String) -> Response {
         const HTML: &str = "text/html; charset=utf-8";
         if self.status == StatusCode::UNAUTHORIZED {
             // Who simply came is told how to log in; who brought something wrong is told what.
             let wrong = Some(self.detail.as_str()).filter(|detail| *detail != NOTHING_BROUGHT);
-            return self.answer(HTML, crate::page::login(wrong));
+            return self.answer(HTML, log_in(wrong));
         }
         let body = crate::page::failure(self.title, &self.detail, self.hint.as_deref());
         self.answer(HTML, body)

@@ -12,15 +12,17 @@ use http::{HeaderValue, Method, StatusCode};
 
 use super::authorize::{identify_request, is_local_host};
 use super::pace::source_of;
+use super::people::login::{page_of, page_of_form};
 use super::receipts::{Answered, Entrance, Seen};
-use super::{Doors, Failure, Routes};
+use super::{Doors, Failure, Routes, token};
 use crate::tls::Arrival;
 
 /// How long a request may take until its answer begins: longer than a query, which says itself that it was late.
 const ANSWER_WITHIN: Duration = Duration::from_secs(32);
 
-/// Headers of every answer. Nothing is loaded from elsewhere, no script runs, no page frames ours.
-const HEADERS: [(&str, &str); 4] = [
+/// Headers of every answer. Nothing is loaded from elsewhere, no script runs, no page frames ours or keeps a handle on its
+/// window, and what a browser could lend a page (place, camera, keys) ours never asks for.
+const HEADERS: [(&str, &str); 7] = [
     (
         "content-security-policy",
         "default-src 'none'; style-src 'self'; img-src 'self' data:; form-action 'self'; base-uri 'none'; \
@@ -29,6 +31,14 @@ const HEADERS: [(&str, &str); 4] = [
     ("x-content-type-options", "nosniff"),
     ("referrer-policy", "no-referrer"),
     ("cross-origin-resource-policy", "same-origin"),
+    ("cross-origin-opener-policy", "same-origin"),
+    (
+        "permissions-policy",
+        "accelerometer=(), browsing-topics=(), camera=(), display-capture=(), geolocation=(), gyroscope=(), \
+         magnetometer=(), microphone=(), midi=(), payment=(), publickey-credentials-get=(), serial=(), usb=()",
+    ),
+    // For browsers that do not know `frame-ancestors`.
+    ("x-frame-options", "DENY"),
 ];
 
 /// A browser that has once come by TLS does not come in clear for a year (RFC 6797). Of this host alone: what else a domain
@@ -42,6 +52,7 @@ pub(crate) fn enclose(routes: Routes, doors: Doors) -> Router {
         .fallback(unknown)
         .method_not_allowed_fallback(misused)
         .layer(from_fn(in_time))
+        .layer(from_fn(unexposed))
         .layer(from_fn_with_state(doors.clone(), finish))
         .with_state(doors)
 }
@@ -83,10 +94,30 @@ async fn in_time(request: Request, next: Next) -> Response {
     }
 }
 
+/// Whether a token stands in the address, where proxies, histories and logs keep it.
+fn has_token_in_address(request: &Request) -> bool {
+    let is_word = |c: char| c.is_ascii_alphanumeric() || c == '_';
+    let query = request.uri().query().unwrap_or_default();
+    query.contains("hms_") && query.split(|c| !is_word(c)).any(token::is_well_formed)
+}
+
+/// A token in the address lets nobody in, and whoever sends one is told at once that it is out.
+async fn unexposed(request: Request, next: Next) -> Response {
+    if has_token_in_address(&request) {
+        return Failure::argument("a token stands in the address, where histories and logs keep it")
+            .hint("send it as `Authorization: Bearer TOKEN`; `hmsops token rotate` replaces the one that was seen")
+            .into_response();
+    }
+    next.run(request).await
+}
+
 async fn finish(State(doors): State<Doors>, mut request: Request, next: Next) -> Response {
     let accept = request.headers().get(ACCEPT).and_then(|accept| accept.to_str().ok()).unwrap_or_default();
     let is_browser = accept.contains("text/html");
     let path = request.uri().path().to_owned();
+    // Where a person goes on who has to log in first: with what the address asked for, unless it was a form.
+    let whole = request.uri().path_and_query().filter(|_| *request.method() == Method::GET);
+    let whole = whole.map_or_else(|| path.clone(), ToString::to_string);
     let is_tls = request.extensions().get::<Arrival>().is_some_and(|arrival| arrival.is_tls);
     // Of `localhost` all ports are one site: what else a person runs there would be out of reach.
     let is_named = is_tls && !is_local_host(request.headers());
@@ -119,10 +150,11 @@ async fn finish(State(doors): State<Doors>, mut request: Request, next: Next) ->
     if let Some(failure) = failure {
         let allow = response.headers_mut().remove(http::header::ALLOW);
         response = if is_browser && failure.is_stale() {
-            let next: String = form_urlencoded::byte_serialize(path.as_bytes()).collect();
+            let next = page_of_form(&whole);
+            let next: String = form_urlencoded::byte_serialize(next.as_bytes()).collect();
             Redirect::to(&format!("/login/again?next={next}")).into_response()
         } else if is_browser {
-            failure.html()
+            failure.html(|wrong| page_of(&doors.context, page_of_form(&whole), wrong))
         } else {
             failure.json(&path)
         };

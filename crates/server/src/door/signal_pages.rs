@@ -102,7 +102,7 @@ impl Course {
         let is_about = |about: &About| match about {
             About::Alert(alert) => *alert == id,
             About::Ticket(ticket) => tickets.contains(ticket),
-            About::Release(_) | About::Test(_) => false,
+            About::Release(_) | About::Glass(_) | About::Test(_) => false,
         };
         let notices = signals.notices.values().filter(|notice| is_about(&notice.about));
         let notices = notices.map(|notice| notice.id).collect();

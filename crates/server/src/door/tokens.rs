@@ -273,6 +273,18 @@ pub(crate) fn standing(token: &Token, now: UnixMillis) -> &'static str {
     }
 }
 
+/// What is doubtful about all tokens in force, each finding with its token.
+pub(crate) fn findings_of_all(context: &Context) -> Vec<(TokenId, String)> {
+    let (snapshot, now) = (context.engine.snapshot(), context.clock.now().wall);
+    let tokens = snapshot.state.access.tokens.values();
+    tokens
+        .flat_map(|token| {
+            let found = findings(token, used(context, token), now);
+            found.into_iter().map(|found| (token.id, found))
+        })
+        .collect()
+}
+
 /// What is doubtful about a token in force, for people to mend.
 pub(crate) fn findings(token: &Token, used: Option<Used>, now: UnixMillis) -> Vec<String> {
     let mut findings = Vec::new();

@@ -284,11 +284,11 @@ async fn hear(
     reader.push(bytes);
     while let Some(message) = reader.next_message::<FromGateway>().map_err(std::io::Error::other)? {
         let stopped = || std::io::Error::other("the tower is stopping");
-        if let FromGateway::Hello { program, gateway_run, .. } = &message
-            && program != plane::PROGRAM
-            && renewed.insert(*gateway_run)
-        {
-            renew(site, program);
+        if let FromGateway::Hello { program, gateway_run, .. } = &message {
+            site.traffic.set_program(&site.name, program);
+            if program != plane::PROGRAM && renewed.insert(*gateway_run) {
+                renew(site, program);
+            }
         }
         let event = match message {
             FromGateway::Tick(tick) => {

@@ -23,8 +23,20 @@ const NAV: &[(&str, &str)] = &[
     ("/alerts", "Alerts"),
     ("/dash", "Dashboards"),
     ("/audit", "Audit"),
-    ("/tokens", "Tokens"),
+    (ACCESS, "Access"),
     ("/status", "Status"),
+];
+
+/// Where the pages are found of who may come in and do what.
+pub(super) const ACCESS: &str = "/approvals";
+
+/// The pages of who may come in and do what.
+const ROOMS: &[(&str, &str)] = &[
+    (ACCESS, "Approvals"),
+    ("/sessions", "Log-ins"),
+    ("/people", "People"),
+    ("/tokens", "Tokens"),
+    ("/breakglass", "Break-glass"),
 ];
 
 /// A page of the tower: its path, its title, and what stands in it. Renewed while `moves` allows it.
@@ -108,13 +120,23 @@ impl Frame<'_> {
             (_, Follows::One(about)) => main.attr("data-live", "state").attr("data-about", about),
             (_, Follows::Time) => main.attr("data-live", "clock"),
         };
-        let main = main.put(super::people::banner(&self.look)).put(content);
+        let main = main.put(super::glass::banner(&self.look)).put(self.rooms()).put(content);
         let body = el("body")
             .put(el("a").class("skip").attr("href", "#main").put("To the content"))
             .put(self.header(every))
             .put(main)
             .put(self.footer());
         document(&format!("{} · hmsops", self.title), (sheet(), (live_parts, renew)), body)
+    }
+
+    /// The way to the pages beside this one.
+    fn rooms(&self) -> Option<Element> {
+        (self.section == ACCESS).then(|| {
+            ROOMS.iter().fold(el("nav").class("rooms").attr("aria-label", "Access"), |nav, (path, words)| {
+                let entry = link(path, words);
+                nav.put(if *path == self.path { entry.attr("aria-current", "page") } else { entry })
+            })
+        })
     }
 
     fn header(&self, every: u32) -> Element {

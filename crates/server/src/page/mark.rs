@@ -76,6 +76,12 @@ pub(super) fn rule_path(name: &RuleName) -> String {
     path
 }
 
+/// Somebody as people call them: `Ann, p-3` for `person:p-3 Ann`; others as they stand in the ledger.
+pub(super) fn called(actor: &str) -> String {
+    let person = actor.strip_prefix("person:").and_then(|rest| rest.split_once(' '));
+    person.map_or_else(|| actor.to_owned(), |(id, name)| format!("{name}, {id}"))
+}
+
 /// A link.
 pub(super) fn link(path: &str, words: &str) -> Element {
     el("a").attr("href", path).put(words)

@@ -73,6 +73,7 @@ fn row(look: &Look<'_>, notice: &Notice) -> Element {
         About::Alert(id) => link(&alert_path(id), &words),
         About::Release(id) => link(&release_path(id), &words),
         About::Ticket(id) => link(&ticket_path(id), &words),
+        About::Glass(id) => link(&format!("/breakglass#{id}"), &words),
         About::Test(_) => el("span").put("a test"),
     };
     let at = notice.intended_at.wall;

@@ -480,6 +480,7 @@ pub(super) fn scenes() -> Vec<(&'static str, Scene)> {
     silent.pass(9000);
     scenes.push(("silent", silent));
     scenes.push(("locks", super::scene_locks::locks(&calm())));
+    scenes.push(("people", super::scene_people::people(&out().0)));
     let mut many = calm();
     for (i, service) in
         ["permits", "ach-ledger", "stamp-ideas", "benefits", "dmv-login", "land-registry"].iter().enumerate()

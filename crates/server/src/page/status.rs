@@ -1,10 +1,12 @@
 //! The public status page: for citizens, in plain words, without a script. No host, version, path or error text.
 
+use base64::Engine as _;
 use hmsops_control::headline::clock;
 use hmsops_control::incident::{Incident, OPEN_HEADING, RESOLVED_HEADING};
 use hmsops_control::sentence;
 use hmsops_control::state::service::Service;
 use hmsops_model::Millis;
+use sha2::{Digest as _, Sha256};
 
 use super::Look;
 use super::chart::heard;
@@ -55,9 +57,16 @@ pub fn status(look: &Look<'_>) -> String {
     page(look, sheet())
 }
 
-/// The status page as a file that works alone, for another host to serve.
+/// The status page as a file that works alone, for another host to serve. It brings its own policy, since that host may
+/// send none: nothing but this style sheet, named by its hash (CSP 3, section 6.6.2), is ever used.
 pub fn status_static(look: &Look<'_>) -> String {
-    page(look, el("style").put(StyleSheet(CSS)))
+    let hash = base64::engine::general_purpose::STANDARD.encode(Sha256::digest(CSS));
+    let policy = format!(
+        "default-src 'none'; style-src 'sha256-{hash}'; img-src data:; form-action 'none'; base-uri 'none'"
+    );
+    let policy = el("meta").attr("http-equiv", "content-security-policy").attr("content", policy);
+    let referrer = el("meta").attr("name", "referrer").attr("content", "no-referrer");
+    page(look, ((policy, referrer), el("style").put(StyleSheet(CSS))))
 }
 
 fn page(look: &Look<'_>, style: impl Render) -> String {

@@ -2,6 +2,7 @@ use std::sync::LazyLock;
 
 use hmsops_control::headline::{Outlook, plain};
 use hmsops_control::incident::RESOLVED_HEADING as RESOLVED;
+use hmsops_control::people::Proof;
 use hmsops_control::transition::{HoldReason, Transition};
 use hmsops_model::{Millis, ReleaseId};
 use hmsops_wire::api::Verified;
@@ -15,7 +16,8 @@ fn pages(scene: &Scene, look: &Look<'_>) -> Vec<(String, String)> {
         ("home".to_owned(), home(look)),
         ("releases".to_owned(), releases(look)),
         ("status".to_owned(), status(look)),
-        ("login".to_owned(), login(Some("that link was used already"))),
+        ("people".to_owned(), people(look)),
+        ("breakglass".to_owned(), glasses(look)),
     ];
     let mut newest = scene.entries.clone();
     newest.reverse();
@@ -33,6 +35,7 @@ fn pages(scene: &Scene, look: &Look<'_>) -> Vec<(String, String)> {
         ),
     ));
     pages.extend(locks(scene, look));
+    pages.extend(doors(look));
     pages.extend([
         ("alerts".to_owned(), alerts(look)),
         ("tickets".to_owned(), tickets(look)),
@@ -63,6 +66,50 @@ fn pages(scene: &Scene, look: &Look<'_>) -> Vec<(String, String)> {
     }
     pages.push(("dash-csac".to_owned(), dash(look, "csac", &[])));
     pages.push(("dashes".to_owned(), dashes(look)));
+    pages
+}
+
+/// Pages of log-ins and of what waits for a word.
+fn doors(look: &Look<'_>) -> Vec<(String, String)> {
+    let state = &look.view.state;
+    let sessions: Vec<_> = state.people.sessions.values().cloned().collect();
+    let newest = sessions.last();
+    let own: Vec<_> = newest.into_iter().cloned().collect();
+    let id = newest.map(|session| session.id);
+    let rows = SessionRows { sessions: &sessions, own: id, all: true };
+    let mut pages = vec![
+        ("sessions".to_owned(), super::sessions(look, &rows)),
+        (
+            "sessions-own".to_owned(),
+            super::sessions(look, &SessionRows { sessions: &own, own: id, all: false }),
+        ),
+    ];
+    let who = newest.map_or_else(hmsops_control::Who::tower, hmsops_control::people::Session::who);
+    let asked: Vec<Asked<'_>> = hmsops_control::people::approvals(state, &look.view.evidence)
+        .into_iter()
+        .map(|approval| Asked {
+            approval,
+            refused: approval.may(state, look.now, &who).err().map(|refusal| refusal.message),
+        })
+        .collect();
+    pages.push(("approvals".to_owned(), approvals(look, &asked)));
+    let ways = |password, provider: &str| LoginWays {
+        password,
+        provider: Some(provider.to_owned()).filter(|host| !host.is_empty()),
+    };
+    let name = newest.map_or("ann", |session| &session.name);
+    let wrong = "wrong: there is no such account, or its password is another";
+    for (page, ways, proof, refused) in [
+        ("login", ways(true, "id.csac.gov"), None, None),
+        ("login-first", ways(false, ""), None, Some("that link was used already")),
+        ("login-wrong", ways(true, ""), None, Some(wrong)),
+        ("login-again", ways(true, "id.csac.gov"), Some(Proof::Oidc), None),
+        ("login-again-password", ways(true, "id.csac.gov"), Some(Proof::Password), Some(wrong)),
+        ("login-again-link", ways(true, "id.csac.gov"), Some(Proof::Link), None),
+    ] {
+        let again = proof.map(|proof| Again { name, proof });
+        pages.push((page.to_owned(), login_form(&ways, "/releases/r-1/promote", again, refused)));
+    }
     pages
 }
 
@@ -274,6 +321,7 @@ fn whatever_others_write_stays_text() {
         Transition::Refused { what: hostile.into(), subject: hostile.into(), why: hostile.into(), by },
     );
     super::scene_locks::hostile(&mut scene, hostile);
+    super::scene_people::hostile(&mut scene, hostile);
     scene.incident("csac-portal", Some(id), 100);
     let incident = scene.state.incidents.values_mut().next_back().unwrap();
     incident.updates.push((incident.since, hostile.into()));
@@ -283,7 +331,12 @@ fn whatever_others_write_stays_text() {
     let mut all: Vec<String> = pages(&scene, &look).into_iter().map(|(_, page)| page).collect();
     all.extend([
         status_atom(&look, hostile),
-        login(Some(hostile)),
+        login_form(
+            &LoginWays { password: true, provider: Some(hostile.into()) },
+            hostile,
+            Some(Again { name: hostile, proof: Proof::Oidc }),
+            Some(hostile),
+        ),
         action(&look, id, Verb::Abort, Some(hostile)).unwrap(),
     ]);
     for page in &all {
@@ -464,6 +517,23 @@ fn the_status_page_works_alone() {
     let page = status_static(&look(&view, 100));
     assert!(page.contains("<style>") && !page.contains("rel=\"stylesheet\"") && page.contains(RESOLVED));
     assert!(!page.contains("<script"));
+}
+
+/// Whoever serves the file may send no headers: it names its own style sheet by hash, and lets nothing else in.
+#[test]
+fn the_status_page_that_works_alone_brings_its_policy() {
+    use base64::Engine as _;
+    use sha2::Digest as _;
+
+    let view = scene("back").snapshot();
+    let page = status_static(&look(&view, 100));
+    let (before, rest) = page.split_once("<style>").unwrap();
+    let (sheet, _) = rest.split_once("</style>").unwrap();
+    let hash = base64::engine::general_purpose::STANDARD.encode(sha2::Sha256::digest(sheet));
+    assert!(before.contains("http-equiv=\"content-security-policy\""), "{before}");
+    assert!(before.contains("content=\"default-src &#39;none&#39;"), "{before}");
+    assert!(before.contains(&format!("style-src &#39;sha256-{hash}&#39;")), "{before}");
+    assert!(!page.contains(" style=\""), "an attribute would not be let in");
 }
 
 #[test]

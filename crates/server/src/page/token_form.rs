@@ -5,7 +5,7 @@ use hmsops_model::{Scope, TokenId, UnixMillis};
 
 use super::Look;
 use super::alerts::fact;
-use super::frame::{Follows, Frame};
+use super::frame::{ACCESS, Follows, Frame};
 use super::html::{Element, Render, el};
 use super::mark::link;
 use super::moment::{time, when};
@@ -37,7 +37,7 @@ pub struct TokenWish {
 }
 
 fn frame<'a>(look: &Look<'a>, path: String, title: &str) -> Frame<'a> {
-    Frame { look: *look, path, title: title.to_owned(), section: "/tokens", follows: Follows::Nothing }
+    Frame { look: *look, path, title: title.to_owned(), section: ACCESS, follows: Follows::Nothing }
 }
 
 fn trail(of: Option<TokenId>) -> Element {

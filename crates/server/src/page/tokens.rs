@@ -7,7 +7,7 @@ use hmsops_model::{TokenId, UnixMillis};
 
 use super::Look;
 use super::alerts::table;
-use super::frame::{Follows, Frame};
+use super::frame::{ACCESS, Follows, Frame};
 use super::html::{Element, el};
 use super::mark::{link, tied, worded};
 use super::moment::{short_day, time, when};
@@ -45,7 +45,7 @@ pub fn tokens(look: &Look<'_>, mut rows: Vec<TokenRow<'_>>) -> String {
         look: *look,
         path: "/tokens".into(),
         title: "Tokens".into(),
-        section: "/tokens",
+        section: ACCESS,
         follows: Follows::Everything,
     };
     let now = look.view.now.wall;

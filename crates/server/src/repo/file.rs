@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use hmsops_config::Checked;
 use hmsops_control::{Event, Who};
 use hmsops_model::limits::CONFIG_BYTES_MAX;
-use hmsops_model::scrape::ScrapeSpec;
+use hmsops_model::scrape::{Discovery, ScrapeSpec};
 use hmsops_model::service::{Driver, ServiceSpec};
 
 /// Where services are declared, below a repo.
@@ -147,8 +147,26 @@ pub(super) fn parse(file: &Path, kind: Kind, text: &Result<String, String>) -> O
                 by,
             })
         }
-        Kind::Scrape => Declared::Scrape(checked(&name, hmsops_config::parse_scrape(text))?),
+        Kind::Scrape => {
+            let mut specs = checked(&name, hmsops_config::parse_scrape(text))?;
+            for spec in &mut specs {
+                anchor_targets(spec, file);
+            }
+            Declared::Scrape(specs)
+        }
     })
+}
+
+/// Files of targets start at the folder of the file that names them.
+fn anchor_targets(spec: &mut ScrapeSpec, file: &Path) {
+    let Some(folder) = file.parent().and_then(|folder| std::path::absolute(folder).ok()) else { return };
+    for discovery in &mut spec.discoveries {
+        if let Discovery::File { files, .. } = discovery {
+            for named in files {
+                *named = folder.join(&*named).display().to_string();
+            }
+        }
+    }
 }
 
 /// A file is its declarations' author.

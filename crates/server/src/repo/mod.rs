@@ -31,19 +31,32 @@ type Missing = BTreeMap<String, u32>;
 /// What keeps a gateway from carrying what a file declares, by file.
 type Refused = BTreeMap<PathBuf, String>;
 
+/// Files that are not in force as they stand, and why.
+pub type Troubles = BTreeMap<String, String>;
+
+/// What became of a file that was handed in.
+enum Taken {
+    /// It is in force.
+    Whole,
+    /// It has mistakes, which are in the log; what it said before goes on.
+    Mistaken,
+    /// It has to be tried again.
+    Later,
+}
+
 /// What is to be scraped, by file.
 pub type Scrapes = BTreeMap<PathBuf, Vec<ScrapeSpec>>;
 
 /// Reads the repos now and whenever their files change, or `reload` says so, until the tower stops. A file with
-/// a mistake changes nothing. What is to be scraped goes to `scrapes`.
+/// a mistake changes nothing. What is to be scraped goes to `scrapes`, what is not in force to `troubles`.
 pub async fn watch(
     engine: Engine,
     repos: Vec<PathBuf>,
-    scrapes: watch::Sender<Scrapes>,
+    (scrapes, troubles): (watch::Sender<Scrapes>, watch::Sender<Troubles>),
     gateways: Arc<Gateways>,
     mut reload: mpsc::Receiver<()>,
 ) {
-    let mut refused = Refused::new();
+    let (mut refused, mut mistaken) = (Refused::new(), BTreeSet::new());
     let (mut in_force, mut last, mut missing) = (Texts::new(), Texts::new(), Missing::new());
     let mut look = tokio::time::interval(LOOK_EVERY);
     look.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -65,11 +78,15 @@ pub async fn watch(
                 continue;
             }
             match declare(&engine, &scrapes, &gateways, path, text).await {
-                Ok(true) => {
+                Ok(Taken::Later) => {}
+                Ok(taken) => {
                     in_force.insert(path.clone(), text.clone());
                     refused.remove(path);
+                    mistaken.remove(path);
+                    if matches!(taken, Taken::Mistaken) {
+                        mistaken.insert(path.clone());
+                    }
                 }
-                Ok(false) => {}
                 // What stands in its way may go: it is tried again, and said once.
                 Err(why) => {
                     if refused.get(path) != Some(&why) {
@@ -83,6 +100,7 @@ pub async fn watch(
             tracing::error!("repo: {why}; nothing is retired");
         }
         trouble = why;
+        tell(&troubles, (&refused, &mistaken), trouble.as_deref());
         last.clone_from(&texts);
         if trouble.is_some() {
             continue;
@@ -94,24 +112,43 @@ pub async fn watch(
         }
         in_force.retain(|path, _| texts.contains_key(path));
         refused.retain(|path, _| texts.contains_key(path));
+        mistaken.retain(|path| texts.contains_key(path));
     }
 }
 
-/// Hands a file in. `false`: it has to be tried again; in words what a gateway can't do of it.
+/// Tells what is not in force, when that has changed.
+fn tell(
+    troubles: &watch::Sender<Troubles>,
+    (refused, mistaken): (&Refused, &BTreeSet<PathBuf>),
+    folder: Option<&str>,
+) {
+    let mistaken = mistaken.iter().map(|path| (path, "it has mistakes, which are in the log"));
+    let refused = refused.iter().map(|(path, why)| (path, why.as_str()));
+    let mut now: Troubles =
+        mistaken.chain(refused).map(|(path, why)| (path.display().to_string(), why.to_owned())).collect();
+    now.extend(folder.map(|why| ("--repo".to_owned(), why.to_owned())));
+    troubles.send_if_modified(|known| {
+        let is_other = *known != now;
+        *known = now;
+        is_other
+    });
+}
+
+/// Hands a file in; the error says in words what a gateway can't do of it.
 async fn declare(
     engine: &Engine,
     scrapes: &watch::Sender<Scrapes>,
     gateways: &Gateways,
     path: &Path,
     (kind, text): &(Kind, Result<String, String>),
-) -> Result<bool, String> {
+) -> Result<Taken, String> {
     Ok(match file::parse(path, *kind, text) {
-        None => true,
+        None => Taken::Mistaken,
         Some(Declared::Scrape(specs)) => {
             scrapes.send_modify(|known| {
                 known.insert(path.to_owned(), specs);
             });
-            true
+            Taken::Whole
         }
         Some(Declared::Event(event)) => {
             if let Event::Declared { specs, by, .. } = &event {
@@ -120,7 +157,12 @@ async fn declare(
                 let objection = haproxy::objection(gateways, &engine.snapshot(), specs, stays);
                 objection.map_or(Ok(()), Err)?;
             }
-            engine.submit(event).await.is_ok_and(|handled| handled.ledger_failed.is_none())
+            let handled = engine.submit(event).await;
+            if handled.is_ok_and(|handled| handled.ledger_failed.is_none()) {
+                Taken::Whole
+            } else {
+                Taken::Later
+            }
         }
     })
 }

@@ -163,6 +163,9 @@ pub struct Glass {
     /// Who has looked at what was done.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reviewed: Option<Said>,
+    /// Who is told of it by a message; in the answer to breaking it alone. None are named: nobody is.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub told: Option<Vec<String>>,
 }
 
 /// Uses of the break-glass.
@@ -170,4 +173,39 @@ pub struct Glass {
 pub struct Glasses {
     /// Those that wait for a review first, the newest first.
     pub items: Vec<Glass>,
+}
+
+/// Something that somebody may say yes to.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Approval {
+    /// `no-return`, `inconclusive`, `breakglass`, `denial`.
+    pub kind: String,
+    /// What it is about: `r-1`, `g-1`.
+    pub subject: String,
+    /// Whether it stands still until somebody says so. A denial does not: it stands until somebody wants it lifted.
+    pub waits: bool,
+    /// Whose wish it is.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub asked_by: Option<String>,
+    /// Since when.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub since: Option<String>,
+    /// The scope that it takes.
+    pub scope: String,
+    /// The roles that have it, weakest first.
+    pub roles: Vec<String>,
+    /// Whether it takes another person than whose wish it is.
+    pub by_other: bool,
+    /// Whether whoever asks may say yes, having lately shown who they are.
+    pub yours: bool,
+    /// Why not.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub refused: Option<String>,
+}
+
+/// `GET /hms/v1/approvals`.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Approvals {
+    /// What waits, the longest first; then what may be allowed again, the newest first.
+    pub items: Vec<Approval>,
 }

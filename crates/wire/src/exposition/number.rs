@@ -24,8 +24,8 @@ pub(super) fn canonical(text: Cow<'_, str>) -> Cow<'_, str> {
         return Cow::Owned(text.into_owned() + ".0");
     }
     let Some(value) = value(&text) else { return text };
-    let written = write(value);
-    if *written == *text { text } else { Cow::Owned(written) }
+    let new = written(value);
+    if *new == *text { text } else { Cow::Owned(new) }
 }
 
 /// Whether a text is certainly written so already, which most are: no zero too many, and few enough digits (15) that
@@ -65,7 +65,8 @@ fn is_digits(text: &str) -> bool {
     !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit())
 }
 
-fn write(value: f64) -> String {
+/// A float as the value of an `le` or `quantile` label.
+pub(super) fn written(value: f64) -> String {
     if value.is_nan() {
         return "NaN".into();
     }
@@ -137,7 +138,7 @@ mod tests {
             "1.5e+20",
         ] {
             if is_canonical(text) {
-                assert_eq!(write(value(text).unwrap()), text);
+                assert_eq!(written(value(text).unwrap()), text);
                 found += 1;
             }
         }

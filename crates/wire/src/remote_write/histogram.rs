@@ -12,11 +12,11 @@ const SCHEMAS: std::ops::RangeInclusive<i64> = -4..=8;
 
 /// One side of zero as it is sent: where buckets are, and their counts, as differences or plain.
 #[derive(Default)]
-struct Side {
+pub(crate) struct Side {
     /// Gap before, and how many buckets follow.
-    spans: Vec<(i64, u64)>,
-    deltas: Vec<i64>,
-    counts: Vec<f64>,
+    pub(crate) spans: Vec<(i64, u64)>,
+    pub(crate) deltas: Vec<i64>,
+    pub(crate) counts: Vec<f64>,
 }
 
 /// A histogram and its time. The outer error is about bytes, the inner one about meaning. `left` is how many
@@ -58,7 +58,8 @@ pub(super) fn decode(
     Ok(finish(histogram, schema, &positive, &negative, custom).map(|histogram| (time, histogram)))
 }
 
-fn finish(
+/// A histogram whose buckets were read. An error is about what they mean.
+pub(crate) fn finish(
     mut histogram: Histogram,
     schema: i64,
     positive: &Side,
@@ -104,7 +105,7 @@ fn check_custom(histogram: &Histogram, custom: &[f64]) -> Result<(), String> {
 }
 
 impl Side {
-    fn len(&self) -> usize {
+    pub(crate) fn len(&self) -> usize {
         self.spans.len() + self.deltas.len() + self.counts.len()
     }
 
@@ -141,7 +142,8 @@ impl Side {
     }
 }
 
-fn span(field: &Field<'_>) -> Result<(i64, u64), WireError> {
+/// Where some buckets stand: the gap before them, and how many they are.
+pub(crate) fn span(field: &Field<'_>) -> Result<(i64, u64), WireError> {
     let (mut offset, mut length) = (0, 0);
     let mut fields = field.message("a span of buckets")?;
     while let Some(field) = fields.read()? {

@@ -2,30 +2,44 @@
 //! the series that are gone.
 
 use std::collections::{BTreeMap, HashSet};
+use std::sync::Arc;
 
+use hmsops_model::labels::METRIC_NAME;
 use hmsops_model::sample::stale_nan;
 use hmsops_model::{Labels, Value};
 use hmsops_wire::exposition::Parsed;
 
+use super::job::Job;
+use super::relabel::LabelMap;
 use crate::collect::metrics::Sample;
 
 /// What is put before a label of the page that the target has, too.
 const EXPORTED: &str = "exported_";
 
-/// The labels of a target, and what they do to a page's.
-#[derive(Debug, Clone, PartialEq, Eq)]
+/// The labels of a target, and what its job does to a page's.
+#[derive(Debug, Clone, PartialEq)]
 pub(super) struct Stamp {
     /// Put on every sample.
     pub(super) labels: BTreeMap<String, String>,
-    /// The page's labels win.
-    pub(super) honor_labels: bool,
+    pub(super) job: Arc<Job>,
+}
+
+/// What became of a page.
+#[derive(Debug)]
+pub(super) struct Turned {
+    /// With marks for what is not on it any more.
+    pub(super) samples: Vec<Sample>,
+    /// Series that are new.
+    pub(super) added: usize,
+    /// Samples that the rules left.
+    pub(super) kept: usize,
 }
 
 impl Stamp {
     /// A sample's labels with the target's.
     pub(super) fn apply(&self, own: &Labels) -> Labels {
         let clashes = self.labels.keys().any(|name| own.get(name).is_some());
-        if self.honor_labels || !clashes {
+        if self.job.spec.honor_labels || !clashes {
             // The last of equal names counts.
             let target = self.labels.iter().map(|(name, value)| (name.as_str(), value.as_str()));
             return Labels::new(target.chain(own.iter()));
@@ -50,10 +64,60 @@ impl Stamp {
         Labels::new(pairs)
     }
 
+    /// A sample's labels as they are stored; `None`: a rule dropped it. An error refuses the page.
+    fn stored(&self, own: &Labels) -> Result<Option<Labels>, String> {
+        let mut labels = self.apply(own);
+        let rules = &self.job.metric_rules;
+        if !rules.is_empty() {
+            let pairs = labels.iter().map(|(name, value)| (name.to_owned(), value.to_owned()));
+            let mut map: LabelMap = pairs.collect();
+            if !rules.apply(&mut map) {
+                return Ok(None);
+            }
+            if !map.contains_key(METRIC_NAME) {
+                return Err("the rules of `metric_relabel_configs` took a sample's name".into());
+            }
+            labels = Labels::new(map);
+        }
+        self.within_limits(&labels).map(|()| Some(labels))
+    }
+
+    fn within_limits(&self, labels: &Labels) -> Result<(), String> {
+        let limits = &self.job.spec.limits;
+        let over = |count: usize, limit: Option<u64>| {
+            limit.filter(|limit| u64::try_from(count).unwrap_or(u64::MAX) > *limit)
+        };
+        let name = || labels.name().unwrap_or_default().to_owned();
+        let count = labels.iter().count();
+        if let Some(limit) = over(count, limits.labels) {
+            return Err(format!(
+                "a sample of `{:.100}` has {count} labels, more than `label_limit: {limit}`",
+                name()
+            ));
+        }
+        for (label, value) in labels.iter() {
+            if let Some(limit) = over(label.len(), limits.label_name_bytes) {
+                let found = label.len();
+                return Err(format!(
+                    "the label `{label:.100}` of `{:.100}` has {found} bytes, more than `label_name_length_limit: {limit}`",
+                    name()
+                ));
+            }
+            if let Some(limit) = over(value.len(), limits.label_value_bytes) {
+                let found = value.len();
+                return Err(format!(
+                    "the value of `{label:.100}` of `{:.100}` has {found} bytes, more than `label_value_length_limit: {limit}`",
+                    name()
+                ));
+            }
+        }
+        Ok(())
+    }
+
     /// A sample of our own about the target.
     pub(super) fn report(&self, name: &str, time: i64, value: f64) -> Sample {
         let target = self.labels.iter().map(|(name, value)| (name.as_str(), value.as_str()));
-        let labels = Labels::new(target.chain([(hmsops_model::labels::METRIC_NAME, name)]));
+        let labels = Labels::new(target.chain([(METRIC_NAME, name)]));
         Sample { labels, time, start: 0, value: Value::Float(value) }
     }
 }
@@ -63,24 +127,34 @@ impl Stamp {
 pub(super) struct Had(HashSet<Labels>);
 
 impl Had {
-    /// The samples of a page, and a mark for each series that is not on it any more. Also how many series are
-    /// new. Samples with a time of their own are not watched, as Prometheus has it: they may come late.
-    pub(super) fn turn(&mut self, stamp: &Stamp, time: i64, page: &Parsed) -> (Vec<Sample>, usize) {
+    /// The samples of a page, and a mark for each series that is not on it any more. Samples with a time of their own are
+    /// not watched unless the job says so, as Prometheus has it: they may come late. After an error all is as before.
+    pub(super) fn turn(&mut self, stamp: &Stamp, time: i64, page: &Parsed) -> Result<Turned, String> {
+        let spec = &stamp.job.spec;
         let mut now = HashSet::with_capacity(self.0.len());
         let (mut samples, mut added) = (Vec::with_capacity(page.samples.len()), 0);
-        for sample in &page.samples {
-            let labels = stamp.apply(&sample.labels);
-            if sample.time.is_none() {
+        let floats =
+            page.samples.iter().map(|one| (&one.labels, one.time, one.start, Value::Float(one.value)));
+        let native = page
+            .histograms
+            .iter()
+            .map(|one| (&one.labels, one.time, one.start, Value::Histogram(Arc::new(one.histogram.clone()))));
+        for (own, own_time, start, value) in floats.chain(native) {
+            let Some(labels) = stamp.stored(own)? else { continue };
+            let own_time = own_time.filter(|_| spec.honor_timestamps);
+            if own_time.is_none() || spec.track_timestamps_staleness {
                 added += usize::from(!self.0.contains(&labels));
                 now.insert(labels.clone());
             }
-            let value = Value::Float(sample.value);
-            let (time, start) = (sample.time.unwrap_or(time), sample.start.unwrap_or(0));
-            samples.push(Sample { labels, time, start, value });
+            samples.push(Sample { labels, time: own_time.unwrap_or(time), start: start.unwrap_or(0), value });
+        }
+        let kept = samples.len();
+        if let Some(limit) = spec.limits.samples.filter(|limit| kept as u64 > *limit) {
+            return Err(format!("{kept} samples are more than `sample_limit: {limit}`"));
         }
         samples.extend(self.0.difference(&now).map(|labels| gone(labels, time)));
         self.0 = now;
-        (samples, added)
+        Ok(Turned { samples, added, kept })
     }
 
     /// Marks for all of them: the target did not answer, or is asked no more.
@@ -103,7 +177,8 @@ mod tests {
     fn stamp(honor_labels: bool) -> Stamp {
         let labels = [("job", "node"), ("instance", "h:1")];
         let labels = labels.map(|(name, value)| (name.to_owned(), value.to_owned())).into();
-        Stamp { labels, honor_labels }
+        let spec = hmsops_model::ScrapeSpec { honor_labels, ..crate::collect::scrape::own_job("node") };
+        Stamp { labels, job: Arc::new(Job::new(spec, Arc::default())) }
     }
 
     #[test]
@@ -120,10 +195,10 @@ mod tests {
     fn a_series_that_is_not_there_any_more_is_marked_once() {
         let page = |text: &str| parse(text.as_bytes(), Format::Text, 100).unwrap();
         let (mut had, stamp) = (Had::default(), stamp(false));
-        let (samples, added) = had.turn(&stamp, 1000, &page("a 1\nb 2\nc 3 500\n"));
+        let Turned { samples, added, .. } = had.turn(&stamp, 1000, &page("a 1\nb 2\nc 3 500\n")).unwrap();
         assert_eq!((samples.len(), added), (3, 2));
         assert_eq!(samples[2].time, 500, "its own time");
-        let (samples, added) = had.turn(&stamp, 2000, &page("a 1\n"));
+        let Turned { samples, added, .. } = had.turn(&stamp, 2000, &page("a 1\n")).unwrap();
         let marked: Vec<_> = samples.iter().filter(|sample| sample.value.is_stale()).collect();
         assert_eq!((marked.len(), added), (1, 0));
         assert_eq!((marked[0].labels.name(), marked[0].time), (Some("b"), 2000));

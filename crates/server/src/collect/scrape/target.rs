@@ -1,25 +1,20 @@
 //! One target: asked at its moments until it is asked no more.
 
-use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use hmsops_model::network::Network;
-use hmsops_model::scrape::{ALLOW_PRIVATE, ScrapeSpec, Target};
 use hmsops_model::{Millis, UnixMillis};
-use hmsops_wire::exposition::{self, ExpositionError};
+use hmsops_wire::exposition;
 use tokio::sync::{Semaphore, oneshot};
 use tokio::task::JoinHandle;
 
 use super::fetch::{Page, fetch};
+use super::job::Plan;
 use super::pace::Pace;
-use super::page::{Had, Stamp, gone};
+use super::page::{Had, Stamp, Turned, gone};
 use super::{Board, TargetHealth};
 use crate::collect::metrics::Sample;
 use crate::collect::{Door, Metrics};
-
-/// Samples of a page whose job sets no limit; some hundred bytes each while it is read.
-const SAMPLES_MAX: usize = 300_000;
 
 /// Pages read at a time: bounds what they take to some hundred megabytes.
 static READ: Semaphore = Semaphore::const_new(4);
@@ -33,61 +28,26 @@ const REPORTS: [&str; 5] = [
     "scrape_series_added",
 ];
 
-/// What is asked, how, and what its samples are called.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) struct Plan {
-    job: String,
-    address: String,
-    path: String,
-    interval: Millis,
-    timeout: Millis,
-    samples_max: usize,
-    honor_labels: bool,
-    labels: BTreeMap<String, String>,
-    /// Networks that are not public in which a named target may be.
-    allow_private: Vec<Network>,
-}
-
-impl Plan {
-    pub(super) fn new(spec: &ScrapeSpec, target: &Target) -> Self {
-        let mut labels = target.labels.clone();
-        let allowed = labels.remove(ALLOW_PRIVATE).unwrap_or_default();
-        let allow_private = allowed.split(',').filter_map(|network| network.trim().parse().ok()).collect();
-        labels.entry("job".into()).or_insert_with(|| spec.job.clone());
-        labels.entry("instance".into()).or_insert_with(|| target.address.clone());
-        let samples_max =
-            spec.sample_limit.map_or(SAMPLES_MAX, |limit| usize::try_from(limit).unwrap_or(usize::MAX));
-        Self {
-            job: spec.job.clone(),
-            address: target.address.clone(),
-            path: spec.metrics_path.clone(),
-            interval: spec.interval,
-            timeout: spec.timeout.min(spec.interval),
-            samples_max: samples_max.min(SAMPLES_MAX),
-            honor_labels: spec.honor_labels,
-            labels,
-            allow_private,
-        }
-    }
-
-    fn health(&self) -> TargetHealth {
-        TargetHealth {
-            job: self.job.clone(),
-            url: format!("http://{}{}", self.address, self.path),
-            labels: self.labels.clone(),
-            up: None,
-            error: None,
-            asked_at: None,
-            took: Millis::ZERO,
-            samples: 0,
-            interval: self.interval,
-        }
+fn health(plan: &Plan) -> TargetHealth {
+    TargetHealth {
+        job: plan.key.job.clone(),
+        url: plan.key.url.clone(),
+        labels: plan.key.labels.clone(),
+        discovered: plan.discovered.clone(),
+        up: None,
+        error: None,
+        asked_at: None,
+        took: Millis::ZERO,
+        samples: 0,
+        interval: plan.interval,
+        timeout: plan.timeout,
     }
 }
 
 /// A target that is being asked; dropped, it is asked no more and its series are marked as gone.
 #[derive(Debug)]
 pub(super) struct Task {
+    pub(super) plan: Plan,
     _stop: oneshot::Sender<()>,
     asking: JoinHandle<()>,
 }
@@ -95,16 +55,16 @@ pub(super) struct Task {
 impl Task {
     pub(super) fn start(plan: Plan, metrics: Metrics, board: &Board) -> Self {
         let (stop, stopped) = oneshot::channel();
-        let board = board.clone();
+        let (board, asked) = (board.clone(), plan.clone());
         let asking = tokio::spawn(async move {
-            let mut scrape = Scrape::new(plan, metrics, board);
+            let mut scrape = Scrape::new(asked, metrics, board);
             tokio::select! {
                 () = scrape.keep_asking() => {}
                 _ = stopped => {}
             }
             scrape.end().await;
         });
-        Self { _stop: stop, asking }
+        Self { plan, _stop: stop, asking }
     }
 
     /// Ends it without a mark: the tower stops, and goes on with the same series when it is started again.
@@ -114,10 +74,12 @@ impl Task {
 }
 
 /// What was on a page.
+#[derive(Default)]
 struct Read {
     /// With marks for what is not on it any more.
     samples: Vec<Sample>,
     scraped: usize,
+    kept: usize,
     added: usize,
 }
 
@@ -139,9 +101,9 @@ pub(super) struct Scrape {
 
 impl Scrape {
     pub(super) fn new(plan: Plan, metrics: Metrics, board: Board) -> Self {
-        let stamp = Stamp { labels: plan.labels.clone(), honor_labels: plan.honor_labels };
-        let pace = Pace::new(plan.interval, &(&plan.job, &plan.address, &plan.path));
-        board.lock().unwrap_or_else(PoisonError::into_inner).insert(plan.clone(), plan.health());
+        let stamp = Stamp { labels: plan.key.labels.clone(), job: Arc::clone(&plan.job) };
+        let pace = Pace::new(plan.interval, &(&plan.key.job, &plan.key.url));
+        board.lock().unwrap_or_else(PoisonError::into_inner).insert(plan.key.clone(), health(&plan));
         Self { plan, stamp, pace, metrics, board, had: Arc::default(), asked_at: None }
     }
 
@@ -164,19 +126,18 @@ impl Scrape {
     pub(super) async fn ask(&mut self, time: i64) {
         let clock = self.metrics.clock();
         let begun = clock.now().steady;
-        let page =
-            fetch((&self.plan.address, &self.plan.allow_private), &self.plan.path, self.plan.timeout).await;
+        let page = fetch(&self.plan).await;
         let took = clock.now().steady.since(begun);
         let read = match page {
             Ok(page) => self.read(page, time).await,
             Err(why) => Err(why),
         };
         self.asked_at = Some(time);
-        let (up, Read { mut samples, scraped, added }, error) = match read {
+        let (up, Read { mut samples, scraped, kept, added }, error) = match read {
             Ok(read) => (1.0, read, None),
-            Err(why) => (0.0, Read { samples: had(&self.had).end(time), scraped: 0, added: 0 }, Some(why)),
+            Err(why) => (0.0, Read { samples: had(&self.had).end(time), ..Read::default() }, Some(why)),
         };
-        let values = [up, took.as_secs_f64(), scraped as f64, scraped as f64, added as f64];
+        let values = [up, took.as_secs_f64(), scraped as f64, kept as f64, added as f64];
         samples.extend(REPORTS.iter().zip(values).map(|(name, value)| self.stamp.report(name, time, value)));
         self.write_down(time, took, scraped, error);
         self.store(samples).await;
@@ -185,35 +146,33 @@ impl Scrape {
     /// Reads a page on a thread that may be busy with it for a while.
     async fn read(&self, page: Page, time: i64) -> Result<Read, String> {
         let _place = READ.acquire().await;
-        let (samples_max, stamp, known) = (self.plan.samples_max, self.stamp.clone(), self.had.clone());
+        let (samples_max, stamp, known) = (self.plan.job.samples_max(), self.stamp.clone(), self.had.clone());
         let families = self.metrics.families().clone();
         let read = tokio::task::spawn_blocking(move || {
-            let parsed = exposition::parse(&page.bytes, page.format, samples_max)?;
+            let parsed = exposition::parse(&page.bytes, page.format, samples_max)
+                .map_err(|error| format!("the page can't be read at {error}"))?;
             families.note_all(&parsed.families);
-            let (samples, added) = had(&known).turn(&stamp, time, &parsed);
-            Ok(Read { samples, scraped: parsed.samples.len(), added })
+            let Turned { samples, added, kept } = had(&known).turn(&stamp, time, &parsed)?;
+            Ok(Read { samples, scraped: parsed.samples.len() + parsed.histograms.len(), kept, added })
         });
-        match read.await {
-            Ok(read) => read.map_err(|error: ExpositionError| format!("the page can't be read at {error}")),
-            Err(_) => Err("reading the page ended before its time".into()),
-        }
+        read.await.unwrap_or_else(|_| Err("reading the page ended before its time".into()))
     }
 
     async fn store(&self, samples: Vec<Sample>) {
-        let url = || format!("http://{}{}", self.plan.address, self.plan.path);
+        let url = &self.plan.key.url;
         match self.metrics.append(Door::Scrape, samples).await {
             Ok(appended) if appended.refused.total() > 0 => {
                 let (n, first) = (appended.refused.total(), appended.refused.first.unwrap_or_default());
-                tracing::debug!("scrape of {}: {n} samples were refused; the first: {first}", url());
+                tracing::debug!("scrape of {url}: {n} samples were refused; the first: {first}");
             }
             Ok(_) => {}
-            Err(error) => tracing::debug!("scrape of {}: nothing was stored: {error}", url()),
+            Err(error) => tracing::debug!("scrape of {url}: nothing was stored: {error}"),
         }
     }
 
     fn write_down(&self, time: i64, took: Millis, samples: usize, error: Option<String>) {
         let mut board = self.board.lock().unwrap_or_else(PoisonError::into_inner);
-        let Some(health) = board.get_mut(&self.plan) else { return };
+        let Some(health) = board.get_mut(&self.plan.key) else { return };
         let up = error.is_none();
         match (health.up, &error) {
             (Some(true) | None, Some(why)) => tracing::warn!("scrape of {}: {why}", health.url),
@@ -233,12 +192,12 @@ impl Scrape {
     /// How the target is doing.
     #[cfg(test)]
     pub(super) fn health(&self) -> TargetHealth {
-        self.board.lock().unwrap().get(&self.plan).unwrap().clone()
+        self.board.lock().unwrap().get(&self.plan.key).unwrap().clone()
     }
 
     /// The target is asked no more.
     pub(super) async fn end(self) {
-        self.board.lock().unwrap_or_else(PoisonError::into_inner).remove(&self.plan);
+        self.board.lock().unwrap_or_else(PoisonError::into_inner).remove(&self.plan.key);
         let Some(asked_at) = self.asked_at else { return };
         let time = self.now().max(asked_at + 1);
         let mut samples = had(&self.had).end(time);

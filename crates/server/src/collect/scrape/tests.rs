@@ -1,14 +1,17 @@
 //! Targets over real sockets: what they answer, and what becomes of it.
 
+mod asked;
+
 use std::net::SocketAddr;
 use std::time::Duration;
 
 use hmsops_model::Value;
-use hmsops_model::scrape::Scheme;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpListener;
 
 use super::target::Scrape;
+use hmsops_model::scrape::Discovery;
+
 use super::*;
 use crate::collect::tests::Site;
 
@@ -40,20 +43,25 @@ fn page(media: &str, text: &str) -> String {
 fn spec(at: SocketAddr, interval: Millis) -> ScrapeSpec {
     let labels = BTreeMap::from([("service".to_owned(), "dmv".to_owned())]);
     ScrapeSpec {
-        job: "node".into(),
         targets: vec![Target { address: at.to_string(), labels }],
         interval,
         timeout: interval,
-        metrics_path: "/metrics".into(),
-        scheme: Scheme::Http,
-        sample_limit: None,
-        honor_labels: false,
+        ..own_job("node")
     }
 }
 
+/// The plans of a job.
+fn plans(spec: &ScrapeSpec) -> Vec<Plan> {
+    let job = Arc::new(Job::new(spec.clone(), Arc::default()));
+    let fates = job.declared().map(|found| match job.fate(&found) {
+        Fate::Asked(plan) => *plan,
+        other => panic!("{other:?}"),
+    });
+    fates.collect()
+}
+
 fn scrape(site: &Site, spec: &ScrapeSpec) -> Scrape {
-    let board = Board::default();
-    Scrape::new(Plan::new(spec, &spec.targets[0]), site.metrics.clone(), board)
+    Scrape::new(plans(spec).remove(0), site.metrics.clone(), Board::default())
 }
 
 /// A time and a value; `None` is a mark that the series is gone.
@@ -145,7 +153,9 @@ async fn a_target_that_is_wrong_is_down_and_says_why() {
         (page(TEXT, &"a{b=\"c\"} 1\n".repeat(6)), "5"),
     ] {
         let at = target(vec![answer]).await;
-        let limited = ScrapeSpec { sample_limit: Some(5), ..spec(at, Millis(5000)) };
+        let limits = ScrapeLimits { samples: Some(5), ..ScrapeLimits::default() };
+        let client = HttpClient { follow_redirects: false, ..HttpClient::default() };
+        let limited = ScrapeSpec { limits, client, ..spec(at, Millis(5000)) };
         let mut scrape = scrape(&site, &limited);
         scrape.ask(site.now()).await;
         let health = scrape.health();
@@ -189,7 +199,7 @@ async fn a_sample_that_cannot_be_stored_leaves_the_rest_of_its_page() {
 async fn declared_targets_are_asked_until_they_are_taken_away() {
     let site = Site::new().await;
     let at = target(vec![page(TEXT, "a 1\n")]).await;
-    let scraper = Scraper::start(site.metrics.clone(), site.engine.clone());
+    let scraper = Scraper::start(site.metrics.clone(), site.engine.clone(), PathBuf::new());
     scraper.set(vec![spec(at, Millis(100))]);
     let mut look = tokio::time::interval(Duration::from_millis(20));
     let mut until = async |wanted: &dyn Fn(&[At]) -> bool| {
@@ -211,4 +221,59 @@ async fn declared_targets_are_asked_until_they_are_taken_away() {
     scraper.set(Vec::new());
     until(&|found| found.last().is_some_and(|(_, value)| value.is_none())).await;
     assert_eq!(scraper.targets(), []);
+}
+
+/// Files of targets hold at once when they change, and rules choose among them.
+#[tokio::test]
+#[expect(clippy::disallowed_methods, reason = "files that others write")]
+async fn targets_of_files_come_and_go() {
+    let site = Site::new().await;
+    let at = target(vec![page(TEXT, "a 1\n")]).await;
+    let file = site.dir.path().join("targets.json");
+    let write = |text: &str| {
+        let new = file.with_extension("new");
+        std::fs::write(&new, text).unwrap();
+        std::fs::rename(&new, &file).unwrap();
+    };
+    let both = format!(
+        "[{{\"targets\": [\"{at}\", \"h:1\"], \"labels\": {{\"rack\": \"b7\", \"__allow_private__\": \"0.0.0.0/0\"}}}}]"
+    );
+    write(&both);
+    let files = vec![file.display().to_string()];
+    let drop = hmsops_model::Relabel {
+        source_labels: vec!["__address__".into()],
+        regex: "h:.*".into(),
+        action: hmsops_model::RelabelAction::Drop,
+        ..hmsops_model::Relabel::default()
+    };
+    let spec = ScrapeSpec {
+        discoveries: vec![Discovery::File { files, refresh: Millis(20) }],
+        relabel: vec![drop],
+        interval: Millis(100),
+        timeout: Millis(100),
+        ..own_job("files")
+    };
+    let scraper = Scraper::start(site.metrics.clone(), site.engine.clone(), PathBuf::new());
+    scraper.set(vec![spec]);
+    let mut look = tokio::time::interval(Duration::from_millis(20));
+    let mut until = async |wanted: &dyn Fn() -> bool| {
+        let waiting = async {
+            while !wanted() {
+                look.tick().await;
+            }
+        };
+        tokio::time::timeout(Duration::from_secs(20), waiting).await.unwrap();
+    };
+    until(&|| scraper.targets().first().is_some_and(|target| target.up == Some(true))).await;
+    let targets = scraper.targets();
+    assert_eq!((targets.len(), targets[0].labels["rack"].as_str()), (1, "b7"));
+    assert!(!targets[0].discovered.contains_key("__allow_private__"), "only the scrape file says that");
+    let pool = scraper.pools().remove(0);
+    assert_eq!((pool.job.as_str(), pool.dropped_count, pool.errors.len()), ("files", 1, 0));
+    write("broken");
+    until(&|| scraper.pools()[0].errors.len() == 1).await;
+    assert_eq!(scraper.targets().len(), 1, "what was seen before stays");
+    write("[]");
+    until(&|| scraper.targets().is_empty()).await;
+    assert_eq!(scraper.pools()[0].errors, Vec::<String>::new());
 }

@@ -107,7 +107,10 @@ async fn a_part_that_is_refused_is_counted_and_named_and_the_rest_is_stored() {
 
 #[tokio::test]
 async fn above_the_budget_new_series_are_refused_and_known_ones_keep_flowing() {
-    let config = TowerConfig { metrics: MetricsConfig { series_max: 2 }, ..TowerConfig::default() };
+    let config = TowerConfig {
+        metrics: MetricsConfig { series_max: 2, scrape_secrets: None },
+        ..TowerConfig::default()
+    };
     let site = Site::with(config).await;
     let now = site.now();
     let named = |name: &str, time| one(&[("__name__", name.as_bytes())], &[(time, 1.0)]);

@@ -16,14 +16,17 @@ impl Activity {
         self.locked().insert(session, steady);
     }
 
-    /// A log-in is used. Answers whether it may be: not after too long a pause.
-    pub(crate) fn touch(&self, session: SessionId, steady: Millis) -> bool {
+    /// A log-in is used. Answers whether it may be: not after too long a pause. `by_hand`: a person did something, and not
+    /// a page by itself.
+    pub(crate) fn touch(&self, session: SessionId, by_hand: bool, steady: Millis) -> bool {
         let mut used = self.locked();
         let last = used.entry(session).or_insert(steady);
         if steady.since(*last) >= SESSION_IDLE {
             return false;
         }
-        *last = steady.max(*last);
+        if by_hand {
+            *last = steady.max(*last);
+        }
         true
     }
 
@@ -49,10 +52,13 @@ mod tests {
     fn a_log_in_that_nobody_uses_ends() {
         let (activity, one) = (Activity::default(), SessionId(1));
         activity.begin(one, Millis(0));
-        assert!(activity.touch(one, Millis(SESSION_IDLE.0 - 1)));
-        assert!(activity.touch(one, SESSION_IDLE + Millis(1)), "it was used meanwhile");
-        let late = SESSION_IDLE + SESSION_IDLE + Millis(1);
-        assert!(!activity.touch(one, late) && !activity.touch(one, late), "and is not revived by asking");
+        assert!(activity.touch(one, true, Millis(SESSION_IDLE.0 - 1)));
+        assert!(activity.touch(one, false, SESSION_IDLE + Millis(1)), "it was used meanwhile");
+        let late = SESSION_IDLE + SESSION_IDLE;
+        assert!(
+            !activity.touch(one, true, late) && !activity.touch(one, true, late),
+            "and is not revived by asking"
+        );
         assert_eq!(activity.idle(&[one, SessionId(2)], late), [one], "one that is not known yet begins now");
         assert_eq!(activity.idle(&[SessionId(2)], late + SESSION_IDLE), [SessionId(2)]);
     }

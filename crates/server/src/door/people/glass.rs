@@ -3,8 +3,8 @@
 use axum::extract::{Path, State};
 use axum::response::{IntoResponse, Response};
 use axum::{Extension, Json};
-use hmsops_control::Transition;
 use hmsops_control::people::{Glass, PeopleChange, PeopleWish};
+use hmsops_control::{Transition, told_of_glass};
 use hmsops_ledger::moment::rfc3339;
 use hmsops_model::person::GLASS_LIFE;
 use hmsops_model::{GlassId, Millis, Scope, UnixMillis};
@@ -63,7 +63,14 @@ async fn take(
     });
     let broken = broken.ok_or_else(|| Failure::internal("the glass is neither broken nor whole"))?;
     tracing::error!("breakglass {broken}: {} takes an operator's rights: {why}", caller.who.actor);
-    let answer = find(&context, broken)?;
+    let snapshot = context.engine.snapshot();
+    let told = told_of_glass(&snapshot.state, &snapshot.evidence);
+    if told.is_empty() {
+        tracing::error!(
+            "breakglass {broken}: nobody is told by a message: `people: {{notify: …}}` names nobody"
+        );
+    }
+    let answer = api::Glass { told: Some(told), ..find(&context, broken)? };
     if is_form {
         return Ok(changed(true, value.next.as_deref(), &answer));
     }
@@ -118,5 +125,6 @@ fn shown(glass: &Glass, now: UnixMillis) -> api::Glass {
         until: rfc3339(glass.until),
         ended: glass.ended.as_ref().map(said),
         reviewed: glass.reviewed.as_ref().map(said),
+        told: None,
     }
 }

@@ -7,7 +7,7 @@ use std::sync::{Arc, PoisonError, RwLock};
 use axum::extract::{ConnectInfo, Path, Request, State};
 use axum::response::{IntoResponse, Redirect, Response};
 use axum::{Extension, Json};
-use hmsops_control::people::{PeopleWish, Proof};
+use hmsops_control::people::{PeopleWish, Proof, Session};
 use hmsops_model::person::{Identity, Role};
 use hmsops_wire::api;
 use http::header::SET_COOKIE;
@@ -31,6 +31,7 @@ pub struct Reception {
     pub(crate) attempts: Attempts,
     pub(crate) oidc: Option<Oidc>,
     roles: RwLock<BTreeMap<String, Vec<Role>>>,
+    pub(super) changed: tokio::sync::Notify,
 }
 
 impl Reception {
@@ -41,18 +42,33 @@ impl Reception {
         roles: BTreeMap<String, Vec<Role>>,
     ) -> Result<Self, AuthError> {
         let passwords = Passwords::open(disk)?;
-        Ok(Self { passwords, attempts: Attempts::default(), oidc, roles: RwLock::new(roles) })
+        let (attempts, changed) = (Attempts::default(), tokio::sync::Notify::new());
+        Ok(Self { passwords, attempts, oidc, roles: RwLock::new(roles), changed })
     }
 
-    /// Other roles of groups, from the next log-in on.
+    /// Other roles of groups: log-ins end that gave others.
     pub fn set_roles(&self, roles: BTreeMap<String, Vec<Role>>) {
         *self.roles.write().unwrap_or_else(PoisonError::into_inner) = roles;
+        self.changed.notify_one();
     }
 
-    /// What a member of these groups is here.
-    pub(crate) fn roles_of(&self, groups: &[String]) -> Vec<Role> {
-        let roles = self.roles.read().unwrap_or_else(PoisonError::into_inner);
-        groups.iter().filter_map(|group| roles.get(group)).flatten().copied().collect()
+    /// Whether a log-in gives what its groups are here by now. Of those that came by no group that is not asked.
+    pub(super) fn fits(&self, session: &Session) -> bool {
+        session.groups.is_empty() || self.roles_of(&session.groups).0 == session.roles
+    }
+
+    /// What a member of these groups is here, and which of the groups make them so. Each once, in order.
+    pub(crate) fn roles_of(&self, groups: &[String]) -> (Vec<Role>, Vec<String>) {
+        let known = self.roles.read().unwrap_or_else(PoisonError::into_inner);
+        let mut counting: Vec<String> =
+            groups.iter().filter(|group| known.contains_key(*group)).cloned().collect();
+        counting.sort_unstable();
+        counting.dedup();
+        let mut roles: Vec<Role> =
+            counting.iter().filter_map(|group| known.get(group)).flatten().copied().collect();
+        roles.sort_unstable();
+        roles.dedup();
+        (roles, counting)
     }
 }
 
@@ -91,6 +107,24 @@ fn ways(context: &Context) -> page::LoginWays {
     }
 }
 
+fn again_of(session: &Session) -> page::Again<'_> {
+    page::Again { name: &session.name, proof: session.proof }
+}
+
+/// What somebody sees in a browser who is not logged in. `wrong`: what they brought instead.
+pub(crate) fn page_of(context: &Context, next: &str, wrong: Option<&str>) -> String {
+    page::login_form(&ways(context), Some(next).filter(|path| own_path(path)).unwrap_or("/"), None, wrong)
+}
+
+/// The page of the form that was sent to a path: where somebody goes on who had to show first who they are.
+pub(crate) fn page_of_form(path: &str) -> &str {
+    match path {
+        path if path.starts_with("/hms/v1/breakglass") => "/breakglass",
+        path if path.starts_with("/hms/") => "/",
+        path => path,
+    }
+}
+
 async fn form(State(context): State<Context>, Params(next): Params<Next>) -> Response {
     let next = next.next.as_deref().filter(|path| own_path(path)).unwrap_or("/");
     html(page::login_form(&ways(&context), next, None, None), StatusCode::OK)
@@ -102,8 +136,8 @@ async fn again(
     Params(next): Params<Next>,
 ) -> Response {
     let next = next.next.as_deref().filter(|path| own_path(path)).unwrap_or("/");
-    let name = caller.session().map(|session| session.name.clone());
-    html(page::login_form(&ways(&context), next, name.as_deref(), None), StatusCode::OK)
+    let again = caller.session().map(again_of);
+    html(page::login_form(&ways(&context), next, again, None), StatusCode::OK)
 }
 
 async fn by_link(
@@ -127,6 +161,7 @@ async fn by_link(
         identity: Identity::admin(),
         name: "admin".into(),
         roles: vec![Role::Admin],
+        groups: Vec::new(),
         proof: Proof::Link,
         from: from.0.0,
         again: again.map(|session| session.id),
@@ -179,8 +214,8 @@ async fn by_password(
             Ok(response)
         }
         Err(failure) if is_form => {
-            let name = own.map(|session| session.name);
-            let text = page::login_form(&ways(&context), &next, name.as_deref(), Some(&failure.words()));
+            let again = own.as_ref().map(again_of);
+            let text = page::login_form(&ways(&context), &next, again, Some(&failure.words()));
             Ok(html(text, failure.status()))
         }
         Err(failure) => Err(failure),
@@ -206,8 +241,8 @@ async fn password(
     };
     reception.attempts.passed(name, from.as_deref());
     let identity = Identity { issuer: Identity::LOCAL.into(), subject: name.to_owned() };
-    admit(context, Shown { identity, name: name.to_owned(), roles, proof: Proof::Password, from, again })
-        .await
+    let (name, proof, groups) = (name.to_owned(), Proof::Password, Vec::new());
+    admit(context, Shown { identity, name, roles, groups, proof, from, again }).await
 }
 
 async fn to_provider(
@@ -239,13 +274,13 @@ async fn from_provider(
     let come = oidc.come_back(&headers, answer, context.clock.now()).await.inspect_err(|failure| {
         tracing::warn!("people: a log-in by the provider failed: {}", failure.words());
     })?;
-    let roles = context.reception.roles_of(&come.groups);
+    let (roles, groups) = context.reception.roles_of(&come.groups);
     if roles.is_empty() {
         return Err(Failure::forbidden(format!("{} is in no group that has a role here", come.name))
             .hint("`people: {roles: {GROUP: viewer}}` in hmsops.yaml gives a group one"));
     }
     let Come { identity, name, next, again, .. } = come;
-    let shown = Shown { identity, name, roles, proof: Proof::Oidc, from: from.0, again };
+    let shown = Shown { identity, name, roles, groups, proof: Proof::Oidc, from: from.0, again };
     let (secret, _) = admit(&context, shown).await?;
     // A redirect would still belong to the provider's page, and the browser would hold the cookie back.
     let mut response = html(page::login_done(&next), StatusCode::OK);

@@ -2,6 +2,7 @@
 
 mod account;
 mod activity;
+mod approval;
 mod attempts;
 mod glass;
 pub(crate) mod login;
@@ -12,7 +13,7 @@ mod session;
 use std::sync::Arc;
 use std::time::Duration;
 
-use hmsops_control::people::{PeopleChange, PeopleWish, Proof, Session};
+use hmsops_control::people::{PeopleChange, PeopleWish, Proof, SESSIONS_MAX, Session};
 use hmsops_control::{Command, Event, Transition, Who};
 use hmsops_model::person::{Identity, Role};
 use hmsops_model::{Digest, SessionId};
@@ -25,6 +26,8 @@ use super::{Context, Failure, Routes};
 use crate::Engine;
 use crate::clock::Clock;
 
+use login::Reception;
+
 pub(crate) use activity::Activity;
 pub(crate) use attempts::Attempts;
 pub(crate) use password::Passwords;
@@ -33,7 +36,7 @@ pub(crate) use password::Passwords;
 const LOOK_EVERY: Duration = Duration::from_secs(20);
 
 pub(crate) fn routes(routes: Routes) -> Routes {
-    glass::routes(account::routes(session::routes(login::routes(routes))))
+    approval::routes(glass::routes(account::routes(session::routes(login::routes(routes)))))
 }
 
 /// Somebody who has shown who they are.
@@ -41,6 +44,8 @@ pub(crate) struct Shown {
     pub(crate) identity: Identity,
     pub(crate) name: String,
     pub(crate) roles: Vec<Role>,
+    /// The provider's groups that make them so.
+    pub(crate) groups: Vec<String>,
     pub(crate) proof: Proof,
     /// From which address.
     pub(crate) from: Option<String>,
@@ -64,6 +69,7 @@ pub(crate) async fn admit(context: &Context, shown: Shown) -> Result<(String, Se
             identity: shown.identity,
             name: shown.name,
             roles: shown.roles,
+            groups: shown.groups,
             proof: shown.proof,
             from: shown.from,
         },
@@ -109,11 +115,14 @@ fn line(name: &str, value: &str, rest: &str, is_tls: bool) -> HeaderValue {
         .unwrap_or_else(|_| HeaderValue::from_static(""))
 }
 
-/// Writes down what ends by itself: log-ins that nobody uses, rights of broken glass whose time is over.
-pub(crate) async fn keep(engine: Engine, auth: Arc<Auth>, clock: Clock) {
+/// Writes down what ends by itself: log-ins that nobody uses, and those of people whose groups are something else by now.
+pub(crate) async fn keep(engine: Engine, auth: Arc<Auth>, reception: Arc<Reception>, clock: Clock) {
     let mut looks = tokio::time::interval(LOOK_EVERY);
     loop {
-        looks.tick().await;
+        tokio::select! {
+            _ = looks.tick() => {}
+            () = reception.changed.notified() => {}
+        }
         let (snapshot, now) = (engine.snapshot(), clock.now());
         let people = &snapshot.state.people;
         let lasting: Vec<SessionId> = people
@@ -128,7 +137,11 @@ pub(crate) async fn keep(engine: Engine, auth: Arc<Auth>, clock: Clock) {
         let ends = over.map(|session| (PeopleWish::End { session: session.id }, "its time is over")).chain(
             idle.into_iter().map(|session| (PeopleWish::End { session }, "nobody has used it lately")),
         );
-        for (wish, reason) in ends.take(100) {
+        let others = people.sessions.values().filter(|one| one.is_in_force(now.wall) && !reception.fits(one));
+        let ends = ends.chain(others.map(|session| {
+            (PeopleWish::End { session: session.id }, "what its groups are here has changed")
+        }));
+        for (wish, reason) in ends.take(SESSIONS_MAX) {
             let command = Command::People { wish: Box::new(wish) };
             let event = Event::Command { command, by: Who::tower(), reason: reason.into() };
             if engine.submit(event).await.is_err() {

@@ -8,6 +8,7 @@ use http::header::CONTENT_TYPE;
 use jiff::Timestamp;
 
 use super::Refused;
+use crate::door::body::whole;
 
 /// Fields of one request.
 const FIELDS_MAX: usize = 1000;

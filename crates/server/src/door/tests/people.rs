@@ -192,7 +192,7 @@ async fn four_eyes_are_two_people_by_whatever_they_come() {
         }
     };
     // What one person's two tokens say is that person's.
-    let mine = json!({"kind": "pat", "scopes": ["deploy:approve"], "owner": "bob", "reason": "test"});
+    let mine = json!({"kind": "pat", "scopes": ["deploy:promote"], "owner": "bob", "reason": "test"});
     let (status, token) = site.by(&ann, Method::POST, "/hms/v1/tokens", mine).await;
     assert_eq!(status, 201, "{token}");
     let abort =
@@ -398,4 +398,123 @@ async fn what_a_provider_gets_wrong_lets_nobody_in() {
     assert_eq!(site.page(&path, &own).await.status(), 200, "and whoever it was is not kept out by it");
     assert_eq!(site.page(&path, &own).await.status(), 403, "once");
     assert_eq!(site.page("/login/oidc/callback?state=x&code=y", &own).await.status(), 403);
+}
+
+#[tokio::test]
+async fn what_a_group_is_here_is_what_it_is_at_once() {
+    let provider = Provider::start();
+    let site = provider.site();
+    let own = session_of(round(&provider, &site, "").await.headers()).unwrap();
+    let context = &site.context;
+    let keep = super::super::people::keep(
+        context.engine.clone(),
+        context.auth.clone(),
+        context.reception.clone(),
+        context.clock,
+    );
+    let keep = tokio::spawn(keep);
+    let roles = |role| BTreeMap::from([("sre".to_owned(), vec![role]), ("x".to_owned(), vec![Role::Viewer])]);
+    context.reception.set_roles(roles(Role::Operator));
+    assert_eq!(site.page("/", &own).await.status(), 200, "for this group nothing has changed");
+    context.reception.set_roles(roles(Role::Viewer));
+    let deadline = tokio::time::Instant::now() + std::time::Duration::from_secs(20);
+    while site.page("/", &own).await.status() != 401 {
+        assert!(tokio::time::Instant::now() < deadline, "the log-in goes on with what it gave");
+        tokio::task::yield_now().await;
+    }
+    let next = session_of(round(&provider, &site, "").await.headers()).unwrap();
+    let text = next.strip_prefix("hms_session=").unwrap();
+    let (_, list) = site.by(text, Method::GET, "/hms/v1/sessions", json!({})).await;
+    assert_eq!(list["items"][0]["roles"], json!(["viewer"]), "{list}");
+    keep.abort();
+}
+
+#[tokio::test]
+async fn a_flood_of_begun_log_ins_harms_nobody_else() {
+    let provider = Provider::start();
+    let site = provider.site();
+    let begun = site.page("/login/oidc?next=/releases", "").await;
+    let to = begun.headers()[LOCATION].to_str().unwrap().to_owned();
+    let own = begun.headers()[SET_COOKIE].to_str().unwrap().split(';').next().unwrap().to_owned();
+    for _ in 0..2000 {
+        assert_eq!(site.page("/login/oidc", "").await.status(), 303);
+    }
+    let back = provider.curl(&["-o", "/dev/null", "-w", "%{redirect_url}", &to]).await;
+    let path = back.strip_prefix("http://tower:3000").unwrap().to_owned();
+    assert_eq!(site.page(&path, &own).await.status(), 200);
+}
+
+#[tokio::test]
+async fn a_page_that_renews_itself_keeps_no_log_in_alive() {
+    use hmsops_model::{Millis, person::SESSION_IDLE};
+    let site = Site::new(false);
+    site.account("ann", &["operator"]).await;
+    let ann = site.logged_in("ann").await;
+    let id = "ses-1".parse().unwrap();
+    let activity = site.context.auth.activity();
+    let visit = |fetch: &'static [(&'static str, &'static str)]| {
+        let cookie = format!("hms_session={ann}");
+        let request = bare(Method::GET, "/").header(COOKIE, cookie).header("accept", "text/html");
+        let request = fetch.iter().fold(request, |request, (name, value)| request.header(*name, *value));
+        site.send(request.body(Body::empty()).unwrap())
+    };
+    // Used last a minute ago.
+    let before = Millis(site.context.clock.now().steady.0.saturating_sub(60_000));
+    let is_idle = || !activity.idle(&[id], before + SESSION_IDLE).is_empty();
+    activity.begin(id, before);
+    let renewal: &[(&str, &str)] = &[("sec-fetch-mode", "navigate"), ("sec-fetch-site", "same-origin")];
+    assert_eq!(visit(renewal).await.status(), 200);
+    assert_eq!(visit(&[("sec-fetch-mode", "cors"), ("sec-fetch-dest", "empty")]).await.status(), 200);
+    assert!(is_idle(), "nobody was there");
+    assert_eq!(visit(&[("sec-fetch-mode", "navigate"), ("sec-fetch-user", "?1")]).await.status(), 200);
+    assert!(!is_idle(), "somebody was");
+}
+
+#[tokio::test]
+async fn a_token_does_not_approve_whoever_made_it() {
+    let site = Site::new(false).with_forms().await;
+    site.account("root", &["admin"]).await;
+    let root = site.logged_in("root").await;
+    for scope in ["deploy:approve", "tickets:approve", "breakglass:use"] {
+        let wanted = json!({"kind": "pat", "scopes": [scope], "owner": "root", "reason": "test"});
+        let (status, answer) = site.by(&root, Method::POST, "/hms/v1/tokens", wanted).await;
+        assert_eq!(status, 409, "{answer}");
+        assert!(answer["detail"].as_str().unwrap().contains("cannot have"), "{answer}");
+    }
+    let held = CANARY.replace("strategy:", "irreversible: true\nstrategy:");
+    let deploy = json!({"name": "canary.yaml", "text": held});
+    let (status, answer) = site.by(&root, Method::POST, "/hms/v1/deploy", deploy).await;
+    assert_eq!(status, 201, "{answer}");
+    let wanted =
+        json!({"kind": "pat", "scopes": ["deploy:promote", "state:read"], "owner": "root", "reason": "test"});
+    let (_, token) = site.by(&root, Method::POST, "/hms/v1/tokens", wanted).await;
+    let token = token["text"].as_str().unwrap();
+    let promote = |by: String| {
+        let site = &site;
+        async move { site.by(&by, Method::POST, "/hms/v1/releases/r-1/promote", json!({"reason": "x"})).await }
+    };
+    let (status, answer) = promote(token.to_owned()).await;
+    assert_eq!(status, 403, "{answer}");
+    assert!(answer["hint"].as_str().unwrap().contains("hmsops login"), "{answer}");
+    assert_ne!(promote(root.clone()).await.0, 403, "the person does");
+    let (_, list) = site.by(token, Method::GET, "/hms/v1/approvals", json!({})).await;
+    assert!(list["items"].as_array().unwrap().iter().all(|one| one["yours"] == false), "{list}");
+}
+
+#[tokio::test]
+async fn who_has_to_log_in_goes_on_where_they_wanted_to() {
+    let site = Site::new(false);
+    let answer = site.page("/releases?still", "").await;
+    assert_eq!(answer.status(), 401);
+    let body = answer.into_body().collect().await.unwrap().to_bytes();
+    assert!(String::from_utf8_lossy(&body).contains("Log in."));
+    site.account("ann", &["oncall"]).await;
+    let answer = site.page("/audit?control=IR-4", "").await.into_body().collect().await.unwrap().to_bytes();
+    let text = String::from_utf8_lossy(&answer).into_owned();
+    assert!(text.contains("value=\"/audit?control=IR-4\""), "{text}");
+    let cookie = format!("hms_session={}", site.logged_in("ann").await);
+    for path in ["/approvals", "/sessions", "/breakglass"] {
+        assert_eq!(site.page(path, &cookie).await.status(), 200, "{path}");
+    }
+    assert_eq!(site.page("/people", &cookie).await.status(), 403);
 }

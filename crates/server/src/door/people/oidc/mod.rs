@@ -2,11 +2,9 @@
 //! RFC 9700 asks for. `state` binds the answer to the browser, `nonce` the token to the request, the verifier the code
 //! to us, and `iss` (RFC 9207) the answer to the provider.
 
+mod away;
 mod keys;
 mod provider;
-
-use std::collections::BTreeMap;
-use std::sync::{Mutex, PoisonError};
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
@@ -21,6 +19,7 @@ use super::login::Come;
 use crate::door::Failure;
 use crate::door::auth::{Auth, sha256};
 use crate::door::authorize::cookie;
+use away::{Away, Seal};
 use provider::Provider;
 
 /// The cookie that says which browser went to the provider.
@@ -29,8 +28,8 @@ pub(super) const COOKIE: &str = "hms_oidc";
 /// How long somebody may take there.
 const AWAY_MAX: Millis = Millis::from_mins(10);
 
-/// People at the provider at a time; the one who went first makes way.
-const AWAY_AT_A_TIME: usize = 1000;
+/// The longest path that is gone on to; with it a cookie stays below the 4 kB that browsers keep (RFC 6265, section 6.1).
+const NEXT_BYTES_MAX: usize = 1000;
 
 /// How far the provider's clock may be from ours.
 const SKEW: Millis = Millis::from_secs(60);
@@ -41,22 +40,11 @@ const AGE_MAX: Millis = Millis::from_mins(10);
 /// Groups that are looked at.
 const GROUPS_MAX: usize = 1000;
 
-/// The provider, and who is there just now.
+/// The provider.
 pub struct Oidc {
     config: OidcConfig,
     provider: Provider,
-    away: Mutex<BTreeMap<[u8; 32], Away>>,
-}
-
-/// Somebody who has gone to the provider.
-struct Away {
-    until: Millis,
-    /// SHA-256 of the browser's cookie.
-    browser: [u8; 32],
-    nonce: String,
-    verifier: String,
-    next: String,
-    again: Option<SessionId>,
+    seal: Seal,
 }
 
 /// Where to send a browser, and what it keeps meanwhile.
@@ -82,7 +70,8 @@ impl Oidc {
         ca: Option<&std::path::Path>,
     ) -> Result<Self, String> {
         let provider = Provider::new(&config, secret, ca)?;
-        Ok(Self { config, provider, away: Mutex::default() })
+        let seal = Seal::new().map_err(|error| error.to_string())?;
+        Ok(Self { config, provider, seal })
     }
 
     /// The provider's host, for the button.
@@ -101,7 +90,7 @@ impl Oidc {
         again: Option<SessionId>,
     ) -> Result<Begun, Failure> {
         let endpoint = self.provider.authorization_endpoint(now.steady).await?;
-        let [state, nonce, verifier, browser] = [auth.draw(), auth.draw(), auth.draw(), auth.draw()];
+        let [state, nonce, verifier] = [auth.draw(), auth.draw(), auth.draw()];
         let challenge = URL_SAFE_NO_PAD.encode(sha256(&verifier));
         let mut fields = form_urlencoded::Serializer::new(String::new());
         fields
@@ -118,16 +107,10 @@ impl Oidc {
         }
         let mark = if endpoint.contains('?') { '&' } else { '?' };
         let url = format!("{endpoint}{mark}{}", fields.finish());
-        let away =
-            Away { until: now.steady + AWAY_MAX, browser: sha256(&browser), nonce, verifier, next, again };
-        let mut all = self.away.lock().unwrap_or_else(PoisonError::into_inner);
-        all.retain(|_, away| away.until > now.steady);
-        if all.len() >= AWAY_AT_A_TIME
-            && let Some(first) = all.iter().min_by_key(|(_, away)| away.until).map(|(key, _)| *key)
-        {
-            all.remove(&first);
-        }
-        all.insert(sha256(&state), away);
+        let next = Some(next).filter(|next| next.len() <= NEXT_BYTES_MAX).unwrap_or_else(|| "/".into());
+        let away = Away { until: now.steady + AWAY_MAX, state, nonce, verifier, next, again };
+        let browser =
+            self.seal.close(&away).ok_or_else(|| Failure::internal("the log-in cannot be sealed"))?;
         Ok(Begun { url, browser })
     }
 
@@ -148,6 +131,10 @@ impl Oidc {
         let code = answer.code.filter(|code| code.len() <= 4096);
         let code = code.ok_or_else(|| Failure::argument("the provider's answer has no code"))?;
         let token = self.provider.redeem(&self.config, &code, &away.verifier, now.steady).await?;
+        // The provider takes a code once; whoever it gave a token for the same code again is not believed.
+        if !self.seal.once(&away, now.steady) {
+            return Err(unknown());
+        }
         let claims = self.provider.verified(&token, now.steady).await?;
         let claims = Claims { config: &self.config, all: &claims, now: now.wall };
         claims.check(&away.nonce)?;
@@ -166,22 +153,18 @@ impl Oidc {
         Ok(Come { identity, name, groups: claims.groups(), next: away.next, again: away.again })
     }
 
-    /// Who this is that comes back: the same browser, within its time, once.
+    /// Who this is that comes back: the same browser, within its time.
     fn away_of(&self, headers: &HeaderMap, answer: &Answer, now: Now) -> Result<Away, Failure> {
-        let unknown = || {
-            Failure::forbidden("this browser did not begin a log-in here, or took more than ten minutes")
-                .hint("begin again at /login")
-        };
         let state = answer.state.as_deref().filter(|state| state.len() <= 200).ok_or_else(unknown)?;
-        let key = sha256(state);
-        let browser = cookie(headers, COOKIE).map(sha256).ok_or_else(unknown)?;
-        let mut all = self.away.lock().unwrap_or_else(PoisonError::into_inner);
-        // Whoever has another's `state` alone does not use it up.
-        if all.get(&key).is_none_or(|away| away.browser != browser) {
-            return Err(unknown());
-        }
-        all.remove(&key).filter(|away| away.until > now.steady).ok_or_else(unknown)
+        let away = cookie(headers, COOKIE).and_then(|sealed| self.seal.open(sealed)).ok_or_else(unknown)?;
+        let fits = sha256(&away.state) == sha256(state) && away.until > now.steady;
+        fits.then_some(away).ok_or_else(unknown)
     }
+}
+
+fn unknown() -> Failure {
+    Failure::forbidden("this browser did not begin a log-in here, or took more than ten minutes")
+        .hint("begin again at /login")
 }
 
 fn wrong(why: &str) -> Failure {
