@@ -96,11 +96,10 @@ pub(crate) fn emit(at: SocketAddr, fields: &[String]) -> std::io::Result<http::A
 /// Sends bytes as they are; answers all that came back until the connection ended, or nothing came any more.
 pub(crate) fn ask(at: SocketAddr, bytes: &[u8]) -> String {
     let mut stream = TcpStream::connect(at).unwrap();
-    stream.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
+    stream.set_read_timeout(Some(Duration::from_secs(2))).unwrap();
     stream.set_write_timeout(Some(Duration::from_secs(20))).unwrap();
     // It may be refused before it was sent whole.
     let _refused = stream.write_all(bytes);
-    let _refused = stream.shutdown(std::net::Shutdown::Write);
     let (mut answer, mut part) = (Vec::new(), [0; 4096]);
     let deadline = now() + Duration::from_secs(20);
     while now() < deadline {
@@ -108,6 +107,10 @@ pub(crate) fn ask(at: SocketAddr, bytes: &[u8]) -> String {
             Ok(0) => break,
             Ok(n) => answer.extend_from_slice(&part[..n]),
             Err(error) if error.kind() == ErrorKind::Interrupted => {}
+            // It waits for more, which does not come.
+            Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut) => {
+                let _ended = stream.shutdown(std::net::Shutdown::Write);
+            }
             Err(_) => break,
         }
     }
