@@ -19,6 +19,7 @@ mod lab;
 mod load;
 mod openmetrics;
 mod promqltest;
+mod ruletests;
 mod sim;
 mod spike;
 mod test;
@@ -40,6 +41,7 @@ const CHORES: &[Chore] = &[
     flips::CHORE,
     spike::CHORE,
     promqltest::CHORE,
+    ruletests::CHORE,
     openmetrics::CHORE,
     ui::CHORE,
 ];

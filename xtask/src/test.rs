@@ -8,7 +8,7 @@ use crate::checkout;
 use crate::chore::Chore;
 use crate::failure::{Failure, Trying as _};
 use crate::flags::Flags;
-use crate::{flips, lab, sim, spike, tidy, ui};
+use crate::{flips, lab, ruletests, sim, spike, tidy, ui};
 
 /// The chore.
 pub(crate) const CHORE: Chore = Chore {
@@ -59,6 +59,7 @@ const STAGES: &[Stage] = &[
     Stage { name: "browser", run: browser },
     Stage { name: "lab", run: || done(lab::check(&words("--check"))) },
     Stage { name: "lab-photo", run: || done(lab::check(&words("--check --story photo"))) },
+    Stage { name: "ruletests", run: ruletests_short },
     Stage { name: "flips", run: flips_short },
     Stage { name: "kills", run: || done(lab::check(&words("--check --kills 20"))) },
     Stage { name: "spike", run: || done(spike::check(&words("--short"))) },
@@ -221,6 +222,16 @@ fn flips_short() -> Result<Verdict, Failure> {
     checkout::run(checkout::cargo().args(words("build --package hmsops --locked")))?;
     let target = checkout::metadata()?.text_at("target_directory").to_owned();
     done(flips::check(&words(&format!("--program {target}/debug/hmsops"))))
+}
+
+/// Sixty rule files and their tests, judged by us and by promtool: more by `cargo xtask ruletests`.
+fn ruletests_short() -> Result<Verdict, Failure> {
+    if !checkout::has_command("promtool") {
+        return Ok(Verdict::Skipped("promtool is not installed".into()));
+    }
+    checkout::run(checkout::cargo().args(words("build --package hmsops --locked")))?;
+    let target = checkout::metadata()?.text_at("target_directory").to_owned();
+    done(ruletests::check(&words(&format!("--count 60 --program {target}/debug/hmsops"))))
 }
 
 /// The table of how fast each kind of bad build is taken back.

@@ -29,6 +29,8 @@ mod release;
 pub mod render;
 mod rule;
 mod rule_file;
+mod rule_group;
+mod rule_test;
 mod scalar;
 mod scan_error;
 mod scrape;
@@ -48,10 +50,17 @@ pub use policy::parse_policy;
 pub use release::parse_release;
 pub use rule::{HEAL_INTERVAL_DEFAULT, INTERVAL_DEFAULT, Mistake, NewRule, parse_rule, readings};
 pub use rule_file::parse_rules;
+pub use rule_group::parse_groups;
+pub use rule_test::{RuleTest, parse_rule_test};
 pub use scrape::{TargetSet, parse_scrape, parse_targets};
 pub use service::parse_services;
 pub use settings::parse_tower;
 pub use tower::TowerConfig;
+
+pub use hmsops_promql::rules::{
+    Element as RuleElement, ExpectedAlert as RuleAlert, Failure as RuleFailure,
+    FailureKind as RuleFailureKind, Group as RuleGroup,
+};
 
 #[cfg(test)]
 mod tests;

@@ -31,7 +31,7 @@ pub(crate) static GROUP: Shape = Shape {
         Key::optional("limit", "limit: 0"),
         Key::optional("labels", "labels: {team: dmv}"),
         Key::needed("rules", "rules: [{alert: photo_error_spike, expr: \"…\"}]", "a group holds rules"),
-        Key::later("query_offset"),
+        Key::optional("query_offset", "query_offset: 1m"),
     ],
 };
 
@@ -90,7 +90,7 @@ struct Group {
 }
 
 /// A list that may be empty, as Prometheus has it.
-fn nodes<'n>(entry: &'n Entry, example: &str, out: &mut Findings) -> Option<&'n [Node]> {
+pub(crate) fn nodes<'n>(entry: &'n Entry, example: &str, out: &mut Findings) -> Option<&'n [Node]> {
     match &entry.value.value {
         Value::List(nodes) if nodes.is_empty() => Some(nodes),
         _ => scalar::list(entry, example, out),
@@ -113,6 +113,10 @@ fn group<'n>(
     }
     if let Some(entry) = fields.get("limit") {
         limit(entry, out);
+    }
+    if let Some(entry) = fields.get("query_offset") {
+        let hint = "leave it out: rules are evaluated over what has come in";
+        out.warning(entry.at, "`query_offset` is read but not acted on yet", hint);
     }
     let (least, most) = INTERVAL_BOUNDS;
     // Prometheus takes 0 for the default.

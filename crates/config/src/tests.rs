@@ -9,6 +9,7 @@ mod pages;
 mod probe;
 mod rule;
 mod rule_file;
+mod rule_test;
 mod scrape;
 mod yaml;
 

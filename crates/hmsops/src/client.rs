@@ -31,6 +31,9 @@ const SILENCE_MAX: Duration = Duration::from_secs(15);
 /// The largest answer that is read.
 const ANSWER_BYTES_MAX: usize = 64 << 20;
 
+/// How what a person who has logged in shows begins.
+const SESSION: &str = "hms_ses_";
+
 /// The longest event of a stream that is read.
 const EVENT_BYTES_MAX: usize = 16 << 20;
 
@@ -90,6 +93,11 @@ impl Client {
     /// As messages show it.
     pub(crate) fn server(&self) -> String {
         format!("http{}://{}", if self.trust.is_some() { "s" } else { "" }, self.authority)
+    }
+
+    /// Whether what is shown to it is what a program or the admin has, and not a person's log-in, or nothing.
+    pub(crate) fn shows_token(&self) -> bool {
+        self.token.as_ref().is_some_and(|token| !token.starts_with(SESSION))
     }
 
     /// Reads a resource.

@@ -8,6 +8,7 @@ mod client;
 mod cmd;
 mod contexts;
 mod failure;
+mod glob;
 mod moment;
 mod pages;
 mod paint;

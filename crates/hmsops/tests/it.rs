@@ -38,6 +38,8 @@ mod lines;
 mod load;
 #[path = "it/nginx.rs"]
 mod nginx;
+#[path = "it/people.rs"]
+mod people;
 #[path = "it/policies.rs"]
 mod policies;
 #[path = "it/probes.rs"]

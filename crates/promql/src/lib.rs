@@ -21,7 +21,9 @@ mod print;
 mod quantile;
 pub mod quote;
 pub mod reading;
+pub mod rules;
 pub mod script;
+pub mod template;
 
 pub use error::{EvalError, ParseError, position};
 pub use eval::{Answer, LOOKBACK_DEFAULT, Options, Outcome, Point, STEPS_MAX, instant, range};

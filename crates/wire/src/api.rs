@@ -29,8 +29,8 @@ pub use deploy::{
 pub use doctor::{Examination, Finding, Severity};
 pub use heal::{Heal, HealStarted, Heals, HealsPaused, NewHeal, Notice, Notices, Receiver, Ticket, Tickets};
 pub use person::{
-    Account, Accounts, Approval, Approvals, Glass, Glasses, LoggedIn, NewAccount, NewGlass, PasswordLogin,
-    Said, Session, Sessions,
+    Account, Accounts, Approval, Approvals, FetchProgram, Glass, Glasses, LoggedIn, NewAccount, NewGlass,
+    NewProgram, PasswordLogin, Program, Said, Session, Sessions,
 };
 pub use probe::{Probe, ProbeFact, ProbeLook, ProbeOrder, ProbeRun, ProbeRuns, ProbeWord, Probes};
 pub use problem::{MEDIA_TYPE, Mistake, Problem};

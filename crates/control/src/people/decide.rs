@@ -17,6 +17,12 @@ pub const ACCOUNTS_MAX: usize = 100;
 /// The longest name of an account, in bytes.
 const ACCOUNT_BYTES_MAX: usize = 64;
 
+/// Uses of the break-glass by one person that nobody has looked at.
+const UNREVIEWED_OWN_MAX: usize = 3;
+
+/// And of all people.
+const UNREVIEWED_MAX: usize = 200;
+
 /// What is wanted of people.
 #[expect(
     missing_docs,
@@ -25,7 +31,8 @@ const ACCOUNT_BYTES_MAX: usize = 64;
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "wish", rename_all = "kebab-case")]
 pub enum PeopleWish {
-    /// Somebody has shown who they are.
+    /// Somebody has shown who they are; `proven_at`: that was earlier; `until`: it lasts
+    /// no longer than the log-in that it comes from.
     Open {
         sha256: Digest,
         identity: Identity,
@@ -33,6 +40,8 @@ pub enum PeopleWish {
         roles: Vec<Role>,
         groups: Vec<String>,
         proof: Proof,
+        proven_at: Option<UnixMillis>,
+        until: Option<UnixMillis>,
         from: Option<String>,
     },
     /// Somebody who is logged in has shown it again.
@@ -110,7 +119,8 @@ pub(crate) fn decide(
         PeopleWish::BreakGlass { span } => broken(state, now, *span, by, said(reason)?),
         PeopleWish::EndGlass { glass } => {
             let known = people.glass(*glass)?;
-            if !known.is_in_force(now) {
+            // What is over by its time may be written down as such.
+            if known.ended.is_some() || known.reviewed.is_some() {
                 return Err(Refusal::conflict(format!("the rights of {glass} have ended")));
             }
             Ok(vec![PeopleChange::GlassEnded { glass: *glass, by: by.clone(), reason: reason.to_owned() }])
@@ -141,7 +151,8 @@ pub(crate) fn other_person(
     (asked, by): (&Who, &Who),
     what: &str,
 ) -> Result<(), Refusal> {
-    let own = principal(state, by);
+    // Whoever holds a token need not be the person who made it.
+    let own = principal(state, by).filter(|_| !by.actor.starts_with("token:"));
     if let Some(Principal::Person(person)) = own
         && state.people.glass_of(person, now).is_some()
     {
@@ -182,6 +193,7 @@ fn broken(
     if let Some(open) = state.people.glass_of(person, now) {
         return Err(Refusal::conflict(format!("{} is broken already", open.id)));
     }
+    state.people.may_break(person)?;
     let glass = GlassId(state.people.last.glass + 1);
     let until = UnixMillis(now.0.saturating_add_unsigned(span.0));
     Ok(vec![PeopleChange::GlassBroken { glass, person, until, by: by.clone(), reason }])
@@ -199,7 +211,7 @@ fn reviewed(state: &State, glass: GlassId, by: &Who, reason: String) -> Result<V
 /// Refuses whoever would look at what they did themselves, and programs.
 pub(super) fn other_reviewer(state: &State, glass: GlassId, by: &Who) -> Result<(), Refusal> {
     let known = state.people.glass(glass)?;
-    match principal(state, by) {
+    match principal(state, by).filter(|_| !by.actor.starts_with("token:")) {
         None => Err(Refusal::conflict("a person looks at what was done, not a program").hint("log in first")),
         Some(Principal::Person(own)) if own == known.person => Err(Refusal::conflict(format!(
             "{glass} was broken by yourself, and another person has to look at it"
@@ -209,6 +221,22 @@ pub(super) fn other_reviewer(state: &State, glass: GlassId, by: &Who) -> Result<
 }
 
 impl People {
+    /// Refuses a glass to whoever has too many that nobody has looked at: an emergency is not a way to work.
+    fn may_break(&self, person: PersonId) -> Result<(), Refusal> {
+        let waiting = self.glasses.values().filter(|glass| glass.reviewed.is_none());
+        let (mut own, mut all) = (0, 0);
+        for glass in waiting {
+            own += usize::from(glass.person == person);
+            all += 1;
+        }
+        if own < UNREVIEWED_OWN_MAX && all < UNREVIEWED_MAX {
+            return Ok(());
+        }
+        let message =
+            format!("{own} of your emergencies, {all} in all, wait for another person to look at them");
+        Err(Refusal::conflict(message).hint("`hmsops breakglass review ID --reason …`, by somebody else"))
+    }
+
     fn known(&self, id: SessionId, now: UnixMillis) -> Result<&Session, Refusal> {
         let known = self.sessions.get(&id).filter(|session| session.is_in_force(now));
         known.ok_or_else(|| Refusal::not_found(format!("{id} has ended")).hint("log in again"))
@@ -221,11 +249,15 @@ impl People {
     }
 
     fn opened(&self, now: UnixMillis, wish: &PeopleWish) -> Result<Vec<PeopleChange>, Refusal> {
-        let PeopleWish::Open { sha256, identity, name, roles, groups, proof, from } = wish else {
+        let PeopleWish::Open { sha256, identity, name, roles, groups, proof, proven_at, until, from } = wish
+        else {
             return Ok(Vec::new());
         };
         if !identity.is_well_formed() {
             return Err(Refusal::conflict("who that is has no form in which it can be kept"));
+        }
+        if until.is_some_and(|until| until <= now) {
+            return Err(Refusal::conflict("the log-in that it comes from has ended").hint("log in again"));
         }
         if roles.is_empty() {
             return Err(Refusal::conflict(format!("{name} has no role here"))
@@ -242,6 +274,7 @@ impl People {
         let mut roles = roles.clone();
         roles.sort_unstable();
         roles.dedup();
+        let life = UnixMillis(now.0.saturating_add_unsigned(SESSION_LIFE.0));
         changes.push(PeopleChange::SessionOpened {
             session: SessionId(self.last.session + 1),
             sha256: sha256.clone(),
@@ -251,7 +284,8 @@ impl People {
             roles,
             groups: groups.clone(),
             proof: *proof,
-            until: UnixMillis(now.0.saturating_add_unsigned(SESSION_LIFE.0)),
+            proven_at: proven_at.map(|at| at.min(now)),
+            until: until.map_or(life, |until| until.min(life)),
             from: from.clone(),
         });
         Ok(changes)
@@ -360,6 +394,8 @@ mod tests {
             roles: vec![Role::Operator],
             groups: Vec::new(),
             proof: Proof::Oidc,
+            proven_at: None,
+            until: None,
             from: None,
         };
         wish(state, at(1000), &open, &admin()).unwrap();
@@ -397,14 +433,36 @@ mod tests {
         for own in [&ann, &renamed, &hers, &made_by_it] {
             assert!(!yes(&ann, own), "{}", own.actor);
             assert!(!yes(own, &ann), "{}", own.actor);
-            assert!(yes(own, &bob) && yes(&bob, own), "{}", own.actor);
+            assert!(yes(own, &bob), "{}", own.actor);
         }
+        assert!(yes(&bob, &ann) && yes(&bob, &renamed));
+        // Whoever holds a token need not be the person who made it.
+        assert!(![&hers, &made_by_it, &admins].iter().any(|token| yes(&bob, token)));
         assert!(!yes(&admin(), &admins) && !yes(&admins, &admin()) && yes(&ann, &admin()));
         let nobody = ["ci", "tower", "person:p-x Ann", "person: Ann", "token:k-99 ann", "administrator", ""];
         for actor in nobody {
             let who = Who { actor: actor.into(), source: "api".into() };
             assert!(!yes(&ann, &who), "`{actor}` is no person");
         }
+    }
+
+    #[test]
+    fn an_emergency_ends_with_its_clock_and_is_no_way_to_work() {
+        let mut state = State::default();
+        let ann = log_in(&mut state, 1, "u-1", "Ann");
+        let span = Millis::from_mins(5);
+        for n in 1..=3 {
+            wish(&mut state, at(1000 * n), &PeopleWish::BreakGlass { span }, &ann).unwrap();
+            let glass = state.people.glasses.values().last().unwrap();
+            assert!(glass.is_in_force(UnixMillis(1000 * n)) && !glass.is_in_force(UnixMillis(999)));
+            let end = PeopleWish::EndGlass { glass: glass.id };
+            wish(&mut state, at(1000 * n + 1), &end, &ann).unwrap();
+        }
+        let refused = wish(&mut state, at(5000), &PeopleWish::BreakGlass { span }, &ann).unwrap_err();
+        assert!(refused.to_string().contains("wait for another person"), "{refused}");
+        let bob = log_in(&mut state, 2, "u-2", "Bob");
+        wish(&mut state, at(6000), &PeopleWish::ReviewGlass { glass: GlassId(1) }, &bob).unwrap();
+        wish(&mut state, at(7000), &PeopleWish::BreakGlass { span }, &ann).unwrap();
     }
 
     #[test]
@@ -435,6 +493,30 @@ mod tests {
         assert_eq!(people.find(&digest(8)).unwrap().proven_at, UnixMillis(5000));
         let late = at(i64::try_from(SESSION_LIFE.0).unwrap() + 1000);
         assert!(wish(&mut state, late, &prove("u-1", 9), &admin()).is_err(), "it has ended");
+    }
+
+    #[test]
+    fn a_log_in_made_by_another_is_no_fresher_and_lasts_no_longer() {
+        let mut state = State::default();
+        let life = i64::try_from(SESSION_LIFE.0).unwrap();
+        let open = |proven_at: i64, n: u8| PeopleWish::Open {
+            until: Some(UnixMillis(4000 + life)),
+            sha256: digest(n),
+            identity: Identity { issuer: "https://id".into(), subject: "u-1".into() },
+            name: "Ann".into(),
+            roles: vec![Role::Operator],
+            groups: Vec::new(),
+            proof: Proof::Oidc,
+            proven_at: Some(UnixMillis(proven_at)),
+            from: None,
+        };
+        wish(&mut state, at(9000), &open(4000, 1), &admin()).unwrap();
+        let made = state.people.find(&digest(1)).unwrap();
+        assert_eq!((made.proven_at, made.until), (UnixMillis(4000), UnixMillis(4000 + life)));
+        assert!(wish(&mut state, at(4000 + life), &open(4000, 2), &admin()).is_err(), "it has ended");
+        wish(&mut state, at(9000), &open(9001, 3), &admin()).unwrap();
+        let early = state.people.find(&digest(3)).unwrap();
+        assert_eq!(early.proven_at, UnixMillis(9000), "nor is it of the future");
     }
 
     #[test]

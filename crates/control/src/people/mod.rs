@@ -188,9 +188,10 @@ pub struct Glass {
 }
 
 impl Glass {
-    /// Whether it gives rights at this moment.
+    /// Whether it gives rights at this moment; a clock that was set back gives none.
     pub fn is_in_force(&self, now: UnixMillis) -> bool {
-        self.ended.is_none() && self.reviewed.is_none() && now < self.until
+        let lasts = (self.broken_at.wall..self.until).contains(&now);
+        self.ended.is_none() && self.reviewed.is_none() && lasts
     }
 }
 
@@ -202,7 +203,7 @@ impl Glass {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "transition", rename_all = "kebab-case")]
 pub enum PeopleChange {
-    /// Somebody logs in.
+    /// Somebody logs in. `proven_at`: they showed who they are earlier, by another log-in.
     SessionOpened {
         session: SessionId,
         sha256: Digest,
@@ -213,6 +214,9 @@ pub enum PeopleChange {
         #[serde(default, skip_serializing_if = "Vec::is_empty")]
         groups: Vec<String>,
         proof: Proof,
+        /// When they showed who they are; `None`: at that moment.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        proven_at: Option<UnixMillis>,
         until: UnixMillis,
         #[serde(default, skip_serializing_if = "Option::is_none")]
         from: Option<String>,
@@ -437,6 +441,7 @@ impl People {
             roles,
             groups,
             proof,
+            proven_at,
             until,
             from,
         } = change
@@ -456,7 +461,7 @@ impl People {
             groups: groups.clone(),
             proof: *proof,
             opened_at: now,
-            proven_at: now.wall,
+            proven_at: proven_at.unwrap_or(now.wall),
             until: *until,
             from: from.clone(),
             ended: None,

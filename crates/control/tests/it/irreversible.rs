@@ -184,6 +184,8 @@ fn where_four_eyes_are_asked_for_another_person_lets_it_go() {
             roles: vec![Role::Operator],
             groups: Vec::new(),
             proof: Proof::Oidc,
+            proven_at: None,
+            until: None,
             from: None,
         };
         story.command(Command::People { wish: Box::new(wish) }).unwrap();

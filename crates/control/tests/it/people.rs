@@ -27,6 +27,8 @@ fn two() -> Story {
             roles: vec![Role::Oncall],
             groups: vec!["sre".into()],
             proof: Proof::Oidc,
+            proven_at: None,
+            until: None,
             from: None,
         };
         story.command(Command::People { wish: Box::new(wish) }).unwrap();

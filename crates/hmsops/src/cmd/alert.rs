@@ -6,6 +6,7 @@ use hmsops_wire::api::{Alert, NewRule, NewSilence, Reason, Rule, RuleDeclared, S
 use serde_json::Value;
 
 use super::metric::label;
+use super::trial;
 use crate::client::{Client, encoded};
 use crate::failure::{Exit, Failure};
 use crate::table::Table;
@@ -91,6 +92,7 @@ enum Verb {
         #[arg(long, default_value = "")]
         reason: String,
     },
+    Test(trial::Args),
     /// Say that you have an alert in hand; nobody is told of it again
     #[command(after_help = "Example:\n  hmsops alert ack a-12 --reason \"looking at it\"")]
     Ack {
@@ -148,11 +150,19 @@ struct Create {
     json: bool,
 }
 
+impl Args {
+    /// What needs no tower.
+    pub(super) const fn trial(&self) -> Option<&trial::Args> {
+        if let Verb::Test(args) = &self.verb { Some(args) } else { None }
+    }
+}
+
 pub(super) async fn run(client: &Client, args: &Args) -> Result<(), Failure> {
     match &args.verb {
         Verb::List { active, limit, json } => list(client, *active, *limit, *json).await,
         Verb::Show { name, json } => show(client, name, *json).await,
         Verb::Create(args) => create(client, args).await,
+        Verb::Test(args) => trial::run(args),
         Verb::Rm { name, reason } => {
             client.delete(&format!("{}?reason={}", rule_path(name), encoded(reason))).await?;
             print::line(&format!("{}  removed", print::plain(name)))

@@ -29,6 +29,7 @@ mod shim;
 mod source;
 mod ticket;
 mod token;
+mod trial;
 mod version;
 mod watch;
 
@@ -87,6 +88,7 @@ enum Verb {
     Token(token::Args),
     Account(person::AccountArgs),
     Session(person::SessionArgs),
+    Approval(person::ApprovalArgs),
     Breakglass(person::GlassArgs),
     Notify(notify::Args),
     Audit(audit::Args),
@@ -124,11 +126,13 @@ pub(crate) fn run(cli: Cli) -> Result<(), Failure> {
         Verb::Query(args) => with(asked, async |client| query::run(&client, &args).await),
         Verb::Metric(args) => with(asked, async |client| metric::run(&client, &args).await),
         Verb::Dash(args) => with(asked, async |client| dash::run(&client, &args).await),
+        Verb::Alert(args) if args.trial().is_some() => args.trial().map_or(Ok(()), trial::run),
         Verb::Alert(args) => with(asked, async |client| alert::run(&client, &args).await),
         Verb::Heal(args) => with(asked, async |client| heal::run(&client, &args).await),
         Verb::Token(args) => with(asked, async |client| token::run(&client, &args).await),
         Verb::Account(args) => with(asked, async |client| person::account(&client, &args).await),
         Verb::Session(args) => with(asked, async |client| person::session(&client, &args).await),
+        Verb::Approval(args) => with(asked, async |client| person::approval(&client, &args).await),
         Verb::Breakglass(args) => with(asked, async |client| person::breakglass(&client, &args).await),
         Verb::Ticket(args) => with(asked, async |client| ticket::run(&client, &args).await),
         Verb::Notify(args) => with(asked, async |client| notify::run(&client, &args).await),

@@ -1,4 +1,4 @@
-//! `hmsops account`, `hmsops session`, `hmsops breakglass`: people and what they may do.
+//! `hmsops account`, `hmsops session`, `hmsops approval`, `hmsops breakglass`: people and what they may do.
 
 use std::path::PathBuf;
 
@@ -149,6 +149,55 @@ fn sessions(sessions: &[api::Session]) -> String {
     table.text()
 }
 
+/// See what waits for somebody's word, whose wish it is, and who may say yes
+#[derive(clap::Args)]
+pub(super) struct ApprovalArgs {
+    #[command(subcommand)]
+    verb: Approval,
+}
+
+#[derive(Subcommand)]
+enum Approval {
+    /// What waits, the longest first
+    #[command(after_help = "Example:\n  hmsops approval list --all")]
+    List {
+        /// Versions that may not be deployed again, too
+        #[arg(long)]
+        all: bool,
+        /// Print the answer as JSON
+        #[arg(long)]
+        json: bool,
+    },
+}
+
+pub(super) async fn approval(client: &Client, args: &ApprovalArgs) -> Result<(), Failure> {
+    let Approval::List { all, json } = &args.verb;
+    let mut found: api::Approvals = client.get("/hms/v1/approvals").await?;
+    found.items.retain(|one| *all || one.waits);
+    if *json { print::json(&found) } else { print::data(&approvals(&found.items)) }
+}
+
+fn approvals(approvals: &[api::Approval]) -> String {
+    let mut table = Table::new(["WHAT", "STATE", "WISH OF", "SINCE", "WHO MAY", "BY"]);
+    for one in approvals {
+        let other = if one.by_other { " (another person)" } else { "" };
+        let verb = match one.kind.as_str() {
+            "breakglass" => format!("hmsops breakglass review {} --reason …", one.subject),
+            "denial" => format!("hmsops release undeny {} --reason …", one.subject),
+            _ => format!("hmsops release promote {} --reason …", one.subject),
+        };
+        table.row([
+            format!("{} {}", one.subject, one.kind),
+            if one.waits { "▲ waits" } else { "◌ denied" }.to_owned(),
+            one.asked_by.clone().unwrap_or_else(|| "–".to_owned()),
+            one.since.as_deref().map_or_else(|| "–".to_owned(), print::date),
+            format!("{}{other}", one.roles.join(", ")),
+            one.refused.as_ref().map_or(verb, |why| format!("not by you: {why}")),
+        ]);
+    }
+    table.text()
+}
+
 /// Take an operator's rights for an emergency, aloud; another person looks at it afterwards
 #[derive(clap::Args)]
 #[command(
@@ -256,6 +305,29 @@ fn glasses(glasses: &[api::Glass]) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_waits_says_by_what_it_goes_on_or_why_not() {
+        let one = |kind: &str, subject: &str, refused: Option<&str>| api::Approval {
+            kind: kind.into(),
+            subject: subject.into(),
+            waits: true,
+            asked_by: Some("person:p-1 Ann".into()),
+            since: Some("2026-11-22T14:02:07.100Z".into()),
+            scope: "deploy:promote".into(),
+            roles: vec!["approver".into(), "admin".into()],
+            by_other: refused.is_some(),
+            yours: refused.is_none(),
+            refused: refused.map(str::to_owned),
+        };
+        let expected = "\
+WHAT            STATE    WISH OF         SINCE                WHO MAY                           BY
+r-1 no-return   ▲ waits  person:p-1 Ann  2026-11-22 14:02:07  approver, admin                   hmsops release promote r-1 --reason …
+g-1 breakglass  ▲ waits  person:p-1 Ann  2026-11-22 14:02:07  approver, admin (another person)  not by you: it was yourself
+";
+        let all = [one("no-return", "r-1", None), one("breakglass", "g-1", Some("it was yourself"))];
+        assert_eq!(approvals(&all), expected);
+    }
 
     #[test]
     fn who_is_logged_in_is_a_table() {

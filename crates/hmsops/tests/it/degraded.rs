@@ -201,8 +201,8 @@ fn collect(dir: &Path, tests: &mut BTreeSet<String>) {
                         tests.insert(name.to_owned());
                     }
                     _ => {
-                        is_test |=
-                            matches!(line, "#[test]" | "#[tokio::test]") || line.starts_with("#[tokio::test(")
+                        is_test |= matches!(line, "#[test]" | "#[tokio::test]")
+                            || line.starts_with("#[tokio::test(");
                     }
                 }
             }

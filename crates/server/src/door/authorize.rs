@@ -43,8 +43,11 @@ pub(crate) async fn authorize(State(gate): State<Gate>, mut request: Request, ne
     }
     super::people::login::note(&mut request);
     let Access::Needs(scope) = gate.access else { return next.run(request).await };
-    let caller = match admit(&gate, scope, &mut request).await {
-        Ok(caller) => caller,
+    let caller = match twice(&gate, scope, request).await {
+        Ok((caller, whole)) => {
+            request = whole;
+            caller
+        }
         Err(failure) => {
             gate.doors.meters.refused();
             return failure.into_response();
@@ -64,6 +67,23 @@ pub(crate) async fn authorize(State(gate): State<Gate>, mut request: Request, ne
     response
 }
 
+/// Lets a request in, and once more when its body is there: that may have taken half a minute, in which a log-in or a
+/// token can have ended.
+async fn twice(gate: &Gate, scope: Scope, mut request: Request) -> Result<(Caller, Request), Failure> {
+    let caller = admit(gate, scope, &mut request).await?;
+    let waits = !matches!(*request.method(), Method::GET | Method::HEAD)
+        && gate.path.starts_with("/hms/v1/")
+        && scope != Scope::METRICS_WRITE;
+    if !waits {
+        return Ok((caller, request));
+    }
+    let (parts, body) = request.into_parts();
+    let bytes = super::body::whole(body).await?.bytes.clone();
+    let mut request = Request::from_parts(parts, axum::body::Body::from(bytes));
+    let caller = admit(gate, scope, &mut request).await?;
+    Ok((caller, request))
+}
+
 async fn admit(gate: &Gate, scope: Scope, request: &mut Request) -> Result<Caller, Failure> {
     let context = &gate.doors.context;
     let caller = identify_request(context, request)?;
@@ -75,6 +95,10 @@ async fn admit(gate: &Gate, scope: Scope, request: &mut Request) -> Result<Calle
     let changes = !matches!(*request.method(), Method::GET | Method::HEAD);
     if changes && (scope.approves() || goes_for_good(gate, request).await) {
         caller.needs_fresh(context.clock.now().wall)?;
+    }
+    // What is made there outlasts the log-in.
+    if changes && matches!(scope, Scope::TOKENS_ADMIN | Scope::AUDIT_ADMIN) {
+        caller.is_fresh(context.clock.now().wall)?;
     }
     if caller.bound().is_some() {
         let parameters = request.extract_parts::<RawPathParams>().await.ok();
@@ -95,7 +119,14 @@ async fn goes_for_good(gate: &Gate, request: &mut Request) -> bool {
     let id = parameters.as_ref().and_then(|all| all.iter().next()?.1.parse::<ReleaseId>().ok());
     let snapshot = gate.doors.context.engine.snapshot();
     let release = id.and_then(|id| snapshot.state.releases.get(&id));
-    release.is_some_and(|release| release.needs_person(release.next_share()))
+    let Some(release) = release else { return false };
+    // One word moves all that go out together.
+    let group = snapshot
+        .state
+        .releases
+        .values()
+        .filter(|one| one.phase.is_active() && one.group.is_some() && one.group == release.group);
+    group.chain([release]).any(|one| one.needs_person(one.next_share()))
 }
 
 /// Whether a browser says that a person asked for a page (`Sec-Fetch-User`, W3C Fetch Metadata Request Headers, section

@@ -42,7 +42,7 @@ impl<S: Send + Sync, T: DeserializeOwned> FromRequest<S> for Body<T> {
                 Failure::argument(format!("the body is `{media:.80}`")).hint("send `application/json`")
             );
         }
-        let whole = whole(request.into_body(), BODY_BYTES_MAX).await?;
+        let whole = whole(request.into_body()).await?;
         let bytes = &whole.bytes;
         let value = if is_form {
             axum::Form::<T>::from_bytes(bytes)?
@@ -56,10 +56,10 @@ impl<S: Send + Sync, T: DeserializeOwned> FromRequest<S> for Body<T> {
     }
 }
 
-/// A body that has come whole, in time, and with all others within [`BODIES_BYTES_MAX`].
-pub(crate) async fn whole(body: axum::body::Body, limit: usize) -> Result<Whole, Failure> {
+/// A body of at most 1 MiB that has come whole, in time, and with all others within [`BODIES_BYTES_MAX`].
+pub(crate) async fn whole(body: axum::body::Body) -> Result<Whole, Failure> {
     static ROOM: LazyLock<Arc<Semaphore>> = LazyLock::new(|| Arc::new(Semaphore::new(BODIES_BYTES_MAX)));
-    Ok(read(body, limit, &ROOM).await?)
+    Ok(read(body, BODY_BYTES_MAX, &ROOM).await?)
 }
 
 fn read_json<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Failure> {

@@ -68,6 +68,11 @@ impl Caller {
     /// Refuses whoever has not lately shown who they are: to approve takes more than a browser that somebody left.
     pub(crate) fn needs_fresh(&self, now: UnixMillis) -> Result<(), Failure> {
         self.may_approve()?;
+        self.is_fresh(now)
+    }
+
+    /// Refuses a log-in that is a while old; programs and the admin's token have nothing to show again.
+    pub(crate) fn is_fresh(&self, now: UnixMillis) -> Result<(), Failure> {
         let Some(session) = self.session() else { return Ok(()) };
         if now.since(session.proven_at) <= FRESH && session.proven_at <= now {
             return Ok(());

@@ -141,7 +141,9 @@ pub(crate) fn accepted(handled: Handled) -> Result<Handled, Failure> {
     }
     match &handled.ledger_failed {
         // A retreat is done all the same; its line follows.
-        Some(why) if !handled.transitions.iter().any(hmsops_control::Transition::is_retreat) => {
+        Some(why)
+            if handled.undone || !handled.transitions.iter().any(hmsops_control::Transition::is_retreat) =>
+        {
             Err(Failure::ledger(why))
         }
         _ => Ok(handled),

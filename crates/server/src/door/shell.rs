@@ -98,7 +98,11 @@ async fn in_time(request: Request, next: Next) -> Response {
 fn has_token_in_address(request: &Request) -> bool {
     let is_word = |c: char| c.is_ascii_alphanumeric() || c == '_';
     let query = request.uri().query().unwrap_or_default();
-    query.contains("hms_") && query.split(|c| !is_word(c)).any(token::is_well_formed)
+    // A percent-encoded quote before it ends in digits: a token begins where its prefix does.
+    query.match_indices("hms_").any(|(at, _)| {
+        let rest = &query[at..];
+        token::is_well_formed(&rest[..rest.find(|c| !is_word(c)).unwrap_or(rest.len())])
+    })
 }
 
 /// A token in the address lets nobody in, and whoever sends one is told at once that it is out.

@@ -120,3 +120,103 @@ pub fn login_done(next: &str) -> String {
         .put(el("p").put(link(next, "Go on")));
     document("Logged in · hmsops", (sheet(), refresh_to(next)), el("body").put(main))
 }
+
+/// A program that asks to act as somebody.
+#[derive(Debug, Clone, Copy)]
+pub struct ProgramAsks<'a> {
+    /// The code that it shows.
+    pub code: &'a str,
+    /// As it calls itself: anybody can say anything.
+    pub name: &'a str,
+    /// From which address it asks.
+    pub from: Option<&'a str>,
+}
+
+/// The page on which somebody lets a program act as them. `None`: the code is asked for.
+pub fn program(name: &str, asks: Option<ProgramAsks<'_>>, refused: Option<&str>) -> String {
+    let refused = refused.map(|why| el("p").class("refused").attr("role", "alert").put(why));
+    let Some(asks) = asks else {
+        let input = el("input")
+            .attr("id", "code")
+            .attr("name", "code")
+            .attr("type", "text")
+            .attr("maxlength", 20)
+            .attr("autocomplete", "off")
+            .attr("autocapitalize", "characters")
+            .attr("spellcheck", "false")
+            .class("mono")
+            .flag("required")
+            .flag("autofocus");
+        let form = el("form")
+            .attr("method", "get")
+            .attr("action", "/sessions/new")
+            .class("card form")
+            .put(el("label").attr("for", "code").put("The code that the program shows"))
+            .put(input)
+            .put(
+                el("p")
+                    .class("buttons")
+                    .put(el("button").attr("type", "submit").class("button strong").put("Go on")),
+            );
+        let lead = el("p")
+            .class("lead")
+            .put("It shows a code of eight letters, as ")
+            .put(el("code").put("WDJB-MJHT"));
+        let back = el("p").put(link("/sessions", "No, go back").class("button"));
+        return narrow(
+            "A program",
+            &format!("{name}, which program is yours?"),
+            ((lead.put("."), refused), (form, back)),
+        );
+    };
+    let fact = |name: &str, value: &str| el("div").put(el("dt").put(name)).put(el("dd").put(value));
+    let facts = el("dl")
+        .class("parts")
+        .put(fact("code", asks.code))
+        .put(fact("calls itself", asks.name))
+        .put(fact("asks from", asks.from.unwrap_or("an unknown address")));
+    let button = |answer: &'static str, class: &'static str, words: &'static str| {
+        el("button")
+            .attr("type", "submit")
+            .attr("name", "answer")
+            .attr("value", answer)
+            .class(class)
+            .put(words)
+    };
+    let buttons = el("p")
+        .class("buttons")
+        .put(button("yes", "button strong", "Yes, it is mine"))
+        .put(button("no", "button danger", "No"));
+    let form = el("form")
+        .attr("method", "post")
+        .attr("action", "/sessions/new")
+        .class("card form")
+        .put(facts)
+        .put(el("input").attr("type", "hidden").attr("name", "code").attr("value", asks.code))
+        .put(buttons);
+    let lead = el("p").class("lead").put(
+        "It will be able to do all that you may, for twelve hours at most. Say yes only if you have started it yourself just \
+         now, and it shows this very code: whoever sent you here with a code wants to come in as you.",
+    );
+    narrow("A program", &format!("{name}, shall this program act as you?"), ((lead, refused), form))
+}
+
+/// What becomes of it.
+pub fn program_answered(is_yes: bool) -> String {
+    let (heading, words) = if is_yes {
+        (
+            "The program goes on as you.",
+            "Go back to it. Its log-in stands among yours, where it can be ended.",
+        )
+    } else {
+        (
+            "The program is not let in.",
+            "If you did not start it, somebody else wanted to come in as you: tell your administrators.",
+        )
+    };
+    let ways = el("p")
+        .class("buttons")
+        .put(link("/sessions", "Your log-ins").class("button"))
+        .put(link("/", "Tower").class("button"));
+    narrow("A program", heading, (el("p").class("lead").put(words), ways))
+}

@@ -69,7 +69,7 @@ pub use failure::failure;
 pub use feed::{status_atom, status_json};
 pub use glass::glasses;
 pub use home::home;
-pub use login::{Again, LoginWays, login_done, login_form};
+pub use login::{Again, LoginWays, ProgramAsks, login_done, login_form, program, program_answered};
 pub use notices::notices;
 pub use people::people;
 pub use release::release;

@@ -33,6 +33,7 @@ fn open(
         roles: roles.to_vec(),
         groups: Vec::new(),
         proof,
+        proven_at: None,
         until: UnixMillis(scene.now.wall.0 + 12 * HOUR),
         from: Some("10.4.1.3".into()),
     };

@@ -69,6 +69,10 @@ fn pages(scene: &Scene, look: &Look<'_>) -> Vec<(String, String)> {
     pages
 }
 
+fn name_of(session: Option<&hmsops_control::people::Session>) -> &str {
+    session.map_or("ann@laptop", |session| &session.name)
+}
+
 /// Pages of log-ins and of what waits for a word.
 fn doors(look: &Look<'_>) -> Vec<(String, String)> {
     let state = &look.view.state;
@@ -93,11 +97,18 @@ fn doors(look: &Look<'_>) -> Vec<(String, String)> {
         })
         .collect();
     pages.push(("approvals".to_owned(), approvals(look, &asked)));
+    let asks = ProgramAsks { code: "WDJB-MJHT", name: name_of(newest), from: Some("10.4.1.3") };
+    pages.extend([
+        ("program".to_owned(), program("ann", None, Some("no program waits with this code"))),
+        ("program-asks".to_owned(), program("ann", Some(asks), None)),
+        ("program-yes".to_owned(), program_answered(true)),
+        ("program-no".to_owned(), program_answered(false)),
+    ]);
     let ways = |password, provider: &str| LoginWays {
         password,
         provider: Some(provider.to_owned()).filter(|host| !host.is_empty()),
     };
-    let name = newest.map_or("ann", |session| &session.name);
+    let name = name_of(newest);
     let wrong = "wrong: there is no such account, or its password is another";
     for (page, ways, proof, refused) in [
         ("login", ways(true, "id.csac.gov"), None, None),

@@ -71,6 +71,8 @@ pub struct Handled {
     pub refused: Option<Refusal>,
     /// The ledger fails: what would have advanced was not done.
     pub ledger_failed: Option<String>,
+    /// Something of what the event itself asks for was not done, because the ledger fails.
+    pub undone: bool,
     /// Some retreat was done of which neither the ledger nor the spill has a line: a tower that is started anew would
     /// not know of it.
     pub unkept: bool,
@@ -108,8 +110,10 @@ impl Tower {
             if transitions.is_empty() {
                 break;
             }
+            let (count, is_own) = (transitions.len(), !matches!(event, Event::Wake));
             let done = self.carry_out(now, transitions, hands, &mut handled);
             let stuck = done.is_empty();
+            handled.undone |= is_own && done.len() < count;
             handled.transitions.extend(done);
             if stuck {
                 // What may not advance must not keep others' facts from being known.

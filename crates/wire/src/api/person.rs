@@ -209,3 +209,44 @@ pub struct Approvals {
     /// What waits, the longest first; then what may be allowed again, the newest first.
     pub items: Vec<Approval>,
 }
+
+/// `POST /login/program`: a program asks to act as somebody.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct NewProgram {
+    /// SHA-256 of what it keeps to itself, in base64url without padding (RFC 7636, method S256).
+    pub challenge: String,
+    /// As it calls itself: `ann@laptop`.
+    #[serde(default)]
+    pub name: String,
+}
+
+/// The answer to it.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Program {
+    /// What the person compares, and types: `WDJB-MJHT`.
+    pub code: String,
+    /// Where they type it, on this tower.
+    pub path: String,
+    /// For how many seconds it is waited for.
+    pub expires_in: u32,
+    /// After how many seconds to ask again.
+    pub interval: u32,
+}
+
+/// `POST /login/program/fetch`: 202 while nobody has said anything.
+#[derive(Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct FetchProgram {
+    /// The code.
+    pub code: String,
+    /// What the program kept to itself, 43 to 128 characters.
+    pub verifier: String,
+}
+
+/// Nothing of the verifier is printed.
+impl std::fmt::Debug for FetchProgram {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("FetchProgram").field("code", &self.code).finish_non_exhaustive()
+    }
+}

@@ -44,9 +44,14 @@ async fn set(
     let roles =
         roles.map_err(|error: hmsops_model::person::UnknownRole| Failure::argument(error.to_string()))?;
     password::fit(&value.password, &name)?;
+    let reason = needed_reason(&value.reason)?;
+    // What may take long, or fail because many log in, comes before anything is changed.
+    let hash = context.reception.passwords.hash(value.password).await?;
+    // Nobody comes in by the old password with the new roles, or the other way round.
+    let _nobody_logs_in = context.reception.accounts.write().await;
     let wish = PeopleWish::SetAccount { name: name.clone(), roles: roles.clone() };
-    wished(&context, wish, caller.who, needed_reason(&value.reason)?).await?;
-    context.reception.passwords.set(&name, value.password).await?;
+    wished(&context, wish, caller.who, reason).await?;
+    context.reception.passwords.set(&name, hash)?;
     Ok(Json(api::Account { name, roles: roles.iter().map(ToString::to_string).collect() }))
 }
 
@@ -63,8 +68,10 @@ async fn remove(
     Path(name): Path<String>,
     Params(why): Params<Why>,
 ) -> Result<Json<api::Account>, Failure> {
+    let reason = needed_reason(&why.reason)?;
+    let _nobody_logs_in = context.reception.accounts.write().await;
     let wish = PeopleWish::RemoveAccount { name: name.clone() };
-    wished(&context, wish, caller.who, needed_reason(&why.reason)?).await?;
+    wished(&context, wish, caller.who, reason).await?;
     context.reception.passwords.remove(&name)?;
     Ok(Json(api::Account { name, roles: Vec::new() }))
 }

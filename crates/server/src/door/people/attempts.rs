@@ -59,6 +59,16 @@ impl Attempts {
         }
     }
 
+    /// Takes back one failure that was noted: nobody could look at the password.
+    pub(crate) fn unseen(&self, account: &str, from: Option<&str>) {
+        let mut counts = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        for (key, _) in keys(account, from) {
+            if let Some((_, count)) = counts.get_mut(&key) {
+                *count = count.saturating_sub(1);
+            }
+        }
+    }
+
     /// Forgets the failures of somebody who has shown who they are.
     pub(crate) fn passed(&self, account: &str, from: Option<&str>) {
         let mut counts = self.0.lock().unwrap_or_else(PoisonError::into_inner);
@@ -76,12 +86,23 @@ impl Attempts {
 /// What an attempt counts for, the pair first.
 fn keys(account: &str, from: Option<&str>) -> [(String, u32); 3] {
     let account: String = account.chars().take(64).collect();
-    let from = from.unwrap_or("-");
+    let from = network(from.unwrap_or("-"));
     [
         (format!("{account}\n{from}"), PAIR_MAX),
         (format!("\n{from}"), ADDRESS_MAX),
         (format!("{account}\n"), ACCOUNT_MAX),
     ]
+}
+
+/// One customer of a provider has 2^64 addresses of IPv6 at least (RFC 6177): they count as one.
+fn network(from: &str) -> String {
+    match from.parse::<std::net::Ipv6Addr>() {
+        Ok(address) if address.to_ipv4_mapped().is_none() => {
+            let [a, b, c, d, ..] = address.segments();
+            std::net::Ipv6Addr::new(a, b, c, d, 0, 0, 0, 0).to_string()
+        }
+        _ => from.to_owned(),
+    }
 }
 
 #[cfg(test)]
@@ -107,6 +128,18 @@ mod tests {
         for n in 0..ADDRESS_MAX {
             attempts.failed(&format!("a{n}"), Some("10.0.0.9"), Millis(0));
         }
+        for n in 0..ADDRESS_MAX {
+            attempts.failed(&format!("b{n}"), Some(&format!("2001:db8::{n:x}")), Millis(0));
+        }
+        assert!(
+            !ask("new", "2001:db8::ffff", 1) && ask("new", "2001:db8:0:1::1", 1),
+            "a network is one source"
+        );
+        for _ in 0..PAIR_MAX {
+            attempts.failed("eve", Some("10.0.0.3"), Millis(0));
+        }
+        attempts.unseen("eve", Some("10.0.0.3"));
+        assert!(ask("eve", "10.0.0.3", 1), "what nobody looked at is no failure");
         assert!(!ask("new", "10.0.0.9", 1), "one address tries one name after the other");
     }
 

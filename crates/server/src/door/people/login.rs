@@ -9,6 +9,7 @@ use axum::response::{IntoResponse, Redirect, Response};
 use axum::{Extension, Json};
 use hmsops_control::people::{PeopleWish, Proof, Session};
 use hmsops_model::person::{Identity, Role};
+use hmsops_model::{SessionId, UnixMillis};
 use hmsops_wire::api;
 use http::header::SET_COOKIE;
 use http::{Extensions, HeaderMap, HeaderValue, Method, StatusCode};
@@ -16,7 +17,7 @@ use serde::Deserialize;
 use serde_json::json;
 
 use super::oidc::Oidc;
-use super::{Attempts, Passwords, Shown, admit, line, of_browser, session, session_line, wished};
+use super::{Attempts, Passwords, Programs, Shown, admit, line, of_browser, session, session_line, wished};
 use crate::door::auth::AuthError;
 use crate::door::authorize::{cookie_name, from_own_page, is_tls};
 use crate::door::body::{Body, Params, own_path};
@@ -29,6 +30,9 @@ use crate::tls::Arrival;
 pub struct Reception {
     pub(crate) passwords: Passwords,
     pub(crate) attempts: Attempts,
+    pub(super) programs: Programs,
+    /// Held while somebody logs in by a password (any number at a time), and while an account changes (alone).
+    pub(crate) accounts: tokio::sync::RwLock<()>,
     pub(crate) oidc: Option<Oidc>,
     roles: RwLock<BTreeMap<String, Vec<Role>>>,
     pub(super) changed: tokio::sync::Notify,
@@ -43,7 +47,9 @@ impl Reception {
     ) -> Result<Self, AuthError> {
         let passwords = Passwords::open(disk)?;
         let (attempts, changed) = (Attempts::default(), tokio::sync::Notify::new());
-        Ok(Self { passwords, attempts, oidc, roles: RwLock::new(roles), changed })
+        let (programs, accounts) = (Programs::default(), tokio::sync::RwLock::new(()));
+        let roles = RwLock::new(roles);
+        Ok(Self { passwords, attempts, programs, accounts, oidc, roles, changed })
     }
 
     /// Other roles of groups: log-ins end that gave others.
@@ -163,6 +169,8 @@ async fn by_link(
         roles: vec![Role::Admin],
         groups: Vec::new(),
         proof: Proof::Link,
+        proven_at: None,
+        until: None,
         from: from.0.0,
         again: again.map(|session| session.id),
     };
@@ -202,11 +210,7 @@ async fn by_password(
     let own = of_browser(&context, &headers, tls.0).filter(|_| is_form);
     match password(&context, &value, from.0, own.as_ref().map(|session| session.id)).await {
         Ok((secret, id)) if !is_form => {
-            let snapshot = context.engine.snapshot();
-            let known = snapshot.state.people.sessions.get(&id);
-            let known = known.ok_or_else(|| Failure::internal("the log-in is gone already"))?;
-            let session = session::shown(&snapshot, known, Some(id), context.clock.now().wall);
-            Ok((StatusCode::CREATED, Json(api::LoggedIn { session, text: secret })).into_response())
+            Ok((StatusCode::CREATED, Json(logged_in(&context, secret, id)?)).into_response())
         }
         Ok((secret, _)) => {
             let mut response = Redirect::to(&next).into_response();
@@ -222,18 +226,30 @@ async fn by_password(
     }
 }
 
+/// What a program gets that somebody has logged in.
+pub(super) fn logged_in(context: &Context, text: String, id: SessionId) -> Result<api::LoggedIn, Failure> {
+    let snapshot = context.engine.snapshot();
+    let known = snapshot.state.people.sessions.get(&id);
+    let known = known.ok_or_else(|| Failure::internal("the log-in is gone already"))?;
+    let session = session::shown(&snapshot, known, Some(id), context.clock.now().wall);
+    Ok(api::LoggedIn { session, text })
+}
+
 async fn password(
     context: &Context,
     given: &api::PasswordLogin,
     from: Option<String>,
-    again: Option<hmsops_model::SessionId>,
-) -> Result<(String, hmsops_model::SessionId), Failure> {
+    again: Option<SessionId>,
+) -> Result<(String, SessionId), Failure> {
     let reception = &context.reception;
     let (name, steady) = (given.name.trim(), context.clock.now().steady);
     reception.attempts.check(name, from.as_deref(), steady)?;
     // Counted before it is known, so that many at a time do not get more tries.
     reception.attempts.failed(name, from.as_deref(), steady);
-    let fits = reception.passwords.check(name, given.password.clone()).await?;
+    // While somebody logs in, no account changes: what was checked is what lets them in.
+    let _same = reception.accounts.read().await;
+    let checked = reception.passwords.check(name, given.password.clone()).await;
+    let fits = checked.inspect_err(|_| reception.attempts.unseen(name, from.as_deref()))?;
     let roles = context.engine.snapshot().state.people.accounts.get(name).cloned();
     let Some(roles) = roles.filter(|_| fits) else {
         // Not which of the two is wrong.
@@ -242,7 +258,8 @@ async fn password(
     reception.attempts.passed(name, from.as_deref());
     let identity = Identity { issuer: Identity::LOCAL.into(), subject: name.to_owned() };
     let (name, proof, groups) = (name.to_owned(), Proof::Password, Vec::new());
-    admit(context, Shown { identity, name, roles, groups, proof, from, again }).await
+    let shown = Shown { identity, name, roles, groups, proof, proven_at: None, until: None, from, again };
+    admit(context, shown).await
 }
 
 async fn to_provider(
@@ -279,8 +296,9 @@ async fn from_provider(
         return Err(Failure::forbidden(format!("{} is in no group that has a role here", come.name))
             .hint("`people: {roles: {GROUP: viewer}}` in hmsops.yaml gives a group one"));
     }
-    let Come { identity, name, next, again, .. } = come;
-    let shown = Shown { identity, name, roles, groups, proof: Proof::Oidc, from: from.0, again };
+    let Come { identity, name, next, again, proven_at, .. } = come;
+    let (proof, proven_at, from) = (Proof::Oidc, Some(proven_at), from.0);
+    let shown = Shown { identity, name, roles, groups, proof, proven_at, until: None, from, again };
     let (secret, _) = admit(&context, shown).await?;
     // A redirect would still belong to the provider's page, and the browser would hold the cookie back.
     let mut response = html(page::login_done(&next), StatusCode::OK);
@@ -296,7 +314,9 @@ pub(super) struct Come {
     pub(super) name: String,
     pub(super) groups: Vec<String>,
     pub(super) next: String,
-    pub(super) again: Option<hmsops_model::SessionId>,
+    pub(super) again: Option<SessionId>,
+    /// When they last showed the provider who they are, as far as it says so.
+    pub(super) proven_at: UnixMillis,
 }
 
 fn provider(context: &Context) -> Result<&Oidc, Failure> {
@@ -334,7 +354,8 @@ async fn link(
         return Err(Failure::conflict(format!("{token} cannot log a browser in, which may do more than it"))
             .hint("ask with the admin token, which is in the file admin.token of the data folder"));
     }
-    if caller.session().is_some_and(|session| session.proof != Proof::Link) {
+    if caller.session().is_some() {
+        // Not even one by a link: it would prolong itself without end.
         return Err(Failure::conflict("a link logs in whoever holds the admin token, and not you")
             .hint("log in at /login as yourself"));
     }

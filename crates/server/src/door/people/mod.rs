@@ -8,6 +8,7 @@ mod glass;
 pub(crate) mod login;
 pub(crate) mod oidc;
 mod password;
+mod program;
 mod session;
 
 use std::sync::Arc;
@@ -16,7 +17,7 @@ use std::time::Duration;
 use hmsops_control::people::{PeopleChange, PeopleWish, Proof, SESSIONS_MAX, Session};
 use hmsops_control::{Command, Event, Transition, Who};
 use hmsops_model::person::{Identity, Role};
-use hmsops_model::{Digest, SessionId};
+use hmsops_model::{Digest, SessionId, UnixMillis};
 use hmsops_tower::Handled;
 use http::{HeaderMap, HeaderValue};
 
@@ -27,6 +28,7 @@ use crate::Engine;
 use crate::clock::Clock;
 
 use login::Reception;
+use program::Programs;
 
 pub(crate) use activity::Activity;
 pub(crate) use attempts::Attempts;
@@ -36,7 +38,8 @@ pub(crate) use password::Passwords;
 const LOOK_EVERY: Duration = Duration::from_secs(20);
 
 pub(crate) fn routes(routes: Routes) -> Routes {
-    approval::routes(glass::routes(account::routes(session::routes(login::routes(routes)))))
+    let routes = program::routes(session::routes(login::routes(routes)));
+    approval::routes(glass::routes(account::routes(routes)))
 }
 
 /// Somebody who has shown who they are.
@@ -47,6 +50,10 @@ pub(crate) struct Shown {
     /// The provider's groups that make them so.
     pub(crate) groups: Vec<String>,
     pub(crate) proof: Proof,
+    /// When they showed it, if that was earlier: by another log-in.
+    pub(crate) proven_at: Option<UnixMillis>,
+    /// When it ends at the latest, if before its time: with another log-in.
+    pub(crate) until: Option<UnixMillis>,
     /// From which address.
     pub(crate) from: Option<String>,
     /// The log-in for which they show it again; `None`: a new one.
@@ -71,6 +78,8 @@ pub(crate) async fn admit(context: &Context, shown: Shown) -> Result<(String, Se
             roles: shown.roles,
             groups: shown.groups,
             proof: shown.proof,
+            proven_at: shown.proven_at,
+            until: shown.until,
             from: shown.from,
         },
     };
@@ -141,6 +150,11 @@ pub(crate) async fn keep(engine: Engine, auth: Arc<Auth>, reception: Arc<Recepti
         let ends = ends.chain(others.map(|session| {
             (PeopleWish::End { session: session.id }, "what its groups are here has changed")
         }));
+        let glasses =
+            people.glasses.values().filter(|glass| glass.ended.is_none() && glass.reviewed.is_none());
+        let broken = glasses.filter(|glass| glass.until <= now.wall);
+        let ends =
+            ends.chain(broken.map(|glass| (PeopleWish::EndGlass { glass: glass.id }, "its time is over")));
         for (wish, reason) in ends.take(SESSIONS_MAX) {
             let command = Command::People { wish: Box::new(wish) };
             let event = Event::Command { command, by: Who::tower(), reason: reason.into() };

@@ -92,10 +92,14 @@ impl Passwords {
         Ok(fits && is_known)
     }
 
-    /// Keeps another password for an account.
-    pub(crate) async fn set(&self, account: &str, password: String) -> Result<(), Failure> {
+    /// What a password is checked against.
+    pub(crate) async fn hash(&self, password: String) -> Result<String, Failure> {
         let hash = self.worked(move || hashed(&password)).await?;
-        let hash = hash.map_err(|error| Failure::unavailable(error.to_string()))?;
+        hash.map_err(|error| Failure::unavailable(error.to_string()))
+    }
+
+    /// Keeps what another password for an account is checked against.
+    pub(crate) fn set(&self, account: &str, hash: String) -> Result<(), Failure> {
         self.change(|hashes| {
             hashes.insert(account.to_owned(), hash);
         })
@@ -168,7 +172,8 @@ mod tests {
         let disk: Arc<dyn Disk> = Arc::new(MemDisk::new());
         let passwords = Passwords::open(disk.clone()).unwrap();
         let (good, bad) = ("correct horse battery staple", "correct horse battery stable");
-        passwords.set("ann", good.into()).await.unwrap();
+        let hash = passwords.hash(good.into()).await.unwrap();
+        passwords.set("ann", hash).unwrap();
         let kept = String::from_utf8(disk.read(FILE, 1 << 16).unwrap()).unwrap();
         assert!(kept.contains("$argon2id$v=19$m=19456,t=2,p=1$") && !kept.contains("horse"), "{kept}");
         let passwords = Passwords::open(disk.clone()).unwrap();

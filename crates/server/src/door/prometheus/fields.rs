@@ -2,7 +2,6 @@
 
 use axum::extract::{FromRequest, Request};
 use hmsops_promql::number;
-use hmsops_wire::api::BODY_BYTES_MAX;
 use hmsops_wire::prometheus::Failure as Kind;
 use http::header::CONTENT_TYPE;
 use jiff::Timestamp;
@@ -27,7 +26,7 @@ impl<S: Send + Sync> FromRequest<S> for Fields {
         let query = request.uri().query().unwrap_or_default().to_owned();
         let mut fields = Vec::new();
         if is_form {
-            let body = whole(request.into_body(), BODY_BYTES_MAX).await;
+            let body = whole(request.into_body()).await;
             let body = body.map_err(|failure| Refused::new(Kind::BadData, failure.words()))?;
             read(&body.bytes, &mut fields)?;
         }

@@ -7,6 +7,7 @@ use hmsops_control::Event;
 use hmsops_model::person::{FourEyes, Role};
 use http::header::HeaderMap;
 
+use super::auth::sha256;
 use super::*;
 
 const GOOD: &str = "correct horse battery staple";
@@ -517,4 +518,122 @@ async fn who_has_to_log_in_goes_on_where_they_wanted_to() {
         assert_eq!(site.page(path, &cookie).await.status(), 200, "{path}");
     }
     assert_eq!(site.page("/people", &cookie).await.status(), 403);
+}
+
+#[tokio::test]
+async fn a_program_acts_as_whoever_says_yes_in_a_browser() {
+    use base64::Engine as _;
+    let provider = Provider::start();
+    let site = provider.site();
+    let verifier = "v".repeat(43);
+    let challenge = base64::engine::general_purpose::URL_SAFE_NO_PAD.encode(sha256(&verifier));
+    let send = |path: &'static str, body: Value| {
+        let request = bare(Method::POST, path).header("content-type", "application/json");
+        let request = request.body(Body::from(body.to_string())).unwrap();
+        async { read(site.send(request).await).await }
+    };
+    let named = json!({"challenge": challenge, "name": "<b>ann</b>@laptop"});
+    assert_eq!(send("/login/program", json!({"challenge": "short"})).await.0, 400);
+    let (status, begun) = send("/login/program", named.clone()).await;
+    assert_eq!(status, 201, "{begun}");
+    let code = begun["code"].as_str().unwrap().to_owned();
+    let fetch = |code: &str, verifier: &str| {
+        send("/login/program/fetch", json!({"code": code, "verifier": verifier}))
+    };
+    assert_eq!(fetch(&code, &verifier).await.0, 202, "nobody has said anything");
+    let page = format!("/sessions/new?code={code}");
+    assert_eq!(site.page(&page, "").await.status(), 401);
+    let own = session_of(round(&provider, &site, "").await.headers()).unwrap();
+    let asks = site.page(&page, &own).await.into_body().collect().await.unwrap().to_bytes();
+    let asks = String::from_utf8_lossy(&asks).into_owned();
+    assert!(asks.contains(&code) && asks.contains("&lt;b&gt;ann") && !asks.contains("<b>ann"), "{asks}");
+    let yes = format!("code={}&answer=yes", code.to_lowercase());
+    let foreign = site.form("/sessions/new", &own, "https://evil.example", &yes).await;
+    assert_eq!(foreign.status(), 403, "no other site says it in her place");
+    assert_eq!(fetch(&code, &verifier).await.0, 202);
+    assert_eq!(site.form("/sessions/new", &own, "http://tower:3000", &yes).await.status(), 200);
+    assert_eq!(site.form("/sessions/new", &own, "http://tower:3000", &yes).await.status(), 404, "once");
+    assert_eq!(fetch(&code, &"w".repeat(43)).await.0, 404, "the code alone is not enough");
+    let (status, answer) = fetch(&code, &verifier).await;
+    assert_eq!(status, 201, "{answer}");
+    assert_eq!(fetch(&code, &verifier).await.0, 404, "once");
+    let text = answer["text"].as_str().unwrap();
+    let (_, list) = site.by(text, Method::GET, "/hms/v1/sessions", json!({})).await;
+    let (new, first) = (&list["items"][0], &list["items"][1]);
+    assert_eq!((&new["person"], &new["roles"]), (&first["person"], &first["roles"]), "{list}");
+    assert_eq!(
+        (&new["own"], &new["proven_at"]),
+        (&json!(true), &first["proven_at"]),
+        "no fresher than it was"
+    );
+    // A no is one, and so is the end of the log-in that said yes.
+    for end in ["no", "yes"] {
+        let (_, begun) = send("/login/program", named.clone()).await;
+        let code = begun["code"].as_str().unwrap().to_owned();
+        let answer = format!("code={code}&answer={end}");
+        assert_eq!(site.form("/sessions/new", &own, "http://tower:3000", &answer).await.status(), 200);
+        if end == "yes" {
+            assert_eq!(site.form("/logout", &own, "http://tower:3000", "").await.status(), 303);
+        }
+        assert_eq!(fetch(&code, &verifier).await.0, 403, "{end}");
+    }
+    // The admin token is nobody in a browser.
+    let (_, begun) = send("/login/program", named).await;
+    let body = json!({"code": begun["code"], "answer": "yes"});
+    assert_eq!(site.post("/sessions/new", body).await.0, 409);
+}
+
+/// What was allowed when the head came is not what is allowed when the body is there.
+#[tokio::test]
+async fn a_log_in_that_ends_while_its_body_comes_does_nothing() {
+    let site = Site::new(false);
+    site.account("root", &["admin"]).await;
+    let root = site.logged_in("root").await;
+    let (mut sender, body) = http_body_util::channel::Channel::<bytes::Bytes, std::io::Error>::new(1);
+    let request = bare(Method::POST, "/hms/v1/tokens")
+        .header("authorization", format!("Bearer {root}"))
+        .header("content-type", "application/json")
+        .body(Body::new(body))
+        .unwrap();
+    let answer = tokio::spawn(site.router.clone().oneshot(request));
+    let wish = json!({"kind": "pat", "owner": "root", "scopes": ["state:read"], "life_ms": 3_600_000, "reason": "x"});
+    let text = bytes::Bytes::from(wish.to_string());
+    // The second part is taken when the first was read, which is after the head was let in.
+    sender.send_data(text.slice(..5)).await.unwrap();
+    sender.send_data(text.slice(5..10)).await.unwrap();
+    let (status, _) = site.ask(Method::DELETE, "/hms/v1/accounts/root?reason=stolen", None).await;
+    assert_eq!(status, 200);
+    sender.send_data(text.slice(10..)).await.unwrap();
+    drop(sender);
+    assert_eq!(answer.await.unwrap().unwrap().status(), 401);
+    let (_, tokens) = site.get("/hms/v1/tokens").await;
+    assert!(!tokens.to_string().contains("\"root\""), "{tokens}");
+}
+
+/// What outlasts a log-in asks who is there: one that was left open makes no tokens and no accounts.
+#[tokio::test]
+async fn a_log_in_that_was_left_open_makes_nothing_that_lasts() {
+    let site = Site::new(false);
+    let open = hmsops_control::people::PeopleWish::Open {
+        sha256: hmsops_model::Digest::from_sha256([7; 32]),
+        identity: hmsops_model::Identity { issuer: "https://id".into(), subject: "u-1".into() },
+        name: "Ann".into(),
+        roles: vec![Role::Admin],
+        groups: Vec::new(),
+        proof: hmsops_control::people::Proof::Oidc,
+        // The provider did not ask her to show it again.
+        proven_at: Some(hmsops_model::UnixMillis(0)),
+        until: None,
+        from: None,
+    };
+    let command = hmsops_control::event::Command::People { wish: Box::new(open) };
+    let by = hmsops_control::Who { actor: "log-in".into(), source: "person".into() };
+    let event = Event::Command { command, by, reason: String::new() };
+    assert!(site.context.engine.submit(event).await.unwrap().refused.is_none());
+    let snapshot = site.context.engine.snapshot();
+    let session = snapshot.state.people.sessions.values().next().unwrap();
+    let caller = crate::door::caller::Caller::person(session, false);
+    let now = site.context.clock.now().wall;
+    assert_eq!(caller.is_fresh(now).unwrap_err().status(), 403);
+    assert_eq!(caller.needs_fresh(now).unwrap_err().status(), 403);
 }

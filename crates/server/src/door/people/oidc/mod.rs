@@ -150,7 +150,8 @@ impl Oidc {
         }
         let name = ["name", "preferred_username", "email"].iter().find_map(|key| claims.text(key));
         let name = plain_name(name.unwrap_or(&identity.subject));
-        Ok(Come { identity, name, groups: claims.groups(), next: away.next, again: away.again })
+        let (groups, proven_at) = (claims.groups(), claims.proven_at());
+        Ok(Come { identity, name, groups, next: away.next, again: away.again, proven_at })
     }
 
     /// Who this is that comes back: the same browser, within its time.
@@ -225,6 +226,11 @@ impl Claims<'_> {
     }
 
     /// Whether the provider has asked anew who that is, and not only remembered.
+    /// When somebody showed the provider who they are: with a provider that does not say so, long ago.
+    fn proven_at(&self) -> UnixMillis {
+        self.moment("auth_time").unwrap_or(UnixMillis(0)).min(self.now)
+    }
+
     fn check_fresh(&self) -> Result<(), Failure> {
         let at = self
             .moment("auth_time")
