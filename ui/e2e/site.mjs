@@ -125,6 +125,31 @@ export class Site {
     if (answer.status !== 200 || JSON.parse(said).stored !== 1) throw new Error(`the collector answered ${answer.status}: ${said}`);
   }
 
+  /** One metric of a program that says nothing of itself. */
+  async emitted({ name, labels, last }) {
+    this.#emitted += 1;
+    const metric = { name, labels, time: Date.now(), sum: last, count: 1, min: last, max: last, last };
+    const batch = { source: "e2e", sequence: this.#emitted, labels: {}, dropped: 0, metrics: [metric] };
+    const answer = await fetch(`${this.collector}/v1/emit`, {
+      method: "POST",
+      headers: { "content-type": "application/json" },
+      body: JSON.stringify(batch),
+    });
+    const said = await answer.text();
+    if (answer.status !== 200 || JSON.parse(said).stored !== 1) throw new Error(`the collector answered ${answer.status}: ${said}`);
+  }
+
+  /** What the API answers the administrator. */
+  async api(method, path, body) {
+    const token = readFileSync(this.#path("data/admin.token"), "utf8").trim();
+    const answer = await fetch(`${this.url}${path}`, {
+      method,
+      headers: { authorization: `Bearer ${token}`, "content-type": "application/json" },
+      body: body && JSON.stringify(body),
+    });
+    return { status: answer.status, text: await answer.text() };
+  }
+
   /** The end of the tower's log. */
   log() {
     try {

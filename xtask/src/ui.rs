@@ -92,9 +92,12 @@ pub(crate) fn browse(program: &Path) -> Result<(), Failure> {
     let ui = checkout::root().join("ui");
     // What was built may be newer than all its sources and the packages be gone.
     install(&ui, false, Instant::now())?;
-    let mut node = Command::new("node");
-    node.arg("e2e/live.mjs").arg(program).current_dir(&ui).stdin(Stdio::null());
-    checkout::run(&mut node)
+    for story in ["e2e/live.mjs", "e2e/hostile.mjs"] {
+        let mut node = Command::new("node");
+        node.arg(story).arg(program).current_dir(&ui).stdin(Stdio::null());
+        checkout::run(&mut node)?;
+    }
+    Ok(())
 }
 
 fn step(ui: &Path, words: &str, args: &[&str], began: Instant) -> Result<(), Failure> {

@@ -6,7 +6,7 @@ use std::process::ExitCode;
 
 use hmsops_wire::api::{Mistake, Problem};
 
-use crate::paint;
+use crate::{paint, print};
 
 /// What an exit code means. 0 is done.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -111,9 +111,9 @@ fn said(message: &str, hint: Option<&str>, mistakes: &[Mistake], coloured: bool)
     let mut text = String::new();
     let mut add = |severity: &str, message: &str, hint: Option<&str>| {
         // Writing to a String cannot fail.
-        let _ = writeln!(text, "{severity}: {message}");
+        let _ = writeln!(text, "{severity}: {}", print::plain_lines(message));
         if let Some(hint) = hint {
-            let _ = writeln!(text, "{label}: {hint}");
+            let _ = writeln!(text, "{label}: {}", print::plain_lines(hint));
         }
     };
     if mistakes.is_empty() {

@@ -31,9 +31,19 @@ pub(crate) fn talk(text: &str) {
     let _unheard = writeln!(io::stderr(), "{text}");
 }
 
-/// What a tower sent, without anything that a terminal would act on.
+/// What a tower sent, without anything that a terminal would act on, or that would turn the reading direction.
 pub(crate) fn plain(text: &str) -> String {
-    text.chars().map(|c| if c.is_control() { '\u{fffd}' } else { c }).collect()
+    let visible = |c: char| match c {
+        '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}' => '\u{fffd}',
+        c if c.is_control() => '\u{fffd}',
+        c => c,
+    };
+    text.chars().map(visible).collect()
+}
+
+/// The same for a text of several lines. Those after the first are set in, so that none is taken for one of ours.
+pub(crate) fn plain_lines(text: &str) -> String {
+    text.split('\n').map(plain).collect::<Vec<_>>().join("\n  ")
 }
 
 /// `14:02:07.1` of an RFC 3339 moment.
@@ -63,5 +73,11 @@ mod tests {
         assert_eq!(clock("2026-11-22T14:02:07.100Z"), "14:02:07.1");
         assert_eq!(date("2026-11-22T14:02:07.100Z"), "2026-11-22 14:02:07");
         assert_eq!(clock("later\u{1b}"), "later\u{fffd}");
+    }
+
+    #[test]
+    fn nothing_moves_a_terminal_or_passes_for_a_line_of_ours() {
+        assert_eq!(plain("a\u{1b}[2J\u{202e}b\u{2028}\r"), "a\u{fffd}[2J\u{fffd}b\u{fffd}\u{fffd}");
+        assert_eq!(plain_lines("no\nerror: forged"), "no\n  error: forged");
     }
 }

@@ -20,6 +20,12 @@ mod gateways;
 mod haproxy;
 #[path = "it/haystack.rs"]
 mod haystack;
+#[path = "it/hostile.rs"]
+mod hostile;
+#[path = "it/hostile_frames.rs"]
+mod hostile_frames;
+#[path = "it/hostile_words.rs"]
+mod hostile_words;
 #[path = "it/http.rs"]
 mod http;
 #[path = "it/inputs.rs"]

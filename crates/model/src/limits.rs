@@ -1,5 +1,7 @@
 //! Every bound in one place, each with its reason.
 
+use std::time::Duration;
+
 use crate::Millis;
 
 /// The chance, at most, that a healthy release is taken back by a detector of ours (`research` of sequential
@@ -96,5 +98,89 @@ pub const LABEL_NAME_BYTES_MAX: usize = 1024;
 /// is no label.
 pub const LABEL_VALUE_BYTES_MAX: usize = 4096;
 
+/// How often somebody may do something.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Rate {
+    /// So often a second, in the long run.
+    pub each_second: u32,
+    /// And so often at once, after a pause.
+    pub at_once: u32,
+}
+
+/// Connections to pages and the API at a time, or half of what the process may open if that is less: browsers keep six
+/// each, programs one.
+pub const WEB_CONNECTIONS_MAX: usize = 1024;
+
+/// Of these, from one address (of IPv6: one /64): a proxy in front is one, so most; a quarter is for everyone else.
+pub const WEB_CONNECTIONS_EACH_MAX: usize = 768;
+
+/// Connections to the collector's port at a time: programs of one machine, or agents, each keeps one.
+pub const COLLECTOR_CONNECTIONS_MAX: usize = 1024;
+
+/// Of these, from one address: all programs of one machine are one.
+pub const COLLECTOR_CONNECTIONS_EACH_MAX: usize = 768;
+
+/// An answer of which nothing is taken for so long is given up: a proxy that is stuck is restarted in less.
+pub const WRITE_STALL_MAX: Duration = Duration::from_secs(30);
+
+/// Requests from one address to pages and the API: a fifth of what one core answers, so that one source cannot take
+/// it whole.
+pub const SOURCE_RATE: Rate = Rate { each_second: 5000, at_once: 10_000 };
+
+/// Requests of one who is known: a Grafana wall of a hundred panels that refreshes each second takes a twentieth.
+pub const CALLER_RATE: Rate = Rate { each_second: 2000, at_once: 4000 };
+
+/// Requests that bring metrics, of one who is known: a Prometheus of a million samples a second sends some hundred, and
+/// after an outage what it has kept.
+pub const WRITER_RATE: Rate = Rate { each_second: 4000, at_once: 8000 };
+
+/// Requests from one address with no token or a wrong one, before it hears 429 in place of 401: a person who mistypes
+/// stays below, a list of passwords does not.
+pub const GUESS_RATE: Rate = Rate { each_second: 5, at_once: 60 };
+
+/// Sources, or callers, of which it is remembered how often they asked; the rest share one rate. Some hundred bytes each.
+pub const RATES_KEPT_MAX: usize = 10_000;
+
+const _: () = assert!(WEB_CONNECTIONS_EACH_MAX < WEB_CONNECTIONS_MAX);
+const _: () = assert!(COLLECTOR_CONNECTIONS_EACH_MAX < COLLECTOR_CONNECTIONS_MAX);
 const _: () = assert!(PROBE_TIMEOUT.0 < PROBE_INTERVAL.0);
 const _: () = assert!(GATEWAY_PING.0 * 5 <= GATEWAY_RETREAT_AFTER.0);
+
+#[cfg(test)]
+mod tests {
+    const HEAD: &str = "# Limits\n\nEvery bound that is a promise, with the reason for the number. Made of \
+        `crates/model/src/limits.rs` (`HMSOPS_BLESS=1` and its test write it); what only one part knows stands at the \
+        top of its file.\n\n| limit | value | reason |\n|---|---|---|\n";
+
+    /// The rows of the table, of the constants above.
+    fn table(source: &str) -> String {
+        let (mut table, mut said) = (HEAD.to_owned(), Vec::new());
+        for line in source.lines().take_while(|line| *line != "#[cfg(test)]") {
+            if let Some(words) = line.strip_prefix("///") {
+                said.push(words.trim());
+            } else if let Some(rest) = line.strip_prefix("pub const ") {
+                let (name, rest) = rest.split_once(": ").unwrap();
+                let (_, value) = rest.split_once(" = ").unwrap();
+                assert!(!said.is_empty(), "{name} has no reason");
+                let value = value.trim_end_matches(';');
+                table.extend(["| `", name, "` | `", value, "` | ", &said.join(" "), " |\n"]);
+                said.clear();
+            } else {
+                said.clear();
+            }
+        }
+        table
+    }
+
+    #[test]
+    #[expect(clippy::disallowed_methods, reason = "it makes a page of the documentation")]
+    fn the_page_of_limits_is_what_stands_here() {
+        let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/reference/limits.md");
+        let table = table(include_str!("limits.rs"));
+        if std::env::var_os("HMSOPS_BLESS").is_some() {
+            std::fs::write(path, &table).unwrap();
+        }
+        let page = std::fs::read_to_string(path).unwrap();
+        assert!(page == table, "docs/reference/limits.md differs; HMSOPS_BLESS=1 rewrites it");
+    }
+}

@@ -1,6 +1,7 @@
 //! tokio, HTTP, auth, and the wiring of `tower` to the real world. Decides nothing.
 
-pub mod clock;
+mod bound;
+mod clock;
 pub mod collect;
 pub mod doctor;
 pub mod door;

@@ -151,7 +151,7 @@ pub async fn run(options: ServeOptions) -> Result<(), ServeError> {
         troubles,
     };
     let router = door::router(context);
-    serve_http(ports.web, router, (reload, settings), &engine, &reception).await?;
+    serve_http(ports.web, router, (reload, settings), &engine, (&reception, counted.clone())).await?;
     door::receipts::write(&counted, &engine, clock).await;
     engine.stop().await;
     tracing::info!("tower: stopped; gateways and services go on");
@@ -370,14 +370,14 @@ async fn serve_http(
     router: axum::Router,
     (reload, settings): (mpsc::Sender<()>, Settings),
     engine: &Engine,
-    reception: &door::Reception,
+    (reception, auth): (&door::Reception, Arc<door::Auth>),
 ) -> Result<(), ServeError> {
     use tokio::signal::unix::{SignalKind, signal};
     let on = |kind| signal(kind).map_err(|error| ServeError::Machine("wait for signals", error));
     let (mut term, mut int, mut hup) =
         (on(SignalKind::terminate())?, on(SignalKind::interrupt())?, on(SignalKind::hangup())?);
     let (stop, stopping) = tokio::sync::watch::channel(false);
-    let mut server = tokio::spawn(front::run(port, router, stopping));
+    let mut server = tokio::spawn(front::run(port, router, auth, stopping));
     loop {
         tokio::select! {
             _ = term.recv() => break,

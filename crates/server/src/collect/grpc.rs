@@ -60,6 +60,8 @@ pub(super) fn said(response: &http::Response<axum::body::Body>) -> Option<(u16, 
 pub(super) fn status_of_failure(failure: &Failure) -> Status {
     let code = match failure.status().as_u16() {
         401 => Code::Unauthenticated,
+        // A batch that comes too early is sent again; one that is too large would not be.
+        429 => Code::Unavailable,
         _ => Code::PermissionDenied,
     };
     Status::new(code, failure.detail())

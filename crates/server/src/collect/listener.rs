@@ -10,8 +10,10 @@ use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use axum::body::Body;
+use hmsops_model::limits::WRITE_STALL_MAX;
+use hmsops_model::network::subscriber;
 use hmsops_wire::collector::{REQUEST_BYTES_MAX, json};
-use http::header::{CONTENT_TYPE, HeaderValue};
+use http::header::{CONNECTION, CONTENT_TYPE, HeaderValue};
 use http::request::Parts;
 use http::{Method, Request, Response, StatusCode};
 use http_body_util::Full;
@@ -20,20 +22,17 @@ use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto::Builder;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::sync::Semaphore;
 use tokio::time::{Instant, Sleep};
 
 use super::emit::{self, Form};
 use super::{Door, Metrics, grpc, read};
 use crate::Engine;
+use crate::bound::{Arriving, Place, Turn, Unstalled, is_last};
 use crate::door::caller::Caller;
 use crate::door::receipts::{Answered, Entrance, Seen};
-use crate::door::{Auth, Failure, Known};
+use crate::door::{Auth, Failure, Known, Scope};
 use crate::tls::port::Stream;
 use crate::tls::{Arrival, Port, Transport};
-
-/// Programs on one machine; each keeps one connection.
-const CONNECTIONS_MAX: usize = 1024;
 
 /// Calls at a time on one connection: a client sends one batch after the other.
 const STREAMS_MAX: u32 = 32;
@@ -64,7 +63,6 @@ const EMIT: &str = "/v1/emit";
 pub async fn run(port: impl Into<Port>, metrics: Metrics, auth: Arc<Auth>, engine: Engine) {
     let port = port.into();
     let transport = port.transport().cloned();
-    let places = Arc::new(Semaphore::new(CONNECTIONS_MAX));
     loop {
         let accepted = tokio::select! {
             accepted = port.accept() => accepted,
@@ -79,21 +77,24 @@ pub async fn run(port: impl Into<Port>, metrics: Metrics, auth: Arc<Auth>, engin
                 continue;
             }
         };
-        let Ok(place) = places.clone().try_acquire_owned() else {
-            metrics.count_refused_connection();
+        let Some(place) = auth.bounds().collector.take(peer.ip()) else {
             continue;
         };
+        let place = Arc::new(place);
         let (metrics, auth, engine) = (metrics.clone(), auth.clone(), engine.clone());
         let (greeting, transport) = (port.greeting(), transport.clone());
         tokio::spawn(async move {
             let greeted = tokio::select! {
                 greeted = greeting.done(stream, peer) => greeted,
                 () = engine.leaves() => None,
+                () = place.dismissed() => None,
             };
             if let Some((stream, arrival)) = greeted {
-                serve((stream, arrival, transport), metrics, auth, &engine).await;
+                tokio::select! {
+                    () = serve((stream, arrival, transport), (metrics, place.clone()), auth, &engine) => {}
+                    () = place.dismissed() => {}
+                }
             }
-            drop(place);
         });
     }
 }
@@ -101,19 +102,32 @@ pub async fn run(port: impl Into<Port>, metrics: Metrics, auth: Arc<Auth>, engin
 /// Serves one connection to its end.
 async fn serve(
     (stream, arrival, transport): (Stream, Arrival, Option<Arc<Transport>>),
-    metrics: Metrics,
+    (metrics, place): (Metrics, Arc<Place>),
     auth: Arc<Auth>,
     engine: &Engine,
 ) {
     let tower = engine.clone();
     let service = service_fn(move |request| {
         let (metrics, auth, engine) = (metrics.clone(), auth.clone(), tower.clone());
+        let place = place.clone();
         let anchor = transport.as_ref().filter(|_| is_for_ca(&request)).and_then(|tls| tls.anchor());
         async move {
             if let Some(anchor) = anchor {
                 return Ok(Response::new(Body::from(crate::tls::encode("CERTIFICATE", &anchor))));
             }
-            Ok::<_, Infallible>(answer(request, metrics, (&auth, &engine), arrival).await)
+            let turn = Turn::new(&place);
+            let is_last = is_last(&request);
+            let request = request.map(|body| Arriving::new(body, &turn));
+            let response = answer(request, metrics, (&auth, &engine), arrival).await;
+            // Whoever has to make way is gone before an answer could be.
+            let Some(busy) = turn.answered() else {
+                return Ok::<_, Infallible>(Response::new(Body::empty()));
+            };
+            let mut response = response.map(|body| busy.until_sent(body));
+            if is_last {
+                response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+            }
+            Ok(response)
         }
     });
     let mut builder = Builder::new(TokioExecutor::new());
@@ -127,7 +141,8 @@ async fn serve(
         .max_header_list_size(HEAD_BYTES_MAX as u32)
         .keep_alive_interval(PING_EVERY)
         .keep_alive_timeout(PING_EVERY);
-    let connection = builder.serve_connection(TokioIo::new(Heard::new(stream)), service);
+    let connection =
+        builder.serve_connection(TokioIo::new(Unstalled::new(Heard::new(stream), WRITE_STALL_MAX)), service);
     tokio::pin!(connection);
     let ended = tokio::select! {
         ended = connection.as_mut() => ended,
@@ -148,7 +163,7 @@ fn is_for_ca(request: &Request<Incoming>) -> bool {
 
 /// Answers one request, and counts it.
 async fn answer(
-    request: Request<Incoming>,
+    request: Request<Arriving>,
     metrics: Metrics,
     tower: (&Auth, &Engine),
     arrival: Arrival,
@@ -171,7 +186,10 @@ async fn answer(
         at: clock.now().wall,
         method: method.as_str(),
         route: seen.route(),
-        status: said.as_ref().map_or(response.status().as_u16(), |(status, _)| *status),
+        status: refused.map_or_else(
+            || said.as_ref().map_or(response.status().as_u16(), |(status, _)| *status),
+            |failure| failure.status().as_u16(),
+        ),
         who: seen.who(peer),
         from: peer,
         denied,
@@ -188,7 +206,7 @@ fn refused(failure: Failure, path: &str) -> Response<Body> {
 }
 
 async fn handle(
-    request: Request<Incoming>,
+    request: Request<Arriving>,
     metrics: Metrics,
     (auth, engine): (&Auth, &Engine),
     (arrival, is_grpc): (Arrival, bool),
@@ -200,7 +218,14 @@ async fn handle(
     let admitted = {
         let snapshot = engine.snapshot();
         let known = Known { auth, snapshot: &snapshot, now: metrics.clock().now(), arrival: Some(arrival) };
-        admit(&known, &parts, is_grpc)
+        let (admitted, pace, steady) = (admit(&known, &parts, is_grpc), auth.pace(), known.now.steady);
+        match &admitted {
+            Ok(caller) => pace.caller(caller, Scope::METRICS_WRITE, steady).and(admitted),
+            Err(failure) if failure.status() == StatusCode::UNAUTHORIZED => {
+                pace.guess(Some(subscriber(arrival.peer.ip())), steady).and(admitted)
+            }
+            Err(_) => admitted,
+        }
     };
     let caller = match admitted {
         Ok(caller) => caller,
@@ -211,7 +236,11 @@ async fn handle(
                 (true, StatusCode::NOT_FOUND | StatusCode::METHOD_NOT_ALLOWED) => {
                     grpc::refuse(tonic::Status::unimplemented(failure.detail()))
                 }
-                (true, _) => grpc::refuse(grpc::status_of_failure(&failure)),
+                (true, _) => {
+                    let mut response = grpc::refuse(grpc::status_of_failure(&failure));
+                    response.extensions_mut().insert(failure);
+                    response
+                }
             };
         }
     };

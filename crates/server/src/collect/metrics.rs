@@ -141,7 +141,6 @@ struct Inner {
     /// Samples refused before the store saw them.
     malformed: AtomicU64,
     /// Connections that were not taken.
-    connections_refused: AtomicU64,
     /// Why the store takes nothing, as of the last look.
     failing: Mutex<Option<String>>,
     /// What targets say of their metrics.
@@ -178,7 +177,6 @@ impl Metrics {
             bodies: Arc::new(Semaphore::new(BODIES_BYTES_MAX)),
             meters: Default::default(),
             malformed: AtomicU64::new(0),
-            connections_refused: AtomicU64::new(0),
             failing: Mutex::default(),
             families: Arc::default(),
             traffic: GatewayTraffic::default(),
@@ -269,15 +267,6 @@ impl Metrics {
     /// Samples refused before the store saw them.
     pub(crate) fn malformed(&self) -> u64 {
         self.0.malformed.load(Ordering::Relaxed)
-    }
-
-    /// Connections that were not taken because there were too many.
-    pub(crate) fn connections_refused(&self) -> u64 {
-        self.0.connections_refused.load(Ordering::Relaxed)
-    }
-
-    pub(crate) fn count_refused_connection(&self) {
-        self.0.connections_refused.fetch_add(1, Ordering::Relaxed);
     }
 
     /// Counts samples that can't be stored whatever the store says.

@@ -11,7 +11,7 @@ pub mod remote;
 pub mod scrape;
 pub mod traffic;
 
-pub(crate) use body::{BodyError, read};
+pub(crate) use body::{BodyError, Whole, read};
 pub use metrics::{AppendError, Door, Metrics};
 pub use scrape::{Pool, Scraper, TargetHealth};
 pub use traffic::GatewayTraffic;

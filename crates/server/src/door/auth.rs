@@ -8,9 +8,11 @@ use hmsops_disk::{Disk, DiskError};
 use hmsops_model::{Millis, Now};
 use sha2::{Digest as _, Sha256};
 
+use super::pace::Pace;
 use super::people::Activity;
 use super::receipts::Receipts;
 use super::token;
+use crate::bound::Bounds;
 
 /// The admin token's file in the data folder.
 pub(crate) const TOKEN_FILE: &str = "admin.token";
@@ -53,6 +55,8 @@ pub struct Auth {
     seed: [u8; 32],
     drawn: AtomicU64,
     receipts: Receipts,
+    bounds: Bounds,
+    pace: Pace,
 }
 
 impl Auth {
@@ -81,6 +85,8 @@ impl Auth {
             seed: random()?,
             drawn: AtomicU64::new(0),
             receipts: Receipts::default(),
+            bounds: Bounds::default(),
+            pace: Pace::default(),
         })
     }
 
@@ -94,6 +100,16 @@ impl Auth {
     /// What has come to the doors since it was last written down.
     pub(crate) fn receipts(&self) -> &Receipts {
         &self.receipts
+    }
+
+    /// Places for connections.
+    pub(crate) fn bounds(&self) -> &Bounds {
+        &self.bounds
+    }
+
+    /// How often who has asked, at any door.
+    pub(crate) fn pace(&self) -> &Pace {
+        &self.pace
     }
 
     /// Whether everyone on this machine has all rights.

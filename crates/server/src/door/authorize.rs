@@ -78,7 +78,7 @@ async fn twice(gate: &Gate, scope: Scope, mut request: Request) -> Result<(Calle
         return Ok((caller, request));
     }
     let (parts, body) = request.into_parts();
-    let bytes = super::body::whole(body).await?;
+    let bytes = super::body::whole(body).await?.bytes.clone();
     let mut request = Request::from_parts(parts, axum::body::Body::from(bytes));
     let caller = admit(gate, scope, &mut request).await?;
     Ok((caller, request))
@@ -90,6 +90,7 @@ async fn admit(gate: &Gate, scope: Scope, request: &mut Request) -> Result<Calle
     if let Some((seen, who)) = request.extensions().get::<Seen>().zip(caller.party()) {
         seen.know(who);
     }
+    context.auth.pace().caller(&caller, scope, context.clock.now().steady)?;
     caller.needs(scope)?;
     let changes = !matches!(*request.method(), Method::GET | Method::HEAD);
     if changes && (scope.approves() || goes_for_good(gate, request).await) {

@@ -1,5 +1,7 @@
 //! What is read of a request: bounded, checked, and refused with what was expected.
 
+use std::sync::{Arc, LazyLock};
+
 use axum::extract::{FromRequest, FromRequestParts, Query, Request};
 use axum::response::{IntoResponse, Redirect, Response};
 use hmsops_wire::api::BODY_BYTES_MAX;
@@ -7,11 +9,17 @@ use http::header::CONTENT_TYPE;
 use http::request::Parts;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
+use tokio::sync::Semaphore;
 
 use super::Failure;
+use crate::collect::{Whole, read};
 
 /// The longest reason a person gives, in characters.
 const REASON_CHARS_MAX: usize = 500;
+
+/// Bytes of bodies that may be under way, metrics apart: people and scripts send some kilobytes. The form of the log-in
+/// takes one of anybody.
+const BODIES_BYTES_MAX: usize = 32 << 20;
 
 /// A body as JSON (or as a form's fields), at most 1 MiB.
 pub(crate) struct Body<T> {
@@ -34,24 +42,24 @@ impl<S: Send + Sync, T: DeserializeOwned> FromRequest<S> for Body<T> {
                 Failure::argument(format!("the body is `{media:.80}`")).hint("send `application/json`")
             );
         }
-        let bytes = whole(request.into_body()).await?;
+        let whole = whole(request.into_body()).await?;
+        let bytes = &whole.bytes;
         let value = if is_form {
-            axum::Form::<T>::from_bytes(&bytes)?
+            axum::Form::<T>::from_bytes(bytes)?
         } else if bytes.is_empty() {
             // A body that may be left out has only fields that may be.
             read_json(b"{}")?
         } else {
-            read_json(&bytes)?
+            read_json(bytes)?
         };
         Ok(Self { value, is_form })
     }
 }
 
-/// All of a body, at most 1 MiB.
-pub(super) async fn whole(body: axum::body::Body) -> Result<bytes::Bytes, Failure> {
-    axum::body::to_bytes(body, BODY_BYTES_MAX).await.map_err(|_| {
-        Failure::too_large(format!("the body did not come whole, or has more than {BODY_BYTES_MAX} bytes"))
-    })
+/// A body of at most 1 MiB that has come whole, in time, and with all others within [`BODIES_BYTES_MAX`].
+pub(crate) async fn whole(body: axum::body::Body) -> Result<Whole, Failure> {
+    static ROOM: LazyLock<Arc<Semaphore>> = LazyLock::new(|| Arc::new(Semaphore::new(BODIES_BYTES_MAX)));
+    Ok(read(body, BODY_BYTES_MAX, &ROOM).await?)
 }
 
 fn read_json<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Failure> {

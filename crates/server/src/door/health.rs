@@ -27,6 +27,10 @@ async fn ready(State(context): State<Context>) -> Result<&'static str, Failure> 
 async fn measured(State(doors): State<Doors>) -> Response {
     let context = &doors.context;
     let stats = context.metrics.stats().await;
-    let text = metrics::exposition(&context.engine.snapshot(), &doors.meters, &context.metrics, &stats);
+    let text = metrics::exposition(
+        (&context.engine.snapshot(), &context.metrics, &stats),
+        &doors.meters,
+        context.auth.bounds(),
+    );
     ([(CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], text).into_response()
 }

@@ -10,6 +10,7 @@ use hmsops_wire::gateway::GatewayCounts;
 use http::StatusCode;
 
 use super::show;
+use crate::bound::{Bounds, Counts};
 use crate::collect::metrics::Meter;
 use crate::collect::{Door, Metrics};
 
@@ -19,11 +20,15 @@ pub(crate) struct Meters {
     /// Answers by the first digit of their status, 1 to 5.
     answers: [AtomicU64; 5],
     refused: AtomicU64,
+    too_often: AtomicU64,
 }
 
 impl Meters {
     /// An answer went out.
     pub(crate) fn answered(&self, status: StatusCode) {
+        if status == StatusCode::TOO_MANY_REQUESTS {
+            self.too_often.fetch_add(1, Ordering::Relaxed);
+        }
         let class = usize::from(status.as_u16() / 100).saturating_sub(1);
         if let Some(count) = self.answers.get(class) {
             count.fetch_add(1, Ordering::Relaxed);
@@ -37,9 +42,14 @@ impl Meters {
 }
 
 /// Everything that is measured.
-pub(crate) fn exposition(snapshot: &Snapshot, meters: &Meters, metrics: &Metrics, stats: &Stats) -> String {
+pub(crate) fn exposition(
+    (snapshot, metrics, stats): (&Snapshot, &Metrics, &Stats),
+    meters: &Meters,
+    bounds: &Bounds,
+) -> String {
     let mut text = own_exposition(snapshot, metrics, stats);
     text.push_str(&answers(meters));
+    text.push_str(&connections(bounds));
     text
 }
 
@@ -55,6 +65,45 @@ fn answers(meters: &Meters) -> String {
     let refused = meters.refused.load(Ordering::Relaxed);
     let help = "Requests without the right to be made.";
     text.family("hmsops_http_refused_total", "counter", help, [(String::new(), refused)]);
+    let often = meters.too_often.load(Ordering::Relaxed);
+    let help = "Requests answered with 429: somebody asks too often.";
+    text.family("hmsops_http_too_often_total", "counter", help, [(String::new(), often)]);
+    text.0
+}
+
+/// One of what is counted of connections.
+type CountOf = fn(&Counts) -> u64;
+
+/// What became of connections, and what runs because of them.
+fn connections(bounds: &Bounds) -> String {
+    let mut text = Exposition(String::new());
+    let doors = [("web", bounds.web.counts()), ("collector", bounds.collector.counts())];
+    let families: [(&str, &str, &str, CountOf); 4] = [
+        ("hmsops_connections", "gauge", "Connections, by door.", |counts| counts.taken as u64),
+        ("hmsops_connections_max", "gauge", "Connections at most, by door.", |counts| counts.most as u64),
+        (
+            "hmsops_connections_displaced_total",
+            "counter",
+            "Silent connections that made way for another one, by door.",
+            |counts| counts.displaced,
+        ),
+        (
+            "hmsops_connections_refused_total",
+            "counter",
+            "Connections for which there was no place, by door.",
+            |counts| counts.refused,
+        ),
+    ];
+    for (name, kind, help, of) in families {
+        text.family(
+            name,
+            kind,
+            help,
+            labelled("door", doors.iter().map(|(door, counts)| (*door, of(counts)))),
+        );
+    }
+    let tasks = tokio::runtime::Handle::try_current().map_or(0, |handle| handle.metrics().num_alive_tasks());
+    text.family("hmsops_tasks", "gauge", "Tasks that run or wait.", [(String::new(), tasks as u64)]);
     text.0
 }
 
@@ -148,13 +197,6 @@ fn store(text: &mut Exposition, metrics: &Metrics, stats: &Stats) {
         let doors = Door::ALL.map(|door| (door.name(), count(metrics.meter(door)).load(Ordering::Relaxed)));
         text.family(name, "counter", help, labelled("door", doors));
     }
-    let help = "Connections to the collector's port that were not taken.";
-    text.family(
-        "hmsops_collector_connections_refused_total",
-        "counter",
-        help,
-        one(metrics.connections_refused()),
-    );
     let failing = u64::from(stats.latched.is_some() || metrics.failing().is_some());
     text.family("hmsops_metrics_failing", "gauge", "1 while the metric store takes nothing.", one(failing));
     let help = "1 while no checkpoint of the metric store can be made.";

@@ -24,6 +24,7 @@ mod health;
 mod metrics;
 mod notice;
 mod openapi;
+mod pace;
 mod pages;
 pub(crate) mod people;
 mod plan;

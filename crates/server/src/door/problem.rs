@@ -143,9 +143,9 @@ impl Failure {
         self.kind == STALE
     }
 
-    /// 429: it was tried too often.
+    /// 429: somebody asks, or tries, too often.
     pub fn too_many(detail: impl Into<String>) -> Self {
-        Self::new(StatusCode::TOO_MANY_REQUESTS, "too-many", "too many attempts", detail)
+        Self::new(StatusCode::TOO_MANY_REQUESTS, "too-many", "too many requests", detail)
     }
 
     /// 503: it can't be done at the moment.

@@ -8,9 +8,10 @@ use axum::extract::{ConnectInfo, Request, State};
 use axum::middleware::{Next, from_fn, from_fn_with_state};
 use axum::response::{IntoResponse, Redirect, Response};
 use http::header::{ACCEPT, CACHE_CONTROL, HeaderName, STRICT_TRANSPORT_SECURITY};
-use http::{HeaderValue, Method};
+use http::{HeaderValue, Method, StatusCode};
 
 use super::authorize::{identify_request, is_local_host};
+use super::pace::source_of;
 use super::people::login::{page_of, page_of_form};
 use super::receipts::{Answered, Entrance, Seen};
 use super::{Doors, Failure, Routes, token};
@@ -131,7 +132,17 @@ async fn finish(State(doors): State<Doors>, mut request: Request, next: Next) ->
     let from = request.extensions().get::<ConnectInfo<SocketAddr>>().map(|peer| peer.0.ip());
     let seen = Seen::default();
     request.extensions_mut().insert(seen.clone());
-    let mut response = next.run(request).await;
+    let (source, steady) = (source_of(&request), doors.context.clock.now().steady);
+    let pace = doors.context.auth.pace();
+    let mut response = match pace.source(source, steady) {
+        Ok(()) => next.run(request).await,
+        Err(failure) => failure.into_response(),
+    };
+    if response.status() == StatusCode::UNAUTHORIZED
+        && let Err(failure) = pace.guess(source, steady)
+    {
+        response = failure.into_response();
+    }
     let failure = response.extensions_mut().remove::<Failure>();
     let answered = Answered {
         at: doors.context.clock.now().wall,

@@ -2,12 +2,12 @@
 
 use axum::extract::{FromRequest, Request};
 use hmsops_promql::number;
-use hmsops_wire::api::BODY_BYTES_MAX;
 use hmsops_wire::prometheus::Failure as Kind;
 use http::header::CONTENT_TYPE;
 use jiff::Timestamp;
 
 use super::Refused;
+use crate::door::body::whole;
 
 /// Fields of one request.
 const FIELDS_MAX: usize = 1000;
@@ -26,11 +26,9 @@ impl<S: Send + Sync> FromRequest<S> for Fields {
         let query = request.uri().query().unwrap_or_default().to_owned();
         let mut fields = Vec::new();
         if is_form {
-            let bytes = axum::body::to_bytes(request.into_body(), BODY_BYTES_MAX).await.map_err(|_| {
-                let why = format!("the body did not come whole, or has more than {BODY_BYTES_MAX} bytes");
-                Refused::new(Kind::BadData, why)
-            })?;
-            read(&bytes, &mut fields)?;
+            let body = whole(request.into_body()).await;
+            let body = body.map_err(|failure| Refused::new(Kind::BadData, failure.words()))?;
+            read(&body.bytes, &mut fields)?;
         }
         read(query.as_bytes(), &mut fields)?;
         Ok(Self(fields))
