@@ -72,12 +72,12 @@ impl Needle {
 const START: usize = 8;
 
 /// Whose it is, how it is written, and its bytes.
-type Needle = (usize, &'static str, Vec<u8>);
+type Spelling = (usize, &'static str, Vec<u8>);
 
 /// Values to look for.
 pub(crate) struct Search {
     /// Forms by their first bytes.
-    starts: HashMap<[u8; START], Vec<Needle>>,
+    starts: HashMap<[u8; START], Vec<Spelling>>,
     needles: Vec<Needle>,
     /// What was found, by needle, form and place.
     pub(crate) found: Vec<String>,
