@@ -169,7 +169,7 @@ fn files_that_unfold_are_refused() {
     let mut laughs = "a0: &a0 [x, x, x, x, x, x, x, x, x]\n".to_owned();
     for n in 1..30 {
         let before = vec![format!("*a{}", n - 1); 9].join(", ");
-        laughs = laughs + &format!("a{n}: &a{n} [{before}]\n");
+        laughs.extend([format!("a{n}: &a{n} [{before}]\n")]);
     }
     let deep = format!("service: {}", "[".repeat(100_000));
     let steps = "- ".repeat(100_000);
