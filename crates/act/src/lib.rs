@@ -5,6 +5,7 @@
 //! [`shim::run`], which is what `hmsops shim` does.
 
 pub mod channel;
+pub mod core_file;
 pub mod guard;
 pub mod heal;
 pub mod image;

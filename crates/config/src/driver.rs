@@ -1,7 +1,6 @@
 //! How a service's versions run: `driver:` and the keys that belong to it.
 
 use std::collections::BTreeMap;
-use std::net::SocketAddr;
 
 use hmsops_model::Version;
 use hmsops_model::network::{self, Network, Special};
@@ -9,6 +8,7 @@ use hmsops_model::service::Driver;
 
 use crate::address;
 use crate::diagnostic::{Findings, Span, shown};
+use crate::environment;
 use crate::fields::{Fields, Key, Shape};
 use crate::nearest::nearest;
 use crate::scalar;
@@ -24,14 +24,14 @@ pub(crate) static IMAGE: Shape = Shape {
 };
 
 /// Keys that only one driver reads.
-const OF_PROCESS: [&str; 5] = ["image", "run", "ports", "env", "isolate"];
+const OF_PROCESS: [&str; 6] = ["image", "run", "ports", "env", "secrets", "isolate"];
 const OF_EXTERNAL: [&str; 1] = ["upstreams"];
 
 /// Words of a command, ports, variables, versions, addresses: more than anyone writes.
 const ITEMS_MAX: usize = 256;
 
 /// The longest word of a command, and value of a variable, in bytes.
-const WORD_BYTES_MAX: usize = 4096;
+pub(crate) const WORD_BYTES_MAX: usize = 4096;
 
 /// Reads the driver of a service.
 pub(crate) fn driver(service: &Entry, fields: &Fields<'_>, out: &mut Findings) -> Option<Driver> {
@@ -98,7 +98,11 @@ fn process(service: &Entry, fields: &Fields<'_>, out: &mut Findings) -> Option<D
     let run = needed(service, fields, "run", "a process says what to start", out);
     let run = run.and_then(|entry| run_command(entry, ports.as_ref(), out));
     let env = match fields.get("env") {
-        Some(entry) => env(entry, ports.as_ref(), out),
+        Some(entry) => environment::env(entry, ports.as_ref(), out),
+        None => Some(BTreeMap::new()),
+    };
+    let secrets = match fields.get("secrets") {
+        Some(entry) => environment::secrets(entry, (ports.as_ref(), env.as_ref()), out),
         None => Some(BTreeMap::new()),
     };
     if let Some(entry) = fields.get("isolate") {
@@ -106,7 +110,7 @@ fn process(service: &Entry, fields: &Fields<'_>, out: &mut Findings) -> Option<D
         out.error(entry.at, "`isolate` is not built yet", hint);
         return None;
     }
-    Some(Driver::Process { image_dir: image_dir?, run: run?, ports: ports?, env: env? })
+    Some(Driver::Process { image_dir: image_dir?, run: run?, ports: ports?, env: env?, secrets: secrets? })
 }
 
 fn image_dir(entry: &Entry, out: &mut Findings) -> Option<String> {
@@ -252,82 +256,8 @@ fn placeholders(
     sound
 }
 
-fn env(
-    entry: &Entry,
-    ports: Option<&BTreeMap<String, Option<u16>>>,
-    out: &mut Findings,
-) -> Option<BTreeMap<String, String>> {
-    let map = words(entry, "env: {MODE: production}", out)?;
-    let ours = |key: &str| {
-        key == "PORT"
-            || ports
-                .is_some_and(|ports| ports.keys().any(|port| format!("{}_PORT", port.to_uppercase()) == key))
-    };
-    let mut env = BTreeMap::new();
-    let mut sound = true;
-    for variable in &map.entries {
-        let name_fits = variable.key.len() <= 255
-            && variable.key.starts_with(|c: char| c.is_ascii_alphabetic() || c == '_')
-            && variable.key.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_');
-        if !name_fits {
-            let hint = "use letters, digits and `_`, not starting with a digit";
-            out.error(variable.at, format!("`{}` is not a variable's name", shown(&variable.key)), hint);
-            sound = false;
-        } else if ours(&variable.key) {
-            let message = format!("`{}` is set to the port that the version got", variable.key);
-            out.error(variable.at, message, "take it out, or name yours differently");
-            sound = false;
-        }
-        let value = match &variable.value.value {
-            Value::Scalar { text, plain: false } if text.is_empty() => Some(""),
-            _ => {
-                scalar::text(&variable.value, &format!("`{}`", shown(&variable.key)), "MODE: production", out)
-            }
-        };
-        match value {
-            Some(value) if value.len() <= WORD_BYTES_MAX && !value.contains('\0') => {
-                if is_secret(&variable.key, value) {
-                    out.hide(Span { width: u32::MAX, ..variable.value.at });
-                    let message =
-                        format!("`{}` seems to be a secret, and the ledger keeps it for ever", variable.key);
-                    let hint = format!(
-                        "replace the secret, write it into a file that only its service reads, and name that: `{}_FILE: /etc/portal/secret`",
-                        variable.key
-                    );
-                    out.warning(variable.value.at, message, hint);
-                }
-                env.insert(variable.key.clone(), value.to_owned());
-            }
-            Some(_) => {
-                let message = format!("`{}` cannot have this value", shown(&variable.key));
-                out.error(variable.value.at, message, "use at most 4096 bytes, none of them zero");
-                sound = false;
-            }
-            None => sound = false,
-        }
-    }
-    sound.then_some(env)
-}
-
-/// Whether a variable's value is one that nobody should see, by its name or by a password in an address (RFC 3986
-/// §3.2.1). A name that ends otherwise (`TOKEN_TTL`, `DB_PASSWORD_FILE`) says something about a secret.
-fn is_secret(name: &str, value: &str) -> bool {
-    let name = name.trim_end_matches(|c: char| c.is_ascii_digit() || c == '_').to_ascii_uppercase();
-    let last = name.rsplit('_').next().unwrap_or_default();
-    let is_named = ["SECRET", "TOKEN", "PASSWORD", "PASSWD", "PASSPHRASE", "APIKEY", "DSN", "CREDENTIALS"]
-        .iter()
-        .any(|word| last.ends_with(word));
-    let is_key = last == "KEY" && !name.ends_with("PUBLIC_KEY");
-    let user =
-        value.split_once("://").map(|(_, rest)| rest.split(['/', '?', '#']).next().unwrap_or_default());
-    let has_password = user
-        .and_then(|place| place.rsplit_once('@'))
-        .is_some_and(|(user, _)| user.split_once(':').is_some_and(|(_, password)| !password.is_empty()));
-    !value.is_empty() && (is_named || is_key || has_password)
-}
-
 /// A map whose keys are the writer's own.
-fn words<'n>(entry: &'n Entry, example: &str, out: &mut Findings) -> Option<&'n Map> {
+pub(crate) fn words<'n>(entry: &'n Entry, example: &str, out: &mut Findings) -> Option<&'n Map> {
     match &entry.value.value {
         Value::Map(map) if map.entries.len() <= ITEMS_MAX => Some(map),
         Value::Map(map) => {
@@ -376,18 +306,14 @@ fn external(service: &Entry, fields: &Fields<'_>, out: &mut Findings) -> Option<
     sound.then_some(Driver::External { upstreams })
 }
 
-/// What stands against an upstream, and the remedy. Users' requests would be answered with the machine's credentials;
-/// loopback and private networks are where upstreams are.
+/// What stands against an upstream, and the remedy.
 fn objection(address: &str, allowed: &[Network]) -> Option<(Special, &'static str)> {
-    let address = address.parse::<SocketAddr>().ok()?.ip();
-    let is_allowed = || allowed.iter().any(|network| network.contains(address));
-    match network::special(address)? {
-        is @ Special::Metadata => Some((is, "name where the service itself listens")),
-        is @ Special::LinkLocal if !is_allowed() => {
-            Some((is, "if it is meant, add its network: `allow_private: [169.254.7.0/24]`"))
-        }
-        _ => None,
-    }
+    let is = network::against_upstream(address, allowed)?;
+    let hint = match is {
+        Special::LinkLocal => "if it is meant, add its network: `allow_private: [169.254.7.0/24]`",
+        _ => "name where the service itself listens",
+    };
+    Some((is, hint))
 }
 
 fn upstream_list(

@@ -12,6 +12,7 @@ mod check;
 mod diagnostic;
 mod driver;
 mod duration;
+mod environment;
 mod fields;
 mod freeze;
 mod gateway;

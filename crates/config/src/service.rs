@@ -31,6 +31,7 @@ pub(crate) static SERVICE: Shape = Shape {
         Key::optional("run", "run: [\"./portal\", \"--port\", \"{port}\"]"),
         Key::optional("ports", "ports: {http: auto}"),
         Key::optional("env", "env: {MODE: production}"),
+        Key::optional("secrets", "secrets: {DB_PASSWORD: \"file:/etc/portal/db.password\"}"),
         Key::optional("isolate", "isolate: netns"),
         Key::optional("upstreams", "upstreams: {\"1.7.3\": [\"10.0.0.4:8080\"]}"),
         Key::optional("route", "route: {gateway: public, host: portal.csac.gov}"),

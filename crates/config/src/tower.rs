@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 
+pub use hmsops_model::SecretRef;
 use hmsops_model::freeze::Freeze;
 use hmsops_model::gateway::GatewaySettings;
 use hmsops_model::network::Network;
@@ -210,17 +211,6 @@ pub struct OidcConfig {
     pub scopes: Vec<String>,
     /// A file with the authority's certificates (PEM); `None`: those of the system.
     pub ca: Option<String>,
-}
-
-/// Where a secret is. The secret itself is never part of a configuration.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum SecretRef {
-    /// `file:PATH`; a relative path starts at the folder of hmsops.yaml.
-    File(String),
-    /// `env:NAME`, a variable of the tower's environment.
-    Env(String),
-    /// `credential:NAME`, a file of `$CREDENTIALS_DIRECTORY` (systemd.exec(5), "Credentials").
-    Credential(String),
 }
 
 /// The system, as its security plan names it.

@@ -42,7 +42,7 @@ pub use rule::{DashSpec, HealAction, OnNoData, PanelKind, PanelSpec, RuleSpec};
 pub use sample::{Histogram, Tally, Value};
 pub use scope::Scope;
 pub use scrape::ScrapeSpec;
-pub use secret::Secret;
+pub use secret::{Secret, SecretRef};
 pub use series::{Budget, Samples, Series, SeriesSource};
 pub use time::{Millis, Now, UnixMillis};
 pub use token::{TokenKind, TokenSpec};

@@ -1,7 +1,7 @@
 //! Ranges of addresses, as in `10.0.0.0/8`.
 
 use std::fmt;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
@@ -162,6 +162,19 @@ pub fn special(address: IpAddr) -> Option<Special> {
     }
 }
 
+/// What stands against an upstream, `host:port`, that is written as an address: never where a cloud hands out
+/// credentials, the local link only when one of these networks allows it. This machine and private networks are where
+/// upstreams are; what a name means is judged when it is looked up.
+pub fn against_upstream(upstream: &str, allowed: &[Network]) -> Option<Special> {
+    let address = upstream.parse::<SocketAddr>().ok()?.ip();
+    let is_allowed = allowed.iter().any(|network| network.contains(address));
+    match special(address)? {
+        Special::Metadata => Some(Special::Metadata),
+        Special::LinkLocal if !is_allowed => Some(Special::LinkLocal),
+        _ => None,
+    }
+}
+
 /// RFC 6890, table by table.
 fn special_v4(address: Ipv4Addr) -> Option<Special> {
     let [a, b, c, _] = address.octets();
@@ -221,6 +234,24 @@ mod tests {
         {
             assert!(wrong.parse::<Network>().is_err(), "{wrong}");
         }
+    }
+
+    #[test]
+    fn an_upstream_is_anywhere_but_where_credentials_are() {
+        let link = ["169.254.0.0/16".parse().unwrap()];
+        for (upstream, is) in [
+            ("169.254.169.254:80", Some(Special::Metadata)),
+            ("[fd00:ec2::254]:80", Some(Special::Metadata)),
+            ("[::ffff:169.254.169.254]:80", Some(Special::Metadata)),
+            ("169.254.7.7:8080", Some(Special::LinkLocal)),
+            ("127.0.0.1:8080", None),
+            ("10.0.0.4:8080", None),
+            ("portal.csac.gov:8080", None),
+        ] {
+            assert_eq!(against_upstream(upstream, &[]), is, "{upstream}");
+        }
+        assert_eq!(against_upstream("169.254.7.7:8080", &link), None);
+        assert_eq!(against_upstream("169.254.169.254:80", &link), Some(Special::Metadata));
     }
 
     #[test]

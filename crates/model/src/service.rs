@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use crate::freeze::{Freeze, RollbackWindow};
 use crate::network::Network;
 use crate::release::HealthCheck;
-use crate::{ServiceName, Version};
+use crate::{SecretRef, ServiceName, Version};
 
 /// A service as declared, checked and complete.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -60,6 +60,9 @@ pub enum Driver {
         ports: BTreeMap<String, Option<u16>>,
         /// Further environment variables.
         env: BTreeMap<String, String>,
+        /// Environment variables whose values are secrets, and where each is when an instance is started.
+        #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+        secrets: BTreeMap<String, SecretRef>,
     },
     /// Runs elsewhere; we only shift its traffic.
     External {

@@ -267,6 +267,7 @@ pub(crate) fn declared(world: &World) -> Event {
             run: vec!["./portal".into()],
             ports: [("http".to_owned(), None)].into(),
             env: [].into(),
+            secrets: [].into(),
         },
         route: Some(RouteSpec { gateway: GATEWAY.into(), host: None, protocol: Protocol::Http1 }),
         identity: if by_request { Identity::Request } else { Identity::Cookie("session".into()) },

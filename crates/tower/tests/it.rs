@@ -100,6 +100,7 @@ fn service() -> ServiceSpec {
             run: vec!["./portal".into()],
             ports: [("http".to_owned(), None)].into(),
             env: [].into(),
+            secrets: [].into(),
         },
         route: Some(RouteSpec { gateway: "public".into(), host: None, protocol: Protocol::Http1 }),
         identity: Identity::Cookie("session".into()),

@@ -23,6 +23,7 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 use tokio::time::{Instant, timeout, timeout_at};
 
+use super::confidence::Confidences;
 use super::tls::{self, Trust};
 use super::{ChannelError, Message, Secret, TimeLimits, letter, one_line, span_text};
 
@@ -117,7 +118,13 @@ impl Mail {
         let reply = talk.deliver(&mut connection, &to, &letter).await?;
         // It was taken over: whatever comes now changes nothing.
         let _ = timeout(QUIT_WAIT, connection.command(Quit)).await;
-        Ok(receipt(&reply))
+        Ok(self.told().without(&receipt(&reply)))
+    }
+
+    /// What the server knows of us that nobody else may.
+    fn told(&self) -> Confidences {
+        let known = self.credentials.as_ref();
+        known.map(|(user, password)| Confidences::of_mail(user, password)).unwrap_or_default()
     }
 
     fn cannot(&self, why: &str) -> String {
@@ -267,9 +274,11 @@ impl Talk<'_> {
             cause = source;
         }
         let Some(code) = error.status() else {
-            return self.passing(&format!("{phase} failed: {}", tls::trouble(cause)));
+            let trouble = self.mail.told().without(&tls::trouble(cause).to_string());
+            return self.passing(&format!("{phase} failed: {trouble}"));
         };
-        let why = format!("it answers {phase} with {code} {cause}");
+        let said = self.mail.told().without(&cause.to_string());
+        let why = format!("it answers {phase} with {code} {said}");
         ChannelError { is_final: error.is_permanent(), ..self.passing(&why) }
     }
 }

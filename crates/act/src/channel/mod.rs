@@ -3,6 +3,7 @@
 //!
 //! Every phase has a time limit, every answer a length limit, and nothing secret is in what a channel says.
 
+mod confidence;
 pub mod fetch;
 mod letter;
 pub mod mail;

@@ -22,6 +22,7 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, timeout, timeout_at};
 
+use super::confidence::Confidences;
 use super::tls::{self, Trust};
 use super::{ChannelError, Message, Secret, TimeLimits, one_line, span_text};
 use crate::guard::{Guard, GuardError};
@@ -142,7 +143,8 @@ impl Webhook {
             answer.map_err(|_| self.passing(&format!("no answer in {}", span_text(self.limits.whole))))??;
         let (status, headers) = (response.status(), response.headers().clone());
         let said = timeout(ANSWER_WAIT, some_of_body(response)).await.unwrap_or_default();
-        let said = one_line(&format!("{} {}", status.as_u16(), String::from_utf8_lossy(&said)));
+        let said = Confidences::of_address(&self.uri).without(&String::from_utf8_lossy(&said));
+        let said = one_line(&format!("{} {said}", status.as_u16()));
         self.judge(status, &headers, said, now)
     }
 

@@ -217,7 +217,7 @@ impl HealDriver {
             spec.save(own.path()).map_err(ProcessError::from)
         };
         blocking(write).await?;
-        let shim = uptake::spawn_shim(&self.exe, folder, what)?;
+        let shim = uptake::spawn_shim(&self.exe, folder, what, &BTreeMap::new())?;
         match uptake::first_status(folder, what, shim).await? {
             Status::Absent | Status::Starting => Err(cannot_start(what, "its shim said nothing")),
             Status::Running { .. } | Status::Exited(_) | Status::Failed(_) => Ok(()),

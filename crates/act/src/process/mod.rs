@@ -16,7 +16,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use hmsops_model::instance::Instance;
-use hmsops_model::{InstanceId, Millis, ServiceName, Version};
+use hmsops_model::{InstanceId, Millis, Secret, ServiceName, Version};
 use tokio::time::MissedTickBehavior;
 
 use self::folder::Folder;
@@ -46,6 +46,8 @@ pub struct StartSpec {
     pub ports: BTreeMap<String, Option<u16>>,
     /// Further variables of its environment; `{port}` and `{port:NAME}` are replaced.
     pub env: BTreeMap<String, String>,
+    /// Variables that nobody else may know: they are written nowhere.
+    pub secrets: BTreeMap<String, Secret>,
     /// Between SIGTERM and SIGKILL when it is stopped.
     pub stop_grace: Millis,
 }
@@ -202,10 +204,10 @@ impl ProcessDriver {
             version: spec.instance.version.clone(),
             source,
         })?;
-        let instance = spec.instance.clone();
+        let (instance, secrets) = (spec.instance.clone(), spec.secrets.clone());
         self.write_spec(&folder, spec).await?;
         let what = named(&instance);
-        let shim = uptake::spawn_shim(&self.exe, &folder, &what)?;
+        let shim = uptake::spawn_shim(&self.exe, &folder, &what, &secrets)?;
         let status = uptake::first_status(&folder, &what, shim).await?;
         outcome(status, &instance, false)
     }

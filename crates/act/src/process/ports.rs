@@ -67,7 +67,7 @@ fn free_port(taken: &BTreeSet<u16>) -> Result<u16, String> {
 
 /// The shim's spec: ports written into command and environment, the variables that every service gets added.
 pub(super) fn fill_in(spec: StartSpec, ports: BTreeMap<String, u16>) -> Result<Spec, ProcessError> {
-    let StartSpec { instance, image_dir, run, env, stop_grace, .. } = spec;
+    let StartSpec { instance, image_dir, run, env, secrets, stop_grace, .. } = spec;
     let wrong = |what: String| cannot_start(&named(&instance), &what);
     if run.is_empty() {
         return Err(wrong("its command `run` is empty".into()));
@@ -75,7 +75,7 @@ pub(super) fn fill_in(spec: StartSpec, ports: BTreeMap<String, u16>) -> Result<S
     if let Some(text) = run.iter().chain(env.values()).chain(env.keys()).find(|text| text.contains('\0')) {
         return Err(wrong(format!("`{}` contains a zero byte", text.escape_debug())));
     }
-    if let Some(name) = env.keys().find(|name| name.is_empty() || name.contains('=')) {
+    if let Some(name) = env.keys().chain(secrets.keys()).find(|name| name.is_empty() || name.contains('=')) {
         return Err(wrong(format!("`{name}` is no name of an environment variable")));
     }
     let run = run.iter().map(|word| fill(word, &ports)).collect::<Result<Vec<_>, _>>().map_err(wrong)?;
@@ -88,7 +88,8 @@ pub(super) fn fill_in(spec: StartSpec, ports: BTreeMap<String, u16>) -> Result<S
     }
     // The shim runs elsewhere than the tower.
     let dir = std::path::absolute(&image_dir).unwrap_or(image_dir);
-    Ok(Spec::new(instance, run, dir, told, ports, stop_grace))
+    let secrets = secrets.into_keys().collect();
+    Ok(Spec { secrets, ..Spec::new(instance, run, dir, told, ports, stop_grace) })
 }
 
 /// `http` is `PORT`, `metrics` is `METRICS_PORT`.

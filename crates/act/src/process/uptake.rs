@@ -1,9 +1,11 @@
 //! From a run folder with a spec to a shim that has taken it up, and what that tells.
 
+use std::collections::BTreeMap;
 use std::path::Path;
 use std::process::Stdio;
 use std::time::Duration;
 
+use hmsops_model::Secret;
 use tokio::io::AsyncReadExt;
 use tokio::process::{Child, Command};
 use tokio::sync::oneshot;
@@ -11,6 +13,7 @@ use tokio::time::Instant;
 
 use super::folder::{self, Folder, Look};
 use super::{ProcessError, Status, ask, cannot_start};
+use crate::core_file;
 use crate::shim::{self, Request};
 
 /// A shim writes its first state in milliseconds; on a machine that is short of everything it may take this.
@@ -60,8 +63,13 @@ pub(crate) async fn settle(
     }
 }
 
-/// Starts `exe shim --dir DIR`.
-pub(crate) fn spawn_shim(exe: &Path, folder: &Folder, what: &str) -> Result<Child, ProcessError> {
+/// Starts `exe shim --dir DIR`. Secrets go by its environment: that is read by the same user alone, and lies on no disk.
+pub(crate) fn spawn_shim(
+    exe: &Path,
+    folder: &Folder,
+    what: &str,
+    secrets: &BTreeMap<String, Secret>,
+) -> Result<Child, ProcessError> {
     let mut command = Command::new(exe);
     // Not in a group of its own: the leader of a group cannot make the session that a shim lives in.
     command.arg("shim").arg("--dir").arg(folder.path()).current_dir("/");
@@ -71,6 +79,12 @@ pub(crate) fn spawn_shim(exe: &Path, folder: &Folder, what: &str) -> Result<Chil
         if let Some(value) = std::env::var_os(name) {
             command.env(name, value);
         }
+    }
+    if let Some(limit) = core_file::told() {
+        command.env(core_file::VARIABLE, limit);
+    }
+    for (name, value) in secrets {
+        command.env(format!("{}{name}", shim::SECRET), value.expose());
     }
     command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());
     command

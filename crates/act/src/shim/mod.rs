@@ -21,6 +21,7 @@ use std::time::{Duration, Instant};
 use hmsops_model::Millis;
 use rustix::process::{Signal, WaitOptions};
 
+use crate::core_file;
 use crate::proc::{self, MARK, ProcessKey};
 use crate::record::RecordError;
 
@@ -32,6 +33,8 @@ pub(crate) use self::spec::{Owner, Phase, Spec, State};
 
 /// Variables of the tower's environment that a service gets; nothing else of it, because tokens are in there.
 pub(crate) const PASSED_ON: [&str; 4] = ["PATH", "HOME", "LANG", "TZ"];
+/// Before the names of secret variables in a shim's environment: there they mean nothing to the shim itself.
+pub(crate) const SECRET: &str = "HMSOPS_SECRET_";
 /// Where commands are looked for when the tower itself has no `PATH`.
 const PATH_DEFAULT: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 /// After the service has ended, so long is waited for what is still in its pipe.
@@ -87,6 +90,7 @@ pub fn run(dir: &Path) -> i32 {
 
 fn run_in(dir: &Path) -> Result<(), ShimError> {
     leave_terminal()?;
+    core_file::give_back();
     let Some(_lock) = lock(dir)? else { return Ok(()) };
     let spec = Spec::load(dir)?.ok_or_else(|| ShimError::NoSpec(dir.display().to_string()))?;
     if was_started(dir, &spec)? {
@@ -225,6 +229,11 @@ fn spawn(spec: &Spec, dir: &Path, writer: std::io::PipeWriter) -> std::io::Resul
     }
     if std::env::var_os("PATH").is_none() {
         command.env("PATH", PATH_DEFAULT);
+    }
+    for name in &spec.secrets {
+        let value = std::env::var_os(format!("{SECRET}{name}"));
+        let value = value.ok_or_else(|| std::io::Error::other(format!("nobody told the secret `{name}`")))?;
+        command.env(name, value);
     }
     command.envs(&spec.env).env(MARK, dir).process_group(0);
     let second = writer.try_clone()?;

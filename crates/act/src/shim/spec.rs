@@ -30,6 +30,9 @@ pub(crate) struct Spec {
     pub(crate) dir: PathBuf,
     /// Its environment beside the few variables that are passed on.
     pub(crate) env: BTreeMap<String, String>,
+    /// Names of further variables, whose values only the shim's environment has.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub(crate) secrets: Vec<String>,
     /// The ports it was told to listen on, by name.
     pub(crate) ports: BTreeMap<String, u16>,
     /// Between SIGTERM and SIGKILL.
@@ -164,6 +167,7 @@ impl Spec {
             run,
             dir,
             env,
+            secrets: Vec::new(),
             ports,
             stop_grace,
             output_bytes_max: OUTPUT_BYTES_MAX,
@@ -181,8 +185,19 @@ impl Spec {
         output_bytes_max: u64,
         time_limit: Millis,
     ) -> Self {
-        let (ports, time_limit) = (BTreeMap::new(), Some(time_limit));
-        Self { format: FORMAT, owner, run, dir, env, ports, stop_grace, output_bytes_max, time_limit }
+        let (ports, secrets, time_limit) = (BTreeMap::new(), Vec::new(), Some(time_limit));
+        Self {
+            format: FORMAT,
+            owner,
+            run,
+            dir,
+            env,
+            secrets,
+            ports,
+            stop_grace,
+            output_bytes_max,
+            time_limit,
+        }
     }
 
     /// The copy it is for, if it is for one.

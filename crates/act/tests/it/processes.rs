@@ -2,9 +2,9 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::time::Duration;
 
-use hmsops_act::process::{ProcessDriver, Started, Status, run_folder};
+use hmsops_act::process::{ProcessDriver, StartSpec, Started, Status, run_folder};
 use hmsops_act::shim::Exit;
-use hmsops_model::Millis;
+use hmsops_model::{Millis, Secret};
 use tokio::time::timeout;
 
 use crate::world::{PATIENCE, SHIM, World, eventually, instance, kill, running_pid, runs};
@@ -45,6 +45,25 @@ async fn a_service_gets_its_ports_and_environment_and_nothing_of_the_tower_s() {
     assert!(!runs(started.pid));
     assert_eq!(world.stop(1).await, Some(Exit::Signal(15)), "stopping twice is the same as once");
     assert_eq!(world.stop(99).await, None, "and what never ran is stopped");
+}
+
+/// A secret is in the environment of its service, as it is, and lies on no disk.
+#[tokio::test]
+async fn a_secret_reaches_its_service_and_no_file() {
+    let world = World::new();
+    let secrets = [("DB_PASSWORD".to_owned(), Secret::new("hunter2-{port}"))].into();
+    let script = "echo ${#DB_PASSWORD} $(env | grep -c HMSOPS_SECRET) > it; exec sleep 1000";
+    let started = world.start(StartSpec { secrets, ..world.shell(1, script) }).await.unwrap();
+    assert_eq!(world.written("it").await, "14 0\n");
+    let mut files = 0;
+    for entry in std::fs::read_dir(world.run_folder(1)).unwrap().flatten() {
+        let bytes = std::fs::read(entry.path()).unwrap_or_default();
+        assert!(!String::from_utf8_lossy(&bytes).contains("hunter2"), "{entry:?}");
+        files += 1;
+    }
+    assert!(files > 2, "{files}");
+    world.stop(1).await;
+    assert!(!runs(started.pid));
 }
 
 #[tokio::test]

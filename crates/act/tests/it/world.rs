@@ -53,6 +53,7 @@ impl World {
             run: run.iter().map(|word| (*word).to_owned()).collect(),
             ports: BTreeMap::from([("http".to_owned(), None), ("metrics".to_owned(), None)]),
             env: BTreeMap::new(),
+            secrets: BTreeMap::new(),
             stop_grace: Millis(300),
         }
     }

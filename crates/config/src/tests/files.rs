@@ -112,6 +112,7 @@ fn the_contracts_services_are_read() {
             run: ["./portal", "--port", "{port}"].map(str::to_owned).to_vec(),
             ports: BTreeMap::from([("http".to_owned(), None), ("metrics".to_owned(), None)]),
             env: BTreeMap::new(),
+            secrets: BTreeMap::new(),
         },
         route: Some(RouteSpec {
             gateway: "public".to_owned(),
@@ -229,6 +230,41 @@ fn upstreams_are_never_where_credentials_are() {
         let said = errors("services.yaml", &text);
         assert_eq!(said.is_empty(), fits, "{address}: {said:?}");
         assert!(fits || said[0].contains("cannot be an upstream"), "{said:?}");
+    }
+}
+
+#[test]
+fn secrets_of_a_service_are_places() {
+    let with = |more: &str| {
+        format!(
+            "services:\n  a:\n    driver: process\n    image: {{dir: \"/srv/{{tag}}\"}}\n    run: [x]\n    {more}\n"
+        )
+    };
+    let good =
+        with("secrets: {DB_PASSWORD: \"file:/etc/a/db\", TOKEN: \"env:A_TOKEN\", KEY: \"credential:a\"}");
+    let spec = parse_services(&good).value.unwrap().remove(0);
+    let written = serde_json::to_string(&spec).unwrap();
+    let places = r#""secrets":{"DB_PASSWORD":"file:/etc/a/db","KEY":"credential:a","TOKEN":"env:A_TOKEN"}"#;
+    assert!(written.contains(places), "{written}");
+    assert_eq!(serde_json::from_str::<ServiceSpec>(&written).unwrap(), spec);
+    // Lines of before there were secrets are read and written as they were.
+    let old = serde_json::to_string(&parse_services(&with("env: {A: b}")).value.unwrap()[0]).unwrap();
+    assert!(!old.contains("secrets") && serde_json::from_str::<ServiceSpec>(&old).is_ok(), "{old}");
+    for (more, said) in [
+        ("secrets: {DB_PASSWORD: hunter2secret}", "6:29 `DB_PASSWORD` holds the secret itself"),
+        (
+            "secrets: {DB_PASSWORD: \"file:db.password\"}",
+            "6:28 `db.password` starts at no folder that is known",
+        ),
+        ("secrets: {PORT: \"env:A\"}", "6:15 `PORT` is set to the port that the version got"),
+        ("secrets: {A-B: \"env:A\"}", "6:15 `A-B` is not a variable's name"),
+        ("env: {A: b}\n    secrets: {A: \"env:A\"}", "7:15 `A` stands in `env`, too"),
+    ] {
+        let found = errors("services.yaml", &with(more));
+        assert_eq!(found.len(), 1, "{found:?}");
+        assert_eq!(found[0].split_once(' ').unwrap().1, said.split_once(' ').unwrap().1);
+        let shown = format!("{:?}", parse_services(&with(more)).diagnostics);
+        assert!(!shown.contains("hunter2secret"), "{shown}");
     }
 }
 

@@ -83,7 +83,7 @@ impl Entrance {
 pub(crate) struct Seen(Arc<(OnceLock<&'static str>, OnceLock<Party>)>);
 
 /// What a receipt has for a path that is no route: nothing that somebody made up.
-const NO_ROUTE: &str = "(none)";
+pub(crate) const NO_ROUTE: &str = "(none)";
 
 impl Seen {
     /// It is known what is asked for.

@@ -7,7 +7,7 @@ use axum::extract::{Path, State};
 use axum::response::Response;
 use axum::{Extension, Json};
 use hmsops_control::{Command, Event, Who};
-use hmsops_model::{ServiceName, Version};
+use hmsops_model::{ServiceName, Version, network};
 use hmsops_tower::{Handled, Snapshot};
 use hmsops_wire::api;
 
@@ -71,6 +71,14 @@ async fn adopt(
     }
     if let Some(wrong) = value.upstreams.iter().find(|address| !is_address(address)) {
         return Err(Failure::argument(format!("`{wrong:.80}` is not an address: expected `host:port`")));
+    }
+    let snapshot = context.engine.snapshot();
+    let private = snapshot.state.services.get(&service).map(|known| known.spec.allow_private.as_slice());
+    for upstream in &value.upstreams {
+        if let Some(is) = network::against_upstream(upstream, private.unwrap_or_default()) {
+            return Err(Failure::argument(format!("`{upstream}` is {is}"))
+                .hint("no traffic goes there; the local link takes `allow_private` of the service"));
+        }
     }
     let of_version = (&value.version, value.upstreams.as_slice());
     haproxy::check_adopted(&context, &context.engine.snapshot(), &service, of_version)?;

@@ -13,7 +13,7 @@ use http::{HeaderValue, Method, StatusCode};
 use super::authorize::{identify_request, is_local_host};
 use super::pace::source_of;
 use super::people::login::{page_of, page_of_form};
-use super::receipts::{Answered, Entrance, Seen};
+use super::receipts::{Answered, Entrance, NO_ROUTE, Seen};
 use super::{Doors, Failure, Routes, token};
 use crate::tls::Arrival;
 
@@ -163,7 +163,12 @@ async fn finish(State(doors): State<Doors>, mut request: Request, next: Next) ->
         } else if is_browser {
             failure.html(|wrong| page_of(&doors.context, page_of_form(&whole), wrong))
         } else {
-            failure.json(&path)
+            // What was asked for where nothing is, and the links that log in, are nobody else's business.
+            failure.json(match seen.route() {
+                NO_ROUTE => "/",
+                route if route.starts_with("/login/") => route,
+                _ => &path,
+            })
         };
         if let Some(allow) = allow {
             response.headers_mut().insert(http::header::ALLOW, allow);

@@ -152,6 +152,11 @@ fn tail(log: &std::path::Path) -> std::io::Result<String> {
     Ok(String::from_utf8_lossy(&bytes).into_owned())
 }
 
+/// Variables of the tower's environment that its gateways get: what they are found and logged by, and what stands between
+/// a program and its system when somebody puts it there (ld.so(8)).
+const PASSED_ON: [&str; 8] =
+    ["PATH", "HOME", "LANG", "TZ", "HMSOPS_LOG", "RUST_BACKTRACE", "LD_PRELOAD", "LD_LIBRARY_PATH"];
+
 /// Starts the gateway's process in a group of its own: what ends the tower does not end it.
 fn start(site: &GatewaySite, take_over: bool) -> std::io::Result<Child> {
     use std::os::unix::fs::OpenOptionsExt as _;
@@ -161,7 +166,15 @@ fn start(site: &GatewaySite, take_over: bool) -> std::io::Result<Child> {
         .append(true)
         .mode(0o600)
         .open(site.dir.join(format!("gateway-{}.log", site.name)))?;
-    Command::new(&site.exe)
+    let mut command = Command::new(&site.exe);
+    // What else is in the tower's environment may be a secret, and the data plane faces everybody.
+    command.env_clear();
+    for name in PASSED_ON {
+        if let Some(value) = std::env::var_os(name) {
+            command.env(name, value);
+        }
+    }
+    command
         .arg("gateway")
         .args(["--name", &site.name])
         .args(["--listen", &site.listen.to_string()])

@@ -2,20 +2,21 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::Ipv4Addr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use hmsops_act::process::{ProcessDriver, ProcessError, StartSpec, Status};
 use hmsops_control::{Effect, Event, InstanceReport};
-use hmsops_model::InstanceId;
 use hmsops_model::instance::Instance;
 use hmsops_model::limits::STOP_GRACE;
 use hmsops_model::service::{Driver, ServiceSpec};
+use hmsops_model::{InstanceId, Secret, SecretRef};
 use tokio::sync::mpsc;
 
 use crate::Engine;
 use crate::ports::Reach;
+use crate::secret;
 
 /// Where the SDK emits to on this machine when nothing says otherwise.
 const SDK_PORT: u16 = 4317;
@@ -95,7 +96,7 @@ async fn start(
     spec: &ServiceSpec,
     told: BTreeMap<String, String>,
 ) {
-    let Driver::Process { image_dir, run, ports, env } = &spec.driver else { return };
+    let Driver::Process { image_dir, run, ports, env, secrets } = &spec.driver else { return };
     let dir = PathBuf::from(image_dir.replace("{tag}", instance.version.as_str()));
     // A process that runs already is adopted whatever its folder holds by now.
     let running = matches!(driver.status(&instance).await, Ok(Status::Running { .. }));
@@ -120,6 +121,14 @@ async fn start(
             return report(engine, &instance, InstanceReport::Failed { reason }).await;
         }
     }
+    // What runs already has its own.
+    let secrets = match resolved(secrets, running).await {
+        Ok(secrets) => secrets,
+        Err(why) => {
+            let reason = format!("cannot start {} {}: {why}", instance.service, instance.version);
+            return report(engine, &instance, InstanceReport::Failed { reason }).await;
+        }
+    };
     let mut env = env.clone();
     for (name, value) in told {
         // What the service says of it itself stays.
@@ -131,6 +140,7 @@ async fn start(
         run: run.clone(),
         ports: ports.clone(),
         env,
+        secrets,
         stop_grace: STOP_GRACE,
     };
     match driver.start(wanted).await {
@@ -152,6 +162,26 @@ async fn start(
             report(engine, &instance, InstanceReport::Failed { reason: error.to_string() }).await;
         }
     }
+}
+
+/// The secrets of a service, read where they are just now. The error says which, and never what.
+async fn resolved(
+    secrets: &BTreeMap<String, SecretRef>,
+    running: bool,
+) -> Result<BTreeMap<String, Secret>, String> {
+    if running || secrets.is_empty() {
+        return Ok(BTreeMap::new());
+    }
+    let secrets = secrets.clone();
+    let read = move || {
+        let one = |(name, from): (String, SecretRef)| match secret::read(&from, Path::new("/")) {
+            Ok(value) => Ok((name, value)),
+            Err(error) => Err(format!("its `{name}`: {error}")),
+        };
+        secrets.into_iter().map(one).collect()
+    };
+    let found = tokio::task::spawn_blocking(read).await;
+    found.map_err(|error| format!("its secrets cannot be read: {error}"))?
 }
 
 /// Waits for the end of an instance and tells of it. Not being able to look is not an end.

@@ -59,6 +59,7 @@ fn spec(service: &str) -> ServiceSpec {
             run: vec!["./portal".into(), "--port".into(), "{port}".into()],
             ports: [("http".to_owned(), None)].into(),
             env: [].into(),
+            secrets: [].into(),
         },
         route: Some(RouteSpec { gateway: "public".into(), host: None, protocol: Protocol::Http1 }),
         identity: Identity::Cookie("session".into()),
