@@ -165,6 +165,8 @@ async fn finish(State(doors): State<Doors>, mut request: Request, next: Next) ->
         } else {
             // What was asked for where nothing is, and the links that log in, are nobody else's business.
             failure.json(match seen.route() {
+                // Whoever isn't known would learn by it which paths there are.
+                _ if response.status() == StatusCode::UNAUTHORIZED => "/",
                 NO_ROUTE => "/",
                 route if route.starts_with("/login/") => route,
                 _ => &path,
