@@ -14,13 +14,11 @@ const ANY: &str = "unlimited";
 /// The limit before it was taken away.
 static BEFORE: OnceLock<Option<u64>> = OnceLock::new();
 
-/// From now on this process, and what it starts, leaves no core file.
-pub fn withhold() {
+/// From now on this process, and what it starts, leaves no core file; an error of the system: it still may.
+pub fn withhold() -> std::io::Result<()> {
     let limit = getrlimit(Resource::Core);
     BEFORE.get_or_init(|| limit.current);
-    if let Err(error) = setrlimit(Resource::Core, Rlimit { current: Some(0), ..limit }) {
-        tracing::warn!(%error, "a crash may leave a core file, with secrets in it");
-    }
+    Ok(setrlimit(Resource::Core, Rlimit { current: Some(0), ..limit })?)
 }
 
 /// For [`VARIABLE`]; `None` when nothing was taken away.

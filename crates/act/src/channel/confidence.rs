@@ -95,9 +95,9 @@ mod tests {
     #[test]
     fn what_a_receiver_repeats_of_its_address_is_taken_out() {
         let told = Confidences::of_address(
-            &"https://hooks.csac.gov/services/T0B0/ab%2Fcd?key=hunter2&v=1".parse().unwrap(),
+            &"https://hooks.csac.gov/services/T0B0C1/abc%2Fdef?key=hunter2&v=1".parse().unwrap(),
         );
-        let said = told.without("no POST /services/T0B0/ab%2Fcd (ab/cd) ?key=hunter2&v=1 here: hunter");
+        let said = told.without("no POST /services/T0B0C1/abc%2Fdef (abc/def) ?key=hunter2&v=1 here: hunter");
         assert_eq!(said, format!("no POST /{0}/{0}/{0} ({0}) ?key={0}&v=1 here: {0}", REDACTED));
     }
 

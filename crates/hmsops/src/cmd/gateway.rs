@@ -38,7 +38,7 @@ pub(super) struct Args {
 
 pub(super) fn run(args: Args) -> Result<(), Failure> {
     serve::logging();
-    hmsops_act::core_file::withhold();
+    hmsops_act::core_file::withhold().map_err(|error| machine("forbid core files", &error))?;
     let wanted = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_');
     if args.name.is_empty() || args.name.len() > 63 || !args.name.chars().all(wanted) {
         return Err(Failure::usage("`--name` is not 1 to 63 of A-Z, a-z, 0-9, `-` and `_`"));

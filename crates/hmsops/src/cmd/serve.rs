@@ -37,7 +37,7 @@ pub(super) struct Args {
 
 pub(super) fn run(args: Args) -> Result<(), Failure> {
     logging();
-    hmsops_act::core_file::withhold();
+    hmsops_act::core_file::withhold().map_err(|error| machine("forbid core files", &error))?;
     let exe = std::env::current_exe().map_err(|error| machine("find our own program", &error))?;
     let options = ServeOptions {
         config: args.config,
