@@ -57,8 +57,13 @@ impl Client {
     /// For an address like `http://127.0.0.1:3000`.
     pub(crate) fn new(server: &str, token: Option<String>) -> Result<Self, Failure> {
         let wrong = || {
-            Failure::usage(format!("`{}` is not the address of a tower", crate::print::plain(server)))
-                .hint("write it as http://127.0.0.1:3000")
+            // A password before the host is not repeated, nor used.
+            let host = server.rsplit_once('@').map_or(server.to_owned(), |(before, host)| {
+                let scheme = before.split_inclusive("://").next().filter(|_| before.contains("://"));
+                format!("{}…@{host}", scheme.unwrap_or_default())
+            });
+            Failure::usage(format!("`{}` is not the address of a tower", crate::print::plain(&host)))
+                .hint("write it as http://127.0.0.1:3000; who asks is said by a token or a log-in")
         };
         let (rest, trust, port) = match server.strip_prefix("https://") {
             Some(rest) => (rest, Some(Trust::Machine), 443),

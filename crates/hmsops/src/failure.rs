@@ -111,9 +111,9 @@ fn said(message: &str, hint: Option<&str>, mistakes: &[Mistake], coloured: bool)
     let mut text = String::new();
     let mut add = |severity: &str, message: &str, hint: Option<&str>| {
         // Writing to a String cannot fail.
-        let _ = writeln!(text, "{severity}: {}", print::plain_lines(message));
+        let _ = writeln!(text, "{severity}: {}", print::plain_lines(&print::without_tokens(message)));
         if let Some(hint) = hint {
-            let _ = writeln!(text, "{label}: {}", print::plain_lines(hint));
+            let _ = writeln!(text, "{label}: {}", print::plain_lines(&print::without_tokens(hint)));
         }
     };
     if mistakes.is_empty() {

@@ -46,6 +46,25 @@ pub(crate) fn plain_lines(text: &str) -> String {
     text.split('\n').map(plain).collect::<Vec<_>>().join("\n  ")
 }
 
+/// The shortest random part of a token; names of metrics and tables have no such words.
+const TOKEN_DIGITS_MIN: usize = 16;
+
+/// A complaint without the tokens that somebody typed: logs of jobs and terminals that others see keep it.
+pub(crate) fn without_tokens(text: &str) -> String {
+    let is_word = |c: char| c.is_ascii_alphanumeric() || c == '_';
+    let (mut shown, mut rest) = (String::with_capacity(text.len()), text);
+    while let Some(at) = rest.find("hms_") {
+        let (before, from) = rest.split_at(at);
+        let (word, after) = from.split_at(from.find(|c| !is_word(c)).unwrap_or(from.len()));
+        let is_token = word.rsplit('_').next().is_some_and(|digits| digits.len() >= TOKEN_DIGITS_MIN);
+        shown.push_str(before);
+        shown.push_str(if is_token { "hms_[redacted]" } else { word });
+        rest = after;
+    }
+    shown.push_str(rest);
+    shown
+}
+
 /// `14:02:07.1` of an RFC 3339 moment.
 pub(crate) fn clock(moment: &str) -> String {
     moment.get(11..21).map_or_else(|| plain(moment), plain)
@@ -67,6 +86,22 @@ pub(crate) fn share(bp: u16) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn tokens_are_not_repeated_and_names_are() {
+        let token = "hms_sa_0123456789abcdefghijABCDEFGHIJ012345";
+        for (text, shown) in [
+            (format!("unexpected argument '{token}' found"), "unexpected argument 'hms_[redacted]' found"),
+            (format!("{token} {token}"), "hms_[redacted] hms_[redacted]"),
+            (
+                "no module hms_ops, nor hms_uploads_total".to_owned(),
+                "no module hms_ops, nor hms_uploads_total",
+            ),
+            ("hms_é hms_".to_owned(), "hms_é hms_"),
+        ] {
+            assert_eq!(without_tokens(&text), shown);
+        }
+    }
 
     #[test]
     fn moments_are_cut_for_people() {

@@ -33,10 +33,14 @@ mod trial;
 mod version;
 mod watch;
 
+use std::io::Write as _;
+use std::process::ExitCode;
+
 use clap::{Parser, Subcommand};
 
 use crate::client::Client;
 use crate::failure::{Exit, Failure};
+use crate::print;
 use crate::session::Asked;
 
 /// The control tower: ships releases behind a canary, and takes bad ones back within seconds.
@@ -149,6 +153,18 @@ fn with(asked: Asked, speak: impl AsyncFnOnce(Client) -> Result<(), Failure>) ->
 /// The machine refuses something basic.
 fn machine(doing: &str, error: &std::io::Error) -> Failure {
     Failure::new(Exit::Failed, format!("cannot {doing}: {error}"))
+}
+
+/// Says what is wrong with a command line, and how the program ends with it.
+pub(crate) fn mistyped(wrong: &clap::Error) -> ExitCode {
+    let text = wrong.render().to_string();
+    let shown = print::without_tokens(&text);
+    if shown == text {
+        wrong.exit();
+    }
+    // Where not even this can be said, the exit code says it.
+    let _unsaid = std::io::stderr().write_all(shown.as_bytes());
+    ExitCode::from(u8::try_from(wrong.exit_code()).unwrap_or(Exit::Usage as u8))
 }
 
 #[cfg(test)]

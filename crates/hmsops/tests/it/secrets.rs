@@ -238,7 +238,7 @@ fn act_of_tokens(run: &mut Run) {
     }
     run.runs(&["token", "lint", &own], &[], "");
     let admin = run.site.token();
-    run.made("the admin token", secret_of(&admin), &["data/admin.token"]);
+    run.made("the admin token", secret_of(&admin), &["data/admin.token", ".config/hmsops/config.yaml"]);
 }
 
 /// People log in, rightly and wrongly, by a link, a password and a provider that refuses.
