@@ -274,7 +274,7 @@ impl Talk<'_> {
             cause = source;
         }
         let Some(code) = error.status() else {
-            let trouble = self.mail.told().without(&tls::trouble(cause).to_string());
+            let trouble = self.mail.told().without(&tls::trouble(cause));
             return self.passing(&format!("{phase} failed: {trouble}"));
         };
         let said = self.mail.told().without(&cause.to_string());
