@@ -58,8 +58,10 @@ pub(crate) fn check(args: &[String]) -> Result<(), Failure> {
     let folder = std::env::temp_dir().join(format!("hmsops-ruletests-{}", std::process::id()));
     std::fs::create_dir_all(&folder).trying(format!("make `{}`", folder.display()))?;
     let drawn = draw(&folder, &program, count, seed)?;
+    let mut own: Vec<PathBuf> = flags.words.iter().map(PathBuf::from).collect();
+    own.extend(OWN.iter().map(|file| checkout::root().join(file)));
     let mut files: Vec<(PathBuf, String)> =
-        flags.words.iter().map(|file| (file.into(), "own".into())).collect();
+        own.into_iter().map(|file| (file, "written by hand".into())).collect();
     files.extend(drawn);
     let differ = judge(&program, &files)?;
     if differ == 0 && !flags.has("--keep") {

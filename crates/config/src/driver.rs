@@ -1,8 +1,10 @@
 //! How a service's versions run: `driver:` and the keys that belong to it.
 
 use std::collections::BTreeMap;
+use std::net::SocketAddr;
 
 use hmsops_model::Version;
+use hmsops_model::network::{self, Network, Special};
 use hmsops_model::service::Driver;
 
 use crate::address;
@@ -284,6 +286,16 @@ fn env(
         };
         match value {
             Some(value) if value.len() <= WORD_BYTES_MAX && !value.contains('\0') => {
+                if is_secret(&variable.key, value) {
+                    out.hide(Span { width: u32::MAX, ..variable.value.at });
+                    let message =
+                        format!("`{}` seems to be a secret, and the ledger keeps it for ever", variable.key);
+                    let hint = format!(
+                        "replace the secret, write it into a file that only its service reads, and name that: `{}_FILE: /etc/portal/secret`",
+                        variable.key
+                    );
+                    out.warning(variable.value.at, message, hint);
+                }
                 env.insert(variable.key.clone(), value.to_owned());
             }
             Some(_) => {
@@ -295,6 +307,23 @@ fn env(
         }
     }
     sound.then_some(env)
+}
+
+/// Whether a variable's value is one that nobody should see, by its name or by a password in an address (RFC 3986
+/// §3.2.1). A name that ends otherwise (`TOKEN_TTL`, `DB_PASSWORD_FILE`) says something about a secret.
+fn is_secret(name: &str, value: &str) -> bool {
+    let name = name.trim_end_matches(|c: char| c.is_ascii_digit() || c == '_').to_ascii_uppercase();
+    let last = name.rsplit('_').next().unwrap_or_default();
+    let is_named = ["SECRET", "TOKEN", "PASSWORD", "PASSWD", "PASSPHRASE", "APIKEY", "DSN", "CREDENTIALS"]
+        .iter()
+        .any(|word| last.ends_with(word));
+    let is_key = last == "KEY" && !name.ends_with("PUBLIC_KEY");
+    let user =
+        value.split_once("://").map(|(_, rest)| rest.split(['/', '?', '#']).next().unwrap_or_default());
+    let has_password = user
+        .and_then(|place| place.rsplit_once('@'))
+        .is_some_and(|(user, _)| user.split_once(':').is_some_and(|(_, password)| !password.is_empty()));
+    !value.is_empty() && (is_named || is_key || has_password)
 }
 
 /// A map whose keys are the writer's own.
@@ -325,6 +354,10 @@ fn external(service: &Entry, fields: &Fields<'_>, out: &mut Findings) -> Option<
     }
     let mut upstreams = BTreeMap::new();
     let mut places: BTreeMap<String, Span> = BTreeMap::new();
+    // What is wrong with it is said where it is read.
+    let allowed =
+        fields.get("allow_private").and_then(|entry| address::networks(entry, &mut Findings::new("")));
+    let allowed = allowed.unwrap_or_default();
     let mut sound = true;
     for version in &map.entries {
         let name = Version::new(version.key.clone());
@@ -332,7 +365,7 @@ fn external(service: &Entry, fields: &Fields<'_>, out: &mut Findings) -> Option<
             let message = format!("`{}` is not a version", shown(&version.key));
             out.error(version.at, message, format!("use {}", error.expected));
         }
-        let addresses = upstream_list(version, &mut places, out);
+        let addresses = upstream_list(version, &mut places, &allowed, out);
         match (name, addresses) {
             (Ok(name), Some(addresses)) => {
                 upstreams.insert(name, addresses);
@@ -343,9 +376,24 @@ fn external(service: &Entry, fields: &Fields<'_>, out: &mut Findings) -> Option<
     sound.then_some(Driver::External { upstreams })
 }
 
+/// What stands against an upstream, and the remedy. Users' requests would be answered with the machine's credentials;
+/// loopback and private networks are where upstreams are.
+fn objection(address: &str, allowed: &[Network]) -> Option<(Special, &'static str)> {
+    let address = address.parse::<SocketAddr>().ok()?.ip();
+    let is_allowed = || allowed.iter().any(|network| network.contains(address));
+    match network::special(address)? {
+        is @ Special::Metadata => Some((is, "name where the service itself listens")),
+        is @ Special::LinkLocal if !is_allowed() => {
+            Some((is, "if it is meant, add its network: `allow_private: [169.254.7.0/24]`"))
+        }
+        _ => None,
+    }
+}
+
 fn upstream_list(
     version: &Entry,
     places: &mut BTreeMap<String, Span>,
+    allowed: &[Network],
     out: &mut Findings,
 ) -> Option<Vec<String>> {
     if version.value.is_null() {
@@ -364,6 +412,10 @@ fn upstream_list(
     }
     scalar::each(nodes, |node| {
         let address = address::host_and_port(node, "an upstream", "10.0.0.4:8080", out)?;
+        if let Some((is, hint)) = objection(&address, allowed) {
+            out.error(node.at, format!("`{address}` cannot be an upstream: it is {is}"), hint);
+            return None;
+        }
         if let Some(first) = places.insert(address.clone(), node.at) {
             let hint = format!(
                 "it stands in line {}, column {} already; versions must not share one",

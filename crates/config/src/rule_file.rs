@@ -115,8 +115,8 @@ fn group<'n>(
         limit(entry, out);
     }
     if let Some(entry) = fields.get("query_offset") {
-        let hint = "leave it out: rules are evaluated over what has come in";
-        out.warning(entry.at, "`query_offset` is read but not acted on yet", hint);
+        let hint = "take it out: the file is used as a whole or not at all";
+        out.error(entry.at, "`query_offset` is not built yet", hint);
     }
     let (least, most) = INTERVAL_BOUNDS;
     // Prometheus takes 0 for the default.

@@ -37,6 +37,11 @@ pub(crate) struct Place {
 }
 
 impl Contexts {
+    /// Where the file is, or would be.
+    pub(crate) fn place() -> Option<PathBuf> {
+        dir().map(|dir| dir.join(FILE))
+    }
+
     /// What is in the file; nothing when there is none.
     pub(crate) fn read() -> Result<Self, Failure> {
         let Some(path) = dir().map(|dir| dir.join(FILE)) else { return Ok(Self::default()) };
@@ -44,7 +49,10 @@ impl Contexts {
             Failure::usage(format!("cannot use `{}`: {what}", path.display()))
                 .hint("`hmsops login --server URL --token TOKEN` writes it anew once it is removed")
         };
-        match std::fs::read_to_string(&path) {
+        let text = folder::check_private(&path)
+            .map_err(std::io::Error::other)
+            .and_then(|()| std::fs::read_to_string(&path));
+        match text {
             Ok(text) => Self::parse(&text).map_err(wrong),
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(Self::default()),
             Err(error) => Err(wrong(error.to_string())),

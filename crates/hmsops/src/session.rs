@@ -42,6 +42,17 @@ impl Asked {
         Ok(Client::new(&server, token)?.trusting(trust))
     }
 
+    /// Whether the tower that is meant is the one of this data folder.
+    pub(crate) fn is_of(&self, data: &Path) -> bool {
+        if self.of_environment().is_some() {
+            return true;
+        }
+        // A file that cannot be read has been told of by then.
+        let contexts = Contexts::read().unwrap_or_default();
+        let (server, _) = resolve(self.clone(), &contexts, data);
+        is_local(&server) || is_of_folder(&server, data)
+    }
+
     /// An environment that names a tower and its folder, as that of a heal does, needs nothing else: what a user has
     /// logged in to neither helps nor stands in the way.
     fn of_environment(&self) -> Option<(String, String)> {

@@ -18,6 +18,8 @@ mod external;
 mod gateways;
 #[path = "it/haproxy.rs"]
 mod haproxy;
+#[path = "it/haystack.rs"]
+mod haystack;
 #[path = "it/hostile.rs"]
 mod hostile;
 #[path = "it/hostile_frames.rs"]
@@ -48,6 +50,8 @@ mod probes;
 mod receiver;
 #[path = "it/scrapes.rs"]
 mod scrapes;
+#[path = "it/secrets.rs"]
+mod secrets;
 #[path = "it/sender.rs"]
 mod sender;
 #[path = "it/signals.rs"]

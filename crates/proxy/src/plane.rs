@@ -50,7 +50,7 @@ use std::io;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
@@ -151,8 +151,10 @@ pub struct Limits {
     pub pause: Duration,
     /// For a client to go on within its body.
     pub upload: Duration,
-    /// For a client's head, from the moment its connection is free for one.
+    /// For a client's head: the first from when its connection is there, each later one from its first byte.
     pub client_head: Duration,
+    /// For a client's connection between two requests of HTTP/1.1.
+    pub client_rest: Duration,
 }
 
 impl Default for Limits {
@@ -163,6 +165,8 @@ impl Default for Limits {
             pause: Duration::from_mins(1),
             upload: Duration::from_secs(30),
             client_head: Duration::from_secs(10),
+            // As nginx's `keepalive_timeout`: balancers before us keep theirs for a minute.
+            client_rest: Duration::from_secs(75),
         }
     }
 }
@@ -244,6 +248,8 @@ pub(crate) struct Plane {
     /// Keys the numbers of clients, so that nobody can choose theirs.
     secret: u64,
     counters: Counters,
+    /// Connections of clients that are open.
+    open: AtomicUsize,
     meter: Arc<Meter>,
     guests: Arc<Guests>,
     /// Traces that the gateway has begun.
@@ -462,6 +468,7 @@ impl Plane {
             tunnels: Tunnels::default(),
             secret,
             counters: Counters::default(),
+            open: AtomicUsize::new(0),
             meter: Arc::default(),
             guests: Arc::default(),
             traces: AtomicU64::new(0),

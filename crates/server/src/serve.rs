@@ -138,6 +138,7 @@ pub async fn run(options: ServeOptions) -> Result<(), ServeError> {
         ledger: parts.reader.clone(),
         recall: crate::recall::Recall::new(data.clone(), parts.reader.clone()),
         data: data.clone(),
+        settings: options.config.clone(),
         clock,
         metrics: parts.metrics.clone(),
         scraper,

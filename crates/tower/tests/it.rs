@@ -21,6 +21,8 @@ use hmsops_tower::{Hands, Sentinel, Spill, Tower};
 
 #[path = "it/controls.rs"]
 mod controls;
+#[path = "it/heals.rs"]
+mod heals;
 #[path = "it/policy.rs"]
 mod policy;
 #[path = "it/restart.rs"]

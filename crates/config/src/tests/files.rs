@@ -210,6 +210,60 @@ fn services_that_contradict_each_other_or_themselves() {
 }
 
 #[test]
+fn upstreams_are_never_where_credentials_are() {
+    for (address, allowed, fits) in [
+        ("127.0.0.1:80", "10.0.0.0/8", true),
+        ("10.0.0.4:80", "10.0.0.0/8", true),
+        ("[fd00::1]:80", "10.0.0.0/8", true),
+        ("169.254.169.254:80", "10.0.0.0/8", false),
+        ("169.254.169.254:80", "169.254.0.0/16", false),
+        ("[fd00:ec2::254]:80", "10.0.0.0/8", false),
+        ("[::ffff:169.254.169.254]:80", "10.0.0.0/8", false),
+        ("169.254.7.1:80", "10.0.0.0/8", false),
+        ("169.254.7.1:80", "169.254.7.0/24", true),
+        ("[fe80::1]:80", "10.0.0.0/8", false),
+    ] {
+        let text = format!(
+            "services: {{a: {{driver: external, allow_private: [{allowed}], upstreams: {{\"1\": [\"{address}\"]}}}}}}"
+        );
+        let said = errors("services.yaml", &text);
+        assert_eq!(said.is_empty(), fits, "{address}: {said:?}");
+        assert!(fits || said[0].contains("cannot be an upstream"), "{said:?}");
+    }
+}
+
+/// The ledger is for ever, and a diagnostic is printed into logs.
+#[test]
+fn a_secret_in_an_environment_is_warned_of_and_not_shown() {
+    let read = |variable: &str| {
+        let text = format!(
+            "services: {{a: {{driver: process, image: {{dir: \"/a/{{tag}}\"}}, run: [\"./a\"], env: {{{variable}}}}}}}"
+        );
+        let checked = parse_services(&text);
+        assert!(checked.value.is_some(), "{variable}");
+        format!("{:?}", checked.diagnostics)
+    };
+    for name in
+        ["DB_PASSWORD", "API_KEY", "PGPASSWORD", "SENTRY_DSN", "AUTH_TOKEN_2", "client_secret", "APIKEY"]
+    {
+        let said = read(&format!("{name}: hunter2"));
+        assert!(said.contains("seems to be a secret") && !said.contains("hunter2"), "{name}: {said}");
+    }
+    let said = read("DATABASE: \"postgres://portal:hunter2@db:5432/portal\"");
+    assert!(said.contains("seems to be a secret") && !said.contains("hunter2"), "{said}");
+    for plain in [
+        "DB_PASSWORD_FILE: /etc/a",
+        "TOKEN_TTL: 5m",
+        "KEYBOARD: us",
+        "PUBLIC_KEY: x",
+        "URL: \"http://a:80/b@c\"",
+        "TOKEN: \"\"",
+    ] {
+        assert!(!read(plain).contains("secret,"), "{plain}");
+    }
+}
+
+#[test]
 fn the_chapters_rollback_is_read_byte_for_byte() {
     let expected = PolicySpec {
         service: None,

@@ -1,36 +1,54 @@
 //! `hmsops doctor`: what is not as it should be with an installation.
 
 use std::fmt::Write as _;
-use std::path::PathBuf;
+use std::os::unix::fs::MetadataExt as _;
+use std::path::{Path, PathBuf};
 
 use hmsops_server::doctor;
 use hmsops_wire::api::{Examination, Finding, Severity};
 
 use super::with;
+use crate::contexts::Contexts;
 use crate::failure::{Exit, Failure};
 use crate::session::{self, Asked};
 use crate::{paint, print};
+
+/// Permission bits of group and world.
+const OTHERS: u32 = 0o077;
 
 /// What is not as it should be: permissions, disk, ledger, clock, leftovers of a crash, listeners, tokens, gateways, files.
 /// Nothing is changed. Warnings exit with 0, problems with 1
 ///
 /// The tower looks at itself; where none answers, its data folder is looked at from here.
 #[derive(clap::Args)]
-#[command(after_help = "Example:\n  hmsops doctor\n  hmsops doctor --data /var/lib/hmsops --json")]
+#[command(
+    after_help = "Example:\n  hmsops doctor\n  hmsops doctor --data /var/lib/hmsops --config /etc/hmsops/hmsops.yaml --json"
+)]
 pub(super) struct Args {
     /// Look at this data folder, and ask no tower
     #[arg(long, value_name = "DIR")]
     data: Option<PathBuf>,
+    /// And at these settings; a tower that answers knows its own
+    #[arg(long, value_name = "FILE")]
+    config: Option<PathBuf>,
     /// Print the answer as JSON
     #[arg(long)]
     json: bool,
 }
 
 pub(super) fn run(args: &Args, asked: Asked) -> Result<(), Failure> {
-    let found = match &args.data {
-        Some(data) => doctor::folder(data),
-        None => ask(asked)?,
+    let mut found = match &args.data {
+        Some(data) if !data.is_dir() => {
+            let message = format!("there is no data folder `{}`", data.display());
+            return Err(
+                Failure::new(Exit::NotFound, message).hint("a tower's `--data` says where its folder is")
+            );
+        }
+        Some(data) => doctor::folder(data, args.config.as_deref()),
+        None => ask(asked, args.config.as_deref())?,
     };
+    contexts(&mut found);
+    found.findings.sort_by_key(|finding| finding.severity);
     if args.json {
         print::json(&found)?;
     } else {
@@ -41,9 +59,9 @@ pub(super) fn run(args: &Args, asked: Asked) -> Result<(), Failure> {
 }
 
 /// What the tower says; where none answers and it would be the one of the folder here, what that shows.
-fn ask(asked: Asked) -> Result<Examination, Failure> {
+fn ask(asked: Asked, config: Option<&Path>) -> Result<Examination, Failure> {
     let data = session::data_folder();
-    let is_here = asked.server.is_none() || std::env::var_os("HMSOPS_DATA").is_some();
+    let is_here = asked.is_of(&data);
     let mut said = None;
     let answer = with(asked, async |client| {
         said = Some(client.get::<Examination>("/hms/v1/doctor").await?);
@@ -52,7 +70,7 @@ fn ask(asked: Asked) -> Result<Examination, Failure> {
     match (answer, said) {
         (Ok(()), Some(said)) => Ok(said),
         (Err(failure), _) if failure.exit() == Some(Exit::Unreachable) && is_here && data.is_dir() => {
-            let mut found = doctor::folder(&data);
+            let mut found = doctor::folder(&data, config);
             found.checked.insert(0, "tower".into());
             found.findings.insert(0, silent(&failure));
             Ok(found)
@@ -69,6 +87,24 @@ fn silent(failure: &Failure) -> Finding {
         what: failure.text().to_owned(),
         why: "services and gateways go on, and a canary is taken back after 5 s; nothing heals and nobody is told".into(),
         remedy: "start it: `systemctl start hmsops`, or `hmsops serve`".into(),
+    }
+}
+
+/// The tokens that this user keeps are nobody else's.
+fn contexts(found: &mut Examination) {
+    found.checked.push("contexts".into());
+    let Some(path) = Contexts::place() else { return };
+    let Ok(known) = path.metadata() else { return };
+    let mode = known.mode() & 0o7777;
+    if mode & OTHERS != 0 {
+        let shown = path.display();
+        found.findings.push(Finding {
+            severity: Severity::Problem,
+            check: "contexts".into(),
+            what: format!("`{shown}` has mode {mode:04o}"),
+            why: "the tokens in it let whoever reads it act as you".into(),
+            remedy: format!("chmod 0600 {shown}, and rotate the tokens: nobody knows who has read them"),
+        });
     }
 }
 

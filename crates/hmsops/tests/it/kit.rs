@@ -181,10 +181,15 @@ impl Site {
 
     /// Starts the tower.
     pub(crate) fn spawn_tower(&mut self) {
+        self.spawn_tower_with(&[]);
+    }
+
+    /// Starts the tower with more in its environment.
+    pub(crate) fn spawn_tower_with(&mut self, variables: &[(&str, &str)]) {
         assert!(self.tower.is_none(), "it runs already");
         let log = File::options().create(true).append(true).open(self.path("tower.log")).unwrap();
         let mut command = self.serve(&[]);
-        command.stdout(log.try_clone().unwrap()).stderr(log);
+        command.stdout(log.try_clone().unwrap()).stderr(log).envs(variables.iter().copied());
         self.tower = Some(command.spawn().unwrap());
     }
 

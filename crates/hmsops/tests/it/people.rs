@@ -82,6 +82,12 @@ fn somebody_logs_the_command_line_in_by_their_provider_and_loses_what_the_settin
     assert!(asked.contains("/login/oidc?next=%2Fsessions%2Fnew"), "{asked}");
     let back = browse(&site, &[&format!("{server}/login/oidc?next=%2Fsessions%2Fnew")]).out;
     assert!(back.contains("0;url=/sessions/new"), "{back}");
+    // The provider only remembered her, and such a word takes that it asks.
+    let again = browse(&site, &[&format!("{page}?code={code}")]).out;
+    let next = format!("/login/oidc?next=%2Fsessions%2Fnew%3Fcode%3D{code}");
+    assert!(again.contains("show again who you are") && again.contains(&next), "{again}");
+    let back = browse(&site, &[&format!("{server}{next}")]).out;
+    assert!(back.contains(&format!("0;url=/sessions/new?code={code}")), "{back}");
     let asks = browse(&site, &[&format!("{page}?code={code}")]).out;
     assert!(asks.contains("ann@") && asks.contains(code) && asks.contains("127.0.0.1"), "{asks}");
     assert!(login.try_wait().unwrap().is_none(), "it waits for the person's word");

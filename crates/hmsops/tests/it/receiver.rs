@@ -194,3 +194,43 @@ impl Target {
         self.ails.store(false, Ordering::SeqCst);
     }
 }
+
+/// A peer that repeats whatever it was sent in its answers, which are all refusals but the description of a provider.
+pub(crate) struct Echo {
+    server: Server,
+    heard: Arc<Mutex<String>>,
+}
+
+impl Echo {
+    pub(crate) fn start() -> Self {
+        let heard: Arc<Mutex<String>> = Arc::default();
+        let log = heard.clone();
+        let server = Server::start(move |asked| {
+            let said = format!("{}{}", asked.head, String::from_utf8_lossy(&asked.body));
+            log.lock().unwrap().push_str(&said);
+            if asked.head.contains("/.well-known/openid-configuration") {
+                let at = format!("http://{}", asked.header("host").unwrap_or_default());
+                let known = format!(
+                    "{{\"issuer\":\"{at}\",\"authorization_endpoint\":\"{at}/authorize\",\"token_endpoint\":\"{at}/token\",\
+                     \"jwks_uri\":\"{at}/keys\",\"response_types_supported\":[\"code\"],\"subject_types_supported\":[\"public\"],\
+                     \"id_token_signing_alg_values_supported\":[\"RS256\"]}}"
+                );
+                return (200, known);
+            }
+            if asked.head.starts_with("GET /keys ") {
+                return (200, "{\"keys\":[]}".to_owned());
+            }
+            (401, said)
+        });
+        Self { server, heard }
+    }
+
+    pub(crate) fn at(&self) -> SocketAddr {
+        self.server.at
+    }
+
+    /// All that it was sent.
+    pub(crate) fn heard(&self) -> String {
+        self.heard.lock().unwrap().clone()
+    }
+}

@@ -13,6 +13,7 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::{Instant, Sleep};
 
 use super::meter::{Meter, Why};
+use super::session::Head;
 
 /// A client that was refused may go on sending for so long. A socket that is closed with bytes unread is reset, and takes
 /// back what was sent on it (RFC 9112 §9.6).
@@ -36,6 +37,8 @@ pub(super) struct Paced<S> {
     lingers: Arc<AtomicBool>,
     /// Runs since our side was closed.
     closing: Option<Pin<Box<Sleep>>>,
+    /// Who is told that bytes come.
+    head: Option<Arc<Head>>,
 }
 
 impl<S> Paced<S> {
@@ -49,7 +52,13 @@ impl<S> Paced<S> {
     ) -> Self {
         let least = rate.saturating_mul(span.as_millis() as u64) / 1000;
         let (meter, lingers) = (Arc::clone(meter), Arc::clone(lingers));
-        Self { io, meter, span, least, full: None, taken: 0, lingers, closing: None }
+        Self { io, meter, span, least, full: None, taken: 0, lingers, closing: None, head: None }
+    }
+
+    /// Says when the first bytes of a head come.
+    pub(super) fn reporting(mut self, head: &Arc<Head>) -> Self {
+        self.head = Some(Arc::clone(head));
+        self
     }
 
     /// What a write comes to.
@@ -102,7 +111,12 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Paced<S> {
 
 impl<S: AsyncRead + Unpin> AsyncRead for Paced<S> {
     fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.get_mut().io).poll_read(cx, buf)
+        let (this, before) = (self.get_mut(), buf.filled().len());
+        let read = Pin::new(&mut this.io).poll_read(cx, buf);
+        if let Some(head) = this.head.as_ref().filter(|_| buf.filled().len() > before) {
+            head.heard();
+        }
+        read
     }
 }
 

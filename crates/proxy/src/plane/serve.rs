@@ -176,7 +176,7 @@ async fn connection(
 fn paced(session: &Session, stream: TcpStream) -> Paced<TcpStream> {
     let plane = &session.plane;
     let rate = plane.in_force.load().settings.limits.body_rate_min;
-    Paced::new(stream, &plane.meter, plane.limits.upload, rate, &session.is_cut)
+    Paced::new(stream, &plane.meter, plane.limits.upload, rate, &session.is_cut).reporting(&session.head)
 }
 
 async fn over_tls(
@@ -230,7 +230,7 @@ where
         .serve_connection(TokioIo::new(stream), service)
         .with_upgrades();
     let mut connection = std::pin::pin!(connection);
-    let late = std::pin::pin!(session.head_is_late(plane.limits.client_head));
+    let late = std::pin::pin!(session.is_late());
     let mut late = Doze::new(late);
     let mut leaves = stopped.clone();
     let leave = std::pin::pin!(told(&mut leaves));
@@ -238,7 +238,7 @@ where
     let ended = tokio::select! {
         biased;
         ended = connection.as_mut() => ended,
-        () = &mut late => return plane.meter.refuse(Why::Slow),
+        why = &mut late => return why.map_or((), |why| plane.meter.refuse(why)),
         () = leave => {
             // A connection that is closed while idle may meet a request on its way. Handed over, there is time to
             // wait for that request, or for as long as its client may be silent anyway.
@@ -247,7 +247,7 @@ where
             }
             tokio::select! {
                 ended = connection => ended,
-                () = late => return plane.meter.refuse(Why::Slow),
+                why = late => return why.map_or((), |why| plane.meter.refuse(why)),
             }
         }
     };

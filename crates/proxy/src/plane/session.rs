@@ -10,11 +10,19 @@ use std::time::Duration;
 
 use tokio::time::{Instant, Sleep, sleep_until};
 
-use super::Plane;
 use super::caller::Peer;
+use super::meter::Why;
+use super::{CONNECTIONS_MAX, Plane};
 
 /// A request is under way.
 const BUSY: u64 = u64::MAX;
+
+/// Of the next head nothing has come.
+const NOTHING: u64 = u64::MAX;
+
+/// With more connections than this open, those that rest are given no more than a head's time: a half, so that a crowd
+/// that only waits leaves room for one that asks.
+const CROWD: usize = CONNECTIONS_MAX / 2;
 
 /// One client's connection.
 pub(super) struct Session {
@@ -23,6 +31,8 @@ pub(super) struct Session {
     opened: Instant,
     /// Microseconds from `opened` until the connection was free for a request; [`BUSY`]: it is not.
     free_since: AtomicU64,
+    /// Where bytes that come for the next head are noted.
+    pub(super) head: Arc<Head>,
     /// A request was refused before it had come whole.
     pub(super) is_cut: Arc<AtomicBool>,
     /// Timers that no request uses now, by their [`Wait`].
@@ -31,11 +41,14 @@ pub(super) struct Session {
 
 impl Session {
     pub(super) fn new(plane: &Arc<Plane>, peer: SocketAddr) -> Arc<Self> {
+        plane.open.fetch_add(1, Ordering::Relaxed);
+        let opened = Instant::now();
         Arc::new(Self {
             plane: Arc::clone(plane),
             peer: Peer::new(peer),
-            opened: Instant::now(),
+            opened,
             free_since: AtomicU64::new(0),
+            head: Arc::new(Head { opened, since: AtomicU64::new(0) }),
             is_cut: Arc::default(),
             alarms: Mutex::default(),
         })
@@ -47,20 +60,39 @@ impl Session {
         Busy(Arc::clone(self))
     }
 
-    /// Comes back when the client of HTTP/1.1 has sent no whole head within `most` of its connection's being free. One
-    /// timer that looks when a head could be late costs less than one for each head.
-    pub(super) async fn head_is_late(&self, most: Duration) {
-        let mut look = self.opened + most;
+    /// Comes back when the client of HTTP/1.1 has begun a head and not sent all of it within the time for heads, which
+    /// is a reason to refuse it, or has rested between two for longer than a connection may, which is none. The first head is begun with the connection. One timer
+    /// that looks when a head could be late costs less than one for each head.
+    pub(super) async fn is_late(&self) -> Option<Why> {
+        let limits = self.plane.limits;
+        let mut look = self.opened + limits.client_head;
         loop {
             sleep_until(look).await;
-            look = match self.free_since.load(Ordering::Relaxed) {
-                BUSY => Instant::now() + most,
-                since => self.opened + Duration::from_micros(since) + most,
+            let now = Instant::now();
+            let (until, why) = match self.free_since.load(Ordering::Relaxed) {
+                BUSY => (now + limits.client_head, None),
+                free => match self.head.since.load(Ordering::Relaxed) {
+                    NOTHING => (self.at(free) + self.rest(), None),
+                    since => (self.at(since) + limits.client_head, Some(Why::Slow)),
+                },
             };
-            if look <= Instant::now() {
-                return;
+            if until <= now {
+                return why;
             }
+            // A head that is begun meanwhile cannot be late before then.
+            look = until.min(now + limits.client_head);
         }
+    }
+
+    fn at(&self, micros: u64) -> Instant {
+        self.opened + Duration::from_micros(micros)
+    }
+
+    /// How long the connection may rest now.
+    fn rest(&self) -> Duration {
+        let limits = &self.plane.limits;
+        let is_crowded = self.plane.open.load(Ordering::Relaxed) > CROWD;
+        if is_crowded { limits.client_rest.min(limits.client_head) } else { limits.client_rest }
     }
 
     fn alarms(&self) -> MutexGuard<'_, [Option<Pin<Box<Sleep>>>; 2]> {
@@ -81,12 +113,35 @@ impl Session {
     }
 }
 
+impl Drop for Session {
+    fn drop(&mut self) {
+        self.plane.open.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+/// When the head that a client is sending was begun.
+pub(super) struct Head {
+    opened: Instant,
+    /// Microseconds from `opened`; [`NOTHING`]: there is none yet.
+    since: AtomicU64,
+}
+
+impl Head {
+    /// Bytes have come. Those of a request's body are forgotten when it ends.
+    pub(super) fn heard(&self) {
+        if self.since.load(Ordering::Relaxed) == NOTHING {
+            self.since.store(self.opened.elapsed().as_micros() as u64, Ordering::Relaxed);
+        }
+    }
+}
+
 /// A request under way; ends when dropped.
 pub(super) struct Busy(Arc<Session>);
 
 impl Drop for Busy {
     fn drop(&mut self) {
         let since = self.0.opened.elapsed().as_micros() as u64;
+        self.0.head.since.store(NOTHING, Ordering::Relaxed);
         self.0.free_since.store(since, Ordering::Relaxed);
     }
 }

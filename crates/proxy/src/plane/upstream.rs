@@ -11,11 +11,12 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use hmsops_model::BadKind;
+use hmsops_model::network::{Special, special};
 use hmsops_model::service::Protocol;
 use http::Response;
 use hyper::body::{Body, Frame, Incoming, SizeHint};
 use rustix::io::Errno;
-use tokio::net::TcpStream;
+use tokio::net::{TcpStream, lookup_host};
 use tokio::time::{Instant, timeout};
 
 use super::answer::FlowError;
@@ -36,6 +37,9 @@ const LATE_SENDING_MAX: Duration = Duration::from_mins(1);
 
 /// Looking a name up may take longer than connecting to an address.
 const LOOKUP_MAX: Duration = Duration::from_secs(1);
+
+/// Addresses of one name that are tried.
+const ADDRESSES_MAX: usize = 16;
 
 /// One address that a version answers on.
 pub(super) struct Upstream {
@@ -287,15 +291,29 @@ impl Upstream {
     }
 
     async fn dial(&self, connect_max: Duration) -> Result<TcpStream, Fault> {
-        let stream = match self.parsed {
-            Some(address) => timeout(connect_max, TcpStream::connect(address)).await,
-            None => timeout(connect_max.max(LOOKUP_MAX), TcpStream::connect(self.address.as_str())).await,
+        let stream = if let Some(address) = self.parsed {
+            timeout(connect_max, connect(&[address])).await
+        } else {
+            let named = async {
+                let found: Vec<_> = lookup_host(self.address.as_str()).await?.take(ADDRESSES_MAX).collect();
+                connect(&found).await
+            };
+            timeout(connect_max.max(LOOKUP_MAX), named).await
         };
         let stream = stream.map_err(|_| Fault::Unreached)?.map_err(|error| Fault::of_connecting(&error))?;
         // Without it only small writes are slower.
         let _ = stream.set_nodelay(true);
         Ok(stream)
     }
+}
+
+/// A connection to the first that takes one. Where a cloud hands out its machines' credentials nobody's request goes,
+/// whatever a name means by now.
+async fn connect(addresses: &[SocketAddr]) -> std::io::Result<TcpStream> {
+    if addresses.iter().any(|address| special(address.ip()) == Some(Special::Metadata)) {
+        return Err(std::io::ErrorKind::PermissionDenied.into());
+    }
+    TcpStream::connect(addresses).await
 }
 
 async fn send(wire: &mut Wire, ask: &mut Ask) -> Result<Response<()>, Lost> {

@@ -3,8 +3,10 @@
 use std::time::Duration;
 
 use hmsops_model::BadKind;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::TcpStream;
 
-use crate::world::{Reply, backend, gateway, gateway_with, raw, route};
+use crate::world::{Reply, backend, gateway, gateway_with, patiently, raw, route};
 
 /// A canary that answers a POST so is counted bad once, of this kind, and the gateway goes on.
 async fn check_bad(reply: Reply, kind: BadKind) {
@@ -118,6 +120,34 @@ async fn heads_are_bounded() {
         assert!(answer.starts_with("HTTP/1.1 431"), "{answer}");
     }
     assert_eq!(stable.asked(), 0);
+}
+
+/// A connection may rest between two requests for longer than a head may take, and a head that is begun then has no more
+/// time than any.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_connection_rests_and_a_head_does_not() {
+    const ASK: &[u8] = b"GET / HTTP/1.1\r\nHost: a\r\n\r\n";
+    let stable = backend(Reply::Status(200, "stable")).await;
+    for (rest, then) in [(Duration::from_secs(1), ""), (Duration::from_hours(1), "GET / HTTP/1.1\r\nHo")] {
+        let gateway = gateway_with(|options| {
+            options.limits.client_head = Duration::from_millis(100);
+            options.limits.client_rest = rest;
+        })
+        .await;
+        let mut tower = gateway.tower().await;
+        tower.set(route(1, &stable.address, &stable.address, 0)).await;
+        let mut stream = TcpStream::connect(gateway.listen).await.unwrap();
+        stream.write_all(ASK).await.unwrap();
+        let mut answer = vec![0; 1024];
+        let n = patiently("an answer", stream.read(&mut answer)).await.unwrap();
+        assert!(n > 0);
+        let answered_at = tokio::time::Instant::now();
+        stream.write_all(then.as_bytes()).await.unwrap();
+        let mut left = Vec::new();
+        patiently("the end", stream.read_to_end(&mut left)).await.unwrap();
+        let rested = answered_at.elapsed();
+        assert!(!then.is_empty() || rested > Duration::from_millis(900), "{rested:?}");
+    }
 }
 
 /// A client that is slow with its head, or its body, is let go and counts for nobody.

@@ -79,6 +79,7 @@ impl Site {
             recall: crate::recall::Recall::new(data.clone(), reader.clone()),
             ledger: reader,
             data,
+            settings: None,
             clock,
             metrics: metrics.clone(),
             title: None,

@@ -2,6 +2,7 @@
 //! Nothing is changed by looking.
 
 mod folder;
+mod settings;
 mod tower;
 
 use std::path::Path;
@@ -45,9 +46,13 @@ impl Findings {
     }
 }
 
-/// Looks at a data folder on which no tower runs, or one that does not answer. Reads every entry of its ledger.
-pub fn folder(data: &Path) -> Examination {
-    let mut findings = Findings::default();
-    folder::look(data, Clock::after(None).now().wall, &mut findings);
+/// Looks at a data folder on which no tower runs, or one that does not answer, and at its settings where they are named.
+/// Reads every entry of the ledger.
+pub fn folder(data: &Path, file: Option<&Path>) -> Examination {
+    let (mut findings, now) = (Findings::default(), Clock::after(None).now().wall);
+    folder::look(data, now, &mut findings);
+    if let Some(file) = file {
+        settings::look(file, now, &mut findings);
+    }
     findings.end("folder")
 }

@@ -5,7 +5,7 @@ use hmsops_proxy::plane;
 use hmsops_wire::api::Examination;
 use rustix::process::{Resource, getrlimit};
 
-use super::{Findings, folder};
+use super::{Findings, folder, settings};
 use crate::door::{Context, Failure, findings_of_tokens};
 use crate::tls::held;
 
@@ -21,9 +21,13 @@ const GATEWAY_SILENT: Millis = Millis::from_secs(3);
 /// Looks at the tower's folder and at the tower itself.
 pub(crate) async fn tower(context: &Context) -> Result<Examination, Failure> {
     let (data, now) = (context.data.clone(), context.clock.now().wall);
+    let file = context.settings.clone();
     let looked = tokio::task::spawn_blocking(move || {
         let mut findings = Findings::default();
         folder::look(&data, now, &mut findings);
+        if let Some(file) = file {
+            settings::look(&file, now, &mut findings);
+        }
         findings
     });
     let mut findings = looked.await.map_err(|_| Failure::internal("looking at the data folder broke off"))?;

@@ -48,6 +48,12 @@ pub fn served(data: &Path) -> Option<std::path::PathBuf> {
     Some(data.join(crate::tls::FOLDER).join(crate::tls::SERVED)).filter(|file| file.is_file())
 }
 
+/// Refuses a file with a secret in it that others than its owner can read or write, or that is somebody else's; one that
+/// is not there is nobody's. The error says the remedy.
+pub fn check_private(path: &Path) -> Result<(), String> {
+    crate::secret::check_private(path).map_err(|error| error.to_string())
+}
+
 /// The admin token of a data folder, when it can be read.
 pub fn admin_token(data: &Path) -> Option<String> {
     let text = std::fs::read_to_string(data.join(super::auth::TOKEN_FILE)).ok()?;

@@ -95,6 +95,8 @@ pub struct Context {
     pub ledger: LedgerReader,
     /// The data folder.
     pub data: PathBuf,
+    /// `hmsops.yaml`, if there is one.
+    pub settings: Option<PathBuf>,
     /// The clock.
     pub clock: Clock,
     /// The metric store.

@@ -97,10 +97,10 @@ async fn in_time(request: Request, next: Next) -> Response {
 /// Whether a token stands in the address, where proxies, histories and logs keep it.
 fn has_token_in_address(request: &Request) -> bool {
     let is_word = |c: char| c.is_ascii_alphanumeric() || c == '_';
-    let query = request.uri().query().unwrap_or_default();
+    let address = request.uri().path_and_query().map_or("", |address| address.as_str());
     // A percent-encoded quote before it ends in digits: a token begins where its prefix does.
-    query.match_indices("hms_").any(|(at, _)| {
-        let rest = &query[at..];
+    address.match_indices("hms_").any(|(at, _)| {
+        let rest = &address[at..];
         token::is_well_formed(&rest[..rest.find(|c| !is_word(c)).unwrap_or(rest.len())])
     })
 }
@@ -118,9 +118,12 @@ async fn unexposed(request: Request, next: Next) -> Response {
 async fn finish(State(doors): State<Doors>, mut request: Request, next: Next) -> Response {
     let accept = request.headers().get(ACCEPT).and_then(|accept| accept.to_str().ok()).unwrap_or_default();
     let is_browser = accept.contains("text/html");
-    let path = request.uri().path().to_owned();
+    // What must not stand in an address is not repeated by an answer either.
+    let is_exposed = has_token_in_address(&request);
+    let path = if is_exposed { "/" } else { request.uri().path() }.to_owned();
     // Where a person goes on who has to log in first: with what the address asked for, unless it was a form.
-    let whole = request.uri().path_and_query().filter(|_| *request.method() == Method::GET);
+    let is_asked_again = *request.method() == Method::GET && !is_exposed;
+    let whole = request.uri().path_and_query().filter(|_| is_asked_again);
     let whole = whole.map_or_else(|| path.clone(), ToString::to_string);
     let is_tls = request.extensions().get::<Arrival>().is_some_and(|arrival| arrival.is_tls);
     // Of `localhost` all ports are one site: what else a person runs there would be out of reach.

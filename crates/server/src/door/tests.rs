@@ -79,6 +79,7 @@ impl Site {
             reception,
             ledger: reader,
             data,
+            settings: None,
             clock,
             metrics,
             title: None,

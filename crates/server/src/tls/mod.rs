@@ -10,7 +10,7 @@
 pub(crate) mod authority;
 pub(crate) mod keeper;
 mod names;
-mod pem;
+pub(crate) mod pem;
 pub(crate) mod port;
 pub mod request;
 

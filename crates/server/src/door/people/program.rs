@@ -251,11 +251,12 @@ struct Answer {
 
 /// Only a person who has lately shown who they are lets a program act as them.
 fn person(context: &Context, caller: &Caller) -> Result<Session, Failure> {
-    caller.needs_fresh(context.clock.now().wall)?;
-    caller.session().cloned().ok_or_else(|| {
+    let session = caller.session().cloned().ok_or_else(|| {
         Failure::conflict("only a person who is logged in lets a program act as them")
             .hint("log in at /login as yourself; the admin token needs no such thing")
-    })
+    })?;
+    caller.needs_fresh(context.clock.now().wall)?;
+    Ok(session)
 }
 
 async fn form(

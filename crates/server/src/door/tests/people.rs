@@ -544,6 +544,13 @@ async fn a_program_acts_as_whoever_says_yes_in_a_browser() {
     let page = format!("/sessions/new?code={code}");
     assert_eq!(site.page(&page, "").await.status(), 401);
     let own = session_of(round(&provider, &site, "").await.headers()).unwrap();
+    let stale = site.page(&page, &own).await;
+    let again = stale.headers()[LOCATION].to_str().unwrap().to_owned();
+    assert!(
+        again.starts_with("/login/again?next=%2Fsessions%2Fnew%3Fcode"),
+        "{again}: the provider did not ask"
+    );
+    let own = session_of(round(&provider, &site, &own).await.headers()).unwrap();
     let asks = site.page(&page, &own).await.into_body().collect().await.unwrap().to_bytes();
     let asks = String::from_utf8_lossy(&asks).into_owned();
     assert!(asks.contains(&code) && asks.contains("&lt;b&gt;ann") && !asks.contains("<b>ann"), "{asks}");

@@ -126,7 +126,7 @@ async fn every_answer_of_every_route_tells_browsers_what_they_may() {
     let mut seen = std::collections::BTreeSet::new();
     for route in table().all() {
         let path = filled(route.path);
-        for method in [&route.method, &Method::HEAD, &Method::PATCH] {
+        for method in [&route.method, &Method::HEAD, &Method::OPTIONS, &Method::PATCH] {
             for accept in ["text/html", "*/*"] {
                 for token in [None, Some(token.as_str())] {
                     seen.insert(look_at(&site, method, &path, token, accept).await.as_u16());
@@ -174,15 +174,25 @@ async fn no_secret_stands_in_an_address() {
         }
     }
     let site = Site::new(false);
-    for query in ["token=TOKEN", "access_token=TOKEN", "a=1&TOKEN", "query=up%7Bx%3D%22TOKEN%22%7D"] {
-        let path = format!("/api/v1/query?{}", query.replace("TOKEN", &site.token));
+    for address in [
+        "/api/v1/query?token=TOKEN",
+        "/api/v1/query?access_token=TOKEN",
+        "/api/v1/query?a=1&TOKEN",
+        "/api/v1/query?query=up%7Bx%3D%22TOKEN%22%7D",
+        "/hms/v1/services/TOKEN",
+        "/TOKEN/x",
+    ] {
+        let path = address.replace("TOKEN", &site.token);
+        let page = bare(Method::GET, &path).header(ACCEPT, "text/html").body(Body::empty()).unwrap();
+        let page = site.send(page).await.into_body().collect().await.unwrap().to_bytes();
+        assert!(!String::from_utf8_lossy(&page).contains(&site.token), "{address}");
         for right in [false, true] {
             let mut request = bare(Method::GET, &path);
             if right {
                 request = request.header("authorization", format!("Bearer {}", site.token));
             }
             let (status, problem) = read(site.send(request.body(Body::empty()).unwrap()).await).await;
-            assert_eq!(status, 400, "{query}");
+            assert_eq!(status, 400, "{address}");
             assert!(problem["detail"].as_str().unwrap().contains("in the address"), "{problem}");
             assert!(!problem.to_string().contains(&site.token), "{problem}");
         }
