@@ -46,7 +46,7 @@ async function poison(site) {
   };
   const label = hostile("label");
   await site.emitted({ name: "hostile.value", labels: { path: label }, last: 1 });
-  const rule = (name, more) => ({ name, expr: "hostile_value > 0", interval_seconds: 5, service: PHOTO, ...more });
+  const rule = (name, more) => ({ name, expr: "hostile.value > 0", interval_seconds: 5, service: PHOTO, ...more });
   // A name may hold less, so that the rest is seen in any case.
   await give("rulename", "POST", "/hms/v1/rules", rule(hostile("rulename"), {}));
   await give("summary", "POST", "/hms/v1/rules", rule("hostile", {
@@ -58,8 +58,8 @@ async function poison(site) {
   await give("owner", "POST", "/hms/v1/tokens", { owner: hostile("owner"), scopes: ["metrics:write"], reason: hostile("tokenreason") });
   await give("pause", "POST", "/hms/v1/heals/pause", { reason: hostile("pause") });
   await give("silence", "POST", "/hms/v1/silences", { rule: "linked", for_ms: 3_600_000, reason: hostile("silence") });
-  await give("panel", "POST", "/hms/v1/dashes/hostile/panels", { panel: "line", title: hostile("panel"), query: "hostile_value" });
-  await give("query", "POST", "/hms/v1/dashes/hostile/panels", { panel: "line", title: "query", query: `hostile_value{path=${JSON.stringify(label)}}` }, "");
+  await give("panel", "POST", "/hms/v1/dashes/hostile/panels", { panel: "line", title: hostile("panel"), query: "hostile.value" });
+  await give("query", "POST", "/hms/v1/dashes/hostile/panels", { panel: "line", title: "query", query: `hostile.value{path=${JSON.stringify(label)}}` }, "");
   await give("restart", "POST", `/hms/v1/services/${PHOTO}/restart`, { reason: hostile("restart") });
   await give("deploy", "POST", "/hms/v1/deploy", {
     name: "photo.yaml",
@@ -124,7 +124,7 @@ async function story(site, browser) {
   const taken = await poison(site);
   say(`hostile text was taken as ${[...taken.keys()].join(", ")}`);
   const deadline = Date.now() + FIRES_WITHIN_MS;
-  const fires = async () => JSON.parse((await site.api("GET", "/hms/v1/alerts")).text).items.some((alert) => alert.rule === "hostile" && alert.id !== null && alert.state === "firing");
+  const fires = async () => JSON.parse((await site.api("GET", "/hms/v1/alerts")).text).items.some((alert) => alert.rule === "hostile" && alert.id !== null && alert.condition === "firing");
   while (!(await fires())) {
     check(Date.now() < deadline, "the hostile rule's alert does not fire");
     await page.waitForTimeout(200);
