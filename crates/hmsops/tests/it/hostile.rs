@@ -256,7 +256,8 @@ fn guesses_are_told_to_wait() {
                 .unwrap()
         };
         let answers: Vec<http::Answer> = (0..150).map(ask).collect();
-        assert_eq!(answers[0].status, 401, "{:?}", answers[0]);
+        // The doors count together.
+        assert!(at != target.site.at || answers[0].status == 401, "{:?}", answers[0]);
         let waits: Vec<_> = answers.iter().filter(|answer| answer.status == 429).collect();
         assert_eq!(answers.iter().filter(|answer| answer.status == 401).count() + waits.len(), 150);
         let first = waits.first().expect("150 guesses are too many");
@@ -265,7 +266,7 @@ fn guesses_are_told_to_wait() {
         assert!(first.body.contains("/problems/too-many"), "{first:?}");
     }
     assert!(target.measured("hmsops_http_too_often_total") > 0);
-    target.is_unharmed();
+    target.stays_unharmed();
 }
 
 /// Series beyond the budget are refused; those that are known keep flowing.
@@ -297,5 +298,5 @@ fn a_flood_of_series_stops_none_that_is_known() {
     assert!(stored < 2000, "{stored} of 20 000 new series are stored");
     assert_eq!(send(100, 0..10), 10, "series that are known keep flowing");
     assert!(target.measured("hmsops_series") <= 2000);
-    target.is_unharmed();
+    target.stays_unharmed();
 }
