@@ -80,6 +80,8 @@ async function everyPage(page, site) {
     check((pages += 1) <= PAGES_MAX, `there are more than ${PAGES_MAX} pages`);
     // A page that goes on loading lives: its stream stays open.
     await page.goto(new URL(path, site.url).href, { waitUntil: "load" });
+    // The script draws panels once it has their points.
+    if (path === "/dash/hostile") await page.locator("article.panel").nth(1).waitFor();
     const found = await page.evaluate(() => ({
       ran: window.ran ?? null,
       text: document.documentElement.innerText + document.title + [...document.querySelectorAll("input, textarea, [aria-label], [title]")].map((one) => `${one.value ?? ""} ${one.ariaLabel ?? ""} ${one.title ?? ""}`).join(" "),
