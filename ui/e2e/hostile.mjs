@@ -58,7 +58,7 @@ async function poison(site) {
   await give("owner", "POST", "/hms/v1/tokens", { owner: hostile("owner"), scopes: ["metrics:write"], reason: hostile("tokenreason") });
   await give("pause", "POST", "/hms/v1/heals/pause", { reason: hostile("pause") });
   await give("silence", "POST", "/hms/v1/silences", { rule: "linked", for_ms: 3_600_000, reason: hostile("silence") });
-  await give("panel", "POST", "/hms/v1/dashes/hostile/panels", { panel: "line", title: hostile("panel"), query: "hostile.value" });
+  await give("panel", "POST", "/hms/v1/dashes/hostile/panels", { panel: "line", title: `panel'"></title><img src=x onerror="window.ran='panel'"><svg/onload=window.ran='panel'>`, query: "hostile.value" });
   await give("query", "POST", "/hms/v1/dashes/hostile/panels", { panel: "line", title: "query", query: `hostile.value{path=${JSON.stringify(label)}}` }, "");
   await give("restart", "POST", `/hms/v1/services/${PHOTO}/restart`, { reason: hostile("restart") });
   await give("deploy", "POST", "/hms/v1/deploy", {
@@ -80,6 +80,8 @@ async function everyPage(page, site) {
     check((pages += 1) <= PAGES_MAX, `there are more than ${PAGES_MAX} pages`);
     // A page that goes on loading lives: its stream stays open.
     await page.goto(new URL(path, site.url).href, { waitUntil: "load" });
+    // The script draws panels once it has their points.
+    if (path === "/dash/hostile") await page.locator("article.panel").nth(1).waitFor();
     const found = await page.evaluate(() => ({
       ran: window.ran ?? null,
       text: document.documentElement.innerText + document.title + [...document.querySelectorAll("input, textarea, [aria-label], [title]")].map((one) => `${one.value ?? ""} ${one.ariaLabel ?? ""} ${one.title ?? ""}`).join(" "),

@@ -111,13 +111,14 @@ pub struct Rate {
 /// each, programs one.
 pub const WEB_CONNECTIONS_MAX: usize = 1024;
 
-/// Of these, from one address (of IPv6: one /64): a proxy in front is one, so most; a quarter is for everyone else.
+/// Of these, from one address (of IPv6: one /64) that is not this machine's: a proxy in front is one, so most; a quarter is
+/// for everyone else.
 pub const WEB_CONNECTIONS_EACH_MAX: usize = 768;
 
 /// Connections to the collector's port at a time: programs of one machine, or agents, each keeps one.
 pub const COLLECTOR_CONNECTIONS_MAX: usize = 1024;
 
-/// Of these, from one address: all programs of one machine are one.
+/// Of these, from one address that is not this machine's: all programs of one machine are one.
 pub const COLLECTOR_CONNECTIONS_EACH_MAX: usize = 768;
 
 /// An answer of which nothing is taken for so long is given up: a proxy that is stuck is restarted in less.

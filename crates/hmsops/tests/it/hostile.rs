@@ -26,7 +26,13 @@ pub(crate) struct Target {
 
 impl Target {
     pub(crate) fn start() -> Self {
+        Self::with("")
+    }
+
+    /// With more in its settings.
+    fn with(settings: &str) -> Self {
         let mut site = Site::lay_out(SHOPLESS);
+        site.configure(settings);
         site.start();
         let tasks = site.wait("what it does at rest", 10, |site| measured(site, "hmsops_tasks"));
         Self { site, tasks }
@@ -236,5 +242,61 @@ fn floods_in_a_head_are_refused() {
             );
         }
     }
+    target.stays_unharmed();
+}
+
+/// Who tries one token after the other hears 429 before long; who has one is answered as ever.
+#[test]
+fn guesses_are_told_to_wait() {
+    let target = Target::start();
+    for at in target.doors() {
+        let wrong = ["authorization: Bearer hms_sa_wrong".to_owned()];
+        let ask = |_| {
+            if at == target.site.at { http::get(at, "/hms/v1/services", &wrong) } else { emit(at, &wrong) }
+                .unwrap()
+        };
+        let answers: Vec<http::Answer> = (0..150).map(ask).collect();
+        // The doors count together.
+        assert!(at != target.site.at || answers[0].status == 401, "{:?}", answers[0]);
+        let waits: Vec<_> = answers.iter().filter(|answer| answer.status == 429).collect();
+        assert_eq!(answers.iter().filter(|answer| answer.status == 401).count() + waits.len(), 150);
+        let first = waits.first().expect("150 guesses are too many");
+        assert!(first.header("retry-after").is_some_and(|after| after.parse::<u32>().is_ok()), "{first:?}");
+        assert_eq!(first.header("content-type"), Some("application/problem+json"), "{first:?}");
+        assert!(first.body.contains("/problems/too-many"), "{first:?}");
+    }
+    assert!(target.measured("hmsops_http_too_often_total") > 0);
+    target.stays_unharmed();
+}
+
+/// Series beyond the budget are refused; those that are known keep flowing.
+#[test]
+fn a_flood_of_series_stops_none_that_is_known() {
+    let target = Target::with("metrics: {series_max: 2000}\n");
+    let at = target.site.collector;
+    let send = |sequence: u64, names: std::ops::Range<u64>| {
+        let metrics: Vec<_> = names
+            .map(|n| {
+                format!(
+                    "{{\"name\":\"flood.{n}\",\"labels\":{{}},\"time\":{},\"sum\":1,\"count\":1,\"min\":1,\"max\":1,\"last\":1}}",
+                    jiff::Timestamp::now().as_millisecond()
+                )
+            })
+            .collect();
+        let body = format!(
+            "{{\"source\":\"flood\",\"sequence\":{sequence},\"labels\":{{}},\"metrics\":[{}]}}",
+            metrics.join(",")
+        );
+        let answer =
+            http::post(at, "/v1/emit", &["content-type: application/json".to_owned()], body.as_bytes());
+        let answer = answer.unwrap();
+        assert_eq!(answer.status, 200, "{answer:?}");
+        serde_json::from_str::<serde_json::Value>(&answer.body).unwrap()["stored"].as_u64().unwrap()
+    };
+    assert_eq!(send(1, 0..10), 10);
+    let stored: u64 = (0..20).map(|n| send(2 + n, 1000 * (n + 1)..1000 * (n + 2))).sum();
+    assert!(stored < 2000, "{stored} of 20 000 new series are stored");
+    assert_eq!(send(100, 0..10), 10, "series that are known keep flowing");
+    assert!(target.measured("hmsops_series") <= 2000);
     target.stays_unharmed();
 }

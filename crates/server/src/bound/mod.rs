@@ -14,7 +14,7 @@ mod rates;
 mod stall;
 
 pub(crate) use arriving::{Arriving, Turn, is_last};
-use descriptors::places;
+use descriptors::{places, raise};
 pub(crate) use places::{Busy, Counts, Place, Places};
 pub(crate) use rates::Rates;
 pub(crate) use stall::Unstalled;
@@ -30,6 +30,7 @@ pub(crate) struct Bounds {
 
 impl Default for Bounds {
     fn default() -> Self {
+        raise();
         Self {
             web: Places::new(places(WEB_CONNECTIONS_MAX), WEB_CONNECTIONS_EACH_MAX),
             collector: Places::new(places(COLLECTOR_CONNECTIONS_MAX), COLLECTOR_CONNECTIONS_EACH_MAX),

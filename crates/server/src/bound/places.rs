@@ -88,9 +88,10 @@ impl Places {
     /// A place for a connection; `None`: there is none, and on all that have one something is under way.
     pub(crate) fn take(self: &Arc<Self>, peer: IpAddr) -> Option<Place> {
         let source = subscriber(peer);
+        // All programs of this machine are one address, and trusted more.
+        let most_each = if source.is_loopback() { self.most } else { self.most_each };
         let mut state = self.state();
-        if state.sources.get(&source).is_some_and(|count| *count >= self.most_each) && !state.displace(source)
-        {
+        if state.sources.get(&source).is_some_and(|count| *count >= most_each) && !state.displace(source) {
             state.refused += 1;
             return None;
         }
