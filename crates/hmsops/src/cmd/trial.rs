@@ -66,7 +66,8 @@ struct Found {
     /// Why, when there is nothing to compare.
     why: Option<String>,
     expected: Vec<Shown>,
-    found: Vec<Shown>,
+    #[serde(rename = "found")]
+    instead: Vec<Shown>,
 }
 
 /// An alert or an element of an answer, for programs and for people.
@@ -95,7 +96,8 @@ pub(super) fn run(args: &Args) -> Result<(), Failure> {
         print::json(&outcomes)?;
     }
     if let Some(path) = &args.junit {
-        std::fs::write(path, junit(&outcomes)).map_err(|error| {
+        let written = write(path, &junit(&outcomes));
+        written.map_err(|error| {
             Failure::new(Exit::Failed, format!("cannot write `{}`: {error}", path.display()))
         })?;
     }
@@ -103,6 +105,12 @@ pub(super) fn run(args: &Args) -> Result<(), Failure> {
         return Err(Failure::Silent(Exit::Usage));
     }
     if outcomes.iter().all(|outcome| outcome.passed) { Ok(()) } else { Err(Failure::Silent(Exit::Failed)) }
+}
+
+/// Writes what somebody asked for, where they want it; it can be made again.
+#[expect(clippy::disallowed_methods, reason = "a report for others, no file of the tower's")]
+fn write(path: &Path, text: &str) -> std::io::Result<()> {
+    std::fs::write(path, text)
 }
 
 /// Runs the tests of one file.
@@ -166,18 +174,18 @@ fn groups(test: &RuleTest, path: &Path, errors: &mut Vec<String>) -> Vec<RuleGro
 
 fn found(failure: RuleFailure) -> Found {
     let plain =
-        |kind, of, why| Found { at_ms: failure.at, kind, of, why, expected: Vec::new(), found: Vec::new() };
+        |kind, of, why| Found { at_ms: failure.at, kind, of, why, expected: Vec::new(), instead: Vec::new() };
     match failure.kind {
         RuleFailureKind::Setup(why) => plain("setup", String::new(), Some(why)),
         RuleFailureKind::Rule { rule, why } => plain("rule", rule, Some(why)),
         RuleFailureKind::Query { expr, why } => plain("query", expr, Some(why)),
         RuleFailureKind::Alerts { name, expected, found } => {
             let shown = |alerts: Vec<RuleAlert>| alerts.iter().map(alert).collect();
-            Found { expected: shown(expected), found: shown(found), ..plain("alerts", name, None) }
+            Found { expected: shown(expected), instead: shown(found), ..plain("alerts", name, None) }
         }
         RuleFailureKind::Expr { expr, expected, found } => {
             let shown = |elements: Vec<RuleElement>| elements.iter().map(element).collect();
-            Found { expected: shown(expected), found: shown(found), ..plain("expr", expr, None) }
+            Found { expected: shown(expected), instead: shown(found), ..plain("expr", expr, None) }
         }
     }
 }
@@ -244,17 +252,21 @@ fn comparison(failure: &Found, is_diff: bool, coloured: bool, text: &mut String)
     };
     if is_diff {
         let (mut missing, mut strange) = (failure.expected.clone(), Vec::new());
-        for found in &failure.found {
+        for found in &failure.instead {
             match missing.iter().position(|expected| expected == found) {
                 Some(at) => drop(missing.remove(at)),
                 None => strange.push(found),
             }
         }
-        missing.iter().for_each(|expected| line("31", "-", &expected.line));
-        strange.iter().for_each(|found| line("32", "+", &found.line));
+        for expected in &missing {
+            line("31", "-", &expected.line);
+        }
+        for found in &strange {
+            line("32", "+", &found.line);
+        }
         return;
     }
-    for (what, lines) in [("expected", &failure.expected), ("found", &failure.found)] {
+    for (what, lines) in [("expected", &failure.expected), ("found", &failure.instead)] {
         let _ = writeln!(text, "      {what}:{}", if lines.is_empty() { " nothing" } else { "" });
         for line in lines {
             let _ = writeln!(text, "        {}", print::plain(&line.line));

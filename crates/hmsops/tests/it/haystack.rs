@@ -71,10 +71,13 @@ impl Needle {
 /// As many bytes of a form as are looked up at each place.
 const START: usize = 8;
 
+/// Whose it is, how it is written, and its bytes.
+type Spelling = (usize, &'static str, Vec<u8>);
+
 /// Values to look for.
 pub(crate) struct Search {
     /// Forms by their first bytes.
-    starts: HashMap<[u8; START], Vec<(usize, &'static str, Vec<u8>)>>,
+    starts: HashMap<[u8; START], Vec<Spelling>>,
     needles: Vec<Needle>,
     /// What was found, by needle, form and place.
     pub(crate) found: Vec<String>,

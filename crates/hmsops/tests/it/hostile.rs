@@ -52,7 +52,7 @@ impl Target {
     }
 
     /// It serves, nothing is left of what came, and it never took more memory than it may.
-    pub(crate) fn is_unharmed(self) {
+    pub(crate) fn stays_unharmed(self) {
         self.serves("afterwards");
         let site = &self.site;
         site.wait("its connections are gone", 30, |site| {
@@ -160,7 +160,7 @@ fn ten_thousand_connections_keep_nobody_out() {
         kept.iter_mut().take(1000).map(|stream| is_ended(stream, deadline)).filter(|ended| *ended).count();
     assert_eq!(ended, 1000.min(wanted), "the longest silent were closed");
     drop(kept);
-    target.is_unharmed();
+    target.stays_unharmed();
 }
 
 /// Whether the other end closes a connection until then.
@@ -209,14 +209,14 @@ fn slow_bodies_and_slow_readers_keep_nobody_out() {
         kept.drain(..).rev().take(2).map(|stream| http::read(stream).map(|answer| answer.status)).collect();
     assert!(fate.iter().all(|status| matches!(status, Ok(408))), "{fate:?}");
     drop(deaf);
-    target.is_unharmed();
+    target.stays_unharmed();
 }
 
 /// Heads that are too long, too many, or no heads.
 #[test]
 fn floods_in_a_head_are_refused() {
     let target = Target::start();
-    let many: String = (0..100_000).map(|n| format!("x-{n}: a\r\n")).collect();
+    let many = (0..100_000).fold(String::new(), |many, n| many + &format!("x-{n}: a\r\n"));
     let long = "x".repeat(10 << 20);
     for at in target.doors() {
         for (what, bytes) in [
@@ -236,5 +236,5 @@ fn floods_in_a_head_are_refused() {
             );
         }
     }
-    target.is_unharmed();
+    target.stays_unharmed();
 }

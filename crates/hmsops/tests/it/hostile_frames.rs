@@ -41,7 +41,7 @@ impl Peer {
     /// Hears until the connection ends or nothing came for so long; answers whether it has ended.
     fn ends_within(&mut self, limit: Duration) -> bool {
         let deadline = now() + limit;
-        let mut part = [0; 65_536];
+        let mut part = vec![0; 65_536];
         while let Some(left) = deadline.checked_duration_since(now()).filter(|left| !left.is_zero()) {
             self.stream.set_read_timeout(Some(left)).unwrap();
             match self.stream.read(&mut part) {
@@ -106,7 +106,7 @@ fn a_rapid_reset_ends_its_connection() {
         }
     }
     assert!(peer.ends_within(ENDS), "the connection goes on");
-    target.is_unharmed();
+    target.stays_unharmed();
 }
 
 /// A head that never ends (CVE-2024-27316), one that is whole and too long, and one whose fields all say the same again
@@ -131,12 +131,12 @@ fn heads_without_end_are_refused() {
     // One field of 4 000 bytes goes into the table (RFC 7541 §6.2.1) and is then said again by one byte each.
     let mut bomb = vec![0x40, 1, b'x', 0x7f, 0xa1, 0x1e];
     bomb.extend(vec![b'y'; 4000]);
-    bomb.extend(vec![0x80 | 62; 12_000]);
+    bomb.extend(vec![0xbe; 12_000]);
     peer.send(&frame(HEADERS, END_HEADERS | END_STREAM, 3, &[call(at), bomb].concat()));
     let _either = peer.ends_within(Duration::from_secs(2));
     assert!(!peer.words().contains("grpc-status\u{1}0"), "{}", peer.words());
     drop(peer);
-    target.is_unharmed();
+    target.stays_unharmed();
 }
 
 /// Questions that have to be answered, from somebody who takes no answers: what waits is bounded.
@@ -154,7 +154,7 @@ fn who_asks_and_takes_nothing_is_ended() {
         }
         target.serves("beside questions without end");
     }
-    target.is_unharmed();
+    target.stays_unharmed();
 }
 
 /// Messages that are not what their length says, windows that stay shut, streams without number.
@@ -194,7 +194,7 @@ fn lies_about_lengths_and_windows_are_refused() {
     let mut peer = Peer::new(at);
     peer.send(&[[0xff, 0xff, 0xff, DATA, 0].as_slice(), &1_u32.to_be_bytes(), &[0; 1000]].concat());
     assert!(peer.ends_within(ENDS), "a frame of 16 MB");
-    target.is_unharmed();
+    target.stays_unharmed();
 }
 
 /// Calls whose bodies do not come, on many streams of many connections: no window is opened for what nobody sends.
@@ -216,5 +216,5 @@ fn streams_that_stand_still_keep_nobody_out() {
     }
     target.serves("beside ten thousand calls that stand still");
     drop(kept);
-    target.is_unharmed();
+    target.stays_unharmed();
 }

@@ -50,7 +50,7 @@ fn requests_that_end_in_two_places_are_refused() {
         let said = statuses(&ask(at, extended.as_bytes()));
         assert!(said.len() <= 1 && said.iter().all(|status| *status >= 400), "{said:?}");
     }
-    target.is_unharmed();
+    target.stays_unharmed();
 }
 
 /// A path is what it says, byte by byte: whatever else it could mean is no path of ours.
@@ -101,7 +101,7 @@ fn tricks_with_paths_reach_nothing() {
         statuses(&ask(at, b"CONNECT evil.example:443 HTTP/1.1\r\nhost: a\r\n\r\n")).first(),
         Some(&401)
     );
-    target.is_unharmed();
+    target.stays_unharmed();
 }
 
 /// Bodies that are small and would become large, or deep.
@@ -159,7 +159,7 @@ fn bodies_that_unfold_are_refused_before_they_do() {
         let answer = http::post(collector, "/v1/emit", &fields, &[0x1f, 0x8b, 8, 0]).unwrap();
         assert!((400..500).contains(&answer.status), "{coding}: {answer:?}");
     }
-    target.is_unharmed();
+    target.stays_unharmed();
 }
 
 /// Files that unfold: deep ones, and lists of lists by name (the "billion laughs").
@@ -169,7 +169,7 @@ fn files_that_unfold_are_refused() {
     let mut laughs = "a0: &a0 [x, x, x, x, x, x, x, x, x]\n".to_owned();
     for n in 1..30 {
         let before = vec![format!("*a{}", n - 1); 9].join(", ");
-        laughs.push_str(&format!("a{n}: &a{n} [{before}]\n"));
+        laughs += &format!("a{n}: &a{n} [{before}]\n");
     }
     let deep = format!("service: {}", "[".repeat(100_000));
     let steps = "- ".repeat(100_000);
@@ -181,7 +181,7 @@ fn files_that_unfold_are_refused() {
         assert_eq!(said.code, Some(2), "{what}: {said:?}");
         assert!(said.err.len() < 20_000, "{what}: {} bytes of errors", said.err.len());
     }
-    target.is_unharmed();
+    target.stays_unharmed();
 }
 
 /// Text that would move a cursor, colour what follows, end a line or turn it around.
@@ -221,7 +221,7 @@ fn text_that_moves_a_cursor_reaches_no_terminal() {
             let answer = http::post(at, path, &admin, body.as_bytes()).unwrap();
             is_data(&answer.body, &format!("the answer of {path} to {quoted}"));
         }
-        let encoded: String = text.bytes().map(|byte| format!("%{byte:02x}")).collect();
+        let encoded = text.bytes().fold(String::new(), |text, byte| text + &format!("%{byte:02x}"));
         for path in [
             format!("/hms/v1/services/{encoded}"),
             format!("/{encoded}"),
@@ -251,7 +251,7 @@ fn text_that_moves_a_cursor_reaches_no_terminal() {
     let said = target.site.run(&["audit", "list"]);
     assert_eq!(said.code, Some(0), "{said:?}");
     is_still(&said.out, "the audit");
-    target.is_unharmed();
+    target.stays_unharmed();
 }
 
 /// Is JSON in which all that moves a cursor is written as JSON writes it; what turns the direction is data like any other.
@@ -323,5 +323,5 @@ fn pages_of_others_change_nothing() {
     let fields = [own.to_vec(), vec![cookie, json]].concat();
     let answer = http::post(at, pause, &fields, b"{\"reason\":\"mended by hand\"}").unwrap();
     assert!(answer.status < 300, "{answer:?}");
-    target.is_unharmed();
+    target.stays_unharmed();
 }

@@ -291,16 +291,14 @@ impl Upstream {
     }
 
     async fn dial(&self, connect_max: Duration) -> Result<TcpStream, Fault> {
-        let stream = match self.parsed {
-            Some(address) => timeout(connect_max, connect(&[address])).await,
-            None => {
-                let named = async {
-                    let found: Vec<_> =
-                        lookup_host(self.address.as_str()).await?.take(ADDRESSES_MAX).collect();
-                    connect(&found).await
-                };
-                timeout(connect_max.max(LOOKUP_MAX), named).await
-            }
+        let stream = if let Some(address) = self.parsed {
+            timeout(connect_max, connect(&[address])).await
+        } else {
+            let named = async {
+                let found: Vec<_> = lookup_host(self.address.as_str()).await?.take(ADDRESSES_MAX).collect();
+                connect(&found).await
+            };
+            timeout(connect_max.max(LOOKUP_MAX), named).await
         };
         let stream = stream.map_err(|_| Fault::Unreached)?.map_err(|error| Fault::of_connecting(&error))?;
         // Without it only small writes are slower.

@@ -2,7 +2,8 @@
 
 use hmsops_control::event::{Evaluation, Outcome};
 use hmsops_model::Labels;
-use hmsops_model::rule::{HealAction, OnNoData, RuleName, RuleSpec};
+use hmsops_model::RuleName;
+use hmsops_model::rule::{HealAction, OnNoData, RuleSpec};
 
 use super::*;
 
