@@ -141,7 +141,7 @@ async fn a_connection_rests_and_a_head_does_not() {
         let mut answer = vec![0; 1024];
         let n = patiently("an answer", stream.read(&mut answer)).await.unwrap();
         assert!(n > 0);
-        let answered_at = std::time::Instant::now();
+        let answered_at = tokio::time::Instant::now();
         stream.write_all(then.as_bytes()).await.unwrap();
         let mut left = Vec::new();
         patiently("the end", stream.read_to_end(&mut left)).await.unwrap();
