@@ -63,6 +63,7 @@ fn a_healthy_tower_has_no_problems_and_each_finding_says_what_to_do() {
 fn without_a_tower_the_folder_is_looked_at_and_nothing_is_changed() {
     let mut site = Site::lay_out(SHOPLESS);
     site.start();
+    site.json(&["token", "create", "--scope", "state:read", "--reason", "a line in the ledger"]);
     site.kill_tower();
     let said = site.run(&["doctor", "--json"]);
     let down = found(&said);
@@ -144,6 +145,7 @@ fn a_clock_that_is_behind_the_ledger_is_found() {
     let mut site = Site::lay_out(SHOPLESS);
     site.set_clock(3600);
     site.start();
+    site.json(&["token", "create", "--scope", "state:read", "--reason", "a line in the ledger"]);
     site.kill_tower();
     let data = site.path("data").display().to_string();
     let ill = site.run(&["doctor", "--data", &data, "--json"]);

@@ -131,7 +131,7 @@ fn space(data: &Path, findings: &mut Findings) {
     };
     let why_full =
         "no release goes on without its line in the ledger, and metrics are not taken; retreats go on";
-    if disk.f_flag.contains(StatVfsMountFlags::RDONLY) {
+    if disk.f_flag.contains(StatVfsMountFlags::RDONLY) || is_stopped(data) {
         findings.problem(
             format!("the disk of `{}` takes no writes", data.display()),
             "nothing that the tower decides can be recorded, so nothing advances; retreats go on",
@@ -155,6 +155,20 @@ fn space(data: &Path, findings: &mut Findings) {
         left if left < INODES_LOW => findings.warning(what, why_full, remedy),
         _ => {}
     }
+}
+
+/// Whether the kernel has stopped all writes to a file system because of an error of it. Then it is not mounted read-only:
+/// what is open for writing stays so, and only the mount's options tell (Linux 6.15, `emergency_ro` of ext4).
+fn is_stopped(data: &Path) -> bool {
+    let Ok(data) = data.canonicalize() else { return false };
+    let mounts = std::fs::read_to_string("/proc/self/mounts").unwrap_or_default();
+    let of = mounts.lines().filter_map(|line| {
+        let mut parts = line.split(' ');
+        let (at, options) = (parts.nth(1)?, parts.nth(1)?);
+        data.starts_with(at).then_some((at.len(), options))
+    });
+    let own = of.max_by_key(|(length, _)| *length);
+    own.is_some_and(|(_, options)| options.split(',').any(|option| option == "emergency_ro"))
 }
 
 /// Whether the ledger is whole. Returns when its last entry was written.

@@ -106,10 +106,16 @@ pub(crate) fn reason(text: &str) -> Result<String, Failure> {
             "the reason has {n} characters, at most {REASON_CHARS_MAX} are taken"
         )));
     }
-    if text.chars().any(char::is_control) {
+    if text.chars().any(|c| c.is_control() || turns(c)) {
         return Err(Failure::argument("the reason holds a control character").hint("write it in one line"));
     }
     Ok(if text.is_empty() { hmsops_control::event::NO_REASON.into() } else { text.into() })
+}
+
+/// Whether a character ends a line or turns the direction of what follows: in a log or a terminal the line would read
+/// as another (UAX #9, section 2; "Trojan Source", CVE-2021-42574).
+fn turns(c: char) -> bool {
+    matches!(c, '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
 }
 
 /// A reason where one has to be given.
