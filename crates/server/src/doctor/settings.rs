@@ -38,7 +38,7 @@ pub(super) fn look(file: &Path, now: UnixMillis, findings: &mut Findings) {
                 error => error.to_string(),
             };
             return findings.problem(
-                format!("`{}` cannot be used: {}", file.display(), why.replace('\n', "; ")),
+                format!("`{}` cannot be used: {}", file.display(), short(&why)),
                 "a tower that runs goes on with what it read before; one that starts stops here",
                 format!("hmsops check {}", file.display()),
             );
@@ -52,6 +52,16 @@ pub(super) fn look(file: &Path, now: UnixMillis, findings: &mut Findings) {
     for path in certificates(&config, &folder) {
         certificate(&path, now, findings);
     }
+}
+
+/// What is wrong and where, without the drawing of it, which `hmsops check` shows.
+fn short(why: &str) -> String {
+    let lines = why.lines().map(str::trim).filter(|line| !line.is_empty());
+    let told = lines.filter(|line| {
+        let is_drawn = line.starts_with(|c: char| c == '|' || c.is_ascii_digit()) || line.starts_with("hint:");
+        !is_drawn
+    });
+    told.collect::<Vec<_>>().join(" ")
 }
 
 /// Files with keys and secrets, each with the bits that it must not have. What a variable or systemd holds is theirs.
@@ -209,6 +219,6 @@ mod tests {
         assert!(missing[0].1.contains("cannot read"), "{missing:?}");
         write(&file, "gatways: {}\n", 0o644);
         let ill = found(&file);
-        assert!(ill[0].0 == "problem" && ill[0].1.contains("hmsops.yaml:1:1"), "{ill:?}");
+        assert!(ill[0].0 == "problem" && ill[0].1.ends_with("hmsops.yaml:1:1"), "{ill:?}");
     }
 }
