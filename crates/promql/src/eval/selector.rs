@@ -34,10 +34,10 @@ impl Evaluator<'_> {
     ) -> Result<Sight, EvalError> {
         let at = at.map(|at| match at {
             At::Time(time) => time,
-            At::Start => self.query.from,
-            At::End => self.query.last(),
+            At::Start => self.asked.from,
+            At::End => self.asked.to,
         });
-        let offset = offset.map_or(Ok(0), |offset| duration::signed(offset, self.query))?;
+        let offset = offset.map_or(Ok(0), |offset| duration::signed(offset, self.asked))?;
         Ok(Sight { at, offset })
     }
 
