@@ -108,7 +108,7 @@ async fn a_part_that_is_refused_is_counted_and_named_and_the_rest_is_stored() {
 #[tokio::test]
 async fn above_the_budget_new_series_are_refused_and_known_ones_keep_flowing() {
     let config = TowerConfig {
-        metrics: MetricsConfig { series_max: 2, scrape_secrets: None },
+        metrics: MetricsConfig { series_max: 2, ..TowerConfig::default().metrics },
         ..TowerConfig::default()
     };
     let site = Site::with(config).await;
