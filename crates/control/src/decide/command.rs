@@ -7,7 +7,7 @@ use hmsops_model::{Millis, ReleaseId, ServiceName, Version};
 
 use super::View;
 use super::deploy::intend;
-use crate::access::Rotation;
+use crate::access::{AccessChange, Rotation};
 use crate::event::{Command, NO_REASON, Refusal, Who};
 use crate::freeze;
 use crate::people;
@@ -81,7 +81,12 @@ impl<'a> View<'a> {
             }
             Command::People { wish } => {
                 let changes = people::decide(self.state, self.now.wall, wish, by, reason)?;
-                Ok(changes.into_iter().map(|change| Transition::People(Box::new(change))).collect())
+                let made = people::tokens_of(self.state, wish).into_iter().map(|token| {
+                    let (by, reason) = (by.clone(), reason.to_owned());
+                    Transition::Access(AccessChange::TokenRevoked { token, also: Vec::new(), by, reason })
+                });
+                let changes = changes.into_iter().map(|change| Transition::People(Box::new(change)));
+                Ok(changes.chain(made).collect())
             }
             Command::JoinAgent { token, name, certificate } => {
                 let (wall, access) = (self.now.wall, &self.state.access);
