@@ -3,7 +3,7 @@
 use hmsops_model::instance::Instance;
 use hmsops_model::person::FourEyes;
 use hmsops_model::service::Driver;
-use hmsops_model::{Millis, ReleaseId, ServiceName, Version};
+use hmsops_model::{Millis, ReleaseId, ServiceName, TokenId, Version};
 
 use super::View;
 use super::deploy::intend;
@@ -77,7 +77,9 @@ impl<'a> View<'a> {
             }
             Command::RevokeToken { token, keep_made } => {
                 let changes = self.state.access.revoke(*token, *keep_made, (by, reason))?;
-                Ok(changes.into_iter().map(Transition::Access).collect())
+                let changes = changes.into_iter().map(Transition::Access);
+                let agents = if *keep_made { Vec::new() } else { self.agents_by(*token, by, reason)? };
+                Ok(changes.chain(agents).collect())
             }
             Command::People { wish } => {
                 let changes = people::decide(self.state, self.now.wall, wish, by, reason)?;
@@ -103,6 +105,15 @@ impl<'a> View<'a> {
             }
             other => self.steer(other, by, reason),
         }
+    }
+
+    /// Ends the agents that joined by tokens that were made with this one.
+    fn agents_by(self, token: TokenId, by: &Who, reason: &str) -> Result<Vec<Transition>, Refusal> {
+        let made = self.state.access.ever_made_with(token);
+        let agents = self.state.transport.agents.values().filter(|agent| made.contains(&agent.token));
+        let ends = agents.map(|agent| self.state.transport.revoke(agent.id, by, reason));
+        let ends: Result<Vec<_>, Refusal> = ends.collect();
+        Ok(ends?.into_iter().flatten().map(Transition::Transport).collect())
     }
 
     fn active(self, id: ReleaseId) -> Result<&'a Release, Refusal> {
