@@ -58,7 +58,8 @@ pub(super) fn look(file: &Path, now: UnixMillis, findings: &mut Findings) {
 fn short(why: &str) -> String {
     let lines = why.lines().map(str::trim).filter(|line| !line.is_empty());
     let told = lines.filter(|line| {
-        let is_drawn = line.starts_with(|c: char| c == '|' || c.is_ascii_digit()) || line.starts_with("hint:");
+        let is_drawn =
+            line.starts_with(|c: char| c == '|' || c.is_ascii_digit()) || line.starts_with("hint:");
         !is_drawn
     });
     told.collect::<Vec<_>>().join(" ")
