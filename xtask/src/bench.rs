@@ -1,6 +1,7 @@
 //! `cargo xtask bench AREA`: our figures beside those of the peers.
 
 mod gateway;
+mod metrics;
 pub(crate) mod peers;
 pub(crate) mod tower;
 mod wrk;
@@ -18,7 +19,10 @@ pub(crate) const CHORE: Chore = Chore {
     help: "\
 usage: cargo xtask bench AREA [--json] [--rounds N] [--seconds N] [--program F]
 
-AREA is metrics, gateway, loop or logs; only gateway has a benchmark yet.
+AREA is metrics, gateway, loop or logs; only metrics and gateway have a benchmark yet.
+
+metrics: queries over 100 000 series, written to us, to Prometheus and to VictoriaMetrics, whichever are installed, by remote
+write. Rounds are interleaved; a figure is the median of its rounds, from the question to the end of the answer over HTTP.
 
 gateway: requests a second, latency and processor time of `hmsops gateway` with a 1 % canary, beside a bare hyper
 forwarder, HAProxy, nginx and Caddy, whichever are installed. Each has one thread on one core; wrk and the upstream (nginx)
@@ -26,9 +30,9 @@ have another. Rounds are interleaved; a figure is the median of its rounds. No r
 the two programs with optimisation comes before, if `--program` is not given.
 
   --json        ends with one line of JSON
-  --rounds N    1 to 100, by default 5
-  --seconds N   of each round, 1 to 60, by default 3
-  --program F   an hmsops that is built already, with `examples/forwarder` beside it
+  --rounds N    1 to 100, by default 5; of metrics 1 to 1000, by default 20
+  --seconds N   of each round, 1 to 60, by default 3 (gateway)
+  --program F   an hmsops that is built already, for gateway with `examples/forwarder` beside it
 
 example: cargo xtask bench gateway --json
 ",
@@ -45,6 +49,11 @@ fn run(args: &[String]) -> Result<(), Failure> {
         "gateway" => gateway::bench(
             flags.number("--rounds", 5_usize, 1..=100)?,
             flags.number("--seconds", 3_u32, 1..=60)?,
+            flags.has("--json"),
+            flags.text("--program").map(Path::new),
+        ),
+        "metrics" => metrics::bench(
+            flags.number("--rounds", 20_usize, 1..=1000)?,
             flags.has("--json"),
             flags.text("--program").map(Path::new),
         ),

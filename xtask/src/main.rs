@@ -10,6 +10,7 @@
 mod bench;
 mod checkout;
 mod chore;
+mod dice;
 mod failure;
 mod flags;
 mod flips;
@@ -19,9 +20,11 @@ mod lab;
 mod load;
 mod openmetrics;
 mod promqltest;
+mod queries;
 mod ruletests;
 mod sim;
 mod spike;
+mod stores;
 mod test;
 mod tidy;
 mod ui;
@@ -41,6 +44,7 @@ const CHORES: &[Chore] = &[
     flips::CHORE,
     spike::CHORE,
     promqltest::CHORE,
+    queries::CHORE,
     ruletests::CHORE,
     openmetrics::CHORE,
     ui::CHORE,

@@ -10,10 +10,11 @@ use std::process::Command;
 
 use crate::checkout;
 use crate::chore::Chore;
+use crate::dice::Dice;
 use crate::failure::{Failure, Trying as _};
 use crate::flags::Flags;
 use crate::json::{Json, quoted};
-use draft::{Dice, Draft};
+use draft::Draft;
 
 /// The chore.
 pub(crate) const CHORE: Chore = Chore {

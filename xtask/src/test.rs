@@ -8,7 +8,7 @@ use crate::checkout;
 use crate::chore::Chore;
 use crate::failure::{Failure, Trying as _};
 use crate::flags::Flags;
-use crate::{flips, lab, ruletests, sim, spike, tidy, ui};
+use crate::{flips, lab, queries, ruletests, sim, spike, tidy, ui};
 
 /// The chore.
 pub(crate) const CHORE: Chore = Chore {
@@ -20,7 +20,8 @@ usage: cargo xtask test [--long] [--only STAGE] [--no-install]
 Installs what the tests need where it can (nginx, prometheus, shellcheck, python3, Node.js, Chromium and more through
 apt-get), then runs each stage and names it with its time. A stage that fails does not keep later ones from running. Exits 1 when one failed.
 
-  --long         adds the large simulation, ten lab runs of each fault, 200 faults in a row, the whole spike, and fifty kills while metrics come in
+  --long         adds the large simulation, twenty thousand queries beside Prometheus, ten lab runs of each fault, 200 faults in a row, the whole
+                 spike, and fifty kills while metrics come in
   --only STAGE   one stage alone, by the name it prints
   --no-install   uses what is there
 
@@ -60,6 +61,7 @@ const STAGES: &[Stage] = &[
     Stage { name: "lab", run: || done(lab::check(&words("--check"))) },
     Stage { name: "lab-photo", run: || done(lab::check(&words("--check --story photo"))) },
     Stage { name: "ruletests", run: ruletests_short },
+    Stage { name: "queries", run: queries_short },
     Stage { name: "flips", run: flips_short },
     Stage { name: "kills", run: || done(lab::check(&words("--check --kills 20"))) },
     Stage { name: "spike", run: || done(spike::check(&words("--short"))) },
@@ -79,6 +81,7 @@ const LONG_STAGES: &[Stage] = &[
         name: "flips-long",
         run: || done(flips::check(&words("--requests 1000000 --flips 1000 --reloads 20 --upgrades 10"))),
     },
+    Stage { name: "queries-long", run: || done(queries::check(&words("--count 20000 --seed 100000"))) },
     Stage { name: "lab-long", run: lab_long },
     Stage { name: "spike-long", run: || done(spike::check(&[])) },
     Stage { name: "faults-long", run: || done(lab::check(&words("--check --faults 200 --rate 100"))) },
@@ -232,6 +235,16 @@ fn ruletests_short() -> Result<Verdict, Failure> {
     checkout::run(checkout::cargo().args(words("build --package hmsops --locked")))?;
     let target = checkout::metadata()?.text_at("target_directory").to_owned();
     done(ruletests::check(&words(&format!("--count 60 --program {target}/debug/hmsops"))))
+}
+
+/// A thousand queries, answered by us and by Prometheus: more by `cargo xtask queries`.
+fn queries_short() -> Result<Verdict, Failure> {
+    if !checkout::has_command("prometheus") {
+        return Ok(Verdict::Skipped("prometheus is not installed".into()));
+    }
+    checkout::run(checkout::cargo().args(words("build --package hmsops --locked")))?;
+    let target = checkout::metadata()?.text_at("target_directory").to_owned();
+    done(queries::check(&words(&format!("--count 1000 --program {target}/debug/hmsops"))))
 }
 
 /// The table of how fast each kind of bad build is taken back.

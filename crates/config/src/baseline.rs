@@ -169,5 +169,6 @@ fn rule(
         on_nodata: OnNoData::Keep,
         notify: Vec::new(),
         expected: Some(Expected { quantile, span, enough }),
+        group: hmsops_model::RuleGroup::default(),
     })
 }

@@ -51,7 +51,7 @@ pub use policy::parse_policy;
 pub use release::parse_release;
 pub use rule::{HEAL_INTERVAL_DEFAULT, INTERVAL_DEFAULT, Mistake, NewRule, parse_rule, readings};
 pub use rule_file::parse_rules;
-pub use rule_group::parse_groups;
+pub use rule_group::{parse_groups, parse_recordings};
 pub use rule_test::{RuleTest, parse_rule_test};
 pub use scrape::{TargetSet, parse_scrape, parse_targets};
 pub use service::parse_services;

@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 
-use hmsops_model::{HealAction, Millis, OnNoData, RuleName, RuleSpec, ServiceName};
+use hmsops_model::{HealAction, Millis, OnNoData, RuleGroup, RuleName, RuleSpec, ServiceName};
 use hmsops_promql::ast::{Expr, Type};
 use hmsops_promql::reading::{Reading, readings as both_readings};
 
@@ -207,6 +207,7 @@ impl Check {
             on_nodata,
             notify,
             expected: None,
+            group: RuleGroup::default(),
         })
     }
 

@@ -3,15 +3,17 @@
 
 use std::collections::BTreeMap;
 
-use hmsops_model::{Millis, RuleSpec};
+use hmsops_model::{Millis, RuleGroup, RuleSpec};
 
 use crate::diagnostic::{Checked, Findings, Span, shown};
 use crate::fields::{Fields, Key, Shape};
 use crate::rule::{
     HEAL_INTERVAL_DEFAULT, HOLD_MAX, INTERVAL_BOUNDS, INTERVAL_DEFAULT, Mistake, NewRule, label_error,
-    parse_expr, parse_rule,
+    parse_rule,
 };
+use crate::rule_group::{self, limit};
 use crate::scalar;
+use crate::settings::QUERY_OFFSET_MAX;
 use crate::yaml::{self, Entry, Node, Value};
 
 pub(crate) static RULES: Shape = Shape {
@@ -56,7 +58,8 @@ pub(crate) static RULE: Shape = Shape {
 /// Rules of one file.
 const RULES_MAX: usize = 5000;
 
-/// Reads a file of alert rules. Recording rules are passed over with a warning.
+/// Reads the alert rules of a file. What is wrong with its recording rules is said, too; they themselves are read by
+/// [`parse_recordings`](crate::parse_recordings).
 pub fn parse_rules(text: &str) -> Checked<Vec<RuleSpec>> {
     let mut out = Findings::new(text);
     let root = yaml::parse_filled(text, false, "write `groups:` and each group of rules below it", &mut out);
@@ -87,6 +90,7 @@ struct Names<'n> {
 struct Group {
     interval: Option<Millis>,
     labels: BTreeMap<String, String>,
+    of: RuleGroup,
 }
 
 /// A list that may be empty, as Prometheus has it.
@@ -104,26 +108,25 @@ fn group<'n>(
     out: &mut Findings,
 ) -> Option<()> {
     let fields = Fields::open(node, node.at, &GROUP, out)?;
+    let mut of = RuleGroup::default();
     if let Some(entry) = fields.get("name")
         && let Some(name) = scalar::text(&entry.value, "a group's name", "name: photo", out)
-        && let Some(first) = names.groups.insert(name, entry.value.at)
     {
-        let message = format!("the group `{}` is given twice", shown(name));
-        out.error(entry.value.at, message, format!("the first stands in line {}", first.line));
+        name.clone_into(&mut of.name);
+        if let Some(first) = names.groups.insert(name, entry.value.at) {
+            let message = format!("the group `{}` is given twice", shown(name));
+            out.error(entry.value.at, message, format!("the first stands in line {}", first.line));
+        }
     }
-    if let Some(entry) = fields.get("limit") {
-        limit(entry, out);
-    }
-    if let Some(entry) = fields.get("query_offset") {
-        let hint = "take it out: the file is used as a whole or not at all";
-        out.error(entry.at, "`query_offset` is not built yet", hint);
-    }
+    of.limit = fields.get("limit").and_then(|entry| limit(entry, out)).unwrap_or(0);
+    let offset = fields.get("query_offset");
+    of.query_offset = offset.and_then(|entry| scalar::span(entry, Millis::ZERO, QUERY_OFFSET_MAX, out));
     let (least, most) = INTERVAL_BOUNDS;
     // Prometheus takes 0 for the default.
     let interval = fields.get("interval").filter(|entry| !is_zero(&entry.value));
     let interval = interval.and_then(|entry| scalar::span(entry, least, most, out));
     let labels = fields.get("labels").and_then(|entry| group_labels(entry, out)).unwrap_or_default();
-    let group = Group { interval, labels };
+    let group = Group { interval, labels, of };
     for node in nodes(fields.get("rules")?, "rules: [{alert: photo_error_spike, expr: \"…\"}]", out)? {
         let Some(spec) = rule(node, &group, names, out) else { continue };
         if specs.len() == RULES_MAX {
@@ -137,22 +140,6 @@ fn group<'n>(
 
 fn is_zero(node: &Node) -> bool {
     matches!(&node.value, Value::Scalar { text, .. } if matches!(text.as_str(), "0" | "0s"))
-}
-
-fn limit(entry: &Entry, out: &mut Findings) -> Option<()> {
-    let written = scalar::text(&entry.value, "`limit`", "limit: 0", out)?;
-    match written.parse::<u32>() {
-        Ok(0) => {}
-        Ok(_) => {
-            let hint = "leave it out: the series that a rule may give are limited for all rules alike";
-            out.warning(entry.at, "`limit` is read but not acted on yet", hint);
-        }
-        Err(_) => {
-            let message = format!("`{}` is not a number of alerts", shown(written));
-            out.error(entry.value.at, message, "write a whole number; 0 means no limit");
-        }
-    }
-    Some(())
 }
 
 fn group_labels(entry: &Entry, out: &mut Findings) -> Option<BTreeMap<String, String>> {
@@ -197,7 +184,11 @@ fn rule(node: &Node, group: &Group, names: &mut Names<'_>, out: &mut Findings) -
     let fields = Fields::open(node, node.at, &RULE, out)?;
     let name = match (fields.get("alert"), fields.get("record")) {
         (Some(alert), None) => alert,
-        (None, Some(record)) => return recording(record, &fields, out),
+        (None, Some(record)) => {
+            // Read here for what is wrong with it alone.
+            let _read = rule_group::recording(record, &fields, &group.labels, out);
+            return None;
+        }
         (Some(_), Some(record)) => {
             out.error(record.at, "a rule alerts or records, not both", "write two rules");
             return None;
@@ -224,6 +215,7 @@ fn rule(node: &Node, group: &Group, names: &mut Names<'_>, out: &mut Findings) -
         Some(_) => group.interval.map_or(HEAL_INTERVAL_DEFAULT, |span| span.min(HEAL_INTERVAL_DEFAULT)),
         None => group.interval.unwrap_or(INTERVAL_DEFAULT),
     };
+    spec.group = group.of.clone();
     if let Some(first) = names.alerts.insert(spec.name.to_string(), name.value.at) {
         let message = format!("the alert `{}` is given twice", spec.name);
         let hint = format!("the first stands in line {}; give each a name of its own", first.line);
@@ -235,17 +227,6 @@ fn rule(node: &Node, group: &Group, names: &mut Names<'_>, out: &mut Findings) -
 /// Whether a key is there, also without a value, which has been said.
 fn given(node: &Node, key: &str) -> bool {
     matches!(&node.value, Value::Map(map) if map.entries.iter().any(|entry| entry.key == key))
-}
-
-fn recording(record: &Entry, fields: &Fields<'_>, out: &mut Findings) -> Option<RuleSpec> {
-    let hint = "an alert can hold the whole expression";
-    out.warning(record.at, "recording rules are not evaluated yet", hint);
-    let entry = fields.get("expr")?;
-    let written = scalar::text(&entry.value, "`expr`", "expr: sum(rate(x[5m]))", out)?;
-    if let Err(error) = parse_expr(written) {
-        out.error(entry.value.part(error.offset, error.width, out), error.message, error.hint);
-    }
-    None
 }
 
 /// Reads one alert rule, and remembers where its fields stand.

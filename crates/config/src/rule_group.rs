@@ -18,6 +18,15 @@ const RULES_MAX: usize = 5000;
 
 /// Reads a rule file as Prometheus does. `file` is only shown.
 pub fn parse_groups(text: &str, file: &str) -> Checked<Vec<Group>> {
+    read(text, file, true)
+}
+
+/// Reads the recording rules of a file; groups without one are left out. `file` is only shown.
+pub fn parse_recordings(text: &str, file: &str) -> Checked<Vec<Group>> {
+    read(text, file, false)
+}
+
+fn read(text: &str, file: &str, with_alerts: bool) -> Checked<Vec<Group>> {
     let mut out = Findings::new(text);
     let root = yaml::parse_filled(text, false, "write `groups:` and each group of rules below it", &mut out);
     let groups = root.and_then(|mut root| {
@@ -27,7 +36,10 @@ pub fn parse_groups(text: &str, file: &str) -> Checked<Vec<Group>> {
         let mut groups = Vec::new();
         let mut count = 0;
         for node in nodes(fields.get("groups")?, "groups: [{name: photo, rules: […]}]", &mut out)? {
-            let Some(group) = group(node, file, &mut names, &mut out) else { continue };
+            let Some(group) = group(node, file, with_alerts, &mut names, &mut out) else { continue };
+            if !with_alerts && group.rules.is_empty() {
+                continue;
+            }
             count += group.rules.len();
             if count > RULES_MAX {
                 out.error(node.at, format!("this file holds more than {RULES_MAX} rules"), "split it");
@@ -64,7 +76,13 @@ pub(crate) fn prometheus_span(entry: &Entry, out: &mut Findings) -> Option<i64> 
     span
 }
 
-fn group(node: &Node, file: &str, names: &mut BTreeMap<String, Span>, out: &mut Findings) -> Option<Group> {
+fn group(
+    node: &Node,
+    file: &str,
+    with_alerts: bool,
+    names: &mut BTreeMap<String, Span>,
+    out: &mut Findings,
+) -> Option<Group> {
     let fields = Fields::open(node, node.at, &GROUP, out)?;
     let entry = fields.get("name")?;
     let name = scalar::text(&entry.value, "a group's name", "name: photo", out)?;
@@ -74,24 +92,30 @@ fn group(node: &Node, file: &str, names: &mut BTreeMap<String, Span>, out: &mut 
     }
     let interval = fields.get("interval").and_then(|entry| prometheus_span(entry, out));
     let query_offset = fields.get("query_offset").and_then(|entry| prometheus_span(entry, out));
-    let limit = fields.get("limit").and_then(|entry| limit(entry, out)).unwrap_or(0);
+    let limit = fields.get("limit").and_then(|entry| limit(entry, out)).unwrap_or(0) as usize;
     let labels = fields.get("labels").and_then(|entry| labels(entry, true, out)).unwrap_or_default();
     let listed =
         fields.get("rules").and_then(|entry| nodes(entry, "rules: [{alert: A, expr: up == 0}]", out));
-    let rules = listed.unwrap_or_default().iter().filter_map(|node| rule(node, &labels, out)).collect();
+    let is_read = |node: &&Node| with_alerts || !is_alert(node);
+    let listed = listed.unwrap_or_default().iter().filter(is_read);
+    let rules = listed.filter_map(|node| rule(node, &labels, out)).collect();
     let interval = interval.filter(|interval| *interval > 0);
     Some(Group { name: name.to_owned(), file: file.to_owned(), interval, limit, query_offset, rules })
 }
 
 /// Series or alerts that a rule may give; 0 means as many as it likes.
-pub(crate) fn limit(entry: &Entry, out: &mut Findings) -> Option<usize> {
+pub(crate) fn limit(entry: &Entry, out: &mut Findings) -> Option<u32> {
     let written = scalar::text(&entry.value, "`limit`", "limit: 0", out)?;
     let limit = written.parse::<u32>().ok();
     if limit.is_none() {
         let message = format!("`{}` is not a number of alerts or series", shown(written));
         out.error(entry.value.at, message, "write a whole number; 0 means no limit");
     }
-    limit.map(|limit| limit as usize)
+    limit
+}
+
+fn is_alert(node: &Node) -> bool {
+    matches!(&node.value, Value::Map(map) if map.entries.iter().any(|entry| entry.key == "alert"))
 }
 
 fn rule(node: &Node, group_labels: &BTreeMap<String, String>, out: &mut Findings) -> Option<Rule> {
@@ -114,40 +138,55 @@ fn rule(node: &Node, group_labels: &BTreeMap<String, String>, out: &mut Findings
             return None;
         }
     };
-    let what = if is_alert { "an alert's name" } else { "a recorded series" };
-    let name = scalar::text(&named.value, what, "record: job:up:sum", out)?.to_owned();
     if !is_alert {
-        recorded(&name, named, &fields, out);
+        return recording(named, &fields, group_labels, out);
     }
-    let own = fields.get("labels").and_then(|entry| labels(entry, is_alert, out)).unwrap_or_default();
-    let labels = group_labels.iter().map(|(name, text)| (name.clone(), text.clone())).chain(own).collect();
     let mut span = |name: &str| fields.get(name).and_then(|entry| prometheus_span(entry, out)).unwrap_or(0);
     let (hold, keep_firing_for) = (span("for"), span("keep_firing_for"));
     let annotations = fields.get("annotations").and_then(|entry| annotations(entry, out)).unwrap_or_default();
+    let kind = RuleKind::Alerting { hold, keep_firing_for, annotations };
+    evaluated(named, &fields, group_labels, kind, out)
+}
+
+/// What all rules have.
+fn evaluated(
+    named: &Entry,
+    fields: &Fields<'_>,
+    group_labels: &BTreeMap<String, String>,
+    kind: RuleKind,
+    out: &mut Findings,
+) -> Option<Rule> {
+    let is_alert = kind != RuleKind::Recording;
+    let what = if is_alert { "an alert's name" } else { "a recorded series" };
+    let name = scalar::text(&named.value, what, "record: job:up:sum", out)?.to_owned();
+    let own = fields.get("labels").and_then(|entry| labels(entry, is_alert, out)).unwrap_or_default();
+    let labels = group_labels.iter().map(|(name, text)| (name.clone(), text.clone())).chain(own).collect();
     let entry = fields.get("expr")?;
     let text = scalar::text(&entry.value, "`expr`", "expr: up == 0", out)?.to_owned();
     let expr = parse_expr(&text).map_err(|error| {
         out.error(entry.value.part(error.offset, error.width, out), error.message, error.hint);
     });
-    let kind = if is_alert {
-        RuleKind::Alerting { hold, keep_firing_for, annotations }
-    } else {
-        RuleKind::Recording
-    };
     Some(Rule { name, expr: expr.ok()?, text, labels, kind })
 }
 
-/// What a recording rule must be.
-fn recorded(name: &str, named: &Entry, fields: &Fields<'_>, out: &mut Findings) {
+/// A recording rule, which has a name, an expression and labels, and nothing else.
+pub(crate) fn recording(
+    named: &Entry,
+    fields: &Fields<'_>,
+    group_labels: &BTreeMap<String, String>,
+    out: &mut Findings,
+) -> Option<Rule> {
     for key in ["for", "keep_firing_for", "annotations"] {
         if let Some(entry) = fields.get(key) {
             out.error(entry.at, format!("a recording rule has no `{key}`"), "take it out");
         }
     }
-    if name.contains(['{', '}']) {
-        let message = format!("`{}` is not the name of a series", shown(name));
+    let rule = evaluated(named, fields, group_labels, RuleKind::Recording, out)?;
+    if rule.name.contains(['{', '}']) {
+        let message = format!("`{}` is not the name of a series", shown(&rule.name));
         out.error(named.value.at, message, "write the name alone, `job:up:sum`; labels go below `labels:`");
     }
+    Some(rule)
 }
 
 /// The labels of a rule; those of alerts are templates.

@@ -95,10 +95,18 @@ pub(crate) static METRICS: Shape = Shape {
         Key::optional("series_max", "series_max: 1000000"),
         Key::optional("out_of_order_window", "out_of_order_window: 5 min"),
         Key::optional("scrape_secrets", "scrape_secrets: /etc/hmsops/scrape"),
+        Key::optional("rule_query_offset", "rule_query_offset: 30s"),
+        Key::optional("rule_backfill", "rule_backfill: 1h"),
         Key::optional("remote_write", "remote_write: \"https://…\""),
         Key::optional("query", "query: \"https://…\""),
     ],
 };
+
+/// How far back queries of rules may look; more belongs into an `offset` of the expression.
+pub(crate) const QUERY_OFFSET_MAX: Millis = Millis::from_mins(60);
+
+/// For how long an outage rules may be made up for.
+const BACKFILL_MAX: Millis = Millis::from_mins(24 * 60);
 
 /// Series that a tower may hold: fewer are no store, more fit into no machine's memory.
 const SERIES_BOUNDS: (u64, u64) = (1000, 100_000_000);
@@ -262,6 +270,16 @@ fn metrics(entry: &Entry, metrics: &mut MetricsConfig, out: &mut Findings) {
     }
     if let Some(entry) = fields.get("scrape_secrets") {
         metrics.scrape_secrets = line(entry, out);
+    }
+    if let Some(entry) = fields.get("rule_query_offset")
+        && let Some(span) = scalar::span(entry, Millis::ZERO, QUERY_OFFSET_MAX, out)
+    {
+        metrics.rule_query_offset = span;
+    }
+    if let Some(entry) = fields.get("rule_backfill")
+        && let Some(span) = scalar::span(entry, Millis::ZERO, BACKFILL_MAX, out)
+    {
+        metrics.rule_backfill = span;
     }
     for entry in ["remote_write", "query"].iter().filter_map(|key| fields.get(key)) {
         not_yet(entry, out);

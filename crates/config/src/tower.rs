@@ -131,6 +131,12 @@ pub struct MetricsConfig {
     /// The folder of the secrets that scrape files name; relative ones start at the folder of hmsops.yaml. `None`:
     /// `scrape-secrets` below the data folder.
     pub scrape_secrets: Option<String>,
+    /// How far before the moment of an evaluation queries of rules look, for groups that do not say it; 0 to an hour,
+    /// 0 by default.
+    pub rule_query_offset: Millis,
+    /// How far back recording rules are made up for that were not evaluated while the tower was down; 0 to a day, an
+    /// hour by default.
+    pub rule_backfill: Millis,
 }
 
 /// How people and their tools are told.
@@ -242,6 +248,8 @@ impl Default for MetricsConfig {
             series_max: SERIES_MAX_DEFAULT,
             out_of_order_window: OUT_OF_ORDER_DEFAULT,
             scrape_secrets: None,
+            rule_query_offset: Millis::ZERO,
+            rule_backfill: Millis::from_mins(60),
         }
     }
 }

@@ -48,6 +48,8 @@ mod policies;
 mod probes;
 #[path = "it/receiver.rs"]
 mod receiver;
+#[path = "it/recordings.rs"]
+mod recordings;
 #[path = "it/scrapes.rs"]
 mod scrapes;
 #[path = "it/secrets.rs"]

@@ -38,7 +38,7 @@ pub use labels::{Labels, MatchOp, Matcher};
 pub use outcome::{ArmTick, BadKind, Latencies, Tick, Unit};
 pub use person::{Identity, Role};
 pub use relabel::{Relabel, RelabelAction};
-pub use rule::{DashSpec, HealAction, OnNoData, PanelKind, PanelSpec, RuleSpec};
+pub use rule::{DashSpec, HealAction, OnNoData, PanelKind, PanelSpec, RuleGroup, RuleSpec};
 pub use sample::{Histogram, Tally, Value};
 pub use scope::Scope;
 pub use scrape::ScrapeSpec;

@@ -47,6 +47,28 @@ pub struct RuleSpec {
     /// What it compares with, when it watches a latency for drift: its value is in milliseconds then.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub expected: Option<Expected>,
+    /// What the group says in which it stands.
+    #[serde(default, skip_serializing_if = "RuleGroup::is_none")]
+    pub group: RuleGroup,
+}
+
+/// What a group of a rule file says of all its rules, beside their interval and labels.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(default)]
+pub struct RuleGroup {
+    /// Its name; empty: the rule stands in no group.
+    pub name: String,
+    /// Alerts that one of its rules may give; 0: as many as it likes.
+    pub limit: u32,
+    /// How far before the moment of an evaluation its queries look; `None`: as is set for all.
+    pub query_offset: Option<Millis>,
+}
+
+impl RuleGroup {
+    /// Whether it says nothing.
+    pub fn is_none(&self) -> bool {
+        *self == Self::default()
+    }
 }
 
 /// A latency as a baseline expects it.

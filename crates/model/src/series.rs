@@ -31,6 +31,8 @@ pub struct Hints {
     pub function: Option<&'static str>,
     /// Only the label sets matter: samples may be left out.
     pub is_labels_only: bool,
+    /// Of each series only the latest sample of the range matters: earlier ones may be left out.
+    pub is_latest_only: bool,
 }
 
 /// The values of a series, by column, because most are floats and are read in bulk.

@@ -122,15 +122,17 @@ pub async fn run(options: ServeOptions) -> Result<(), ServeError> {
     let repos = repos(&config, &options, data.as_path());
     let (scrapes, to_scrape) = watch::channel(repo::Scrapes::new());
     let gateways = Arc::new(settings.all());
+    let (recordings, to_record) = watch::channel(evaluate::record::Recordings::new());
     let (trouble, troubles) = watch::channel(repo::Troubles::new());
-    tokio::spawn(repo::watch(engine.clone(), repos, (scrapes, trouble), gateways.clone(), reloads));
+    let declared = (scrapes, recordings, trouble);
+    tokio::spawn(repo::watch(engine.clone(), repos, declared, gateways.clone(), reloads));
     tokio::spawn(public::keep(engine.clone(), clock, parts.disk.clone()));
     greet(&ports.reach, &data, &auth, clock);
     let secrets = scrape_secrets(&config, options.config.as_deref(), &data);
     let scraper = parts.collect(&engine, &auth, ports.collector, secrets);
     tokio::spawn(scraper.clone().follow(to_scrape));
-    let series = Arc::new(parts.metrics.store().clone());
-    tokio::spawn(evaluate::run(engine.clone(), clock, series));
+    let recorder = parts.evaluate(&engine, &config);
+    tokio::spawn(recorder.clone().follow(engine.clone(), to_record));
     let context = door::Context {
         engine: engine.clone(),
         auth,
@@ -142,6 +144,7 @@ pub async fn run(options: ServeOptions) -> Result<(), ServeError> {
         clock,
         metrics: parts.metrics.clone(),
         scraper,
+        recorder,
         title: config.status_title.clone(),
         queries: Queries::new(Arc::new(parts.metrics.store().clone())),
         families: parts.metrics.families().clone(),
@@ -207,6 +210,21 @@ impl Parts {
         tokio::spawn(listener::run(collector, self.metrics.clone(), auth.clone(), engine.clone()));
         tokio::spawn(own::keep(self.metrics.clone(), engine.clone(), self.traffic.clone()));
         Scraper::start(self.metrics.clone(), engine.clone(), scrape_secrets)
+    }
+
+    /// Starts what evaluates rules.
+    fn evaluate(&self, engine: &Engine, config: &TowerConfig) -> evaluate::record::Recorder {
+        let offset = config.metrics.rule_query_offset;
+        let series = Arc::new(self.metrics.store().clone());
+        tokio::spawn(evaluate::run(engine.clone(), self.clock, series, offset));
+        tokio::spawn(evaluate::alerts::run(self.metrics.clone(), engine.clone(), self.clock));
+        let millis = |span: hmsops_model::Millis| i64::try_from(span.0).unwrap_or(i64::MAX / 4);
+        let setting = evaluate::record::RecordSetting {
+            interval: millis(hmsops_config::INTERVAL_DEFAULT),
+            query_offset: millis(offset),
+            backfill: millis(config.metrics.rule_backfill),
+        };
+        evaluate::record::Recorder::new(self.metrics.clone(), self.clock, setting)
     }
 
     /// Starts the tower's thread and its hands.

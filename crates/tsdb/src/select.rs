@@ -16,6 +16,9 @@ use crate::series::{DiskChunk, Series};
 use crate::store::{Inner, Store};
 use crate::value;
 
+/// What a series of one sample occupies.
+const LATEST_BYTES: u64 = 16;
+
 /// What there is of a series in a range, before it is read.
 struct Parts {
     on_disk: Vec<DiskChunk>,
@@ -47,7 +50,14 @@ impl SeriesSource for Store {
                 }
                 continue;
             }
-            let samples = inner.read(&series, from, to, &segments, budget)?;
+            let latest = selection.hints.is_latest_only.then(|| series.state().latest(from, to)).flatten();
+            let samples = match latest {
+                Some(sample) => {
+                    budget.charge(1, LATEST_BYTES)?;
+                    sample
+                }
+                None => inner.read(&series, from, to, &segments, budget)?,
+            };
             if !samples.is_empty() {
                 found.push(Ok(Answer { labels: series.labels.clone(), samples }));
             }

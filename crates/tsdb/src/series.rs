@@ -5,6 +5,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use hmsops_model::labels::Labels;
 use hmsops_model::sample::Value;
+use hmsops_model::series::Samples;
 
 use crate::bytes::Damaged;
 use crate::chunk::{self, OpenChunk, Sealed};
@@ -237,6 +238,19 @@ impl State {
 
     fn is_empty(&self) -> bool {
         self.on_disk.is_empty() && self.sealed.is_empty() && self.open.is_none() && self.late.is_empty()
+    }
+
+    /// The latest sample from `from` to `to`, when it is the latest of all and a float of the open chunk: then nothing
+    /// has to be decoded.
+    pub(crate) fn latest(&self, from: i64, to: i64) -> Option<Samples> {
+        let Some(OpenChunk::Floats(chunk)) = &self.open else { return None };
+        let (time, start, value) = chunk.latest()?;
+        let is_latest = self.newest.as_ref().is_some_and(|(newest, _)| *newest == time);
+        (is_latest && (from..=to).contains(&time)).then(|| {
+            let mut samples = Samples::default();
+            samples.push(time, start, Value::Float(value));
+            samples
+        })
     }
 
     /// Whether there may be samples from `from` to `to`: a chunk that spans the range counts though it may have

@@ -36,6 +36,12 @@ impl XorChunk {
         self.last
     }
 
+    /// The last sample: its time, when its counter began (0 when unknown), its value.
+    pub(crate) fn latest(&self) -> Option<(i64, i64, f64)> {
+        let start = self.starts.last().map_or(0, |(_, start)| *start);
+        (self.count > 0).then(|| (self.last, start, f64::from_bits(self.value)))
+    }
+
     /// Appends a sample whose time is after the last.
     pub(crate) fn push(&mut self, time: i64, start: i64, value: f64) {
         if start != self.starts.last().map_or(0, |(_, start)| *start) {

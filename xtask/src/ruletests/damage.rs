@@ -1,6 +1,7 @@
 //! What is made wrong in a test that passes, or in its rules.
 
-use super::draft::{Dice, Draft};
+use super::draft::Draft;
+use crate::dice::Dice;
 
 /// How many kinds there are.
 const KINDS: u64 = 14;

@@ -7,30 +7,8 @@
 
 use std::fmt::Write as _;
 
+use crate::dice::Dice;
 use crate::json::quoted;
-
-/// Pseudorandom numbers (Steele, Lea and Flood, "Fast Splittable Pseudorandom Number Generators", 2014: SplitMix64).
-#[derive(Debug)]
-pub(super) struct Dice(pub(super) u64);
-
-impl Dice {
-    /// From 0 to below `sides`.
-    pub(super) fn below(&mut self, sides: u64) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut z = self.0;
-        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        (z ^ (z >> 31)) % sides
-    }
-
-    pub(super) fn one_in(&mut self, sides: u64) -> bool {
-        self.below(sides) == 0
-    }
-
-    pub(super) fn pick<'a>(&mut self, items: &[&'a str]) -> &'a str {
-        items[self.below(items.len() as u64) as usize]
-    }
-}
 
 /// Alerts or elements that a question should be answered with, each as YAML.
 pub(super) type Expected = Vec<String>;

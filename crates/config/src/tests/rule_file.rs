@@ -3,7 +3,7 @@
 use hmsops_model::{Millis, OnNoData, RuleSpec};
 
 use super::{ALERTS, each_has_one_error, edited, errors, warnings};
-use crate::parse_rules;
+use crate::{parse_recordings, parse_rules};
 
 fn rules(text: &str) -> Vec<RuleSpec> {
     let checked = parse_rules(text);
@@ -64,11 +64,21 @@ fn files_of_prometheus_are_taken_as_they_are() {
     assert_eq!(rules(&with("expr: up == 0\nfor: 0"))[0].hold, Millis::ZERO);
     let recorded =
         "groups: [{name: g, limit: 5, rules: [{record: a:b, expr: sum(up)}, {alert: a, expr: up == 0}]}]";
-    assert_eq!(
-        warnings("a.yaml", recorded),
-        ["1:20 `limit` is read but not acted on yet", "1:39 recording rules are not evaluated yet"]
-    );
-    assert_eq!(parse_rules(recorded).value.unwrap().len(), 1);
+    assert_eq!(warnings("a.yaml", recorded), [""; 0]);
+    let alerts = parse_rules(recorded).value.unwrap();
+    assert_eq!((alerts.len(), alerts[0].group.name.as_str(), alerts[0].group.limit), (1, "g", 5));
+    let recordings = parse_recordings(recorded, "a.yaml").value.unwrap();
+    assert_eq!((recordings.len(), recordings[0].rules.len()), (1, 1));
+    assert_eq!((recordings[0].rules[0].name.as_str(), recordings[0].limit), ("a:b", 5));
+    let alone = "groups: [{name: g, rules: [{alert: a, expr: up == 0}]}]";
+    assert_eq!(parse_recordings(alone, "a.yaml").value.unwrap().len(), 0);
+    for wrong in ["record: a:b, expr: up <<", "record: a:b, expr: up, for: 1m", "record: \"{a}\", expr: up"] {
+        let text = format!("groups: [{{name: g, rules: [{{{wrong}}}]}}]");
+        assert!(
+            parse_rules(&text).value.is_none() && parse_recordings(&text, "a.yaml").value.is_none(),
+            "{wrong}"
+        );
+    }
 }
 
 #[test]
@@ -149,8 +159,8 @@ fn mistakes_around_the_rules_have_their_place() {
         (3, "  - nmae: dmv", "3:5 unknown key `nmae` in a group of rules"),
         (3, "  - limit: 0", "3:5 `name` is missing: a group has a name"),
         (4, "    interval: 1ms", "4:15 `interval` of 1 ms is shorter than 1 s"),
-        (4, "    limit: few", "4:12 `few` is not a number of alerts"),
-        (4, "    query_offset: 1m", "4:5 `query_offset` is not built yet"),
+        (4, "    limit: few", "4:12 `few` is not a number of alerts or series"),
+        (4, "    query_offset: 2h", "4:19 `query_offset` of 2 h is longer than 1 h"),
         (5, "    labels: {__team: dmv}", "5:22 the label `__team` belongs to the inside"),
         (7, "      - alrt: photo_error_spike", "7:9 unknown key `alrt` in a rule"),
         (7, "      - labels: {}", "10:9 `labels` is given twice"),

@@ -26,6 +26,7 @@ fn rule() -> RuleSpec {
         on_nodata: OnNoData::Keep,
         notify: vec!["oncall@csac.gov".into()],
         expected: None,
+        group: hmsops_model::RuleGroup::default(),
     }
 }
 

@@ -85,6 +85,7 @@ fn an_alert_rule_of_a_policy_s_name_does_not_end_its_alert() {
         on_nodata: OnNoData::Keep,
         notify: Vec::new(),
         expected: None,
+        group: hmsops_model::RuleGroup::default(),
     };
     let by = Who { actor: "admin".into(), source: "api".into() };
     let command = Command::DeclareRule { rule: Box::new(rule), readings: Vec::new() };

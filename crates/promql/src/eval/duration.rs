@@ -2,11 +2,11 @@
 
 use crate::ast::{Duration, DurationExpr, DurationKind, DurationOp};
 use crate::error::EvalError;
-use crate::eval::Grid;
+use crate::eval::Asked;
 
 /// In milliseconds; must be positive.
-pub(crate) fn positive(duration: &Duration, query: Grid) -> Result<i64, EvalError> {
-    let millis = signed(duration, query)?;
+pub(crate) fn positive(duration: &Duration, asked: Asked) -> Result<i64, EvalError> {
+    let millis = signed(duration, asked)?;
     let is_positive = match duration {
         Duration::Millis(_) => true,
         Duration::Computed(_) => millis > 0,
@@ -15,11 +15,11 @@ pub(crate) fn positive(duration: &Duration, query: Grid) -> Result<i64, EvalErro
 }
 
 /// In milliseconds.
-pub(crate) fn signed(duration: &Duration, query: Grid) -> Result<i64, EvalError> {
+pub(crate) fn signed(duration: &Duration, asked: Asked) -> Result<i64, EvalError> {
     match duration {
         Duration::Millis(millis) => Ok(*millis),
         Duration::Computed(expr) => {
-            let seconds = value(expr, query)?;
+            let seconds = value(expr, asked)?;
             // 292 years: what Prometheus can hold.
             if !seconds.is_finite() {
                 return Err(EvalError::new("duration is NaN or infinite"));
@@ -32,17 +32,17 @@ pub(crate) fn signed(duration: &Duration, query: Grid) -> Result<i64, EvalError>
     }
 }
 
-fn value(expr: &DurationExpr, query: Grid) -> Result<f64, EvalError> {
+fn value(expr: &DurationExpr, asked: Asked) -> Result<f64, EvalError> {
     Ok(match &expr.kind {
         DurationKind::Number { value, .. } => *value,
-        DurationKind::Step => query.step as f64 / 1000.0,
-        DurationKind::Range => (query.last() - query.from) as f64 / 1000.0,
+        DurationKind::Step => asked.step as f64 / 1000.0,
+        DurationKind::Range => (asked.to - asked.from) as f64 / 1000.0,
         DurationKind::Sign { is_minus, expr } => {
-            let inner = value(expr, query)?;
+            let inner = value(expr, asked)?;
             if *is_minus { -inner } else { inner }
         }
         DurationKind::Binary { op, left, right } => {
-            let (left, right) = (value(left, query)?, value(right, query)?);
+            let (left, right) = (value(left, asked)?, value(right, asked)?);
             match op {
                 DurationOp::Add => left + right,
                 DurationOp::Sub => left - right,

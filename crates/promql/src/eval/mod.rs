@@ -67,6 +67,18 @@ impl Grid {
     }
 }
 
+/// What a whole query is asked for: `start()`, `end()`, `step()` and `range()` speak of it. Its end is the one that was
+/// named, whether a step falls on it or not.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Asked {
+    /// In Unix milliseconds.
+    pub(crate) from: i64,
+    /// In Unix milliseconds.
+    pub(crate) to: i64,
+    /// In milliseconds; 0 for a single moment.
+    pub(crate) step: i64,
+}
+
 /// What a node evaluated to.
 #[derive(Debug)]
 pub(crate) enum Evaluated {
@@ -81,8 +93,7 @@ pub(crate) struct Evaluator<'a> {
     pub(crate) source: &'a dyn SeriesSource,
     pub(crate) budget: &'a Budget,
     pub(crate) options: Options,
-    /// The steps of the whole query, which `start()`, `end()`, `step()` and `range()` speak of.
-    pub(crate) query: Grid,
+    pub(crate) asked: Asked,
     pub(crate) notes: Notes,
     /// Whether nothing but count and sum is asked of the histograms that are read: then each is told whether its
     /// counters started again, as Prometheus does where it leaves out the buckets.
@@ -98,8 +109,9 @@ pub fn instant(
     budget: &Budget,
 ) -> Result<Answer, EvalError> {
     let grid = Grid { from: at, step: 0, count: 1 };
+    let asked = Asked { from: at, to: at, step: 0 };
     let mut evaluator =
-        Evaluator { source, budget, options, query: grid, notes: Notes::default(), is_stats: false };
+        Evaluator { source, budget, options, asked, notes: Notes::default(), is_stats: false };
     let outcome = match expr.bare().kind {
         Kind::Range(_) | Kind::Subquery(_) => evaluator.matrix(expr.bare(), at)?,
         _ => answer::instant(evaluator.eval(expr, grid)?, at)?,
@@ -131,8 +143,9 @@ pub fn range(
         return Err(EvalError::new(format!("{message}, got {:?}", found.name())));
     }
     let grid = Grid { from, step, count: count as usize };
+    let asked = Asked { from, to, step };
     let mut evaluator =
-        Evaluator { source, budget, options, query: grid, notes: Notes::default(), is_stats: false };
+        Evaluator { source, budget, options, asked, notes: Notes::default(), is_stats: false };
     let value = evaluator.eval(expr, grid)?;
     let outcome = answer::range(value, grid)?;
     Ok(Answer { outcome, notes: evaluator.notes.into_vec() })

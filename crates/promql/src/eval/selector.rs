@@ -34,10 +34,10 @@ impl Evaluator<'_> {
     ) -> Result<Sight, EvalError> {
         let at = at.map(|at| match at {
             At::Time(time) => time,
-            At::Start => self.query.from,
-            At::End => self.query.last(),
+            At::Start => self.asked.from,
+            At::End => self.asked.to,
         });
-        let offset = offset.map_or(Ok(0), |offset| duration::signed(offset, self.query))?;
+        let offset = offset.map_or(Ok(0), |offset| duration::signed(offset, self.asked))?;
         Ok(Sight { at, offset })
     }
 
@@ -115,7 +115,9 @@ impl Evaluator<'_> {
     ) -> Result<(), EvalError> {
         let sight = self.sight(selector.at, selector.offset.as_ref())?;
         let lookback = self.options.lookback;
-        let hints = Hints { step: grid.step, ..Hints::default() };
+        // Whether counters started again is told from the sample before.
+        let is_latest_only = (grid.count == 1 || sight.at.is_some()) && !self.is_stats;
+        let hints = Hints { step: grid.step, is_latest_only, ..Hints::default() };
         for series in self.series(selector, sight, grid, (lookback, 0), hints)? {
             let Series { labels, samples } = series;
             self.charge_column(grid)?;

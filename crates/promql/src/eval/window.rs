@@ -302,7 +302,7 @@ impl Evaluator<'_> {
         match &expr.bare().kind {
             Kind::Range(range) => {
                 let sight = self.sight(range.selector.at, range.selector.offset.as_ref())?;
-                let length = duration::positive(&range.range, self.query)?;
+                let length = duration::positive(&range.range, self.asked)?;
                 let hints =
                     Hints { step: grid.step, range: length, function: Some(function), ..Hints::default() };
                 let extension = range.selector.extension;
@@ -329,9 +329,9 @@ impl Evaluator<'_> {
     /// Steps of a subquery are multiples of its step in absolute time.
     fn subquery(&mut self, subquery: &Subquery, grid: Grid) -> Result<Ranged, EvalError> {
         let sight = self.sight(subquery.at, subquery.offset.as_ref())?;
-        let range = duration::positive(&subquery.range, self.query)?;
+        let range = duration::positive(&subquery.range, self.asked)?;
         let step = match &subquery.step {
-            Some(step) => duration::positive(step, self.query)?,
+            Some(step) => duration::positive(step, self.asked)?,
             None => self.options.subquery_step,
         };
         let first = sight.moment(grid.from).saturating_sub(range);

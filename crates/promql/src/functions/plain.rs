@@ -40,14 +40,21 @@ fn each(
     Ok(Evaluated::Vector(rows))
 }
 
-/// The greater, or NaN when either is.
+/// The greater, or NaN when either is, but for infinity, which is above all: Go's `math.Max`, as Prometheus has it.
 fn greater(a: f64, b: f64) -> f64 {
-    if a.is_nan() || b.is_nan() { f64::NAN } else { a.max(b) }
+    let is_top = |value: f64| value.is_infinite() && value > 0.0;
+    if is_top(a) || is_top(b) {
+        f64::INFINITY
+    } else if a.is_nan() || b.is_nan() {
+        f64::NAN
+    } else {
+        a.max(b)
+    }
 }
 
-/// The lesser, or NaN when either is.
+/// The lesser, likewise.
 fn lesser(a: f64, b: f64) -> f64 {
-    if a.is_nan() || b.is_nan() { f64::NAN } else { a.min(b) }
+    -greater(-a, -b)
 }
 
 pub(super) fn clamp(evaluator: &mut Evaluator<'_>, call: &Call, _: Span, grid: Grid) -> Answer {
@@ -88,19 +95,19 @@ pub(super) fn time(_: &mut Evaluator<'_>, _: &Call, _: Span, grid: Grid) -> Answ
 }
 
 pub(super) fn start(evaluator: &mut Evaluator<'_>, _: &Call, _: Span, grid: Grid) -> Answer {
-    Ok(constant(grid, evaluator.query.from as f64 / 1000.0))
+    Ok(constant(grid, evaluator.asked.from as f64 / 1000.0))
 }
 
 pub(super) fn end(evaluator: &mut Evaluator<'_>, _: &Call, _: Span, grid: Grid) -> Answer {
-    Ok(constant(grid, evaluator.query.last() as f64 / 1000.0))
+    Ok(constant(grid, evaluator.asked.to as f64 / 1000.0))
 }
 
 pub(super) fn step(evaluator: &mut Evaluator<'_>, _: &Call, _: Span, grid: Grid) -> Answer {
-    Ok(constant(grid, evaluator.query.step as f64 / 1000.0))
+    Ok(constant(grid, evaluator.asked.step as f64 / 1000.0))
 }
 
 pub(super) fn range(evaluator: &mut Evaluator<'_>, _: &Call, _: Span, grid: Grid) -> Answer {
-    Ok(constant(grid, (evaluator.query.last() - evaluator.query.from) as f64 / 1000.0))
+    Ok(constant(grid, (evaluator.asked.to - evaluator.asked.from) as f64 / 1000.0))
 }
 
 fn of_two(evaluator: &mut Evaluator<'_>, call: &Call, grid: Grid, choose: fn(f64, f64) -> f64) -> Answer {

@@ -43,14 +43,16 @@ pub enum Door {
     RemoteWrite,
     /// Targets that are asked.
     Scrape,
+    /// What rules record.
+    Rules,
     /// The tower itself.
     Own,
 }
 
 impl Door {
     /// All there are.
-    pub const ALL: [Self; 6] =
-        [Self::Emit, Self::Grpc, Self::Api, Self::RemoteWrite, Self::Scrape, Self::Own];
+    pub const ALL: [Self; 7] =
+        [Self::Emit, Self::Grpc, Self::Api, Self::RemoteWrite, Self::Scrape, Self::Rules, Self::Own];
 
     /// As the label `door` has it.
     pub const fn name(self) -> &'static str {
@@ -60,8 +62,31 @@ impl Door {
             Self::Api => "api",
             Self::RemoteWrite => "remote_write",
             Self::Scrape => "scrape",
+            Self::Rules => "rules",
             Self::Own => "own",
         }
+    }
+}
+
+/// What became of evaluations of recording rules since the start.
+#[derive(Debug, Default)]
+pub(crate) struct RuleMeter {
+    /// Rules evaluated, those that failed included.
+    pub(crate) evaluations: AtomicU64,
+    /// Rules that failed.
+    pub(crate) failures: AtomicU64,
+    /// Evaluations of groups that were given up, because too much time had passed.
+    pub(crate) missed: AtomicU64,
+}
+
+impl RuleMeter {
+    pub(crate) fn evaluated(&self, is_failed: bool) {
+        self.evaluations.fetch_add(1, Ordering::Relaxed);
+        self.failures.fetch_add(u64::from(is_failed), Ordering::Relaxed);
+    }
+
+    pub(crate) fn missed(&self, evaluations: u64) {
+        self.missed.fetch_add(evaluations, Ordering::Relaxed);
     }
 }
 
@@ -137,7 +162,8 @@ struct Inner {
     /// Bytes of requests that may still come in.
     bodies: Arc<Semaphore>,
     /// In the order of [`Door::ALL`].
-    meters: [Meter; 6],
+    meters: [Meter; 7],
+    rules: RuleMeter,
     /// Samples refused before the store saw them.
     malformed: AtomicU64,
     /// Connections that were not taken.
@@ -177,6 +203,7 @@ impl Metrics {
             appends: Arc::new(Semaphore::new(APPENDS_MAX)),
             bodies: Arc::new(Semaphore::new(BODIES_BYTES_MAX)),
             meters: Default::default(),
+            rules: RuleMeter::default(),
             malformed: AtomicU64::new(0),
             failing: Mutex::default(),
             families: Arc::default(),
@@ -254,15 +281,21 @@ impl Metrics {
 
     /// What one door counted.
     pub(crate) fn meter(&self, door: Door) -> &Meter {
-        let [emit, grpc, api, remote_write, scrape, own] = &self.0.meters;
+        let [emit, grpc, api, remote_write, scrape, rules, own] = &self.0.meters;
         match door {
             Door::Emit => emit,
             Door::Grpc => grpc,
             Door::Api => api,
             Door::RemoteWrite => remote_write,
             Door::Scrape => scrape,
+            Door::Rules => rules,
             Door::Own => own,
         }
+    }
+
+    /// What became of recording rules.
+    pub(crate) fn rules(&self) -> &RuleMeter {
+        &self.0.rules
     }
 
     /// Samples refused before the store saw them.

@@ -73,7 +73,10 @@ impl Site {
         tokio::spawn(listener::run(port, metrics.clone(), auth.clone(), engine.clone()));
         let data = dir.path().to_owned();
         let reception = Arc::new(Reception::open(disk.clone(), None, BTreeMap::new()).unwrap());
+        let setting =
+            crate::evaluate::record::RecordSetting { interval: 15_000, query_offset: 0, backfill: 0 };
         let context = Context {
+            recorder: crate::evaluate::record::Recorder::new(metrics.clone(), clock, setting),
             scraper: crate::collect::Scraper::start(metrics.clone(), engine.clone(), data.clone()),
             engine: engine.clone(),
             auth: auth.clone(),

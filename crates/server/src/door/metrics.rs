@@ -200,6 +200,18 @@ fn store(text: &mut Exposition, metrics: &Metrics, stats: &Stats) {
         text.family(name, "counter", help, labelled("door", doors));
     }
     let failing = u64::from(stats.latched.is_some() || metrics.failing().is_some());
+    let rules = metrics.rules();
+    for (name, help, counted) in [
+        ("hmsops_rule_evaluations_total", "Recording rules evaluated.", &rules.evaluations),
+        ("hmsops_rule_evaluation_failures_total", "Recording rules that failed.", &rules.failures),
+        (
+            "hmsops_rule_group_missed_total",
+            "Evaluations of groups of recording rules given up.",
+            &rules.missed,
+        ),
+    ] {
+        text.family(name, "counter", help, one(counted.load(Ordering::Relaxed)));
+    }
     text.family("hmsops_metrics_failing", "gauge", "1 while the metric store takes nothing.", one(failing));
     let help = "1 while no checkpoint of the metric store can be made.";
     let no_checkpoint = u64::from(stats.checkpoint_error.is_some());

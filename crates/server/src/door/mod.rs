@@ -103,6 +103,8 @@ pub struct Context {
     pub metrics: crate::collect::Metrics,
     /// Who is asked for metrics.
     pub scraper: crate::collect::Scraper,
+    /// What evaluates recording rules.
+    pub recorder: crate::evaluate::record::Recorder,
     /// The public status page's heading.
     pub title: Option<String>,
     /// Metrics, for reading.

@@ -72,8 +72,12 @@ impl Site {
         let families = Arc::default();
         let recall = Recall::new(data.clone(), reader.clone());
         let scraper = crate::collect::Scraper::start(metrics.clone(), engine.clone(), data.clone());
+        let setting =
+            crate::evaluate::record::RecordSetting { interval: 15_000, query_offset: 0, backfill: 0 };
+        let recorder = crate::evaluate::record::Recorder::new(metrics.clone(), clock, setting);
         let context = Context {
             scraper,
+            recorder,
             engine,
             auth,
             reception,

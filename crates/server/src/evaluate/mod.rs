@@ -2,7 +2,9 @@
 //!
 //! Nothing is decided here: the tower is told for which series an expression holds.
 
+pub mod alerts;
 mod policy;
+pub mod record;
 mod rule;
 mod witness;
 
@@ -46,9 +48,11 @@ enum Task {
 }
 
 /// Evaluates what is due until the tower stops.
-pub async fn run(engine: Engine, clock: Clock, source: Source) {
+/// `query_offset`: how far back queries look, for groups that do not say it.
+pub async fn run(engine: Engine, clock: Clock, source: Source, query_offset: Millis) {
     let mut evaluator = Evaluator {
         engine,
+        query_offset,
         clock,
         source,
         last: BTreeMap::new(),
@@ -79,6 +83,7 @@ struct Evaluator {
     engine: Engine,
     clock: Clock,
     source: Source,
+    query_offset: Millis,
     /// When each was evaluated last, on the steady clock.
     last: BTreeMap<Task, Millis>,
     /// Under evaluation: one that takes longer than its interval is not begun again.
@@ -94,7 +99,10 @@ impl Evaluator {
             let task = Task::Rule(name.to_string());
             if self.is_due(&task, rule.spec.interval) {
                 let (spec, source) = (rule.spec.clone(), self.source.clone());
+                let offset = spec.group.query_offset.unwrap_or(self.query_offset);
+                let offset = i64::try_from(offset.0).unwrap_or(i64::MAX);
                 self.begin(task, move |at| {
+                    let at = at.saturating_sub(offset);
                     Event::Evaluated(Box::new(rule::evaluate(source.as_ref(), &spec, at)))
                 });
             }

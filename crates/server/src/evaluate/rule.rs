@@ -42,9 +42,17 @@ pub(super) fn evaluate(source: &dyn SeriesSource, spec: &RuleSpec, at: i64) -> E
         {
             Outcome::NoData
         }
+        Outcome::Holds(held) if limit(spec).is_some_and(|limit| held.len() > limit) => {
+            Outcome::Failed(format!("exceeded limit of {} with {} alerts", spec.group.limit, held.len()))
+        }
         outcome => outcome,
     };
     Evaluation { rule, expr: spec.expr.clone(), outcome, reading: chosen }
+}
+
+/// Alerts that a rule may give; `None`: as many as it likes.
+fn limit(spec: &RuleSpec) -> Option<usize> {
+    Some(spec.group.limit as usize).filter(|limit| *limit > 0)
 }
 
 /// Whether an expression holds; one that fails does not.
@@ -125,6 +133,7 @@ mod tests {
             on_nodata: OnNoData::Keep,
             notify: Vec::new(),
             expected: None,
+            group: hmsops_model::RuleGroup::default(),
         }
     }
 

@@ -35,6 +35,7 @@ fn declare(scene: &mut Scene, known: &str, expr: &str, heal: Option<HealAction>)
         on_nodata: OnNoData::Keep,
         notify: vec!["oncall@csac.gov".into()],
         expected: None,
+        group: hmsops_model::RuleGroup::default(),
     };
     let readings = hmsops_config::readings(expr);
     say(scene, "rule.declared", Signal::RuleDeclared { rule: Box::new(spec), readings, by: admin() });

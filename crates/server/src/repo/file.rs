@@ -8,6 +8,7 @@ use hmsops_control::{Event, Who};
 use hmsops_model::limits::CONFIG_BYTES_MAX;
 use hmsops_model::scrape::{Discovery, ScrapeSpec};
 use hmsops_model::service::{Driver, ServiceSpec};
+use hmsops_promql::rules::Group;
 
 /// Where services are declared, below a repo.
 pub const SERVICES_FILE: &str = "dev/cd/services.yaml";
@@ -41,6 +42,8 @@ pub(super) type Texts = BTreeMap<PathBuf, (Kind, Result<String, String>)>;
 pub(super) enum Declared {
     /// For the tower.
     Event(Event),
+    /// Alert rules for the tower, recording rules for the recorder.
+    Rules(Event, Vec<Group>),
     /// For the scraper.
     Scrape(Vec<ScrapeSpec>),
 }
@@ -134,7 +137,12 @@ pub(super) fn parse(file: &Path, kind: Kind, text: &Result<String, String>) -> O
                 let readings = hmsops_config::readings(&spec.expr);
                 (spec, readings)
             };
-            Declared::Event(Event::Rules { rules: specs.into_iter().map(with_readings).collect(), by })
+            // What is wrong with them has been said with the alert rules.
+            let recordings = hmsops_config::parse_recordings(text, &name).value?;
+            Declared::Rules(
+                Event::Rules { rules: specs.into_iter().map(with_readings).collect(), by },
+                recordings,
+            )
         }
         Kind::Policies => {
             let policies = vec![checked(&name, hmsops_config::parse_policy(text))?];

@@ -15,6 +15,7 @@ use tokio::time::MissedTickBehavior;
 
 use crate::Engine;
 use crate::door::haproxy::{self, Gateways};
+use crate::evaluate::record::Recordings;
 
 pub use file::SERVICES_FILE;
 use file::{Declared, Kind, Texts};
@@ -52,7 +53,11 @@ pub type Scrapes = BTreeMap<PathBuf, Vec<ScrapeSpec>>;
 pub async fn watch(
     engine: Engine,
     repos: Vec<PathBuf>,
-    (scrapes, troubles): (watch::Sender<Scrapes>, watch::Sender<Troubles>),
+    (scrapes, recordings, troubles): (
+        watch::Sender<Scrapes>,
+        watch::Sender<Recordings>,
+        watch::Sender<Troubles>,
+    ),
     gateways: Arc<Gateways>,
     mut reload: mpsc::Receiver<()>,
 ) {
@@ -77,7 +82,7 @@ pub async fn watch(
             if !settled || (!forced && in_force.get(path) == Some(text)) {
                 continue;
             }
-            match declare(&engine, &scrapes, &gateways, path, text).await {
+            match declare(&engine, (&scrapes, &recordings), &gateways, path, text).await {
                 Ok(Taken::Later) => {}
                 Ok(taken) => {
                     in_force.insert(path.clone(), text.clone());
@@ -110,6 +115,9 @@ pub async fn watch(
         if scrapes.borrow().keys().any(is_gone) {
             scrapes.send_modify(|known| known.retain(|path, _| !is_gone(path)));
         }
+        if recordings.borrow().keys().any(is_gone) {
+            recordings.send_modify(|known| known.retain(|path, _| !is_gone(path)));
+        }
         in_force.retain(|path, _| texts.contains_key(path));
         refused.retain(|path, _| texts.contains_key(path));
         mistaken.retain(|path| texts.contains_key(path));
@@ -137,7 +145,7 @@ fn tell(
 /// Hands a file in; the error says in words what a gateway can't do of it.
 async fn declare(
     engine: &Engine,
-    scrapes: &watch::Sender<Scrapes>,
+    (scrapes, recordings): (&watch::Sender<Scrapes>, &watch::Sender<Recordings>),
     gateways: &Gateways,
     path: &Path,
     (kind, text): &(Kind, Result<String, String>),
@@ -148,6 +156,21 @@ async fn declare(
             scrapes.send_modify(|known| {
                 known.insert(path.to_owned(), specs);
             });
+            Taken::Whole
+        }
+        Some(Declared::Rules(event, groups)) => {
+            let handled = engine.submit(event).await;
+            if !handled.is_ok_and(|handled| handled.ledger_failed.is_none()) {
+                return Ok(Taken::Later);
+            }
+            if groups.is_empty() != recordings.borrow().get(path).is_none() || !groups.is_empty() {
+                recordings.send_modify(|known| {
+                    known.remove(path);
+                    if !groups.is_empty() {
+                        known.insert(path.to_owned(), groups);
+                    }
+                });
+            }
             Taken::Whole
         }
         Some(Declared::Event(event)) => {

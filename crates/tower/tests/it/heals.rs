@@ -23,6 +23,7 @@ fn rule() -> RuleSpec {
         on_nodata: OnNoData::Keep,
         notify: Vec::new(),
         expected: None,
+        group: hmsops_model::RuleGroup::default(),
     }
 }
 

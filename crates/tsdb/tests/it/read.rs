@@ -5,11 +5,12 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 
 use hmsops_disk::{Disk, MemDisk};
+use hmsops_model::Millis;
 use hmsops_model::labels::MatchOp::{self, Eq, Ne, NotRe, Re};
 use hmsops_model::labels::{Labels, Matcher};
 use hmsops_model::sample::{Histogram, ResetHint, Value, stale_nan};
-use hmsops_model::series::{Budget, Hints, Selection, SeriesSource, SourceError};
-use hmsops_tsdb::{Key, Row, Store};
+use hmsops_model::series::{Budget, Hints, Samples, Selection, SeriesSource, SourceError};
+use hmsops_tsdb::{Key, Options, Row, Store};
 
 use super::ground::*;
 
@@ -223,4 +224,36 @@ fn readers_miss_nothing_while_chunks_move() {
         }
     });
     assert_eq!(floats(&store, &A).len(), 2000);
+}
+
+/// Whoever needs the latest sample alone gets the one that a whole reading ends with.
+#[test]
+fn the_latest_sample_is_the_last_of_all_that_are_read() {
+    let disk = MemDisk::new();
+    let (store, _) = open(&disk, Options { late_window: Millis::from_mins(1), ..options() });
+    let counter = up("b");
+    for n in 0..150 {
+        let start = if n < 100 { 0 } else { T0 + 99 };
+        let counted = Row { start, ..float(&counter, T0 + n * 2, n as f64) };
+        push(&store, vec![float(&A, T0 + n * 3, n as f64), counted]);
+    }
+    push(&store, vec![float(&A, T0 + 301, 7.0), tally(&up("c"), T0, 1.0), tally(&up("c"), T0 + 9, 2.0)]);
+    let hints = Hints { is_latest_only: true, ..Hints::default() };
+    for is_on_disk in [false, true] {
+        for to in (0..460).map(|millis| T0 + millis) {
+            let (from, budget) = (to - 50, Budget::new(10_000, 1 << 20));
+            let selection = Selection { matchers: &[], from, to, hints };
+            let mut latest: Vec<_> = store.select(&selection, &budget).unwrap().map(Result::unwrap).collect();
+            latest.sort_by(|a, b| a.labels.cmp(&b.labels));
+            let whole = select_in(&store, &[], from, to);
+            assert_eq!(latest.len(), whole.len());
+            for (latest, whole) in latest.iter().zip(&whole) {
+                let last = |samples: &Samples| samples.part(samples.len() - 1..samples.len());
+                assert_eq!((&latest.labels, last(&latest.samples)), (&whole.labels, last(&whole.samples)));
+            }
+        }
+        if !is_on_disk {
+            store.checkpoint(NOW).unwrap();
+        }
+    }
 }

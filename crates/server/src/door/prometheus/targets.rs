@@ -15,7 +15,7 @@ use crate::collect::{Pool, TargetHealth};
 use crate::door::Context;
 
 /// What has never been: Go's zero time, which clients of Prometheus know.
-const NEVER: &str = "0001-01-01T00:00:00Z";
+pub(super) const NEVER: &str = "0001-01-01T00:00:00Z";
 
 #[derive(Debug, Serialize)]
 struct Targets {
@@ -73,7 +73,7 @@ impl From<TargetHealth> for Active {
     }
 }
 
-fn moment(at: UnixMillis) -> String {
+pub(super) fn moment(at: UnixMillis) -> String {
     Timestamp::from_millisecond(at.0).unwrap_or_default().to_string()
 }
 

@@ -120,10 +120,11 @@ async fn a_file_of_a_repo_that_its_gateway_cannot_carry_changes_nothing() {
     let two = services("{gateway: edge}", "[\"127.0.0.1:2\", \"127.0.0.1:3\"]");
     put(&file, &two);
     let (scrapes, _) = watch::channel(crate::repo::Scrapes::new());
+    let (recordings, _) = watch::channel(crate::evaluate::record::Recordings::new());
     let (troubles, told) = watch::channel(crate::repo::Troubles::new());
     let (reload, reloads) = tokio::sync::mpsc::channel(1);
     let (engine, gateways) = (site.context.engine.clone(), site.context.gateways.clone());
-    tokio::spawn(crate::repo::watch(engine, vec![repo], (scrapes, troubles), gateways, reloads));
+    tokio::spawn(crate::repo::watch(engine, vec![repo], (scrapes, recordings, troubles), gateways, reloads));
     // The second is taken once the first has been seen to.
     for _ in 0..2 {
         reload.send(()).await.unwrap();
