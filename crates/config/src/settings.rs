@@ -93,6 +93,7 @@ pub(crate) static METRICS: Shape = Shape {
     what: "the metric store",
     keys: &[
         Key::optional("series_max", "series_max: 1000000"),
+        Key::optional("out_of_order_window", "out_of_order_window: 5 min"),
         Key::optional("scrape_secrets", "scrape_secrets: /etc/hmsops/scrape"),
         Key::optional("rule_query_offset", "rule_query_offset: 30s"),
         Key::optional("rule_backfill", "rule_backfill: 1h"),
@@ -109,6 +110,10 @@ const BACKFILL_MAX: Millis = Millis::from_mins(24 * 60);
 
 /// Series that a tower may hold: fewer are no store, more fit into no machine's memory.
 const SERIES_BOUNDS: (u64, u64) = (1000, 100_000_000);
+
+/// The longest window for late samples: each is compared with what is on disk, and whoever tries again for longer has
+/// lost more than order.
+const WINDOW_MAX: Millis = days(1);
 
 /// Gateways and repositories of one tower.
 pub(crate) const ITEMS_MAX: usize = 256;
@@ -257,6 +262,11 @@ fn metrics(entry: &Entry, metrics: &mut MetricsConfig, out: &mut Findings) {
         && let Some(series) = scalar::count(entry, SERIES_BOUNDS.0, SERIES_BOUNDS.1, out)
     {
         metrics.series_max = series;
+    }
+    if let Some(entry) = fields.get("out_of_order_window")
+        && let Some(window) = scalar::span(entry, Millis::ZERO, WINDOW_MAX, out)
+    {
+        metrics.out_of_order_window = window;
     }
     if let Some(entry) = fields.get("scrape_secrets") {
         metrics.scrape_secrets = line(entry, out);

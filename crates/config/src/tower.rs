@@ -125,6 +125,9 @@ pub struct MetricsConfig {
     /// Series that may be written to at one time, 1 000 to 100 000 000, 1 000 000 by default; more are refused and
     /// those known keep flowing.
     pub series_max: u64,
+    /// How much older than the newest sample of its series a float or histogram may be, 0 to one day, 5 min by
+    /// default; older ones are refused. Tallies are taken in any order.
+    pub out_of_order_window: Millis,
     /// The folder of the secrets that scrape files name; relative ones start at the folder of hmsops.yaml. `None`:
     /// `scrape-secrets` below the data folder.
     pub scrape_secrets: Option<String>,
@@ -239,6 +242,22 @@ pub enum Impact {
     High,
 }
 
+impl Default for MetricsConfig {
+    fn default() -> Self {
+        Self {
+            series_max: SERIES_MAX_DEFAULT,
+            out_of_order_window: OUT_OF_ORDER_DEFAULT,
+            scrape_secrets: None,
+            rule_query_offset: Millis::ZERO,
+            rule_backfill: Millis::from_mins(60),
+        }
+    }
+}
+
+/// Senders with several queues, and several senders of one series (OTLP has no order at all), are some batches apart,
+/// and a batch that is tried again comes minutes after the next: five minutes is also how far back a query looks.
+const OUT_OF_ORDER_DEFAULT: Millis = Millis::from_mins(5);
+
 /// Series of one tower unless said otherwise: a hundred services with ten thousand each, some gigabytes of memory.
 const SERIES_MAX_DEFAULT: u64 = 1_000_000;
 
@@ -260,12 +279,7 @@ impl Default for TowerConfig {
                 traces: days(14),
                 audit: days(1095),
             },
-            metrics: MetricsConfig {
-                series_max: SERIES_MAX_DEFAULT,
-                scrape_secrets: None,
-                rule_query_offset: Millis::ZERO,
-                rule_backfill: Millis::from_mins(60),
-            },
+            metrics: MetricsConfig::default(),
             notify: NotifyConfig::default(),
             people: PeopleConfig::default(),
             system: SystemConfig::default(),

@@ -70,6 +70,8 @@ mod taken_back;
 mod tls;
 #[path = "it/unit.rs"]
 mod unit;
+#[path = "it/writers.rs"]
+mod writers;
 
 use std::io::{BufRead as _, BufReader};
 use std::path::Path;

@@ -65,6 +65,8 @@ pub struct Appended {
     pub stored: usize,
     /// Samples that were there already, to the bit.
     pub duplicates: usize,
+    /// Of both, those that are histograms.
+    pub histograms: usize,
     /// The batch was stored before; nothing was done.
     pub is_repeat: bool,
     /// Samples refused.

@@ -162,12 +162,13 @@ impl State {
     }
 
     /// Takes a sample that is durable. Never refuses: what the log holds was accepted. Samples may come in
-    /// another order than they were accepted in.
-    pub(crate) fn insert(&mut self, time: i64, start: i64, value: Value) {
+    /// another order than they were accepted in. Answers whether there was a newer one, or one of that moment.
+    pub(crate) fn insert(&mut self, time: i64, start: i64, value: Value) -> bool {
         self.withdraw(time, &value);
         let is_latest = self.newest.as_ref().is_none_or(|(newest, _)| time > *newest);
         if !is_latest {
-            return self.insert_late(time, start, value);
+            self.insert_late(time, start, value);
+            return true;
         }
         let value = reset::hinted(self.newest.as_ref().map(|(_, before)| before), value);
         let is_done = |open: &mut OpenChunk| {
@@ -178,6 +179,7 @@ impl State {
         }
         self.open.get_or_insert_with(|| OpenChunk::for_value(&value)).push(time, start, &value);
         self.newest = Some((time, value));
+        false
     }
 
     fn insert_late(&mut self, time: i64, start: i64, value: Value) {

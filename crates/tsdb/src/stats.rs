@@ -16,6 +16,9 @@ pub struct Stats {
     pub samples_appended: u64,
     /// Samples that were there already, since the start.
     pub duplicates: u64,
+    /// Samples that came after a newer one of their series, since the start: while it stands still, what was read of
+    /// the past is still true.
+    pub late: u64,
     /// Batches that were stored before, since the start.
     pub repeats: u64,
     /// Samples refused since the start, by reason. `first` and `places` are not set.
@@ -41,6 +44,7 @@ pub struct Stats {
 pub(crate) struct Counters {
     pub(crate) stored: AtomicU64,
     pub(crate) duplicates: AtomicU64,
+    pub(crate) late: AtomicU64,
     pub(crate) repeats: AtomicU64,
     pub(crate) checkpoints: AtomicU64,
     pub(crate) chunk_bytes: AtomicU64,

@@ -123,6 +123,7 @@ impl Store {
             series_max: inner.head.series_max(),
             samples_appended: counters.stored.load(Ordering::Relaxed),
             duplicates: counters.duplicates.load(Ordering::Relaxed),
+            late: counters.late.load(Ordering::Relaxed),
             repeats: counters.repeats.load(Ordering::Relaxed),
             refused: counters.refused(),
             wal_bytes: inner.wal_bytes.load(Ordering::Relaxed),
@@ -160,7 +161,10 @@ impl Inner {
     fn store(&self, wal: &GroupLog, now: UnixMillis, batch: &Batch<'_>) -> Result<Appended, StoreError> {
         let (mut appended, mut accepted) = (Appended::default(), Vec::with_capacity(batch.rows.len()));
         for (place, row) in batch.rows.iter().enumerate() {
-            match self.accept(now, row) {
+            let outcome = self.accept(now, row);
+            let is_histogram = matches!(row.value, Value::Histogram(_));
+            appended.histograms += usize::from(is_histogram && outcome.is_ok());
+            match outcome {
                 Ok((Verdict::Store, sample)) => {
                     appended.stored += 1;
                     accepted.push(sample);
@@ -180,10 +184,14 @@ impl Inner {
         }
         match self.write(wal, now, batch, &accepted) {
             Ok(()) => {
+                let mut late = 0;
                 for Accepted { series, time, start, value } in accepted {
                     let mut state = series.state();
                     state.is_defined = true;
-                    state.insert(time, start, value);
+                    late += u64::from(state.insert(time, start, value));
+                }
+                if late > 0 {
+                    self.counters.late.fetch_add(late, Ordering::Relaxed);
                 }
                 Ok(appended)
             }

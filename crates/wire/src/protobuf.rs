@@ -186,6 +186,19 @@ impl<'a> Field<'a> {
         }
     }
 
+    /// One value or a packed list of numbers, handed to `each`.
+    pub(crate) fn each_varint(&self, name: &str, mut each: impl FnMut(u64)) -> Result<(), WireError> {
+        let Payload::Bytes(bytes) = self.payload else {
+            each(self.varint(name)?);
+            return Ok(());
+        };
+        let mut list = Fields { what: self.what, bytes, at: 0, base: self.at };
+        while list.at < bytes.len() {
+            each(list.varint()?);
+        }
+        Ok(())
+    }
+
     /// One value or a packed list of zigzag-encoded numbers, handed to `each`.
     pub(crate) fn each_signed(&self, name: &str, mut each: impl FnMut(i64)) -> Result<(), WireError> {
         let Payload::Bytes(bytes) = self.payload else {

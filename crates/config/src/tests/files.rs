@@ -452,6 +452,7 @@ fn an_empty_tower_is_the_default_and_a_wrong_one_is_not() {
         ("repos: [{branch: main}]", "1:9 a repository does not say where it is"),
         ("metrics: {query: localhost}", "1:18 `query` is no URL of HTTP"),
         ("metrics: {series_max: many}", "1:23 `many` is not a whole number"),
+        ("metrics: {out_of_order_window: 2 d}", "1:32 `out_of_order_window` of 2 d is longer than 1 d"),
         ("metrics: {series_max: 10}", "1:23 `series_max` of 10 is out of bounds"),
     ] {
         assert_eq!(errors("hmsops.yaml", text), [expected], "{text}");

@@ -17,7 +17,7 @@ notify:
     pager: {url: \"https://pager.csac.gov/hook?x=1\", secrets: [\"file:pager.secret\", \"env:PAGER_NEXT\"], ca: ca.pem}
 heal: {rollback: auto, restart: off}
 retention: {metrics: 30d}
-metrics: {series_max: 20000}
+metrics: {series_max: 20000, out_of_order_window: 0 s}
 ";
 
 #[test]
@@ -44,10 +44,11 @@ fn everything_is_read_and_nothing_is_said() {
     assert_eq!(config.notify.webhooks["pager"], pager);
     assert_eq!((config.heal.rollback, config.heal.restart), (HealMode::Auto, HealMode::Off));
     assert_eq!((config.retention.metrics.0, config.metrics.series_max), (30 * 86_400_000, 20_000));
+    assert_eq!(config.metrics.out_of_order_window.0, 0);
     let least = parse_tower("notify: {mail: {server: \"[::1]:25\", from: a@b, tls: none}}").value.unwrap();
     let mail = least.notify.mail.unwrap();
     assert_eq!((mail.server.as_str(), mail.tls, mail.user), ("[::1]:25", MailTls::None, None));
-    assert_eq!(least.metrics.series_max, 1_000_000);
+    assert_eq!((least.metrics.series_max, least.metrics.out_of_order_window.0), (1_000_000, 300_000));
 }
 
 #[test]

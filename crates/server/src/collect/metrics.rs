@@ -181,6 +181,7 @@ impl Metrics {
         let options = Options {
             series_max: usize::try_from(config.metrics.series_max).unwrap_or(usize::MAX),
             retention: config.retention.metrics,
+            late_window: config.metrics.out_of_order_window,
             ..Options::default()
         };
         let (store, recovered) = Store::open(disk, FOLDER, options, clock.now().wall)?;

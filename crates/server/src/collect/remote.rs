@@ -1,15 +1,17 @@
-//! A remote write request: unpacked, read and stored off the threads that serve.
+//! A remote write request of either version: unpacked, read and stored off the threads that serve.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
 use hmsops_model::{UnixMillis, Value};
 use hmsops_tsdb::{Appended, Batch, Key, Row, Store};
-use hmsops_wire::remote_write::{self, labels_of};
+use hmsops_wire::remote_write::{self, Metadata, Skipped, labels_of};
 use tokio::sync::Semaphore;
 
 use super::emit::EmitError;
 use super::{AppendError, Door, Metrics};
+use crate::families::{Families, Family};
 
 /// Requests unpacked at a time: each may take a hundred megabytes when it is read.
 static UNPACKED: Semaphore = Semaphore::const_new(4);
@@ -17,23 +19,41 @@ static UNPACKED: Semaphore = Semaphore::const_new(4);
 /// A request that has found no place among them by then is sent away; senders wait 30 s for an answer.
 const PLACE_WAIT: Duration = Duration::from_secs(10);
 
+/// Versions of the protocol, by the message that a request is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Version {
+    /// 1.0: `prometheus.WriteRequest`.
+    One,
+    /// 2.0: `io.prometheus.write.v2.Request`.
+    Two,
+}
+
 /// What became of a request.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Written {
     /// What the store made of it.
     pub appended: Appended,
-    /// Histograms left out because they make no sense.
-    pub skipped: u64,
-    /// What is wrong with the first of them.
-    pub skipped_why: Option<String>,
+    /// Exemplars that are kept.
+    pub exemplars: u64,
+    /// What was left out because it makes no sense.
+    pub skipped: Skipped,
 }
 
 impl Written {
+    /// Samples that are stored now, those included that were before; and as many histograms.
+    pub fn counts(&self) -> (u64, u64) {
+        let all = self.appended.stored + self.appended.duplicates;
+        let histograms = self.appended.histograms;
+        ((all - histograms.min(all)) as u64, histograms as u64)
+    }
+
     /// What the sender should know: `None` when all is stored.
     pub fn trouble(&self) -> Option<String> {
-        let refused = &self.appended.refused;
-        let count = refused.total() as u64 + self.skipped;
-        let first = refused.first.as_deref().or(self.skipped_why.as_deref())?;
+        let (refused, skipped) = (&self.appended.refused, &self.skipped);
+        let count = refused.total() as u64 + skipped.histograms + skipped.of_series + skipped.exemplars;
+        if count == 0 {
+            return None;
+        }
         let stored = self.appended.stored + self.appended.duplicates;
         let reasons = [
             (refused.over_budget as u64, "of new series beyond the limit"),
@@ -41,32 +61,35 @@ impl Written {
             (refused.too_new as u64, "in the future"),
             (refused.conflicting as u64, "with another value at that moment"),
             (refused.bad_labels as u64, "with labels that cannot be taken"),
-            (self.skipped, "histograms that make no sense"),
+            (skipped.of_series, "of series that cannot be read"),
+            (skipped.histograms, "histograms that make no sense"),
+            (skipped.exemplars, "exemplars without a time or with labels that cannot be taken"),
         ];
         let reasons: Vec<String> =
             reasons.iter().filter(|(n, _)| *n > 0).map(|(n, words)| format!("{n} {words}")).collect();
-        Some(format!(
-            "{stored} samples are stored, {count} refused ({}); the first: {first}",
-            reasons.join(", ")
-        ))
+        let first = refused.first.as_deref().or(skipped.why.as_deref());
+        let first = first.map(|first| format!("; the first: {first}")).unwrap_or_default();
+        Some(format!("{stored} samples are stored, {count} refused ({}){first}", reasons.join(", ")))
     }
 }
 
-/// Stores a snappy-packed request of version 1.0.
-pub async fn write(metrics: &Metrics, body: Bytes) -> Result<Written, EmitError> {
+/// Stores a snappy-packed request.
+pub async fn write(metrics: &Metrics, version: Version, body: Bytes) -> Result<Written, EmitError> {
     let door = Door::RemoteWrite;
     let Ok(Ok(_place)) = tokio::time::timeout(PLACE_WAIT, UNPACKED.acquire()).await else {
         let busy = AppendError::Busy;
         metrics.count(door, &Err(busy.clone()));
         return Err(busy.into());
     };
-    let outcome = match metrics.work(move |store, now| write_now(store, now, &body)).await {
+    let families = Arc::clone(metrics.families());
+    let outcome = match metrics.work(move |store, now| write_now(store, &families, now, version, &body)).await
+    {
         Ok(outcome) => outcome,
         Err(busy) => Err(EmitError::Append(busy.into())),
     };
     match &outcome {
         Ok(written) => {
-            metrics.count_malformed(door, written.skipped);
+            metrics.count_malformed(door, written.skipped.histograms + written.skipped.of_series);
             metrics.count(door, &Ok(written.appended.clone()));
         }
         Err(EmitError::Wire(_) | EmitError::Foreign(_)) => metrics.count_rejected(door),
@@ -75,9 +98,18 @@ pub async fn write(metrics: &Metrics, body: Bytes) -> Result<Written, EmitError>
     outcome
 }
 
-fn write_now(store: &Store, now: UnixMillis, body: &[u8]) -> Result<Written, EmitError> {
+fn write_now(
+    store: &Store,
+    families: &Families,
+    now: UnixMillis,
+    version: Version,
+    body: &[u8],
+) -> Result<Written, EmitError> {
     let bytes = remote_write::unpack(body)?;
-    let request = remote_write::decode(&bytes)?;
+    let request = match version {
+        Version::One => remote_write::decode(&bytes)?,
+        Version::Two => remote_write::decode_v2(&bytes)?,
+    };
     let parse: &dyn Fn(&[u8]) -> Result<hmsops_model::Labels, String> = &labels_of;
     let mut rows = Vec::with_capacity(request.samples() + request.histograms());
     for series in request.series() {
@@ -85,19 +117,23 @@ fn write_now(store: &Store, now: UnixMillis, body: &[u8]) -> Result<Written, Emi
         rows.extend(series.samples.iter().map(|sample| Row {
             key,
             time: sample.time,
-            start: 0,
+            start: sample.start,
             value: Value::Float(sample.value),
         }));
-        rows.extend(series.histograms.iter().map(|(time, histogram)| Row {
+        rows.extend(series.histograms.iter().map(|sample| Row {
             key,
-            time: *time,
-            start: 0,
-            value: Value::Histogram(histogram.clone().into()),
+            time: sample.time,
+            start: sample.start,
+            value: Value::Histogram(sample.value.clone().into()),
         }));
     }
     let appended = store.append(now, &Batch { origin: None, rows }).map_err(AppendError::from)?;
-    let (skipped, why) = request.skipped();
-    Ok(Written { appended, skipped, skipped_why: why.map(str::to_owned) })
+    for said in request.metadata() {
+        let Metadata { family, kind, help, unit } = *said;
+        families.note(family, Family { kind: kind.into(), help: help.into(), unit: unit.into() });
+    }
+    // LIMIT: exemplars are read and checked, and there is nowhere to keep them yet.
+    Ok(Written { appended, exemplars: 0, skipped: request.skipped().clone() })
 }
 
 #[cfg(test)]
@@ -106,12 +142,12 @@ mod tests {
 
     #[test]
     fn what_was_refused_is_counted_by_reason_with_an_example() {
-        let mut written = Written { appended: Appended::default(), skipped: 0, skipped_why: None };
+        let mut written = Written::default();
         assert_eq!(written.trouble(), None);
         written.appended.stored = 7;
         written.appended.refused.too_old = 2;
         written.appended.refused.first = Some("a sample of `up` is old".into());
-        written.skipped = 1;
+        written.skipped.histograms = 1;
         assert_eq!(
             written.trouble().unwrap(),
             "7 samples are stored, 3 refused (2 too old, 1 histograms that make no sense); the first: a sample of \

@@ -2,6 +2,7 @@
 
 mod counting;
 mod emitting;
+mod second;
 mod secured;
 mod writing;
 

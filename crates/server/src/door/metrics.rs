@@ -170,6 +170,8 @@ fn store(text: &mut Exposition, metrics: &Metrics, stats: &Stats) {
     text.family("hmsops_series_max", "gauge", help, one(stats.series_max as u64));
     let help = "Samples stored.";
     text.family("hmsops_samples_appended_total", "counter", help, one(stats.samples_appended));
+    let help = "Samples that came after a newer one of their series.";
+    text.family("hmsops_samples_late_total", "counter", help, one(stats.late));
     let help = "Samples that were stored before.";
     text.family("hmsops_samples_duplicate_total", "counter", help, one(stats.duplicates));
     let help = "Batches that were stored before.";

@@ -155,7 +155,7 @@ async fn finish(State(doors): State<Doors>, mut request: Request, next: Next) ->
     };
     doors.context.auth.receipts().note(Entrance::of_path(&path), answered);
     if let Some(failure) = failure {
-        let allow = response.headers_mut().remove(http::header::ALLOW);
+        let mut set = std::mem::take(response.headers_mut());
         response = if is_browser && failure.is_stale() {
             let next = page_of_form(&whole);
             let next: String = form_urlencoded::byte_serialize(next.as_bytes()).collect();
@@ -172,9 +172,8 @@ async fn finish(State(doors): State<Doors>, mut request: Request, next: Next) ->
                 _ => &path,
             })
         };
-        if let Some(allow) = allow {
-            response.headers_mut().insert(http::header::ALLOW, allow);
-        }
+        let kept = std::iter::once(http::header::ALLOW).chain(super::remote_write::WRITTEN);
+        response.headers_mut().extend(kept.filter_map(|name| set.remove(&name).map(|value| (name, value))));
     }
     if is_head {
         *response.body_mut() = axum::body::Body::empty();

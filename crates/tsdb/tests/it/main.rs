@@ -6,4 +6,5 @@
 mod append;
 mod crash;
 mod ground;
+mod late;
 mod read;

@@ -3,7 +3,7 @@
 use hmsops_model::Histogram;
 use hmsops_model::sample::{CUSTOM_SCHEMA, ResetHint, is_stale_nan};
 
-use super::{BUCKETS_MAX, too_many};
+use super::{BUCKETS_MAX, NativeSample, begun, too_many};
 use crate::WireError;
 use crate::protobuf::Field;
 
@@ -19,14 +19,11 @@ pub(crate) struct Side {
     pub(crate) counts: Vec<f64>,
 }
 
-/// A histogram and its time. The outer error is about bytes, the inner one about meaning. `left` is how many
+/// A histogram and its times. The outer error is about bytes, the inner one about meaning. `left` is how many
 /// buckets, spans and bounds may still come.
-pub(super) fn decode(
-    field: &Field<'_>,
-    left: &mut usize,
-) -> Result<Result<(i64, Histogram), String>, WireError> {
+pub(super) fn decode(field: &Field<'_>, left: &mut usize) -> Result<Result<NativeSample, String>, WireError> {
     let mut histogram = Histogram::default();
-    let (mut time, mut schema) = (0, 0);
+    let (mut time, mut start, mut schema) = (0, 0, 0);
     let (mut positive, mut negative, mut custom) = (Side::default(), Side::default(), Vec::new());
     let mut fields = field.message("a histogram")?;
     while let Some(field) = fields.read()? {
@@ -47,6 +44,7 @@ pub(super) fn decode(
             14 => histogram.reset = reset(field.varint("the reset hint of a histogram")?),
             15 => time = field.varint("the time of a histogram")? as i64,
             16 => field.each_double("a bound", |bound| custom.push(bound))?,
+            17 => start = field.varint("the start of a histogram")? as i64,
             _ => {}
         }
         let held = positive.len() + negative.len() + custom.len();
@@ -55,7 +53,11 @@ pub(super) fn decode(
         }
     }
     *left -= positive.len() + negative.len() + custom.len();
-    Ok(finish(histogram, schema, &positive, &negative, custom).map(|histogram| (time, histogram)))
+    Ok(finish(histogram, schema, &positive, &negative, custom).map(|value| NativeSample {
+        time,
+        start: begun(start, time),
+        value,
+    }))
 }
 
 /// A histogram whose buckets were read. An error is about what they mean.

@@ -10,6 +10,15 @@ use crate::protobuf::Fields;
 /// The label set in [`Series::labels`](super::Series::labels), sorted or not. A label without a value is left out,
 /// as the data model has it. The error says what is wrong with the series.
 pub fn labels_of(bytes: &[u8]) -> Result<Labels, String> {
+    let pairs = pairs_of(bytes)?;
+    if !pairs.iter().any(|(name, value)| *name == METRIC_NAME && !value.is_empty()) {
+        return Err(format!("the series has no name: the label `{METRIC_NAME}` is missing"));
+    }
+    Ok(Labels::from_sorted(&pairs))
+}
+
+/// Names and values in label fields, sorted, each name once.
+pub(super) fn pairs_of(bytes: &[u8]) -> Result<Vec<(&str, &str)>, String> {
     let mut pairs: Vec<(&str, &str)> = Vec::with_capacity(16);
     let mut fields = Fields::new("a series' labels", bytes);
     while let Some(field) = fields.read().map_err(as_text)? {
@@ -35,10 +44,7 @@ pub fn labels_of(bytes: &[u8]) -> Result<Labels, String> {
     if let Some(pair) = pairs.windows(2).find(|pair| pair[0].0 == pair[1].0) {
         return Err(format!("the series has the label `{}` twice", pair[0].0));
     }
-    if !pairs.iter().any(|(name, value)| *name == METRIC_NAME && !value.is_empty()) {
-        return Err(format!("the series has no name: the label `{METRIC_NAME}` is missing"));
-    }
-    Ok(Labels::from_sorted(&pairs))
+    Ok(pairs)
 }
 
 fn check(name: &str, value: &str) -> Result<(), String> {

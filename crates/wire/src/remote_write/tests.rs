@@ -12,7 +12,29 @@ mod theirs {
         #[prost(message, repeated, tag = "1")]
         pub(super) series: Vec<TimeSeries>,
         #[prost(message, repeated, tag = "3")]
-        pub(super) metadata: Vec<Label>,
+        pub(super) metadata: Vec<Metadata>,
+    }
+
+    #[derive(Clone, PartialEq, prost::Message)]
+    pub(super) struct Metadata {
+        #[prost(int32, tag = "1")]
+        pub(super) kind: i32,
+        #[prost(string, tag = "2")]
+        pub(super) family: String,
+        #[prost(string, tag = "4")]
+        pub(super) help: String,
+        #[prost(string, tag = "5")]
+        pub(super) unit: String,
+    }
+
+    #[derive(Clone, PartialEq, prost::Message)]
+    pub(super) struct Exemplar {
+        #[prost(message, repeated, tag = "1")]
+        pub(super) labels: Vec<Label>,
+        #[prost(double, tag = "2")]
+        pub(super) value: f64,
+        #[prost(int64, tag = "3")]
+        pub(super) timestamp: i64,
     }
 
     #[derive(Clone, PartialEq, prost::Message)]
@@ -22,7 +44,7 @@ mod theirs {
         #[prost(message, repeated, tag = "2")]
         pub(super) samples: Vec<Sample>,
         #[prost(message, repeated, tag = "3")]
-        pub(super) exemplars: Vec<Label>,
+        pub(super) exemplars: Vec<Exemplar>,
         #[prost(message, repeated, tag = "4")]
         pub(super) histograms: Vec<Histogram>,
     }
@@ -78,6 +100,8 @@ mod theirs {
     }
 }
 
+mod second;
+
 use theirs::{Label, Span, TimeSeries};
 
 fn labels(pairs: &[(&str, &str)]) -> Vec<Label> {
@@ -91,14 +115,17 @@ fn series(pairs: &[(&str, &str)], samples: &[(i64, f64)]) -> TimeSeries {
 }
 
 fn encoded(series: Vec<TimeSeries>) -> Vec<u8> {
-    theirs::WriteRequest { series, metadata: labels(&[("x", "y")]) }.encode_to_vec()
+    let metadata = theirs::Metadata { kind: 1, family: "x".into(), help: "y".into(), unit: "s".into() };
+    theirs::WriteRequest { series, metadata: vec![metadata] }.encode_to_vec()
 }
 
 #[test]
 fn a_request_is_read_bit_by_bit() {
     let stale = f64::from_bits(STALE_NAN_BITS);
     let mut first = series(&[("__name__", "up"), ("job", "a")], &[(1_700_000_000_000, 1.0), (-5, stale)]);
-    first.exemplars = labels(&[("trace", "x")]);
+    first.exemplars = ["x", &*"x".repeat(200)]
+        .map(|id| theirs::Exemplar { labels: labels(&[("trace_id", id)]), value: 0.5, timestamp: 7 })
+        .into();
     let bytes = encoded(vec![first, series(&[("job", "b"), ("__name__", "up")], &[(0, 0.1)])]);
     let packed = snap::raw::Encoder::new().compress_vec(&bytes).unwrap();
     let bytes = unpack(&packed).unwrap();
@@ -111,7 +138,11 @@ fn a_request_is_read_bit_by_bit() {
     };
     assert_eq!(bits(&all[0]), [(1_700_000_000_000, 1.0_f64.to_bits()), (-5, STALE_NAN_BITS)]);
     assert_eq!(bits(&all[1]), [(0, 0.1_f64.to_bits())]);
-    assert_eq!((request.samples(), request.histograms(), request.skipped()), (3, 0, (0, None)));
+    assert_eq!((request.samples(), request.histograms()), (3, 0));
+    assert_eq!(request.skipped(), &Skipped { exemplars: 1, ..Skipped::default() }, "128 characters at most");
+    let exemplar = Exemplar { series: 0, labels: Labels::new([("trace_id", "x")]), time: 7, value: 0.5 };
+    assert_eq!(request.exemplars(), [exemplar]);
+    assert_eq!(request.metadata(), [Metadata { family: "x", kind: "counter", help: "y", unit: "s" }]);
 }
 
 /// The store's key is the sender's own bytes; only labels that are torn apart are copied together.
@@ -225,9 +256,15 @@ fn decoded(histogram: theirs::Histogram) -> Result<(i64, Histogram), String> {
     series.histograms.push(histogram);
     let bytes = encoded(vec![series]);
     let request = decode(&bytes).unwrap();
-    let (count, why) = request.skipped();
-    assert_eq!(count == 1, why.is_some());
-    why.map_or_else(|| Ok(request.series().next().unwrap().histograms[0].clone()), |why| Err(why.to_owned()))
+    let skipped = request.skipped();
+    assert_eq!(skipped.histograms == 1, skipped.why.is_some());
+    skipped.why.clone().map_or_else(
+        || {
+            let read = &request.series().next().unwrap().histograms[0];
+            Ok((read.time, read.value.clone()))
+        },
+        Err,
+    )
 }
 
 #[test]
@@ -318,7 +355,7 @@ proptest! {
         for bytes in [&bytes, &good, &good[..changes[0].0.index(good.len())]] {
             let _ = unpack(bytes);
             let _ = labels_of(bytes);
-            if let Ok(request) = decode(bytes) {
+            for request in [decode(bytes), decode_v2(bytes)].into_iter().flatten() {
                 for series in request.series() {
                     let _ = labels_of(series.labels);
                 }

@@ -108,7 +108,7 @@ async fn a_part_that_is_refused_is_counted_and_named_and_the_rest_is_stored() {
 #[tokio::test]
 async fn above_the_budget_new_series_are_refused_and_known_ones_keep_flowing() {
     let config = TowerConfig {
-        metrics: MetricsConfig { series_max: 2, ..TowerConfig::default().metrics },
+        metrics: MetricsConfig { series_max: 2, ..MetricsConfig::default() },
         ..TowerConfig::default()
     };
     let site = Site::with(config).await;
@@ -140,8 +140,8 @@ async fn what_is_no_remote_write_is_refused_with_what_was_expected() {
     assert_eq!(status(&[media], good.clone()).await, 415);
     assert_eq!(status(&[coding], good.clone()).await, 415);
     assert_eq!(status(&[media, ("content-encoding", "gzip")], good.clone()).await, 415);
-    let second = ("content-type", "application/x-protobuf;proto=io.prometheus.write.v2.Request");
-    assert_eq!(status(&[second, coding], good.clone()).await, 415);
+    let third = ("content-type", "application/x-protobuf;proto=io.prometheus.write.v3.Request");
+    assert_eq!(status(&[third, coding], good.clone()).await, 415);
     for body in [vec![], b"not snappy at all".to_vec(), vec![0xff; 100], good[..good.len() - 1].to_vec()] {
         assert_eq!(status(&HEADERS, body).await, 400);
     }
