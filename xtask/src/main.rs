@@ -14,6 +14,7 @@ mod dice;
 mod failure;
 mod flags;
 mod flips;
+mod fuzz;
 mod http;
 mod json;
 mod lab;
@@ -47,6 +48,7 @@ const CHORES: &[Chore] = &[
     queries::CHORE,
     ruletests::CHORE,
     openmetrics::CHORE,
+    fuzz::CHORE,
     ui::CHORE,
 ];
 

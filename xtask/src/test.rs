@@ -8,7 +8,7 @@ use crate::checkout;
 use crate::chore::Chore;
 use crate::failure::{Failure, Trying as _};
 use crate::flags::Flags;
-use crate::{flips, lab, queries, ruletests, sim, spike, tidy, ui};
+use crate::{flips, fuzz, lab, queries, ruletests, sim, spike, tidy, ui};
 
 /// The chore.
 pub(crate) const CHORE: Chore = Chore {
@@ -63,6 +63,7 @@ const STAGES: &[Stage] = &[
     Stage { name: "ruletests", run: ruletests_short },
     Stage { name: "queries", run: queries_short },
     Stage { name: "flips", run: flips_short },
+    Stage { name: "fuzz", run: || done(fuzz::feed(&words("--seconds 3"))) },
     Stage { name: "kills", run: || done(lab::check(&words("--check --kills 20"))) },
     Stage { name: "spike", run: || done(spike::check(&words("--short"))) },
     Stage { name: "faults", run: || done(lab::check(&words("--check --faults 20 --rate 100"))) },
@@ -82,6 +83,7 @@ const LONG_STAGES: &[Stage] = &[
         run: || done(flips::check(&words("--requests 1000000 --flips 1000 --reloads 20 --upgrades 10"))),
     },
     Stage { name: "queries-long", run: || done(queries::check(&words("--count 20000 --seed 100000"))) },
+    Stage { name: "fuzz-long", run: || done(fuzz::feed(&words("--seconds 180 --seed 2"))) },
     Stage { name: "lab-long", run: lab_long },
     Stage { name: "spike-long", run: || done(spike::check(&[])) },
     Stage { name: "faults-long", run: || done(lab::check(&words("--check --faults 200 --rate 100"))) },

@@ -7,7 +7,7 @@ use crate::json::Json;
 
 /// Who may use whom inside the house; `model` is everybody's. From the architecture's list, plus `act → disk`:
 /// a pinned image and a shim's state are files, and `disk` is the only way to one.
-const EDGES: [(&str, &[&str]); 17] = [
+const EDGES: [(&str, &[&str]); 18] = [
     ("model", &[]),
     ("promql", &[]),
     ("config", &["promql"]),
@@ -31,6 +31,7 @@ const EDGES: [(&str, &[&str]); 17] = [
         ],
     ),
     ("sim", &["tower", "control", "ledger", "disk", "proxy"]),
+    ("fuzz", &["promql", "config", "wire", "disk", "ledger", "tsdb"]),
 ];
 
 /// The binary's own edges, kept apart because its package has no prefix.

@@ -489,6 +489,7 @@ fn kinds_are_told_by_content() {
         ("", Kind::Unknown),
         (ALERTS, Kind::Rules),
         (SCRAPE, Kind::Scrape),
+        ("rule_files: [a.yaml]\nevaluation_interval: 1m\ntests: []\n", Kind::RuleTests),
         ("groups:\n  - name: a\n", Kind::Rules),
         ("gruops:\n  - name: a\n", Kind::Rules),
         ("global: {}\nrule_files: [a]\n", Kind::Scrape),
