@@ -118,7 +118,8 @@ impl Words<'_> {
             }
             let Some(c) = self.rest.chars().next() else { return Err("unclosed action".into()) };
             if is_blank(c) {
-                self.rest = &self.rest[1..];
+                // All at once: what closes is looked for behind them each time.
+                self.rest = self.rest.trim_start_matches(is_blank);
                 is_joined = false;
                 continue;
             }
