@@ -2,6 +2,7 @@
 
 mod counting;
 mod emitting;
+mod exporting;
 mod second;
 mod secured;
 mod writing;

@@ -24,6 +24,7 @@ mod health;
 mod metrics;
 mod notice;
 mod openapi;
+pub(crate) mod otlp;
 mod pace;
 mod pages;
 pub(crate) mod people;
@@ -165,6 +166,7 @@ pub(crate) fn table() -> Routes {
     let routes = stream::routes(routes);
     let routes = emit::routes(routes);
     let routes = remote_write::routes(routes);
+    let routes = otlp::routes(routes);
     let routes = prometheus::routes(routes);
     let routes = dash::routes(routes);
     let routes = pages::routes(routes);
