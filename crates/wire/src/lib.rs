@@ -2,7 +2,7 @@
 //!
 //! Refuses: sockets, a clock, files. Entry points: [`gateway`], the protocol between tower and gateway;
 //! [`api`], the JSON of the tower's own resources; [`collector`], what programs emit; [`remote_write`], what other
-//! collectors send; [`exposition`], what is scraped; [`prometheus`], what queries are answered with.
+//! collectors send; [`remote_read`], what they ask for; [`exposition`], what is scraped; [`prometheus`], what queries are answered with.
 
 pub mod api;
 pub mod collector;
@@ -11,6 +11,7 @@ pub mod exposition;
 pub mod gateway;
 pub mod prometheus;
 mod protobuf;
+pub mod remote_read;
 pub mod remote_write;
 
 pub use error::WireError;

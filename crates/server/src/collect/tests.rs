@@ -2,6 +2,7 @@
 
 mod counting;
 mod emitting;
+mod reading;
 mod second;
 mod secured;
 mod writing;

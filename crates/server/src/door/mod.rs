@@ -33,6 +33,7 @@ mod problem;
 mod prometheus;
 pub(crate) mod receipts;
 mod release;
+mod remote_read;
 mod remote_write;
 mod replayed;
 mod route;
@@ -165,6 +166,7 @@ pub(crate) fn table() -> Routes {
     let routes = stream::routes(routes);
     let routes = emit::routes(routes);
     let routes = remote_write::routes(routes);
+    let routes = remote_read::routes(routes);
     let routes = prometheus::routes(routes);
     let routes = dash::routes(routes);
     let routes = pages::routes(routes);

@@ -533,7 +533,9 @@ async fn a_failing_store_writes_nothing_and_is_tried_again() {
 
 #[tokio::test]
 async fn late_samples_within_the_window_are_put_in_their_place() {
-    let (site, mut draft) = (Site::new().await, Draft::default());
+    let mut config = TowerConfig::default();
+    config.metrics.out_of_order_window = hmsops_model::Millis::from_mins(5);
+    let (site, mut draft) = (Site::with(config).await, Draft::default());
     let now = site.now();
     let of = |draft: &mut Draft, samples: &[At]| {
         draft.series.clear();
