@@ -52,6 +52,11 @@ impl Identity {
         Self { issuer: Self::TOWER.into(), subject: "admin".into() }
     }
 
+    /// Whoever has an account that the tower keeps itself.
+    pub fn local(name: &str) -> Self {
+        Self { issuer: Self::LOCAL.into(), subject: name.to_owned() }
+    }
+
     /// Whether both parts are as long as they may be, of one line.
     pub fn is_well_formed(&self) -> bool {
         let fits = |text: &str, most: usize| {

@@ -121,6 +121,12 @@ impl Access {
 
     /// Tokens that have not ended and were made with this one, or with one that was, and so on.
     pub fn made_with(&self, token: TokenId) -> Vec<TokenId> {
+        let lasts = |id: &TokenId| self.tokens.get(id).is_some_and(|known| !known.is_over());
+        self.ever_made_with(token).into_iter().filter(|id| *id != token && lasts(id)).collect()
+    }
+
+    /// Those that have ended, too, and the token itself if one of them made it anew.
+    pub(crate) fn ever_made_with(&self, token: TokenId) -> BTreeSet<TokenId> {
         let mut by_granter: BTreeMap<TokenId, Vec<&Token>> = BTreeMap::new();
         for known in self.tokens.values() {
             if let Some(granter) = known.granter {
@@ -132,12 +138,10 @@ impl Access {
             // Taken out, so that nothing is looked at twice.
             for made in by_granter.remove(&granter).into_iter().flatten() {
                 open.push(made.id);
-                if !made.is_over() && made.id != token {
-                    found.insert(made.id);
-                }
+                found.insert(made.id);
             }
         }
-        found.into_iter().collect()
+        found
     }
 
     fn known(&self, id: TokenId) -> Result<&Token, Refusal> {

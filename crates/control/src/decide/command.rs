@@ -3,11 +3,11 @@
 use hmsops_model::instance::Instance;
 use hmsops_model::person::FourEyes;
 use hmsops_model::service::Driver;
-use hmsops_model::{Millis, ReleaseId, ServiceName, Version};
+use hmsops_model::{Millis, ReleaseId, ServiceName, TokenId, Version};
 
 use super::View;
 use super::deploy::intend;
-use crate::access::Rotation;
+use crate::access::{AccessChange, Rotation};
 use crate::event::{Command, NO_REASON, Refusal, Who};
 use crate::freeze;
 use crate::people;
@@ -77,11 +77,18 @@ impl<'a> View<'a> {
             }
             Command::RevokeToken { token, keep_made } => {
                 let changes = self.state.access.revoke(*token, *keep_made, (by, reason))?;
-                Ok(changes.into_iter().map(Transition::Access).collect())
+                let changes = changes.into_iter().map(Transition::Access);
+                let agents = if *keep_made { Vec::new() } else { self.agents_by(*token, by, reason)? };
+                Ok(changes.chain(agents).collect())
             }
             Command::People { wish } => {
                 let changes = people::decide(self.state, self.now.wall, wish, by, reason)?;
-                Ok(changes.into_iter().map(|change| Transition::People(Box::new(change))).collect())
+                let made = people::tokens_of(self.state, wish).into_iter().map(|token| {
+                    let (by, reason) = (by.clone(), reason.to_owned());
+                    Transition::Access(AccessChange::TokenRevoked { token, also: Vec::new(), by, reason })
+                });
+                let changes = changes.into_iter().map(|change| Transition::People(Box::new(change)));
+                Ok(changes.chain(made).collect())
             }
             Command::JoinAgent { token, name, certificate } => {
                 let (wall, access) = (self.now.wall, &self.state.access);
@@ -98,6 +105,15 @@ impl<'a> View<'a> {
             }
             other => self.steer(other, by, reason),
         }
+    }
+
+    /// Ends the agents that joined by tokens that were made with this one.
+    fn agents_by(self, token: TokenId, by: &Who, reason: &str) -> Result<Vec<Transition>, Refusal> {
+        let made = self.state.access.ever_made_with(token);
+        let agents = self.state.transport.agents.values().filter(|agent| made.contains(&agent.token));
+        let ends = agents.map(|agent| self.state.transport.revoke(agent.id, by, reason));
+        let ends: Result<Vec<_>, Refusal> = ends.collect();
+        Ok(ends?.into_iter().flatten().map(Transition::Transport).collect())
     }
 
     fn active(self, id: ReleaseId) -> Result<&'a Release, Refusal> {

@@ -1,7 +1,7 @@
 //! What becomes of wishes about people.
 
 use hmsops_model::person::{GLASS_LIFE_MAX, Identity, Role, SESSION_LIFE, plain_name};
-use hmsops_model::{Digest, GlassId, Millis, PersonId, SessionId, UnixMillis};
+use hmsops_model::{Digest, GlassId, Millis, PersonId, Scope, SessionId, TokenId, UnixMillis};
 use serde::{Deserialize, Serialize};
 
 use super::{
@@ -165,11 +165,44 @@ pub(crate) fn other_person(
         ))
         .hint("log in and say it yourself"));
     }
+    let setter = own.as_ref().and_then(|own| setter(state, own));
+    if setter.is_some() && setter == principal(state, asked) {
+        return Err(Refusal::conflict(format!(
+            "{what} was asked for by whoever set the password of this account, who could be the same person"
+        ))
+        .hint("somebody else has to say yes; people of a provider have passwords of their own"));
+    }
     if own == principal(state, asked) {
         return Err(Refusal::conflict(format!("{what} was asked for by yourself, and another person has to say yes"))
             .hint("by whichever token or log-in you come, you are one person; `hmsops breakglass --reason …` is for emergencies"));
     }
     Ok(())
+}
+
+/// Who gave the account of a person its password, when it is one that the tower keeps.
+fn setter(state: &State, own: &Principal) -> Option<Principal> {
+    let Principal::Person(person) = own else { return None };
+    let identity = &state.people.persons.get(person)?.identity;
+    let is_local = identity.issuer == Identity::LOCAL;
+    let by = state.people.set_by.get(&identity.subject).filter(|_| is_local)?;
+    principal(state, by)
+}
+
+/// What ends with an account, or with its right to let others in: the tokens that were made by it.
+pub(crate) fn tokens_of(state: &State, wish: &PeopleWish) -> Vec<TokenId> {
+    let name = match wish {
+        PeopleWish::RemoveAccount { name } => name,
+        PeopleWish::SetAccount { name, roles }
+            if !roles.iter().any(|role| role.gives(Scope::TOKENS_ADMIN)) =>
+        {
+            name
+        }
+        _ => return Vec::new(),
+    };
+    let Some(person) = state.people.person(&Identity::local(name)) else { return Vec::new() };
+    let own = Some(Principal::Person(person.id));
+    let lasting = state.access.tokens.values().filter(|token| !token.is_over());
+    lasting.filter(|token| principal(state, &token.by) == own).map(|token| token.id).collect()
 }
 
 fn broken(
@@ -211,7 +244,13 @@ fn reviewed(state: &State, glass: GlassId, by: &Who, reason: String) -> Result<V
 /// Refuses whoever would look at what they did themselves, and programs.
 pub(super) fn other_reviewer(state: &State, glass: GlassId, by: &Who) -> Result<(), Refusal> {
     let known = state.people.glass(glass)?;
-    match principal(state, by).filter(|_| !by.actor.starts_with("token:")) {
+    let own = principal(state, by).filter(|_| !by.actor.starts_with("token:"));
+    if own.as_ref().and_then(|own| setter(state, own)) == Some(Principal::Person(known.person)) {
+        return Err(Refusal::conflict(format!(
+            "{glass} was broken by whoever set the password of this account, who could be the same person"
+        )));
+    }
+    match own {
         None => Err(Refusal::conflict("a person looks at what was done, not a program").hint("log in first")),
         Some(Principal::Person(own)) if own == known.person => Err(Refusal::conflict(format!(
             "{glass} was broken by yourself, and another person has to look at it"
@@ -330,8 +369,7 @@ impl People {
     }
 
     fn sessions_of_account(&self, name: &str, now: UnixMillis, by: &Who, why: &str) -> Vec<PeopleChange> {
-        let identity = Identity { issuer: Identity::LOCAL.into(), subject: name.to_owned() };
-        let person = self.person(&identity).map(|person| person.id);
+        let person = self.person(&Identity::local(name)).map(|person| person.id);
         let lasting = self.sessions.values().filter(|session| session.is_in_force(now));
         let own = lasting.filter(|session| Some(session.person) == person);
         own.map(|session| PeopleChange::SessionEnded {
@@ -353,8 +391,8 @@ fn said(reason: &str) -> Result<String, Refusal> {
 
 #[cfg(test)]
 mod tests {
+    use hmsops_model::Now;
     use hmsops_model::token::{TokenKind, TokenSpec};
-    use hmsops_model::{Now, Scope, TokenId};
 
     use super::*;
     use crate::access::AccessChange;
@@ -444,6 +482,60 @@ mod tests {
             let who = Who { actor: actor.into(), source: "api".into() };
             assert!(!yes(&ann, &who), "`{actor}` is no person");
         }
+    }
+
+    /// Logs in by an account of the tower's own.
+    fn log_in_here(state: &mut State, n: u8, name: &str) -> Who {
+        let open = PeopleWish::Open {
+            sha256: digest(n),
+            identity: Identity::local(name),
+            name: name.into(),
+            roles: vec![Role::Operator],
+            groups: Vec::new(),
+            proof: Proof::Password,
+            proven_at: None,
+            until: None,
+            from: None,
+        };
+        wish(state, at(1000), &open, &admin()).unwrap();
+        state.people.find(&digest(n)).unwrap().who()
+    }
+
+    #[test]
+    fn whoever_set_the_password_of_an_account_has_no_second_word_by_it() {
+        let mut state = State::default();
+        let ann = log_in(&mut state, 1, "u-1", "Ann");
+        let set = |name: &str| PeopleWish::SetAccount { name: name.into(), roles: vec![Role::Approver] };
+        wish(&mut state, at(1), &set("bob"), &ann).unwrap();
+        wish(&mut state, at(1), &set("cid"), &admin()).unwrap();
+        let (bob, cid) = (log_in_here(&mut state, 2, "bob"), log_in_here(&mut state, 3, "cid"));
+        let yes = |asked: &Who, by: &Who| other_person(&state, UnixMillis(1000), (asked, by), "r-1").is_ok();
+        assert!(
+            !yes(&ann, &bob) && yes(&ann, &cid) && yes(&cid, &bob) && yes(&bob, &ann) && !yes(&admin(), &cid)
+        );
+        wish(&mut state, at(1000), &PeopleWish::BreakGlass { span: Millis(1000) }, &ann).unwrap();
+        let review = PeopleWish::ReviewGlass { glass: GlassId(1) };
+        assert!(wish(&mut state, at(3000), &review, &bob).is_err());
+        wish(&mut state, at(3000), &review, &cid).unwrap();
+    }
+
+    #[test]
+    fn what_somebody_made_ends_with_their_account_and_the_next_of_that_name_is_another() {
+        let mut state = State::default();
+        let set = |roles: &[Role]| PeopleWish::SetAccount { name: "bob".into(), roles: roles.to_vec() };
+        wish(&mut state, at(1), &set(&[Role::Admin]), &admin()).unwrap();
+        let bob = log_in_here(&mut state, 1, "bob");
+        let made = token(&mut state, 1, &bob);
+        token(&mut state, 2, &made);
+        token(&mut state, 3, &admin());
+        let (his, remove) = ([TokenId(1), TokenId(2)], PeopleWish::RemoveAccount { name: "bob".into() });
+        assert_eq!(tokens_of(&state, &remove), his);
+        assert_eq!(tokens_of(&state, &set(&[Role::Viewer])), his);
+        assert_eq!(tokens_of(&state, &set(&[Role::Admin, Role::Viewer])), []);
+        wish(&mut state, at(2), &remove, &admin()).unwrap();
+        wish(&mut state, at(3), &set(&[Role::Admin]), &admin()).unwrap();
+        let next = log_in_here(&mut state, 2, "bob");
+        assert_ne!(principal(&state, &next), principal(&state, &bob));
     }
 
     #[test]

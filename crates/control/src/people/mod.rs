@@ -16,7 +16,7 @@ use crate::state::State;
 
 pub use approval::{Approval, Matter, approvals};
 pub use decide::{ACCOUNTS_MAX, PeopleWish};
-pub(crate) use decide::{decide, other_person};
+pub(crate) use decide::{decide, other_person, tokens_of};
 
 /// People that one tower remembers.
 pub const PERSONS_MAX: usize = 10_000;
@@ -47,6 +47,8 @@ pub struct People {
     pub glasses: BTreeMap<GlassId, Glass>,
     /// Accounts that the tower keeps itself, by name. What their passwords are checked against is in a file.
     pub accounts: BTreeMap<String, Vec<Role>>,
+    /// Who gave each account its password: they could be the person behind it.
+    pub set_by: BTreeMap<String, Who>,
     /// The highest numbers given.
     pub last: Last,
 }
@@ -411,11 +413,18 @@ impl People {
                     glass.reviewed = ended(by, reason);
                 }
             }
-            PeopleChange::AccountSet { name, roles, .. } => {
+            PeopleChange::AccountSet { name, roles, by, .. } => {
                 self.accounts.insert(name.clone(), roles.clone());
+                self.set_by.insert(name.clone(), by.clone());
             }
             PeopleChange::AccountRemoved { name, .. } => {
                 self.accounts.remove(name);
+                self.set_by.remove(name);
+                // An account of that name may be given to somebody else, who is not this person.
+                let identity = Identity::local(name);
+                if let Some(person) = self.persons.values_mut().find(|person| person.identity == identity) {
+                    person.identity.subject = format!("{name}#{}", person.id);
+                }
             }
         }
         self.forget(now.wall);

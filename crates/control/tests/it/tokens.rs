@@ -1,6 +1,7 @@
 //! Tokens: who may give what, what ends with what, and what stays true whatever the clock says.
 
 use hmsops_control::access::{AccessChange, Calls, ENDED_MAX, Party, Receipt, TOKENS_MAX, Token};
+use hmsops_control::transport::Held;
 use hmsops_control::{Command, Event, Evidence, Refusal, State, Transition, Who, decide};
 use hmsops_model::{Digest, Millis, Now, Scope, TokenId, TokenKind, TokenSpec, UnixMillis};
 
@@ -296,4 +297,30 @@ fn old_lines_still_fold() {
         state.apply(Tower::new().now, &transition);
     }
     assert!(state.access.tokens[&TokenId(1)].revoked.is_some());
+}
+
+/// Whoever shuts a token out shuts out the agents that joined by what it had made, too, unless these are kept.
+#[test]
+fn agents_end_with_the_token_that_let_them_join() {
+    for keep_made in [false, true] {
+        let mut tower = Tower::new();
+        let scopes = vec![Scope::TOKENS_ADMIN, Scope::METRICS_WRITE];
+        let maker = Box::new(TokenSpec { scopes, ..tower.spec(DAY) });
+        let sha256 = tower.draw();
+        tower.command(Command::IssueToken { sha256, spec: maker, granter: None }).unwrap();
+        let scopes = vec![Scope::METRICS_WRITE];
+        let joins = Box::new(TokenSpec { kind: TokenKind::Agt, scopes, ..tower.spec(HOUR) });
+        let sha256 = tower.draw();
+        tower.command(Command::IssueToken { sha256, spec: joins, granter: Some(TokenId(1)) }).unwrap();
+        let until = UnixMillis(tower.now.wall.0 + DAY as i64);
+        let certificate = Held { sha256: tower.draw(), until };
+        let join = Command::JoinAgent { token: TokenId(2), name: "edge-1".into(), certificate };
+        tower.command(join).unwrap();
+        let is_let_in = |tower: &Tower| {
+            tower.state.transport.agents.values().any(|agent| agent.is_in_force(tower.now.wall))
+        };
+        assert!(is_let_in(&tower));
+        tower.revoke(1, keep_made);
+        assert_eq!(is_let_in(&tower), keep_made);
+    }
 }

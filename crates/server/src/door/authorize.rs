@@ -70,7 +70,7 @@ pub(crate) async fn authorize(State(gate): State<Gate>, mut request: Request, ne
 /// Lets a request in, and once more when its body is there: that may have taken half a minute, in which a log-in or a
 /// token can have ended.
 async fn twice(gate: &Gate, scope: Scope, mut request: Request) -> Result<(Caller, Request), Failure> {
-    let caller = admit(gate, scope, &mut request).await?;
+    let caller = admit(gate, scope, &mut request, Look::First).await?;
     let waits = !matches!(*request.method(), Method::GET | Method::HEAD)
         && gate.path.starts_with("/hms/v1/")
         && scope != Scope::METRICS_WRITE;
@@ -78,19 +78,30 @@ async fn twice(gate: &Gate, scope: Scope, mut request: Request) -> Result<(Calle
         return Ok((caller, request));
     }
     let (parts, body) = request.into_parts();
-    let bytes = super::body::whole(body).await?.bytes.clone();
-    let mut request = Request::from_parts(parts, axum::body::Body::from(bytes));
-    let caller = admit(gate, scope, &mut request).await?;
+    let whole = super::body::whole(body).await?;
+    let mut request = Request::from_parts(parts, axum::body::Body::from(whole.bytes.clone()));
+    // Its room is taken for as long as it is kept.
+    request.extensions_mut().insert(std::sync::Arc::new(whole));
+    let caller = admit(gate, scope, &mut request, Look::Second).await?;
     Ok((caller, request))
 }
 
-async fn admit(gate: &Gate, scope: Scope, request: &mut Request) -> Result<Caller, Failure> {
+/// Which look at a request it is: it counts once for how often somebody asks.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Look {
+    First,
+    Second,
+}
+
+async fn admit(gate: &Gate, scope: Scope, request: &mut Request, look: Look) -> Result<Caller, Failure> {
     let context = &gate.doors.context;
     let caller = identify_request(context, request)?;
     if let Some((seen, who)) = request.extensions().get::<Seen>().zip(caller.party()) {
         seen.know(who);
     }
-    context.auth.pace().caller(&caller, scope, context.clock.now().steady)?;
+    if look == Look::First {
+        context.auth.pace().caller(&caller, scope, context.clock.now().steady)?;
+    }
     caller.needs(scope)?;
     let changes = !matches!(*request.method(), Method::GET | Method::HEAD);
     if changes && (scope.approves() || goes_for_good(gate, request).await) {

@@ -42,7 +42,11 @@ impl<S: Send + Sync, T: DeserializeOwned> FromRequest<S> for Body<T> {
                 Failure::argument(format!("the body is `{media:.80}`")).hint("send `application/json`")
             );
         }
-        let whole = whole(request.into_body()).await?;
+        let here = request.extensions().get::<Arc<Whole>>().cloned();
+        let whole = match here {
+            Some(here) => here,
+            None => Arc::new(whole(request.into_body()).await?),
+        };
         let bytes = &whole.bytes;
         let value = if is_form {
             axum::Form::<T>::from_bytes(bytes)?
