@@ -120,7 +120,7 @@ fn prometheus_writes_through_kills_and_nothing_is_missing() {
     nginx::put(&site.path("prometheus.yml"), &write);
     reload(&site, "prometheus");
     let (series, samples) = wait_until_equal(&site, at, "self");
-    assert!(series > 300 && samples > 15 * series, "{series} series, {samples} samples");
+    assert!(series > 300 && samples > 10 * series, "{series} series, {samples} samples");
     let said = site.wait("metadata", 20, |site| {
         let said = site.api("/api/v1/metadata?metric=go_goroutines")?;
         said["data"]["go_goroutines"][0]["type"].as_str().map(str::to_owned)
@@ -154,7 +154,7 @@ fn vmagent_writes_through_kills_what_another_receiver_has() {
     nginx::put(&site.path("vmagent.yml"), "scrape_configs: []\n");
     reload(&site, "vmagent");
     let (series, samples) = wait_until_equal(&site, other, "vm");
-    assert!(series > 300 && samples > 15 * series, "{series} series, {samples} samples");
+    assert!(series > 300 && samples > 10 * series, "{series} series, {samples} samples");
     eprintln!("vmagent: {samples} samples of {series} series are the same");
 }
 
@@ -172,5 +172,5 @@ fn prometheus_reads_what_we_hold() {
     );
     let at = prometheus(&mut site, &read, &[]);
     let (series, samples) = wait_until_equal(&site, at, "hmsops");
-    assert!(series > 40 && samples >= 3 * series, "{series} series, {samples} samples");
+    assert!(series > 40 && samples > 2 * series, "{series} series, {samples} samples");
 }

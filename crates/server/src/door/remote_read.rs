@@ -49,7 +49,7 @@ async fn remote_read(State(context): State<Context>, request: Request) -> Result
     let body = read(request.into_body(), BODY_BYTES_MAX, context.metrics.bodies()).await?;
     let asked = remote_read::decode(&body.bytes).map_err(|error| Failure::argument(error.to_string()))?;
     let work = move |source: &dyn Metrics, budget: &Budget| answer(source, &asked, budget);
-    match context.queries.run(WITHIN, work).await.map_err(refused)? {
+    match context.queries.run(WITHIN, work).await.map_err(|error| refused(&error))? {
         Answer::Samples(bytes) => {
             let mut response = bytes.into_response();
             let headers = response.headers_mut();
@@ -99,7 +99,7 @@ fn answer(source: &dyn Metrics, asked: &ReadRequest, budget: &Budget) -> Result<
     Ok(Answer::Unstreamable)
 }
 
-fn refused(error: QueryError) -> Failure {
+fn refused(error: &QueryError) -> Failure {
     let detail = error.to_string();
     match error {
         QueryError::Busy | QueryError::Late(_) | QueryError::Eval(EvalError::Source(SourceError::Busy)) => {

@@ -112,7 +112,9 @@ fn requests_that_are_wrong_say_why() {
 
 fn series(samples: &[(i64, i64, Value)]) -> Series {
     let mut all = Samples::default();
-    samples.iter().for_each(|(time, start, value)| all.push(*time, *start, value.clone()));
+    for (time, start, value) in samples {
+        all.push(*time, *start, value.clone());
+    }
     Series { labels: Labels::new([("__name__", "up"), ("job", "a")]), samples: all }
 }
 
@@ -151,6 +153,22 @@ fn what_is_answered_is_what_is_held() {
     assert_eq!((second.time, second.start, &second.value), (3, 0, &custom));
 }
 
+fn number(bit: &mut impl FnMut() -> u8, count: u32) -> u64 {
+    (0..count).fold(0, |value, _| value << 1 | u64::from(bit()))
+}
+
+fn varint(bit: &mut impl FnMut() -> u8) -> u64 {
+    let (mut value, mut shift) = (0, 0);
+    loop {
+        let byte = number(bit, 8);
+        value |= (byte & 0x7f) << shift;
+        shift += 7;
+        if byte < 0x80 {
+            return value;
+        }
+    }
+}
+
 /// The other side of a chunk, from the description in the paper.
 fn unpacked(bytes: &[u8]) -> Vec<(i64, u64)> {
     let count = u16::from_be_bytes([bytes[0], bytes[1]]);
@@ -159,20 +177,6 @@ fn unpacked(bytes: &[u8]) -> Vec<(i64, u64)> {
         at += 1;
         bytes[(at - 1) / 8] >> (7 - (at - 1) % 8) & 1
     };
-    fn number(bit: &mut impl FnMut() -> u8, count: u32) -> u64 {
-        (0..count).fold(0, |value, _| value << 1 | u64::from(bit()))
-    }
-    fn varint(bit: &mut impl FnMut() -> u8) -> u64 {
-        let (mut value, mut shift) = (0, 0);
-        loop {
-            let byte = number(bit, 8);
-            value |= (byte & 0x7f) << shift;
-            shift += 7;
-            if byte < 0x80 {
-                return value;
-            }
-        }
-    }
     let (mut time, mut delta, mut value, mut around) = (0_i64, 0_u64, 0_u64, (0, 0));
     let mut found = Vec::new();
     for n in 0..count {
@@ -210,9 +214,12 @@ fn unpacked(bytes: &[u8]) -> Vec<(i64, u64)> {
     found
 }
 
-/// The frames of a stream: query, labels, samples; and how many there were.
-fn framed(mut bytes: &[u8]) -> (Vec<(i64, usize, Vec<(i64, u64)>)>, usize) {
-    let (mut found, mut frames) = (Vec::<(i64, usize, Vec<(i64, u64)>)>::new(), 0);
+/// A series of a frame: the query, how many labels, samples.
+type Streamed = (i64, usize, Vec<(i64, u64)>);
+
+/// The series of a stream; and how many frames there were.
+fn framed(mut bytes: &[u8]) -> (Vec<Streamed>, usize) {
+    let (mut found, mut frames) = (Vec::<Streamed>::new(), 0);
     while !bytes.is_empty() {
         let length = prost::encoding::decode_varint(&mut bytes).unwrap() as usize;
         let (crc, rest) = bytes.split_at(4);

@@ -60,8 +60,11 @@ fn header<'a>(answer: &'a Answer, name: &str) -> &'a str {
     answer.headers.get(name).map_or("", |value| value.to_str().unwrap())
 }
 
-/// Series by their labels as text, with times and bits.
-fn results(answer: &Answer) -> Vec<Vec<(String, Vec<(i64, u64)>)>> {
+/// Labels as text, with times and bits.
+type Held = (String, Vec<(i64, u64)>);
+
+/// The series of each result.
+fn results(answer: &Answer) -> Vec<Vec<Held>> {
     assert_eq!(answer.status, 200, "{answer:?}");
     assert_eq!(header(answer, "content-type"), "application/x-protobuf");
     assert_eq!(header(answer, "content-encoding"), "snappy");
