@@ -16,8 +16,8 @@ use crate::query::{Metrics, QueryError, WITHIN};
 /// The longest body as it comes, packed.
 const BODY_BYTES_MAX: usize = 1 << 20;
 
-/// Bytes of an answer for each sample, beside its labels: times and values as they are, and packed.
-const SAMPLE_BYTES: u64 = 40;
+/// How often what was read is held again while an answer is put together: as a series, as a result, as a whole and packed.
+const COPIES: u64 = 4;
 
 /// What an answer of whole samples is.
 const SAMPLES_TYPE: &str = "application/x-protobuf";
@@ -76,9 +76,8 @@ fn answer(source: &dyn Metrics, asked: &ReadRequest, budget: &Budget) -> Result<
         let selection = Selection { matchers: &query.matchers, from: query.from, to: query.to, hints };
         let mut found: Vec<Series> = source.select(&selection, budget)?.collect::<Result<_, _>>()?;
         found.sort_by(|a, b| a.labels.cmp(&b.labels));
-        let samples: u64 = found.iter().map(|series| series.samples.len() as u64).sum();
-        let labels: u64 = found.iter().map(|series| series.labels.size() as u64).sum();
-        budget.charge(0, samples * SAMPLE_BYTES + 2 * labels)?;
+        let held = |series: &Series| (series.samples.size() + series.labels.size()) as u64;
+        budget.charge(0, COPIES * found.iter().map(held).sum::<u64>())?;
         results.push(found);
     }
     for form in &asked.forms {
