@@ -3,6 +3,7 @@
 mod counting;
 mod emitting;
 mod exporting;
+mod reading;
 mod second;
 mod secured;
 mod writing;

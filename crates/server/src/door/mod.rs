@@ -34,6 +34,7 @@ mod problem;
 mod prometheus;
 pub(crate) mod receipts;
 mod release;
+mod remote_read;
 mod remote_write;
 mod replayed;
 mod route;
@@ -167,6 +168,7 @@ pub(crate) fn table() -> Routes {
     let routes = emit::routes(routes);
     let routes = remote_write::routes(routes);
     let routes = otlp::routes(routes);
+    let routes = remote_read::routes(routes);
     let routes = prometheus::routes(routes);
     let routes = dash::routes(routes);
     let routes = pages::routes(routes);

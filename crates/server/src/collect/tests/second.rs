@@ -304,7 +304,7 @@ async fn native_histograms_are_stored_whole_with_their_starts() {
     assert_eq!(held("stale").1.sum.to_bits(), STALE_NAN_BITS);
 }
 
-/// What is done to a draft.
+/// What is wrong with a request.
 type Change = Box<dyn Fn(&mut Draft)>;
 
 /// Each of these has a good series beside it, which must be stored whatever becomes of the other.
@@ -535,7 +535,9 @@ async fn a_failing_store_writes_nothing_and_is_tried_again() {
 
 #[tokio::test]
 async fn late_samples_within_the_window_are_put_in_their_place() {
-    let (site, mut draft) = (Site::new().await, Draft::default());
+    let mut config = TowerConfig::default();
+    config.metrics.out_of_order_window = hmsops_model::Millis::from_mins(5);
+    let (site, mut draft) = (Site::with(config).await, Draft::default());
     let now = site.now();
     let of = |draft: &mut Draft, samples: &[At]| {
         draft.series.clear();
