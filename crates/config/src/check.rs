@@ -4,7 +4,7 @@ use crate::diagnostic::{Checked, Diagnostic, Findings, Severity, Span, shown};
 use crate::fields::Shape;
 use crate::nearest::nearest;
 use crate::yaml::{self, Value};
-use crate::{baseline, haproxy, policy, release, rule_file, scrape, service, settings};
+use crate::{baseline, haproxy, policy, release, rule_file, rule_test, scrape, service, settings};
 
 /// The files we read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -23,12 +23,14 @@ pub enum Kind {
     Scrape,
     /// What a service's latency is expected to be, `ops/baselines/*.yaml`.
     Baseline,
+    /// Unit tests of rules, in promtool's format.
+    RuleTests,
     /// None of them.
     Unknown,
 }
 
 impl Kind {
-    /// `release`, `services`, `policy`, `tower`, `rules`, `scrape`, `baseline` or `unknown`.
+    /// `release`, `services`, `policy`, `tower`, `rules`, `scrape`, `baseline`, `rule-tests` or `unknown`.
     pub const fn name(self) -> &'static str {
         match self {
             Self::Release => "release",
@@ -38,6 +40,7 @@ impl Kind {
             Self::Rules => "rules",
             Self::Scrape => "scrape",
             Self::Baseline => "baseline",
+            Self::RuleTests => "rule-tests",
             Self::Unknown => "unknown",
         }
     }
@@ -62,7 +65,7 @@ impl Report {
 }
 
 /// Kinds with their top-level keys and the name of the file that usually holds them. Of equals the first wins.
-static KINDS: [(Kind, &Shape, &str); 7] = [
+static KINDS: [(Kind, &Shape, &str); 8] = [
     (Kind::Services, &service::SERVICES, "services.yaml"),
     (Kind::Release, &release::RELEASE, "canary.yaml"),
     // Both have `notify`, which alone makes settings but no policy.
@@ -71,6 +74,7 @@ static KINDS: [(Kind, &Shape, &str); 7] = [
     (Kind::Rules, &rule_file::RULES, "alerts.yaml"),
     (Kind::Scrape, &scrape::SCRAPE, "scrape.yaml"),
     (Kind::Baseline, &baseline::BASELINE, "baseline.yaml"),
+    (Kind::RuleTests, &rule_test::TEST, "alerts_test.yaml"),
 ];
 
 /// Tells a text's kind by its top-level keys; misspelt keys and text that is no valid YAML count too.
@@ -108,6 +112,7 @@ pub fn check(name: &str, text: &str) -> Report {
         Kind::Rules => rule_file::parse_rules(text).diagnostics,
         Kind::Scrape => scrape::parse_scrape(text).diagnostics,
         Kind::Baseline => baseline::parse_baseline(text).diagnostics,
+        Kind::RuleTests => rule_test::parse_rule_test(text).diagnostics,
         Kind::Unknown => unknown(text).diagnostics,
     };
     Report { name: name.to_owned(), kind, diagnostics }
@@ -132,8 +137,8 @@ fn unknown(text: &str) -> Checked<()> {
             None => "this file holds nothing that tells what it is".to_owned(),
         };
         let hint = "a release has `service` and `image`; services stand below `services`; a policy has `detect` \
-                    and `action`; alert rules stand below `groups`, scrape jobs below `scrape_configs`; a baseline has `expect`; the tower's \
-                    settings have `gateways`";
+                    and `action`; alert rules stand below `groups`, scrape jobs below `scrape_configs`; a baseline has `expect`; \
+                    tests of rules stand below `tests`; the tower's settings have `gateways`";
         out.error(at, message, hint);
     }
     out.finish(None)

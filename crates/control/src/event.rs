@@ -1,5 +1,6 @@
 //! Everything that can wake the tower.
 
+use std::collections::BTreeMap;
 use std::fmt;
 
 use hmsops_model::freeze::Freeze;
@@ -16,6 +17,7 @@ use serde::{Deserialize, Serialize};
 use crate::people::PeopleWish;
 
 use crate::access::Receipt;
+use crate::signal::alert::Annotations;
 use crate::transport::{Held, TransportReport};
 
 /// Who wants something, and through which door they came.
@@ -449,6 +451,8 @@ pub struct Evaluation {
     pub outcome: Outcome,
     /// How the expression was read, when there are two ways.
     pub reading: Option<String>,
+    /// For series of `outcome`: the annotations that are templates, expanded.
+    pub texts: BTreeMap<Labels, Annotations>,
 }
 
 /// What comes out of an evaluation.

@@ -52,6 +52,11 @@ pub struct RuleSpec {
     pub group: RuleGroup,
 }
 
+/// Whether the text of a label or an annotation is a template, which each series expands for itself.
+pub fn is_template(text: &str) -> bool {
+    text.contains("{{")
+}
+
 /// What a group of a rule file says of all its rules, beside their interval and labels.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(default)]

@@ -9,7 +9,7 @@ use super::View;
 use super::notice::{WHY_BYTES_MAX, clip};
 use crate::event::{Evaluation, Judgement, Outcome, Who};
 use crate::evidence::seen::{READING_STALE, is_over};
-use crate::signal::alert::{ALERTS_MAX, Alert, labels_of};
+use crate::signal::alert::{ALERTS_MAX, Alert, Annotations, bounded, labels_of};
 use crate::signal::{Policy, Rule, RuleHealth, Signal, policy_key, policy_rule};
 use crate::state::release::{Phase, Release};
 use crate::transition::{Detector, HoldReason, Transition};
@@ -92,7 +92,7 @@ impl<'a> View<'a> {
                 let why = format!("it holds for a series with more than {LABELS_BYTES_MAX} bytes of labels");
                 (RuleHealth::Error { why }, Vec::new())
             }
-            Outcome::Holds(held) => (RuleHealth::Known, self.held(rule, held)),
+            Outcome::Holds(held) => (RuleHealth::Known, self.held(rule, held, &evaluation.texts)),
             Outcome::NoData => (RuleHealth::NoData, self.no_data(rule)),
             Outcome::Failed(why) => (RuleHealth::Error { why: clip(why, WHY_BYTES_MAX) }, Vec::new()),
         };
@@ -111,22 +111,27 @@ impl<'a> View<'a> {
         rule.health != *health && !(both_fail && lately)
     }
 
-    fn held(self, rule: &Rule, held: &[(Labels, f64)]) -> Vec<Transition> {
+    fn held(
+        self,
+        rule: &Rule,
+        held: &[(Labels, f64)],
+        texts: &BTreeMap<Labels, Annotations>,
+    ) -> Vec<Transition> {
         // Series that differ only in what the rule's own labels replace are one alert.
         let mut values = BTreeMap::new();
         for (labels, value) in held {
-            values.entry(labels_of(&rule.spec, labels)).or_insert(*value);
+            values.entry(labels_of(&rule.spec, labels)).or_insert((*value, texts.get(labels)));
         }
         let open: BTreeMap<&Labels, &Alert> =
             self.state.signals.open_alerts(&rule.spec.name).map(|alert| (&alert.labels, alert)).collect();
         let mut transitions = Vec::new();
         let mut number = self.state.signals.last.alert;
-        for (labels, value) in &values {
+        for (labels, (value, texts)) in &values {
             if let Some(alert) = open.get(labels) {
-                transitions.extend(self.fire_if_due(rule, alert, value_text(*value)));
+                transitions.extend(self.fire_if_due(rule, alert, value_text(*value), *texts));
             } else {
                 number += 1;
-                transitions.extend(begin(rule, AlertId(number), labels, value_text(*value)));
+                transitions.extend(begin(rule, AlertId(number), labels, value_text(*value), *texts));
             }
         }
         let over = open.values().filter(|alert| !values.contains_key(&alert.labels));
@@ -139,23 +144,29 @@ impl<'a> View<'a> {
         let open: Vec<_> = self.state.signals.open_alerts(&rule.spec.name).collect();
         match rule.spec.on_nodata {
             // The last known condition goes on, its time included.
-            Keep => {
-                open.iter().filter_map(|alert| self.fire_if_due(rule, alert, alert.value.clone())).collect()
-            }
+            Keep => self.fire_what_is_due(rule, &open),
             Ok => open.into_iter().filter_map(|alert| self.end_unless_kept(rule, alert)).collect(),
             Alert if open.is_empty() => {
                 let id = AlertId(self.state.signals.last.alert + 1);
-                begin(rule, id, &labels_of(&rule.spec, &Labels::empty()), "no data".into())
+                begin(rule, id, &labels_of(&rule.spec, &Labels::empty()), "no data".into(), None)
             }
-            Alert => {
-                open.iter().filter_map(|alert| self.fire_if_due(rule, alert, alert.value.clone())).collect()
-            }
+            Alert => self.fire_what_is_due(rule, &open),
         }
     }
 
-    fn fire_if_due(self, rule: &Rule, alert: &Alert, value: String) -> Option<Transition> {
+    fn fire_what_is_due(self, rule: &Rule, open: &[&Alert]) -> Vec<Transition> {
+        open.iter().filter_map(|alert| self.fire_if_due(rule, alert, alert.value.clone(), None)).collect()
+    }
+
+    fn fire_if_due(
+        self,
+        rule: &Rule,
+        alert: &Alert,
+        value: String,
+        texts: Option<&Annotations>,
+    ) -> Option<Transition> {
         let held = self.now.steady.since(alert.since.steady);
-        (alert.fired_at.is_none() && held >= rule.spec.hold).then(|| fire(alert, value))
+        (alert.fired_at.is_none() && held >= rule.spec.hold).then(|| fire(alert, value, texts))
     }
 
     /// Ends an alert, unless it goes on firing for a while.
@@ -188,7 +199,10 @@ impl<'a> View<'a> {
                 let labels = Labels::new(labels.chain(own));
                 let alert = AlertId(self.state.signals.last.alert + 1);
                 let (service, release) = (Some(service), Some(release.id));
-                vec![Signal::AlertPending { alert, rule, service, labels, release, value }.into()]
+                let annotations = Annotations::new();
+                vec![
+                    Signal::AlertPending { alert, rule, service, labels, release, value, annotations }.into(),
+                ]
             }
             (Some(alert), true) if alert.fired_at.is_none() => {
                 let held = self.now.steady.since(alert.since.steady) >= policy.spec.hold;
@@ -255,7 +269,8 @@ impl<'a> View<'a> {
             }
             let verdict = release.and_then(|release| release.verdict.as_ref());
             let by_policy = verdict.is_some_and(|verdict| verdict.detector == Detector::Policy);
-            let fired = (by_policy && alert.fired_at.is_none()).then(|| fire(alert, alert.value.clone()));
+            let fired =
+                (by_policy && alert.fired_at.is_none()).then(|| fire(alert, alert.value.clone(), None));
             let ended =
                 end(alert, if by_policy { "its release was taken back" } else { "its release has ended" });
             Some(fired.into_iter().chain([ended]).collect::<Vec<_>>())
@@ -293,7 +308,13 @@ fn policy_words(policy: &Policy, canary: Option<f64>, stable: Option<f64>) -> St
     format!("{} was {canary} for {hold}, on stable {stable}", spec.metric)
 }
 
-fn begin(rule: &Rule, alert: AlertId, labels: &Labels, value: String) -> Vec<Transition> {
+fn begin(
+    rule: &Rule,
+    alert: AlertId,
+    labels: &Labels,
+    value: String,
+    texts: Option<&Annotations>,
+) -> Vec<Transition> {
     let (name, service) = (rule.spec.name.clone(), service_of(&rule.spec, labels));
     let pending = Signal::AlertPending {
         alert,
@@ -302,16 +323,18 @@ fn begin(rule: &Rule, alert: AlertId, labels: &Labels, value: String) -> Vec<Tra
         labels: labels.clone(),
         release: None,
         value: value.clone(),
+        annotations: bounded(texts),
     };
     let fires = rule.spec.hold == Millis::ZERO;
-    let fired = fires.then_some(Signal::AlertFired { alert, rule: name, service, value });
+    let annotations = Annotations::new();
+    let fired = fires.then_some(Signal::AlertFired { alert, rule: name, service, value, annotations });
     [pending].into_iter().chain(fired).map(Transition::from).collect()
 }
 
 /// A policy's alert fires; one that holds its release holds it then, and not again after a person has
 /// resumed it.
 fn policy_fires(policy: &Policy, release: &Release, alert: &Alert, value: String) -> Vec<Transition> {
-    let mut transitions = vec![fire(alert, value)];
+    let mut transitions = vec![fire(alert, value, None)];
     if policy.spec.action == PolicyAction::Hold && release.hold.is_none() {
         transitions.push(Transition::ReleaseHeld {
             release: release.id,
@@ -324,9 +347,10 @@ fn policy_fires(policy: &Policy, release: &Release, alert: &Alert, value: String
     transitions
 }
 
-fn fire(alert: &Alert, value: String) -> Transition {
+fn fire(alert: &Alert, value: String, texts: Option<&Annotations>) -> Transition {
+    let annotations = Some(bounded(texts)).filter(|texts| *texts != alert.annotations).unwrap_or_default();
     let (id, rule, service) = (alert.id, alert.rule.clone(), alert.service.clone());
-    Signal::AlertFired { alert: id, rule, service, value }.into()
+    Signal::AlertFired { alert: id, rule, service, value, annotations }.into()
 }
 
 fn end(alert: &Alert, why: &str) -> Transition {

@@ -16,6 +16,7 @@ mod steer;
 pub(crate) mod watch;
 
 pub use alert::value_text;
+pub(crate) use notice::clip;
 pub use notice::{told_of, told_of_glass};
 
 use hmsops_model::release::HealthCheck;

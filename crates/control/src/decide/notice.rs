@@ -336,7 +336,7 @@ fn notice(notice: NoticeId, draft: Draft) -> Transition {
 }
 
 /// The start of a line, at most so many bytes.
-pub(super) fn clip(text: &str, bytes_max: usize) -> String {
+pub(crate) fn clip(text: &str, bytes_max: usize) -> String {
     let mut end = text.len().min(bytes_max);
     while !text.is_char_boundary(end) {
         end -= 1;

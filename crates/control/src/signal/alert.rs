@@ -1,21 +1,46 @@
 //! One episode of an alert: condition and handling, which are two things; what suppresses it is a third, and is
 //! computed.
 
+use std::collections::BTreeMap;
+
 use hmsops_model::labels::METRIC_NAME;
+use hmsops_model::rule::is_template;
 use hmsops_model::{AlertId, HealId, Labels, Now, ReleaseId, RuleName, RuleSpec, ServiceName, TicketId};
 use serde::{Deserialize, Serialize};
 
 use super::{Rule, RuleHealth, Signals};
+use crate::decide::clip;
 use crate::event::Who;
 
 /// Alerts of one rule at a time; a rule that asks for more is written wrongly.
 pub const ALERTS_MAX: usize = 1000;
 
-/// The labels of a rule's alert: those of the series without the metric's name, and over them those of the rule.
+/// Texts of annotations by their names.
+pub type Annotations = BTreeMap<String, String>;
+
+/// The expanded annotations of one alert, in bytes, names included: with every character escaped they still fit a
+/// ledger line beside the labels.
+pub const ANNOTATIONS_BYTES_MAX: usize = 2 << 10;
+
+/// The labels of a rule's alert: those of the series without the metric's name, and over them those of the rule. Labels
+/// that are templates are none of the rule's: whoever evaluates it has put what they say onto the series.
 pub fn labels_of(rule: &RuleSpec, series: &Labels) -> Labels {
     let own = series.iter().filter(|(name, _)| *name != METRIC_NAME);
-    let own = own.map(|(name, value)| (name.to_owned(), value.to_owned()));
-    Labels::new(own.chain(rule.labels.clone()))
+    let plain = rule.labels.iter().filter(|(_, value)| !is_template(value));
+    Labels::new(own.chain(plain.map(|(name, value)| (name.as_str(), value.as_str()))))
+}
+
+/// Expanded annotations as the ledger takes them: those that are too many are cut where they are too long.
+pub(crate) fn bounded(texts: Option<&Annotations>) -> Annotations {
+    let mut left = ANNOTATIONS_BYTES_MAX;
+    let mut kept = Annotations::new();
+    for (name, text) in texts.into_iter().flatten() {
+        let Some(room) = left.checked_sub(name.len()) else { break };
+        let text = clip(text, room);
+        left = room.saturating_sub(text.len());
+        kept.insert(name.clone(), text);
+    }
+    kept
 }
 
 /// One episode, from the moment its expression first held until it no longer does.
@@ -36,6 +61,9 @@ pub struct Alert {
     pub since: Now,
     /// The value then, as text.
     pub value: String,
+    /// The annotations of its rule that are templates, expanded when it began or fired.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub annotations: Annotations,
     /// When it fired.
     pub fired_at: Option<Now>,
     /// When it ended, and why.
@@ -139,6 +167,13 @@ impl Alert {
             ("firing", handling) => format!("fired, {handling}"),
             (condition, _) => condition.into(),
         }
+    }
+
+    /// What its rule says of it to people, templates expanded.
+    pub fn annotations(&self, rule: &RuleSpec) -> Annotations {
+        // Of a template that the rule no longer has nothing is said.
+        let expanded = self.annotations.iter().filter(|(name, _)| rule.annotations.contains_key(*name));
+        rule.annotations.iter().chain(expanded).map(|(name, text)| (name.clone(), text.clone())).collect()
     }
 
     /// The heal that was last begun for it.

@@ -91,7 +91,7 @@ impl Signals {
 
     fn apply_alert(&mut self, now: Now, change: &Signal) {
         match change {
-            Signal::AlertPending { alert: id, rule, service, labels, release, value } => {
+            Signal::AlertPending { alert: id, rule, service, labels, release, value, annotations } => {
                 self.last.alert = self.last.alert.max(id.0);
                 let alert = Alert {
                     id: *id,
@@ -101,6 +101,7 @@ impl Signals {
                     release: *release,
                     since: now,
                     value: value.clone(),
+                    annotations: annotations.clone(),
                     fired_at: None,
                     ended: None,
                     handling: Handling::Open,
@@ -114,8 +115,11 @@ impl Signals {
                     !alert.is_open() && alert.told.len() <= alert.told_end.len()
                 });
             }
-            Signal::AlertFired { alert, value, .. } => {
+            Signal::AlertFired { alert, value, annotations, .. } => {
                 if let Some(alert) = self.alerts.get_mut(alert) {
+                    if !annotations.is_empty() {
+                        alert.annotations.clone_from(annotations);
+                    }
                     alert.fired_at = Some(now);
                     alert.value.clone_from(value);
                 }

@@ -258,9 +258,14 @@ mod tests {
             labels: Labels::empty(),
             release: None,
             value: value.clone(),
+            annotations: [].into(),
         };
         tell(&mut state, 0, &pending);
-        tell(&mut state, 60, &Signal::AlertFired { alert, rule: rule(), service, value });
+        tell(
+            &mut state,
+            60,
+            &Signal::AlertFired { alert, rule: rule(), service, value, annotations: [].into() },
+        );
         state
     }
 

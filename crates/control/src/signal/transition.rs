@@ -1,5 +1,7 @@
 //! Changes of what watches and heals, as they stand in the ledger.
 
+use std::collections::BTreeMap;
+
 use hmsops_model::release::PolicySpec;
 use hmsops_model::{
     AlertId, DashName, DashSpec, HealAction, HealId, Labels, Millis, NoticeId, ReleaseId, RuleName, RuleSpec,
@@ -8,6 +10,7 @@ use hmsops_model::{
 use serde::{Deserialize, Serialize};
 
 use super::RuleHealth;
+use super::alert::Annotations;
 use super::notice::{About, Occasion};
 use crate::event::Who;
 
@@ -37,9 +40,18 @@ pub enum Signal {
         labels: Labels,
         release: Option<ReleaseId>,
         value: String,
+        #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+        annotations: Annotations,
     },
-    /// It has held for long enough.
-    AlertFired { alert: AlertId, rule: RuleName, service: Option<ServiceName>, value: String },
+    /// It has held for long enough. Annotations only where they say something else than when it was pending.
+    AlertFired {
+        alert: AlertId,
+        rule: RuleName,
+        service: Option<ServiceName>,
+        value: String,
+        #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+        annotations: Annotations,
+    },
     /// It no longer holds, before (`fired: false`) or after the alert fired.
     AlertEnded { alert: AlertId, rule: RuleName, service: Option<ServiceName>, fired: bool, why: String },
     /// A person has an alert in hand.

@@ -106,7 +106,8 @@ fn said(state: &State, rule: &RuleName, value: &str) -> String {
 /// What an alert's receiver reads: subject and text.
 pub(crate) fn alert_notice(state: &State, alert: &Alert) -> (String, String) {
     let rule = state.signals.rules.get(&alert.rule);
-    let annotation = |name: &str| rule.and_then(|rule| rule.spec.annotations.get(name));
+    let annotations = rule.map(|rule| alert.annotations(&rule.spec)).unwrap_or_default();
+    let annotation = |name: &str| annotations.get(name);
     let service = alert.service.as_ref().map_or_else(String::new, |service| format!("{service}: "));
     let subject = match &alert.ended {
         Some(ended) => format!("{service}{} is over: {}", alert.rule, ended.why),

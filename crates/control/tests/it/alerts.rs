@@ -41,7 +41,15 @@ fn watched(rule: RuleSpec) -> Story {
 
 fn evaluate(story: &mut Story, outcome: Outcome) {
     let (rule, expr) = (RuleName::new(RULE).unwrap(), rule().expr);
-    story.event(Event::Evaluated(Box::new(Evaluation { rule, expr, outcome, reading: None }))).unwrap();
+    story
+        .event(Event::Evaluated(Box::new(Evaluation {
+            rule,
+            expr,
+            outcome,
+            reading: None,
+            texts: [].into(),
+        })))
+        .unwrap();
 }
 
 fn holds() -> Outcome {
@@ -322,8 +330,15 @@ fn an_end_is_told_however_many_have_ended_since() {
     for n in 2..800 {
         let alert = hmsops_model::AlertId(n);
         let (rule, labels, value) = (name(), Labels::empty(), "1".to_owned());
-        let pending =
-            hmsops_control::Signal::AlertPending { alert, rule, service: None, labels, release: None, value };
+        let pending = hmsops_control::Signal::AlertPending {
+            alert,
+            rule,
+            service: None,
+            labels,
+            release: None,
+            value,
+            annotations: [].into(),
+        };
         fact(&mut story, pending);
         fact(&mut story, end(alert));
     }
@@ -413,4 +428,33 @@ fn a_receiver_that_is_named_twice_is_told_once() {
     let mut story = watched(RuleSpec { hold: Millis::ZERO, notify, ..rule() });
     evaluate(&mut story, holds());
     assert_eq!(story.state.signals.notices.len(), 1);
+}
+
+/// What a template says of a series stands in the ledger with the alert, and people read it; the template itself, never.
+#[test]
+fn a_series_own_words_reach_people_and_stay_with_the_alert() {
+    let mut templated = rule();
+    templated.labels = [("share".into(), "{{ $value }}".into()), ("team".into(), "photo".into())].into();
+    templated.annotations = [("summary".into(), "{{ $value }} succeed".into())].into();
+    let mut story = watched(templated);
+    let say = |story: &mut Story, share: &str| {
+        let series = Labels::new([("service", "csac-portal"), ("share", "low")]);
+        let texts = [(series.clone(), [("summary".to_owned(), format!("{share} succeed"))].into())].into();
+        let (rule, expr) = (RuleName::new(RULE).unwrap(), rule().expr);
+        let outcome = Outcome::Holds(vec![(series, 0.4)]);
+        let evaluation = Evaluation { rule, expr, outcome, reading: None, texts };
+        story.event(Event::Evaluated(Box::new(evaluation))).unwrap();
+    };
+    say(&mut story, "40 %");
+    let alert = |story: &Story| story.state.signals.alerts.values().next().unwrap().clone();
+    assert_eq!(alert(&story).annotations["summary"], "40 % succeed");
+    let labels = Labels::new([("service", "csac-portal"), ("share", "low"), ("team", "photo")]);
+    assert_eq!(alert(&story).labels, labels, "the template is no label");
+    story.pass(Millis::from_secs(65));
+    say(&mut story, &"9".repeat(5000));
+    assert_eq!(words(&story), ["fired, heal-running"]);
+    let said = alert(&story).annotations["summary"].len() + "summary".len();
+    assert_eq!(said, hmsops_control::signal::alert::ANNOTATIONS_BYTES_MAX, "cut to what a ledger line takes");
+    let text = &story.state.signals.notices.values().next().unwrap().text;
+    assert!(text.contains("\n999") && !text.contains("{{"), "{text}");
 }

@@ -94,7 +94,15 @@ fn an_alert_rule_of_a_policy_s_name_does_not_end_its_alert() {
         judge(&mut story, METRIC, Some(0.5));
         let (rule, outcome) = (RuleName::new(METRIC).unwrap(), Outcome::Holds(Vec::new()));
         let expr = "auth_fail_rate > 0.9".into();
-        story.event(Event::Evaluated(Box::new(Evaluation { rule, expr, outcome, reading: None }))).unwrap();
+        story
+            .event(Event::Evaluated(Box::new(Evaluation {
+                rule,
+                expr,
+                outcome,
+                reading: None,
+                texts: [].into(),
+            })))
+            .unwrap();
         story.pass(Millis::from_secs(2));
     }
     assert_eq!(detector(&story), Some(Detector::Policy));

@@ -331,6 +331,8 @@ fn alert_page(alert: &Alert) -> String {
         ("ticket", alert.ticket.clone()),
     ];
     lines.extend(facts.into_iter().filter_map(|(what, text)| Some(format!("{what:<9} {}", text?))));
+    let said = alert.annotations.iter().filter(|(name, _)| !name.starts_with("hmsops_"));
+    lines.extend(said.map(|(name, text)| format!("{name:<9} {text}")));
     lines.iter().map(|line| print::plain(line) + "\n").collect()
 }
 

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use clap::ValueEnum;
-use hmsops_config::{Report, check_together, render};
+use hmsops_config::{Kind, Report, check_together, render};
 
 use super::source;
 use crate::failure::{Exit, Failure};
@@ -47,7 +47,22 @@ pub(super) fn run(args: &Args) -> Result<(), Failure> {
     }
     let failed = reports.iter().filter(|report| report.failed()).count();
     print::talk(&summary(&reports, failed));
+    if let Some(how) = how_to_run(&reports) {
+        print::talk(&how);
+    }
     if failed > 0 { Err(Failure::Silent(Exit::Usage)) } else { Ok(()) }
+}
+
+/// How rule tests are run: that they are well formed says nothing of what comes out.
+fn how_to_run(reports: &[Report]) -> Option<String> {
+    let tests = reports.iter().filter(|report| report.kind == Kind::RuleTests && !report.failed());
+    let names: Vec<&str> = tests.map(|report| report.name.as_str()).collect();
+    let what = match *names {
+        [] => return None,
+        [_] => "holds tests of rules, which were not run; run them",
+        _ => "hold tests of rules, which were not run; run them",
+    };
+    Some(format!("{} {what}: hmsops alert test {}", names.join(", "), names.join(" ")))
 }
 
 fn summary(reports: &[Report], failed: usize) -> String {

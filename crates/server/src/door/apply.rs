@@ -106,6 +106,9 @@ fn services(file: &api::File, kind: Kind) -> Result<Vec<ServiceSpec>, Failure> {
             "is read from a repository only",
             "put it below `ops/` of a folder that the tower watches".into(),
         ),
+        Kind::RuleTests => {
+            wrong("holds tests of rules", format!("`hmsops alert test {name}` runs them, without a tower"))
+        }
         Kind::Unknown => {
             wrong("is nothing that can be applied", "`hmsops check` says what is wrong with it".into())
         }

@@ -103,6 +103,12 @@ pub(crate) fn alert(snapshot: &Snapshot, alert: &Alert) -> api::Alert {
         rule: alert.rule.to_string(),
         service: alert.service.as_ref().map(ToString::to_string),
         labels: labels(&alert.labels),
+        annotations: state
+            .signals
+            .rules
+            .get(&alert.rule)
+            .map(|rule| alert.annotations(&rule.spec))
+            .unwrap_or_default(),
         state: alert.words(),
         condition: alert.condition().to_owned(),
         handling: alert.handling_words().to_owned(),
@@ -131,6 +137,7 @@ fn blind_rule(snapshot: &Snapshot, rule: &Rule) -> api::Alert {
         rule: name.to_string(),
         service: service_of(rule),
         labels: rule.spec.labels.clone(),
+        annotations: rule.spec.annotations.clone(),
         state: state.to_owned(),
         condition: state.replace(' ', "-"),
         handling: "open".to_owned(),

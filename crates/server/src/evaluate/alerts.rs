@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use hmsops_control::signal::alert::Alert;
 use hmsops_model::labels::METRIC_NAME;
+use hmsops_model::rule::is_template;
 use hmsops_model::sample::stale_nan;
 use hmsops_model::{Labels, Millis, RuleSpec, Value};
 use tokio::time::MissedTickBehavior;
@@ -81,7 +82,9 @@ fn series_of(spec: &RuleSpec, alert: &Alert) -> [(Labels, f64); 2] {
     let state = if alert.fired_at.is_some() { "firing" } else { "pending" };
     let labels = |name: &str| {
         let own = alert.labels.iter().filter(|(name, _)| *name != METRIC_NAME);
-        let of_rule = spec.labels.iter().map(|(name, value)| (name.as_str(), value.as_str()));
+        // Templates were expanded onto the alert when it began.
+        let of_rule = spec.labels.iter().filter(|(_, value)| !is_template(value));
+        let of_rule = of_rule.map(|(name, value)| (name.as_str(), value.as_str()));
         Labels::new(own.chain(of_rule).chain([("alertname", spec.name.as_str()), (METRIC_NAME, name)]))
     };
     let since = alert.since.wall.0.div_euclid(1000) as f64;

@@ -6,6 +6,7 @@ pub mod alerts;
 mod policy;
 pub mod record;
 mod rule;
+mod texts;
 mod witness;
 
 use std::collections::{BTreeMap, BTreeSet};

@@ -1,5 +1,7 @@
 //! One evaluation of one alert rule.
 
+use std::collections::BTreeMap;
+
 use hmsops_control::event::{Evaluation, Outcome};
 use hmsops_model::{Labels, RuleSpec, SeriesSource, Value};
 use hmsops_promql::ast::Expr;
@@ -7,6 +9,7 @@ use hmsops_promql::reading::{Reading, reading, readings};
 use hmsops_promql::{Options, instant, parse};
 
 use super::budget;
+use super::texts::Texts;
 use super::witness::Witness;
 
 /// Evaluates a rule at a moment in Unix milliseconds.
@@ -20,6 +23,7 @@ pub(super) fn evaluate(source: &dyn SeriesSource, spec: &RuleSpec, at: i64) -> E
                 expr: spec.expr.clone(),
                 outcome: Outcome::Failed(error.to_string()),
                 reading: None,
+                texts: BTreeMap::new(),
             };
         }
     };
@@ -47,7 +51,14 @@ pub(super) fn evaluate(source: &dyn SeriesSource, spec: &RuleSpec, at: i64) -> E
         }
         outcome => outcome,
     };
-    Evaluation { rule, expr: spec.expr.clone(), outcome, reading: chosen }
+    let (outcome, texts) = match outcome {
+        Outcome::Holds(held) => {
+            let (held, texts) = Texts::new(source, spec, at).expand(held);
+            (Outcome::Holds(held), texts)
+        }
+        outcome => (outcome, BTreeMap::new()),
+    };
+    Evaluation { rule, expr: spec.expr.clone(), outcome, reading: chosen, texts }
 }
 
 /// Alerts that a rule may give; `None`: as many as it likes.
@@ -88,6 +99,9 @@ pub(super) fn number(value: &Value) -> f64 {
 }
 
 #[cfg(test)]
+pub(super) use tests::spec;
+
+#[cfg(test)]
 mod tests {
     use hmsops_model::series::{Found, Selection, Series, SourceError};
     use hmsops_model::{Budget, Millis, OnNoData, RuleName, Samples, Tally};
@@ -118,7 +132,7 @@ mod tests {
         }
     }
 
-    fn spec() -> RuleSpec {
+    pub(crate) fn spec() -> RuleSpec {
         RuleSpec {
             name: RuleName::new("photo_error_spike").unwrap(),
             service: None,

@@ -108,7 +108,7 @@ fn rule(look: &Look<'_>, alert: &Alert) -> Element {
     pairs = pairs.put(pair("heals by", heals)).put(pair("tells", tells));
     pairs = pairs.put(pair("looks every", spec.interval.to_string()));
     pairs = pairs.put(pair("declared by", rule.by.actor.clone()));
-    for (name, value) in spec.annotations.iter().filter(|(name, _)| !name.starts_with("hmsops_")) {
+    for (name, value) in alert.annotations(spec).iter().filter(|(name, _)| !name.starts_with("hmsops_")) {
         pairs = pairs.put(pair(name, value.clone()));
     }
     let expr = el("pre").attr("tabindex", 0).put(el("code").put(spec.expr.as_str()));

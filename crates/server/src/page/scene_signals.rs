@@ -58,13 +58,25 @@ fn labels(service: &str) -> Labels {
 fn pending(scene: &mut Scene, id: u64, known: &str, service: &str, value: &str) {
     let (service, labels) = (Some(name(service)), labels(service));
     let (alert, value) = (AlertId(id), value.to_owned());
-    let change = Signal::AlertPending { alert, rule: rule(known), service, labels, release: None, value };
+    let change = Signal::AlertPending {
+        alert,
+        rule: rule(known),
+        service,
+        labels,
+        release: None,
+        value,
+        annotations: [].into(),
+    };
     say(scene, "alert.pending", change);
 }
 
 fn fired(scene: &mut Scene, id: u64, known: &str, service: &str, value: &str) {
     let (alert, service, value) = (AlertId(id), Some(name(service)), value.to_owned());
-    say(scene, "alert.fired", Signal::AlertFired { alert, rule: rule(known), service, value });
+    say(
+        scene,
+        "alert.fired",
+        Signal::AlertFired { alert, rule: rule(known), service, value, annotations: [].into() },
+    );
 }
 
 fn notice(scene: &mut Scene, id: u64, receiver: &str, about: About, subject: &str) {
@@ -161,6 +173,7 @@ pub(super) fn tell(scene: &mut Scene) {
         expr: "rate(photo.upload.ok[1m]) < 0.7".into(),
         outcome: held,
         reading: Some("share".into()),
+        texts: [].into(),
     };
     scene.see(&Event::Evaluated(Box::new(evaluation)));
 }

@@ -32,7 +32,13 @@ fn evaluate_for(world: &mut World, secs: u64, holds: bool) {
     for _ in 0..secs / 5 {
         let series = if holds { vec![(Labels::default(), 9.0)] } else { Vec::new() };
         let (rule, expr, outcome) = (rule().name, rule().expr, Outcome::Holds(series));
-        world.event(&Event::Evaluated(Box::new(Evaluation { rule, expr, outcome, reading: None })));
+        world.event(&Event::Evaluated(Box::new(Evaluation {
+            rule,
+            expr,
+            outcome,
+            reading: None,
+            texts: [].into(),
+        })));
         world.pass(Millis::from_secs(5));
     }
 }

@@ -17,6 +17,9 @@ pub struct Alert {
     pub service: Option<String>,
     /// The labels of its series and rule.
     pub labels: BTreeMap<String, String>,
+    /// What its rule says of it, templates expanded; what is read by us (`hmsops_…`) is among it.
+    #[serde(default)]
+    pub annotations: BTreeMap<String, String>,
     /// Condition and handling in words: `fired, heal-running`.
     pub state: String,
     /// `pending`, `firing` or `resolved`.

@@ -263,7 +263,7 @@ fn shown_alert(rule: &Rule, alert: &Alert) -> ShownAlert {
     let name = [("alertname".to_owned(), rule.spec.name.to_string())];
     ShownAlert {
         labels: own.chain(name).collect(),
-        annotations: rule.spec.annotations.clone(),
+        annotations: alert.annotations(&rule.spec),
         state: state(alert),
         active_at: moment(alert.since.wall),
         value: alert.value.clone(),

@@ -21,8 +21,13 @@ impl Site {
     async fn evaluated(&self, rule: &str, outcome: hmsops_control::event::Outcome) {
         let rule = hmsops_model::RuleName::new(rule).unwrap();
         let expr = self.context.engine.snapshot().state.signals.rules[&rule].spec.expr.clone();
-        let evaluation =
-            hmsops_control::event::Evaluation { rule, expr, outcome, reading: Some("share".into()) };
+        let evaluation = hmsops_control::event::Evaluation {
+            rule,
+            expr,
+            outcome,
+            reading: Some("share".into()),
+            texts: [].into(),
+        };
         let event = hmsops_control::Event::Evaluated(Box::new(evaluation));
         self.context.engine.submit(event).await.unwrap();
     }
