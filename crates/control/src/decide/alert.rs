@@ -143,14 +143,13 @@ impl<'a> View<'a> {
         use hmsops_model::OnNoData::{Alert, Keep, Ok};
         let open: Vec<_> = self.state.signals.open_alerts(&rule.spec.name).collect();
         match rule.spec.on_nodata {
-            // The last known condition goes on, its time included.
-            Keep => self.fire_what_is_due(rule, &open),
             Ok => open.into_iter().filter_map(|alert| self.end_unless_kept(rule, alert)).collect(),
             Alert if open.is_empty() => {
                 let id = AlertId(self.state.signals.last.alert + 1);
                 begin(rule, id, &labels_of(&rule.spec, &Labels::empty()), "no data".into(), None)
             }
-            Alert => self.fire_what_is_due(rule, &open),
+            // The last known condition goes on, its time included.
+            Keep | Alert => self.fire_what_is_due(rule, &open),
         }
     }
 
