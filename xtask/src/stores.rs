@@ -8,11 +8,12 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
-use crate::bench::peers::port;
+use crate::bench::peers::{port, processor_seconds};
 use crate::checkout;
 use crate::failure::{Failure, Trying as _};
 use crate::http::{Answer, Connection};
 use crate::json::Json;
+use batch::Version;
 
 /// One that answers no question by then will not.
 const START_MAX: Duration = Duration::from_mins(1);
@@ -108,6 +109,60 @@ impl Store {
 
     /// Sends a request and reads its answer, whatever its status, on a connection that is kept.
     fn ask(&mut self, method: &str, path: &str, head: &str, body: &[u8]) -> Result<Answer, Failure> {
+        let mut sender = Sender { connection: self.connection.take(), ..self.sender() };
+        let answer = sender.ask(method, path, head, body);
+        self.connection = sender.connection;
+        answer
+    }
+
+    /// Who writes to it on a connection of its own.
+    pub(crate) fn sender(&self) -> Sender {
+        let (name, address) = (self.name, self.address);
+        Sender { name, address, token: self.token.clone(), connection: None }
+    }
+
+    /// Stores what a remote write request of version 1.0 says.
+    pub(crate) fn write(&mut self, body: &[u8]) -> Result<(), Failure> {
+        let mut sender = Sender { connection: self.connection.take(), ..self.sender() };
+        let written = sender.write(Version::One, body);
+        self.connection = sender.connection;
+        written
+    }
+
+    /// Processor time that it has used, in seconds.
+    pub(crate) fn processor_seconds(&self) -> f64 {
+        processor_seconds(self.child.id())
+    }
+
+    /// Asks a question of the API, with these parameters.
+    pub(crate) fn query(&mut self, path: &str, parameters: &[(&str, &str)]) -> Result<Answer, Failure> {
+        let form: Vec<String> =
+            parameters.iter().map(|(name, value)| format!("{name}={}", escaped(value))).collect();
+        let head = "Content-Type: application/x-www-form-urlencoded\r\n";
+        self.ask("POST", path, head, form.join("&").as_bytes())
+    }
+
+    /// The value of a query whose answer is one number; `None` when it is anything else.
+    pub(crate) fn number(&mut self, query: &str, at: f64) -> Result<Option<f64>, Failure> {
+        let answer = self.query("/api/v1/query", &[("query", query), ("time", &at.to_string())])?;
+        let json =
+            Json::parse(&answer.text()).map_err(|error| Failure::new(format!("{}: {error}", self.name)))?;
+        let result = json.at("data.result").map(Json::items).unwrap_or_default();
+        let value = result.first().and_then(|point| point.at("value")).map(Json::items).unwrap_or_default();
+        Ok(value.get(1).and_then(Json::as_text).and_then(|text| text.parse().ok()))
+    }
+}
+
+/// Asks a store on a connection that is kept.
+pub(crate) struct Sender {
+    name: &'static str,
+    address: SocketAddr,
+    token: Option<String>,
+    connection: Option<Connection>,
+}
+
+impl Sender {
+    fn ask(&mut self, method: &str, path: &str, head: &str, body: &[u8]) -> Result<Answer, Failure> {
         let mut request = format!("{method} {path} HTTP/1.1\r\nHost: {}\r\n{head}", self.address);
         if let Some(token) = &self.token {
             let _ = write!(request, "Authorization: Bearer {token}\r\n");
@@ -129,37 +184,14 @@ impl Store {
     }
 
     /// Stores what a remote write request says.
-    pub(crate) fn write(&mut self, body: &[u8]) -> Result<(), Failure> {
-        let head = "Content-Type: application/x-protobuf\r\nContent-Encoding: snappy\r\n\
-                    X-Prometheus-Remote-Write-Version: 0.1.0\r\n";
-        let answer = self.ask("POST", "/api/v1/write", head, body)?;
+    pub(crate) fn write(&mut self, version: Version, body: &[u8]) -> Result<(), Failure> {
+        let head = format!("{}Content-Encoding: snappy\r\n", version.head());
+        let answer = self.ask("POST", "/api/v1/write", &head, body)?;
         if answer.status / 100 == 2 {
             return Ok(());
         }
-        Err(Failure::new(format!(
-            "{} took no samples: {} {}",
-            self.name,
-            answer.status,
-            answer.text().trim()
-        )))
-    }
-
-    /// Asks a question of the API, with these parameters.
-    pub(crate) fn query(&mut self, path: &str, parameters: &[(&str, &str)]) -> Result<Answer, Failure> {
-        let form: Vec<String> =
-            parameters.iter().map(|(name, value)| format!("{name}={}", escaped(value))).collect();
-        let head = "Content-Type: application/x-www-form-urlencoded\r\n";
-        self.ask("POST", path, head, form.join("&").as_bytes())
-    }
-
-    /// The value of a query whose answer is one number; `None` when it is anything else.
-    pub(crate) fn number(&mut self, query: &str, at: f64) -> Result<Option<f64>, Failure> {
-        let answer = self.query("/api/v1/query", &[("query", query), ("time", &at.to_string())])?;
-        let json =
-            Json::parse(&answer.text()).map_err(|error| Failure::new(format!("{}: {error}", self.name)))?;
-        let result = json.at("data.result").map(Json::items).unwrap_or_default();
-        let value = result.first().and_then(|point| point.at("value")).map(Json::items).unwrap_or_default();
-        Ok(value.get(1).and_then(Json::as_text).and_then(|text| text.parse().ok()))
+        let (name, status, text) = (self.name, answer.status, answer.text());
+        Err(Failure::new(format!("{name} took no samples: {status} {}", text.trim())))
     }
 }
 

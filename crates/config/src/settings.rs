@@ -93,7 +93,7 @@ pub(crate) static METRICS: Shape = Shape {
     what: "the metric store",
     keys: &[
         Key::optional("series_max", "series_max: 1000000"),
-        Key::optional("out_of_order_window", "out_of_order_window: 5 min"),
+        Key::optional("out_of_order_window", "out_of_order_window: 1 h"),
         Key::optional("scrape_secrets", "scrape_secrets: /etc/hmsops/scrape"),
         Key::optional("rule_query_offset", "rule_query_offset: 30s"),
         Key::optional("rule_backfill", "rule_backfill: 1h"),

@@ -125,7 +125,7 @@ pub struct MetricsConfig {
     /// Series that may be written to at one time, 1 000 to 100 000 000, 1 000 000 by default; more are refused and
     /// those known keep flowing.
     pub series_max: u64,
-    /// How much older than the newest sample of its series a float or histogram may be, 0 to one day, 5 min by
+    /// How much older than the newest sample of its series a float or histogram may be, 0 to one day, 1 h by
     /// default; older ones are refused. Tallies are taken in any order.
     pub out_of_order_window: Millis,
     /// The folder of the secrets that scrape files name; relative ones start at the folder of hmsops.yaml. `None`:
@@ -254,9 +254,9 @@ impl Default for MetricsConfig {
     }
 }
 
-/// Senders with several queues, and several senders of one series (OTLP has no order at all), are some batches apart,
-/// and a batch that is tried again comes minutes after the next: five minutes is also how far back a query looks.
-const OUT_OF_ORDER_DEFAULT: Millis = Millis::from_mins(5);
+/// A sender with several queues has a batch in each when we are away; when we are back, the first that tries again goes on
+/// with what came since, and the others come as late as we were away (vmagent does so). OTLP has no order at all.
+const OUT_OF_ORDER_DEFAULT: Millis = Millis::from_mins(60);
 
 /// Series of one tower unless said otherwise: a hundred services with ten thousand each, some gigabytes of memory.
 const SERIES_MAX_DEFAULT: u64 = 1_000_000;

@@ -40,6 +40,8 @@ mod lines;
 mod load;
 #[path = "it/nginx.rs"]
 mod nginx;
+#[path = "it/otlp.rs"]
+mod otlp;
 #[path = "it/people.rs"]
 mod people;
 #[path = "it/policies.rs"]

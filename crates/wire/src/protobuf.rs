@@ -241,6 +241,72 @@ impl<'a> Field<'a> {
     }
 }
 
+/// A message that grows. As in proto3, a number that is zero to the bit is left out.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Message(Vec<u8>);
+
+impl Message {
+    pub(crate) fn into_bytes(self) -> Vec<u8> {
+        self.0
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.0.len()
+    }
+
+    pub(crate) fn varint(&mut self, number: u32, value: u64) {
+        if value != 0 {
+            self.tag(number, 0);
+            put_varint(&mut self.0, value);
+        }
+    }
+
+    /// Zigzag-encoded.
+    pub(crate) fn signed(&mut self, number: u32, value: i64) {
+        self.varint(number, (value << 1 ^ value >> 63) as u64);
+    }
+
+    /// Bit-exact: −0 is not zero.
+    pub(crate) fn double(&mut self, number: u32, value: f64) {
+        if value.to_bits() != 0 {
+            self.tag(number, 1);
+            self.0.extend(value.to_bits().to_le_bytes());
+        }
+    }
+
+    /// A packed list.
+    pub(crate) fn doubles(&mut self, number: u32, values: impl ExactSizeIterator<Item = f64>) {
+        if values.len() > 0 {
+            self.tag(number, 2);
+            put_varint(&mut self.0, 8 * values.len() as u64);
+            self.0.extend(values.flat_map(|value| value.to_bits().to_le_bytes()));
+        }
+    }
+
+    pub(crate) fn bytes(&mut self, number: u32, bytes: &[u8]) {
+        self.tag(number, 2);
+        put_varint(&mut self.0, bytes.len() as u64);
+        self.0.extend_from_slice(bytes);
+    }
+
+    pub(crate) fn message(&mut self, number: u32, message: &Self) {
+        self.bytes(number, &message.0);
+    }
+
+    fn tag(&mut self, number: u32, wire: u32) {
+        put_varint(&mut self.0, u64::from(number << 3 | wire));
+    }
+}
+
+/// Adds a number, seven bits a byte.
+pub(crate) fn put_varint(bytes: &mut Vec<u8>, mut value: u64) {
+    while value >= 0x80 {
+        bytes.push(value as u8 | 0x80);
+        value >>= 7;
+    }
+    bytes.push(value as u8);
+}
+
 fn unzigzag(value: u64) -> i64 {
     ((value >> 1) as i64) ^ -((value & 1) as i64)
 }

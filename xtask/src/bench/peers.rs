@@ -69,12 +69,17 @@ impl Running {
 
     /// Processor time that it has used, in seconds.
     pub(super) fn processor_seconds(&self) -> f64 {
-        let stat = std::fs::read_to_string(format!("/proc/{}/stat", self.child.id())).unwrap_or_default();
-        // proc(5): utime and stime are the 14th and 15th fields, in ticks of 1/100 s; the name before may hold spaces.
-        let fields = stat.rsplit_once(')').map_or("", |(_, fields)| fields);
-        fields.split_whitespace().skip(11).take(2).filter_map(|ticks| ticks.parse::<f64>().ok()).sum::<f64>()
-            / 100.0
+        processor_seconds(self.child.id())
     }
+}
+
+/// Processor time that a process has used, in seconds; 0 when there is none.
+pub(crate) fn processor_seconds(pid: u32) -> f64 {
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+    // proc(5): utime and stime are the 14th and 15th fields, in ticks of 1/100 s; the name before may hold spaces.
+    let fields = stat.rsplit_once(')').map_or("", |(_, fields)| fields);
+    let ticks = fields.split_whitespace().skip(11).take(2).filter_map(|ticks| ticks.parse::<f64>().ok());
+    ticks.sum::<f64>() / 100.0
 }
 
 /// A free port of this machine's.

@@ -48,7 +48,7 @@ fn everything_is_read_and_nothing_is_said() {
     let least = parse_tower("notify: {mail: {server: \"[::1]:25\", from: a@b, tls: none}}").value.unwrap();
     let mail = least.notify.mail.unwrap();
     assert_eq!((mail.server.as_str(), mail.tls, mail.user), ("[::1]:25", MailTls::None, None));
-    assert_eq!((least.metrics.series_max, least.metrics.out_of_order_window.0), (1_000_000, 300_000));
+    assert_eq!((least.metrics.series_max, least.metrics.out_of_order_window.0), (1_000_000, 3_600_000));
 }
 
 #[test]

@@ -149,11 +149,12 @@ impl<'a> View<'a> {
                 begin(rule, id, &labels_of(&rule.spec, &Labels::empty()), "no data".into(), None)
             }
             // The last known condition goes on, its time included.
-            Keep | Alert => open
-                .iter()
-                .filter_map(|alert| self.fire_if_due(rule, alert, alert.value.clone(), None))
-                .collect(),
+            Keep | Alert => self.fire_what_is_due(rule, &open),
         }
+    }
+
+    fn fire_what_is_due(self, rule: &Rule, open: &[&Alert]) -> Vec<Transition> {
+        open.iter().filter_map(|alert| self.fire_if_due(rule, alert, alert.value.clone(), None)).collect()
     }
 
     fn fire_if_due(

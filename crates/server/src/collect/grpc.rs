@@ -14,6 +14,7 @@ use tonic::{Code, Status};
 use crate::door::caller::Caller;
 
 use super::emit::{self, EmitError, Form};
+use super::otlp::{self, Packed};
 use super::{AppendError, BodyError, Door, Metrics};
 use crate::door::Failure;
 
@@ -24,13 +25,35 @@ pub(super) const EMIT: &str = "/hmsops.v1.Collector/Emit";
 pub(super) const FRAME_BYTES_MAX: usize = REQUEST_BYTES_MAX + 5;
 
 /// Answers a call whose body has come whole.
-pub(super) async fn emit(
+pub(super) async fn call(
+    metrics: Metrics,
+    caller: Caller,
+    request: http::Request<Full<Bytes>>,
+) -> http::Response<axum::body::Body> {
+    if request.uri().path() == otlp::EXPORT_GRPC {
+        export(metrics, caller, request).await
+    } else {
+        emit(metrics, caller, request).await
+    }
+}
+
+async fn emit(
     metrics: Metrics,
     caller: Caller,
     request: http::Request<Full<Bytes>>,
 ) -> http::Response<axum::body::Body> {
     let mut grpc = Grpc::new(Raw).max_decoding_message_size(REQUEST_BYTES_MAX);
     let response = grpc.unary(Emit(metrics, caller), request).await;
+    response.map(axum::body::Body::new)
+}
+
+async fn export(
+    metrics: Metrics,
+    caller: Caller,
+    request: http::Request<Full<Bytes>>,
+) -> http::Response<axum::body::Body> {
+    let mut grpc = Grpc::new(Raw).max_decoding_message_size(REQUEST_BYTES_MAX);
+    let response = grpc.unary(Export(metrics, caller), request).await;
     response.map(axum::body::Body::new)
 }
 
@@ -140,6 +163,24 @@ impl UnaryService<Bytes> for Emit {
             let answer =
                 emit::take(&metrics, Door::Grpc, (Form::Protobuf, request.into_inner()), caller).await;
             let encoded = |answer: EmitResponse| tonic::Response::new(answer.encode_to_vec().into());
+            answer.map(encoded).map_err(|error| status_of(&error))
+        })
+    }
+}
+
+/// The method of OTLP.
+struct Export(Metrics, Caller);
+
+impl UnaryService<Bytes> for Export {
+    type Response = Bytes;
+    type Future = Pin<Box<dyn Future<Output = Result<tonic::Response<Bytes>, Status>> + Send>>;
+
+    fn call(&mut self, request: tonic::Request<Bytes>) -> Self::Future {
+        let (metrics, caller) = (self.0.clone(), self.1.clone());
+        Box::pin(async move {
+            let packed = Packed { form: Form::Protobuf, is_gzip: false, body: request.into_inner() };
+            let answer = otlp::take(&metrics, packed, caller).await;
+            let encoded = |answer| tonic::Response::new(otlp::written(&answer, Form::Protobuf));
             answer.map(encoded).map_err(|error| status_of(&error))
         })
     }

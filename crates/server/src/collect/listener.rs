@@ -1,6 +1,6 @@
 //! The collector's port: gRPC over HTTP/2 and plain HTTP/1.1 on one listener, for programs on this machine.
 //!
-//! Two paths answer and nothing else. Who brings no token may emit, who brings a wrong one may not. Connections,
+//! Two paths and two methods answer and nothing else. Who brings no token may emit, who brings a wrong one may not. Connections,
 //! streams, heads, bodies and silence are bounded.
 
 use std::convert::Infallible;
@@ -25,10 +25,12 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::{Instant, Sleep};
 
 use super::emit::{self, Form};
+use super::otlp::{self, EXPORT, EXPORT_GRPC, Packed};
 use super::{Door, Metrics, grpc, read};
 use crate::Engine;
 use crate::bound::{Arriving, Place, Turn, Unstalled, is_last};
 use crate::door::caller::Caller;
+use crate::door::otlp as door_otlp;
 use crate::door::receipts::{Answered, Entrance, Seen};
 use crate::door::{Auth, Failure, Known, Scope};
 use crate::tls::port::Stream;
@@ -172,7 +174,9 @@ async fn answer(
     let is_grpc = media.starts_with("application/grpc");
     let method = request.method().clone();
     let (clock, seen) = (metrics.clock(), Seen::default());
-    if let Some(route) = [EMIT, grpc::EMIT].into_iter().find(|route| *route == request.uri().path()) {
+    if let Some(route) =
+        [EMIT, grpc::EMIT, EXPORT, EXPORT_GRPC].into_iter().find(|route| *route == request.uri().path())
+    {
         seen.reach(route);
     }
     let response = handle(request, metrics, tower, (arrival, is_grpc), &seen).await;
@@ -261,9 +265,24 @@ async fn handle(
     };
     if is_grpc {
         let request = Request::from_parts(parts, Full::new(whole.bytes.clone()));
-        return grpc::emit(metrics, caller, request).await;
+        return grpc::call(metrics, caller, request).await;
     }
-    match emit::take(&metrics, door, (Form::Json, whole.bytes.clone()), caller).await {
+    taken((metrics, caller), &parts, whole.bytes.clone()).await
+}
+
+/// Takes the body of a request in plain HTTP.
+async fn taken((metrics, caller): (Metrics, Caller), parts: &Parts, body: bytes::Bytes) -> Response<Body> {
+    let path = parts.uri.path();
+    if path == EXPORT {
+        let answer = async {
+            let (form, is_gzip) = door_otlp::form(&parts.headers)?;
+            let packed = Packed { form, is_gzip, body };
+            let answer = otlp::take(&metrics, packed, caller).await?;
+            Ok(door_otlp::answered(&answer, form))
+        };
+        return answer.await.unwrap_or_else(|failure: Failure| refused(failure, path));
+    }
+    match emit::take(&metrics, Door::Emit, (Form::Json, body), caller).await {
         Ok(answer) => {
             let mut response = Response::new(Body::from(json::encode_response(&answer)));
             response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
@@ -277,15 +296,19 @@ async fn handle(
 fn admit(known: &Known<'_>, parts: &Parts, is_grpc: bool) -> Result<Caller, Failure> {
     let authority = parts.uri.authority().map(http::uri::Authority::as_str);
     let caller = known.may_emit(authority, &parts.headers)?;
-    if parts.uri.path() != if is_grpc { grpc::EMIT } else { EMIT } {
+    let paths = if is_grpc { [grpc::EMIT, EXPORT_GRPC] } else { [EMIT, EXPORT] };
+    if !paths.contains(&parts.uri.path()) {
         return Err(Failure::not_found("there is nothing at this address of the collector's port").hint(
-            "metrics go to POST /v1/emit, or to hmsops.v1.Collector/Emit by gRPC; all else is on --listen",
+            "metrics go to POST /v1/emit or /v1/metrics (OTLP), or to hmsops.v1.Collector/Emit or OTLP's \
+             MetricsService/Export by gRPC; all else is on --listen",
         ));
     }
     if parts.method != Method::POST {
         return Err(Failure::method(format!("{} is not possible here", parts.method)));
     }
-    if !is_grpc {
+    if parts.uri.path() == EXPORT {
+        door_otlp::form(&parts.headers)?;
+    } else if !is_grpc {
         let media = parts.headers.get(CONTENT_TYPE).and_then(|media| media.to_str().ok());
         check_media(media.unwrap_or_default())?;
     }

@@ -22,7 +22,7 @@ const FOLDER: &str = "metrics";
 const APPENDS_MAX: usize = 64;
 
 /// A batch that has found no place among them by then is sent away.
-const PLACE_WAIT: Duration = Duration::from_secs(2);
+pub(super) const PLACE_WAIT: Duration = Duration::from_secs(2);
 
 /// Bytes of requests that may be under way, of all doors together: sixty-four of the largest batches.
 pub(crate) const BODIES_BYTES_MAX: usize = 256 << 20;
@@ -41,6 +41,8 @@ pub enum Door {
     Api,
     /// `POST /api/v1/write`.
     RemoteWrite,
+    /// OTLP, over gRPC and HTTP.
+    Otlp,
     /// Targets that are asked.
     Scrape,
     /// What rules record.
@@ -51,8 +53,16 @@ pub enum Door {
 
 impl Door {
     /// All there are.
-    pub const ALL: [Self; 7] =
-        [Self::Emit, Self::Grpc, Self::Api, Self::RemoteWrite, Self::Scrape, Self::Rules, Self::Own];
+    pub const ALL: [Self; 8] = [
+        Self::Emit,
+        Self::Grpc,
+        Self::Api,
+        Self::RemoteWrite,
+        Self::Otlp,
+        Self::Scrape,
+        Self::Rules,
+        Self::Own,
+    ];
 
     /// As the label `door` has it.
     pub const fn name(self) -> &'static str {
@@ -61,6 +71,7 @@ impl Door {
             Self::Grpc => "grpc",
             Self::Api => "api",
             Self::RemoteWrite => "remote_write",
+            Self::Otlp => "otlp",
             Self::Scrape => "scrape",
             Self::Rules => "rules",
             Self::Own => "own",
@@ -162,8 +173,9 @@ struct Inner {
     /// Bytes of requests that may still come in.
     bodies: Arc<Semaphore>,
     /// In the order of [`Door::ALL`].
-    meters: [Meter; 7],
+    meters: [Meter; 8],
     rules: RuleMeter,
+    growing: super::otlp::Growing,
     /// Samples refused before the store saw them.
     malformed: AtomicU64,
     /// Connections that were not taken.
@@ -204,6 +216,7 @@ impl Metrics {
             bodies: Arc::new(Semaphore::new(BODIES_BYTES_MAX)),
             meters: Default::default(),
             rules: RuleMeter::default(),
+            growing: super::otlp::Growing::default(),
             malformed: AtomicU64::new(0),
             failing: Mutex::default(),
             families: Arc::default(),
@@ -281,16 +294,22 @@ impl Metrics {
 
     /// What one door counted.
     pub(crate) fn meter(&self, door: Door) -> &Meter {
-        let [emit, grpc, api, remote_write, scrape, rules, own] = &self.0.meters;
+        let [emit, grpc, api, remote_write, otlp, scrape, rules, own] = &self.0.meters;
         match door {
             Door::Emit => emit,
             Door::Grpc => grpc,
             Door::Api => api,
             Door::RemoteWrite => remote_write,
+            Door::Otlp => otlp,
             Door::Scrape => scrape,
             Door::Rules => rules,
             Door::Own => own,
         }
+    }
+
+    /// What OTLP says by how much it has grown.
+    pub(super) fn growing(&self) -> &super::otlp::Growing {
+        &self.0.growing
     }
 
     /// What became of recording rules.

@@ -6,6 +6,7 @@ pub mod emit;
 mod grpc;
 pub mod listener;
 pub mod metrics;
+pub(crate) mod otlp;
 pub mod own;
 pub mod remote;
 pub mod scrape;

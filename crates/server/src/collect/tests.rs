@@ -2,6 +2,8 @@
 
 mod counting;
 mod emitting;
+mod exporting;
+mod reading;
 mod second;
 mod secured;
 mod writing;

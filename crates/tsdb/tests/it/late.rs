@@ -110,7 +110,9 @@ fn append(store: &Store, model: &mut Model, samples: &[(usize, i64, u8)]) {
     });
     let before = (model.stored, model.duplicates, model.conflicting, model.too_old);
     let appended = push(store, rows.collect());
-    samples.iter().for_each(|sample| model.take(*sample));
+    for sample in samples {
+        model.take(*sample);
+    }
     let refused = &appended.refused;
     let said = (appended.stored, appended.duplicates, refused.conflicting, refused.too_old);
     let expected = (

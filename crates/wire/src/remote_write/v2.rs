@@ -10,7 +10,7 @@ use super::metadata::{self, Metadata};
 use super::{Block, Exemplar, LABEL_BYTES_MAX, LABEL_TAG, Place, SYMBOLS_MAX, WHAT, WriteRequest};
 use super::{check_size, too_many};
 use crate::WireError;
-use crate::protobuf::{Field, Fields};
+use crate::protobuf::{Field, Fields, put_varint};
 
 /// References of one set of labels that are looked at: a pair for each label it may have, and one too many.
 const REFERENCES_MAX: usize = 2 * LABELS_MAX + 2;
@@ -212,10 +212,10 @@ fn join(symbols: &[&[u8]], refs: &[u64], bytes_max: usize, joined: &mut Vec<u8>)
             return Err(format!("the labels of a series have more than {bytes_max} bytes"));
         }
         joined.push(LABEL_TAG);
-        put_varint(joined, inner);
+        put_varint(joined, inner as u64);
         for (tag, text) in [(0x0a, name), (0x12, value)] {
             joined.push(tag);
-            put_varint(joined, text.len());
+            put_varint(joined, text.len() as u64);
             joined.extend_from_slice(text);
         }
     }
@@ -225,12 +225,4 @@ fn join(symbols: &[&[u8]], refs: &[u64], bytes_max: usize, joined: &mut Vec<u8>)
 const fn varint_len(value: usize) -> usize {
     let bits = usize::BITS - value.leading_zeros();
     if bits == 0 { 1 } else { bits.div_ceil(7) as usize }
-}
-
-fn put_varint(bytes: &mut Vec<u8>, mut value: usize) {
-    while value >= 0x80 {
-        bytes.push(value as u8 | 0x80);
-        value >>= 7;
-    }
-    bytes.push(value as u8);
 }

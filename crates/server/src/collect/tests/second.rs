@@ -304,6 +304,9 @@ async fn native_histograms_are_stored_whole_with_their_starts() {
     assert_eq!(held("stale").1.sum.to_bits(), STALE_NAN_BITS);
 }
 
+/// What is wrong with a request.
+type Change = Box<dyn Fn(&mut Draft)>;
+
 /// Each of these has a good series beside it, which must be stored whatever becomes of the other.
 #[tokio::test]
 async fn what_is_wrong_with_one_series_does_not_keep_the_rest() {
@@ -313,7 +316,6 @@ async fn what_is_wrong_with_one_series_does_not_keep_the_rest() {
     let many: Vec<(String, &str)> = (0..130).map(|n| (format!("l{n:03}"), "v")).collect();
     let mut many: Vec<(&str, &str)> = many.iter().map(|(name, value)| (name.as_str(), *value)).collect();
     many.insert(0, ("__name__", "m"));
-    type Change = Box<dyn Fn(&mut Draft)>;
     let labelled = |pairs: &[(&str, &str)]| -> Change {
         let pairs: Vec<(String, String)> =
             pairs.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
@@ -533,7 +535,9 @@ async fn a_failing_store_writes_nothing_and_is_tried_again() {
 
 #[tokio::test]
 async fn late_samples_within_the_window_are_put_in_their_place() {
-    let (site, mut draft) = (Site::new().await, Draft::default());
+    let mut config = TowerConfig::default();
+    config.metrics.out_of_order_window = hmsops_model::Millis::from_mins(5);
+    let (site, mut draft) = (Site::with(config).await, Draft::default());
     let now = site.now();
     let of = |draft: &mut Draft, samples: &[At]| {
         draft.series.clear();

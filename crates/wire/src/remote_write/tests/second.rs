@@ -245,7 +245,7 @@ proptest! {
         let symbols: Vec<Vec<u8>> =
             std::iter::once(Vec::new()).chain(symbols.into_iter().map(String::into_bytes)).collect();
         let is_good = |refs: &Vec<u32>| {
-            refs.len() % 2 == 0 && refs.iter().all(|reference| (*reference as usize) < symbols.len())
+            refs.len().is_multiple_of(2) && refs.iter().all(|reference| (*reference as usize) < symbols.len())
         };
         let sent = series.iter().map(|labels| Sent { labels: labels.clone(), ..up(vec![at(1, 1.0, 0)]) });
         let mut bytes = Request { symbols: symbols.clone(), series: sent.collect() }.encode_to_vec();
