@@ -113,6 +113,25 @@ impl Expr {
         }
     }
 
+    /// All selectors in it, in the order they are written.
+    pub fn selectors(&self) -> Vec<&Selector> {
+        match &self.kind {
+            Kind::Number { .. } | Kind::Text(_) => Vec::new(),
+            Kind::Selector(selector) => vec![selector],
+            Kind::Range(range) => vec![&range.selector],
+            Kind::Subquery(subquery) => subquery.expr.selectors(),
+            Kind::Call(call) => call.args.iter().flat_map(Self::selectors).collect(),
+            Kind::Aggregate(aggregate) => {
+                let param = aggregate.param.iter();
+                param.chain([&aggregate.expr]).flat_map(Self::selectors).collect()
+            }
+            Kind::Binary(binary) => {
+                [&binary.left, &binary.right].into_iter().flat_map(Self::selectors).collect()
+            }
+            Kind::Unary { expr, .. } | Kind::Paren(expr) => expr.selectors(),
+        }
+    }
+
     /// Without the parentheses around it.
     pub fn bare(&self) -> &Self {
         match &self.kind {

@@ -7,6 +7,7 @@ pub mod doctor;
 pub mod door;
 pub mod engine;
 pub mod evaluate;
+pub mod exemplars;
 pub mod families;
 pub mod front;
 pub mod hands;

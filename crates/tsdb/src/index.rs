@@ -105,6 +105,14 @@ impl Index {
                     values.range::<str, _>(from).take_while(|(value, _)| value.starts_with(prefix.as_str()));
                 near.filter(|(value, _)| test.holds(value)).for_each(|(_, more)| ids |= more);
             }
+            Pattern::Prefixes(prefixes, _) if !test.is_negative => {
+                for prefix in prefixes {
+                    let from = (Bound::Included(prefix.as_str()), Bound::Unbounded);
+                    let near = values.range::<str, _>(from);
+                    let near = near.take_while(|(value, _)| value.starts_with(prefix.as_str()));
+                    near.filter(|(value, _)| test.holds(value)).for_each(|(_, more)| ids |= more);
+                }
+            }
             _ => {
                 let holding = values.iter().filter(|(value, _)| test.holds(value));
                 holding.for_each(|(_, more)| ids |= more);
@@ -157,6 +165,8 @@ mod tests {
             ("job", NotRe, "a|b", &[2, 3]),
             ("job", NotRe, ".+", &[3]),
             ("job", Re, "[ab]", &[0, 1]),
+            ("job", Re, "a.?b*", &[0, 2]),
+            ("job", NotRe, "a.?b*", &[1, 3]),
             ("env", NotRe, "x", &[0, 2, 3]),
             ("none", Eq, "", &[0, 1, 2, 3]),
             ("none", Ne, "", &[]),

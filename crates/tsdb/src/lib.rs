@@ -7,6 +7,7 @@
 pub mod batch;
 mod bits;
 mod bytes;
+pub mod cardinality;
 pub mod checkpoint;
 mod chunk;
 mod columns;

@@ -6,12 +6,17 @@ use std::collections::BTreeSet;
 use hmsops_model::labels::{MatchOp, Matcher};
 use hmsops_model::series::SourceError;
 use regex::{Regex, RegexBuilder};
+use regex_syntax::ParserBuilder;
+use regex_syntax::hir::literal::Extractor;
 
 /// The longest expression, in bytes; that of the query language.
 const LENGTH_MAX: usize = 64 * 1024;
 
 /// The largest compiled form, in bytes.
 const SIZE_MAX: usize = 4 << 20;
+
+/// Groups within groups.
+const NEST_MAX: u32 = 200;
 
 /// What a value must be.
 #[derive(Debug, Clone)]
@@ -20,6 +25,8 @@ pub(crate) enum Pattern {
     Words(BTreeSet<String>),
     /// Begins so; the rest has at least so many characters (0 or 1).
     Prefix(String, usize),
+    /// Begins as one of these, sorted and none a beginning of another, and is what the expression says.
+    Prefixes(Vec<String>, Regex),
     /// Anything else.
     Regex(Regex),
 }
@@ -68,13 +75,45 @@ impl Pattern {
             }
         }
         let build = |source: &str| {
-            RegexBuilder::new(source).size_limit(SIZE_MAX).dfa_size_limit(SIZE_MAX).nest_limit(200).build()
+            RegexBuilder::new(source)
+                .size_limit(SIZE_MAX)
+                .dfa_size_limit(SIZE_MAX)
+                .nest_limit(NEST_MAX)
+                .build()
         };
         // Alone first, so that an unbalanced parenthesis cannot close the group around it.
-        build(text).and_then(|_| build(&format!("^(?s:{text})$"))).map(Self::Regex).map_err(|error| {
+        let built = build(text).and_then(|_| build(&format!("^(?s:{text})$")));
+        built.map(|regex| Self::narrowed(text, regex)).map_err(|error| {
             let text = error.to_string();
             refuse(text.lines().last().unwrap_or_default().trim_start_matches("error: ").to_owned())
         })
+    }
+
+    /// As few words or beginnings as the expression leaves.
+    fn narrowed(text: &str, regex: Regex) -> Self {
+        let parser = ParserBuilder::new().dot_matches_new_line(true).nest_limit(NEST_MAX).build().parse(text);
+        // What looks at its neighbourhood is no mere text.
+        let Some(form) = parser.ok().filter(|form| form.properties().look_set().is_empty()) else {
+            return Self::Regex(regex);
+        };
+        let found = Extractor::new().extract(&form);
+        let Some(literals) = found.literals() else { return Self::Regex(regex) };
+        let words: Option<BTreeSet<String>> =
+            literals.iter().map(|literal| String::from_utf8(literal.as_bytes().to_vec()).ok()).collect();
+        match words {
+            Some(words) if found.is_exact() => Self::Words(words),
+            Some(words) if !words.is_empty() && !words.contains("") => {
+                let mut prefixes: Vec<String> = Vec::new();
+                for word in words {
+                    // Sorted: what it begins with is the one before, if any.
+                    if prefixes.last().is_none_or(|last| !word.starts_with(last.as_str())) {
+                        prefixes.push(word);
+                    }
+                }
+                Self::Prefixes(prefixes, regex)
+            }
+            _ => Self::Regex(regex),
+        }
     }
 
     pub(crate) fn is_match(&self, value: &str) -> bool {
@@ -83,7 +122,7 @@ impl Pattern {
             Self::Prefix(prefix, rest_min) => {
                 value.strip_prefix(prefix.as_str()).is_some_and(|rest| rest.len() >= *rest_min)
             }
-            Self::Regex(regex) => regex.is_match(value),
+            Self::Prefixes(_, regex) | Self::Regex(regex) => regex.is_match(value),
         }
     }
 }
@@ -94,15 +133,48 @@ mod tests {
 
     #[test]
     fn short_cuts_answer_as_the_expression_would() {
-        for text in ["", "a", "a|b", "a|", ".*", ".+", "ab.*", "ab.+", "a.b", "(a|b)c?", "a\\.b", "é.*"] {
+        let texts = ["", "a", "a|b", "a|", ".*", ".+", "ab.*", "ab.+", "a.b", "(a|b)c?", "a\\.b", "é.*"];
+        let more = [
+            "(?i)AB?",
+            "a[bc]",
+            "(a|ab).*",
+            "(ab|a)c?.?",
+            "^a$",
+            "a^b",
+            "(?:a|b)(?:b|c)?",
+            "a{2}",
+            "[^a]",
+            "a.*c",
+            "\\bab",
+            "é|a.+",
+            "(a|é)b*",
+        ];
+        for text in texts.into_iter().chain(more) {
             let pattern = Pattern::compile(text).unwrap();
             let regex = Regex::new(&format!("^(?s:{text})$")).unwrap();
-            for value in ["", "a", "b", "ab", "ab\n", "abc", "a.b", "ac", "é", "éa"] {
+            for value in [
+                "", "a", "b", "ab", "ab\n", "abc", "a.b", "ac", "é", "éa", "A", "AB", "aa", "bc", "éb",
+                "abb", "a\nc",
+            ] {
                 assert_eq!(pattern.is_match(value), regex.is_match(value), "{text} {value:?}");
             }
         }
         assert!(matches!(Pattern::compile("a|b"), Ok(Pattern::Words(_))));
         assert!(matches!(Pattern::compile("ab.+"), Ok(Pattern::Prefix(..))));
+        let words = |text: &str| match Pattern::compile(text) {
+            Ok(Pattern::Words(words)) => words.into_iter().collect::<Vec<_>>().join(" "),
+            _ => "no words".to_owned(),
+        };
+        assert_eq!(words("host-(1|2|3)"), "host-1 host-2 host-3");
+        assert_eq!(words("5(0[0-3])"), "500 501 502 503");
+        assert_eq!(words("(?i)on"), "ON On oN on");
+        assert_eq!((words("a^b").as_str(), words("a+").as_str()), ("no words", "no words"));
+        let prefixes = |text: &str| match Pattern::compile(text) {
+            Ok(Pattern::Prefixes(prefixes, _)) => prefixes.join(" "),
+            _ => "none".to_owned(),
+        };
+        assert_eq!(prefixes("(api|app)-.*x"), "api- app-");
+        assert_eq!((prefixes("(a|ab).*c").as_str(), prefixes(".*a").as_str()), ("a", "none"));
     }
 
     #[test]

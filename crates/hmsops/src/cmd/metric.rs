@@ -1,4 +1,4 @@
-//! `hmsops metric`: a value from a script.
+//! `hmsops metric`: a value from a script, and what the series are many of.
 
 use clap::Subcommand;
 use hmsops_wire::collector::{EmitRequest, EmitResponse, Label, Metric, json};
@@ -8,8 +8,9 @@ use serde_json::Value;
 use crate::client::Client;
 use crate::failure::{Exit, Failure};
 use crate::print;
+use crate::table::Table;
 
-/// Send metrics
+/// Send metrics, and see what the series are many of
 #[derive(clap::Args)]
 pub(super) struct Args {
     #[command(subcommand)]
@@ -22,6 +23,16 @@ enum Verb {
     #[command(after_help = "Example:\n  hmsops metric emit photo.upload.ok 1 --label region=east\n  \
                       hmsops metric emit backup.duration_s 12.5 --service csac-portal")]
     Emit(Emit),
+    /// What the series are many of: metrics, labels, pairs of label and value
+    #[command(after_help = "Example:\n  hmsops metric cardinality --limit 20")]
+    Cardinality {
+        /// Entries of each kind, 1 to 10000
+        #[arg(long, default_value_t = 10, value_parser = clap::value_parser!(u16).range(1..=10_000))]
+        limit: u16,
+        /// Print the answer as JSON
+        #[arg(long)]
+        json: bool,
+    },
 }
 
 #[derive(clap::Args)]
@@ -43,7 +54,10 @@ struct Emit {
 }
 
 pub(super) async fn run(client: &Client, args: &Args) -> Result<(), Failure> {
-    let Verb::Emit(emit) = &args.verb;
+    let emit = match &args.verb {
+        Verb::Emit(emit) => emit,
+        Verb::Cardinality { limit, json } => return cardinality(client, *limit, *json).await,
+    };
     let now = Timestamp::now();
     // Each run is a source of its own: its process at its moment.
     let source = format!("hmsops-{}-{}", std::process::id(), now.as_nanosecond());
@@ -57,6 +71,32 @@ pub(super) async fn run(client: &Client, args: &Args) -> Result<(), Failure> {
         Some(refused) => Err(Failure::new(Exit::Failed, print::plain(&refused.why))),
         None => Ok(()),
     }
+}
+
+/// Where it stands in the answer, and what it is called here.
+const KINDS: [(&str, &str, &str); 4] = [
+    ("seriesCountByMetricName", "METRIC", "SERIES"),
+    ("labelValueCountByLabelName", "LABEL", "VALUES"),
+    ("memoryInBytesByLabelName", "LABEL", "BYTES"),
+    ("seriesCountByLabelValuePair", "LABEL=VALUE", "SERIES"),
+];
+
+async fn cardinality(client: &Client, limit: u16, is_json: bool) -> Result<(), Failure> {
+    let answer: Value = client.get(&format!("/api/v1/status/tsdb?limit={limit}")).await?;
+    let data = &answer["data"];
+    if is_json {
+        return print::json(data);
+    }
+    let head = &data["headStats"];
+    let mut text = format!("{} series of at most {}\n", head["numSeries"], head["numSeriesMax"]);
+    for (key, what, count) in KINDS {
+        let mut table = Table::new([what, count]);
+        for entry in data[key].as_array().into_iter().flatten() {
+            table.row([entry["name"].as_str().unwrap_or_default().to_owned(), entry["value"].to_string()]);
+        }
+        text = text + "\n" + &table.text();
+    }
+    print::data(&text)
 }
 
 fn request(emit: &Emit, source: String, time_unix_ms: i64) -> EmitRequest {

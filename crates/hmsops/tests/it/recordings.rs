@@ -93,6 +93,10 @@ fn what_rules_record_has_no_gap_though_the_tower_is_killed() {
     let firing = site.wait("the alert is a series, too", 30, |site| points(site, alerts));
     assert!(firing.iter().all(|(_, value)| (value - 1.0).abs() < 1e-9));
     health(&site);
+    let said = site.done(&["metric", "cardinality", "--limit", "500"]);
+    let has =
+        |line: &str| said.lines().any(|found| found.split_whitespace().collect::<Vec<_>>().join(" ") == line);
+    assert!(has("portal.queue.doubled 2") && has("lane 2") && has("team=portal 6"), "{said}");
     ends(&mut site);
 }
 

@@ -13,6 +13,7 @@ use tokio::time::MissedTickBehavior;
 
 use crate::clock::Clock;
 use crate::collect::GatewayTraffic;
+use crate::exemplars::Exemplars;
 use crate::families::Families;
 
 /// The store's folder in the data folder.
@@ -183,6 +184,8 @@ struct Inner {
     failing: Mutex<Option<String>>,
     /// What targets say of their metrics.
     families: Arc<Families>,
+    /// Examples of what series counted.
+    exemplars: Arc<Exemplars>,
     /// What gateways count.
     traffic: GatewayTraffic,
 }
@@ -220,6 +223,7 @@ impl Metrics {
             malformed: AtomicU64::new(0),
             failing: Mutex::default(),
             families: Arc::default(),
+            exemplars: Arc::default(),
             traffic: GatewayTraffic::default(),
         })))
     }
@@ -237,6 +241,11 @@ impl Metrics {
     /// What targets say of their metrics beside the values.
     pub fn families(&self) -> &Arc<Families> {
         &self.0.families
+    }
+
+    /// Examples of what series counted.
+    pub fn exemplars(&self) -> &Arc<Exemplars> {
+        &self.0.exemplars
     }
 
     /// What the store counts; taken where it may block.

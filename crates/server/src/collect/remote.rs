@@ -11,6 +11,7 @@ use tokio::sync::Semaphore;
 
 use super::emit::EmitError;
 use super::{AppendError, Door, Metrics};
+use crate::exemplars::{Exemplar, Exemplars};
 use crate::families::{Families, Family};
 
 /// Requests unpacked at a time: each may take a hundred megabytes when it is read.
@@ -63,7 +64,10 @@ impl Written {
             (refused.bad_labels as u64, "with labels that cannot be taken"),
             (skipped.of_series, "of series that cannot be read"),
             (skipped.histograms, "histograms that make no sense"),
-            (skipped.exemplars, "exemplars without a time or with labels that cannot be taken"),
+            (
+                skipped.exemplars,
+                "exemplars older than the latest, without a time or with labels that cannot be taken",
+            ),
         ];
         let reasons: Vec<String> =
             reasons.iter().filter(|(n, _)| *n > 0).map(|(n, words)| format!("{n} {words}")).collect();
@@ -81,9 +85,8 @@ pub async fn write(metrics: &Metrics, version: Version, body: Bytes) -> Result<W
         metrics.count(door, &Err(busy.clone()));
         return Err(busy.into());
     };
-    let families = Arc::clone(metrics.families());
-    let outcome = match metrics.work(move |store, now| write_now(store, &families, now, version, &body)).await
-    {
+    let beside = (Arc::clone(metrics.families()), Arc::clone(metrics.exemplars()));
+    let outcome = match metrics.work(move |store, now| write_now(store, &beside, now, version, &body)).await {
         Ok(outcome) => outcome,
         Err(busy) => Err(EmitError::Append(busy.into())),
     };
@@ -100,7 +103,7 @@ pub async fn write(metrics: &Metrics, version: Version, body: Bytes) -> Result<W
 
 fn write_now(
     store: &Store,
-    families: &Families,
+    (families, exemplars): &(Arc<Families>, Arc<Exemplars>),
     now: UnixMillis,
     version: Version,
     body: &[u8],
@@ -132,8 +135,21 @@ fn write_now(
         let Metadata { family, kind, help, unit } = *said;
         families.note(family, Family { kind: kind.into(), help: help.into(), unit: unit.into() });
     }
-    // LIMIT: exemplars are read and checked, and there is nowhere to keep them yet.
-    Ok(Written { appended, exemplars: 0, skipped: request.skipped().clone() })
+    let (mut written, mut skipped) = (0, request.skipped().clone());
+    let series: Vec<&[u8]> = match request.exemplars() {
+        [] => Vec::new(),
+        _ => request.series().map(|series| series.labels).collect(),
+    };
+    for exemplar in request.exemplars() {
+        let series = series.get(exemplar.series).and_then(|labels| labels_of(labels).ok());
+        let (labels, time, value) = (exemplar.labels.clone(), exemplar.time, exemplar.value);
+        if series.is_some_and(|series| exemplars.add(&series, Exemplar { labels, time, value })) {
+            written += 1;
+        } else {
+            skipped.exemplars += 1;
+        }
+    }
+    Ok(Written { appended, exemplars: written, skipped })
 }
 
 #[cfg(test)]

@@ -2,8 +2,10 @@
 //!
 //! Source: prometheus.io/docs/prometheus/latest/querying/api; the texts of errors are those of its `web/api/v1`.
 
+mod exemplars;
 mod fields;
 mod rules;
+mod status;
 mod targets;
 
 use axum::extract::{Path, State};
@@ -42,10 +44,13 @@ pub(crate) fn routes(routes: Routes) -> Routes {
         .get("/api/v1/metadata", read, "Types and help of metrics", metadata)
         .get("/api/v1/format_query", read, "A query as it is best read", format_query)
         .post("/api/v1/format_query", read, "A query as it is best read, by a form", format_query)
+        .get("/api/v1/query_exemplars", read, "Examples of what series counted", exemplars::query)
+        .post("/api/v1/query_exemplars", read, "Examples of what series counted, by a form", exemplars::query)
         .get("/api/v1/rules", Scope::ALERTS_READ, "Rules by group, with their health", rules::rules)
         .get("/api/v1/alerts", Scope::ALERTS_READ, "Alerts that go on", rules::alerts)
         .get("/api/v1/targets", read, "Who is asked for metrics", targets::targets)
         .get("/api/v1/scrape_pools", read, "Jobs of targets", targets::pools)
+        .get("/api/v1/status/tsdb", read, "What the series are many of", status::tsdb)
         .get("/api/v1/status/buildinfo", read, "Whose API this is", build_info)
 }
 

@@ -441,9 +441,8 @@ async fn what_is_said_of_metrics_is_shown() {
     assert_eq!((&*said["g"][0].help, &*said["g"][0].unit), ("What it is.", "seconds"));
 }
 
-/// They are not kept yet: the answer says that none is, and the samples are stored.
 #[tokio::test]
-async fn exemplars_are_checked_and_not_yet_kept() {
+async fn exemplars_are_checked_kept_and_asked_for() {
     let site = Site::new().await;
     let now = site.now();
     let mut draft = Draft::default();
@@ -451,7 +450,24 @@ async fn exemplars_are_checked_and_not_yet_kept() {
     let good = Example { labels, value: 0.5, time: now };
     draft.floats("a", &[at(now, 1.0)]).exemplars =
         vec![good.clone(), Example { labels: Vec::new(), ..good.clone() }];
-    assert_eq!(sent(&site, &draft).await, (204, [1, 0, 0]));
+    assert_eq!(sent(&site, &draft).await, (204, [1, 0, 2]));
+    assert_eq!(sent(&site, &draft).await, (204, [1, 0, 2]), "once more is the same");
+    let form = [("content-type", "application/x-www-form-urlencoded")];
+    let ask = async |form_of: &str| {
+        let answer = site.post("/api/v1/query_exemplars", &form, form_of.as_bytes().to_vec()).await;
+        (answer.status.as_u16(), answer.json()["data"].clone())
+    };
+    let (status, found) = ask("query=rate(a[5m])%20%2B%20nothing").await;
+    assert_eq!((status, found[0]["seriesLabels"]["__name__"].as_str()), (200, Some("a")), "{found}");
+    let example = &found[0]["exemplars"][0];
+    assert_eq!(
+        (example["labels"]["trace_id"].as_str(), example["value"].as_str()),
+        (Some("0af7651916cd43dd8448eb211c80319c"), Some("0.5"))
+    );
+    assert_eq!(example["timestamp"].as_f64().map(|time| (time * 1000.0).round() as i64), Some(now));
+    assert_eq!(ask("query=a&start=0&end=1").await, (200, serde_json::json!([])));
+    assert_eq!(ask("query=a%20%2B").await.0, 400);
+    assert_eq!(ask("query=1").await, (200, serde_json::json!([])));
     let long = draft.refs(&[("trace_id", &"x".repeat(200))]);
     for bad in [
         Example { time: 0, ..good.clone() },
