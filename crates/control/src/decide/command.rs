@@ -76,8 +76,16 @@ impl<'a> View<'a> {
                 Ok(vec![Transition::Access(change)])
             }
             Command::RevokeToken { token, keep_made } => {
-                let changes = self.state.access.revoke(*token, *keep_made, (by, reason))?;
-                Ok(changes.into_iter().map(Transition::Access).collect())
+                let access = &self.state.access;
+                let changes = access.revoke(*token, *keep_made, (by, reason))?;
+                let (transport, wall) = (&self.state.transport, self.now.wall);
+                let agents = if *keep_made {
+                    None
+                } else {
+                    transport.revoke_joined(wall, access, *token, (by, reason))
+                };
+                let changes = changes.into_iter().map(Transition::Access);
+                Ok(changes.chain(agents.map(Transition::Transport)).collect())
             }
             Command::People { wish } => {
                 let changes = people::decide(self.state, self.now.wall, wish, by, reason)?;
