@@ -340,7 +340,8 @@ fn who_revokes_a_token_shuts_out_the_agents_that_have_come_in_by_it() {
     assert_eq!(let_in(&tower), [1, 2, 3, 4], "what it made is kept");
     let round = tower.revoke(thief.0, false);
     assert_eq!(let_in(&tower), [3, 4]);
-    let Some(Transition::Transport(change @ TransportChange::AgentRevoked { agent, also, .. })) = round.last()
+    let Some(Transition::Transport(change @ TransportChange::AgentRevoked { agent, also, .. })) =
+        round.last()
     else {
         panic!("{round:?}")
     };
@@ -367,9 +368,8 @@ fn an_agent_asks_for_few_certificates_at_a_time() {
     (spec.kind, spec.scopes) = (TokenKind::Agt, vec![Scope::METRICS_WRITE]);
     let command = Command::IssueToken { sha256: tower.draw(), spec: Box::new(spec), granter: None };
     let token = given(&tower.command(command).unwrap());
-    let held = |tower: &mut Tower| {
-        Held { sha256: tower.draw(), until: UnixMillis(tower.now.wall.0 + DAY as i64) }
-    };
+    let held =
+        |tower: &mut Tower| Held { sha256: tower.draw(), until: UnixMillis(tower.now.wall.0 + DAY as i64) };
     let certificate = held(&mut tower);
     tower.command(Command::JoinAgent { token, name: "host".into(), certificate }).unwrap();
     let renew = |tower: &mut Tower| {

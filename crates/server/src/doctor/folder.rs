@@ -175,7 +175,9 @@ fn is_stopped_by(mounts: &[u8], data: &Path) -> bool {
         data.starts_with(OsStr::from_bytes(&at)).then_some((at.len(), options))
     });
     let own = of.max_by_key(|(length, _)| *length);
-    own.is_some_and(|(_, options)| options.split(|byte| *byte == b',').any(|option| option == b"emergency_ro"))
+    own.is_some_and(|(_, options)| {
+        options.split(|byte| *byte == b',').any(|option| option == b"emergency_ro")
+    })
 }
 
 /// Blanks and the like stand in the table as three octal digits, `\040` (proc_pid_mounts(5), getmntent(3)).

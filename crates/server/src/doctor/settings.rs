@@ -65,7 +65,8 @@ pub(super) fn look(file: &Path, now: UnixMillis, is_tower: bool, findings: &mut 
 fn short(why: &str) -> String {
     let lines = why.lines().map(str::trim).filter(|line| !line.is_empty());
     let told = lines.filter(|line| {
-        let is_drawn = line.starts_with(|c: char| c == '|' || c.is_ascii_digit()) || line.starts_with("hint:");
+        let is_drawn =
+            line.starts_with(|c: char| c == '|' || c.is_ascii_digit()) || line.starts_with("hint:");
         !is_drawn
     });
     told.collect::<Vec<_>>().join(" ")
@@ -106,7 +107,9 @@ fn handed(from: &SecretRef, folder: &Path, findings: &mut Findings) {
         SecretRef::File(_) => return,
         SecretRef::Env(name) => (
             format!("the variable `{name}` holds no secret"),
-            format!("set `{name}` where the tower is started, or write `file:…` or `credential:…` in the settings"),
+            format!(
+                "set `{name}` where the tower is started, or write `file:…` or `credential:…` in the settings"
+            ),
         ),
         SecretRef::Credential(name) => (
             format!("the credential `{name}` holds no secret"),
