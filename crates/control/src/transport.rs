@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 
-use hmsops_model::{AgentId, Digest, Now, TokenId, TokenKind, TokenSpec, UnixMillis};
+use hmsops_model::{AgentId, Digest, Millis, Now, TokenId, TokenKind, TokenSpec, UnixMillis};
 use serde::{Deserialize, Serialize};
 
 use crate::access::Access;
@@ -17,6 +17,9 @@ const ENDED_MAX: usize = 200;
 
 /// Certificates of one agent at a time: the one it shows, and those before it until they end by themselves.
 const CERTIFICATES_MAX: usize = 3;
+
+/// No more than these within so long: each is a line of the ledger, which somebody who has an agent's key could fill.
+const RENEWALS_WITHIN: Millis = Millis::from_secs(10);
 
 /// The longest name of an agent, in bytes: that of a host (RFC 1035 §2.3.4).
 pub const NAME_BYTES_MAX: usize = 253;
@@ -55,7 +58,10 @@ pub struct Agent {
     pub name: String,
     /// The token it has joined with, which is used up.
     pub token: TokenId,
-    /// What it may do: what the token allowed. That token's end is not the agent's.
+    /// The tokens that this one was made with, the nearest first: whoever revokes one of them shuts the agent out.
+    #[serde(default)]
+    pub made_with: Vec<TokenId>,
+    /// What it may do: what the token allowed. That token's end by its time or by its use is not the agent's.
     pub spec: TokenSpec,
     /// When it has joined.
     pub joined_at: Now,
@@ -114,14 +120,22 @@ pub enum TransportChange {
         agent: AgentId,
         name: String,
         token: TokenId,
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        made_with: Vec<TokenId>,
         spec: Box<TokenSpec>,
         certificate: Held,
         by: Who,
     },
     /// An agent has another certificate.
     AgentRenewed { agent: AgentId, certificate: Held },
-    /// An agent is no longer let in.
-    AgentRevoked { agent: AgentId, by: Who, reason: String },
+    /// An agent is no longer let in, nor are the others that go with it.
+    AgentRevoked {
+        agent: AgentId,
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        also: Vec<AgentId>,
+        by: Who,
+        reason: String,
+    },
 }
 
 impl TransportChange {
@@ -177,6 +191,9 @@ impl TransportChange {
                 format!("{agent} has joined from {name}, by {token}, which is used up")
             }
             Self::AgentRenewed { agent, .. } => format!("{agent} has a new certificate"),
+            Self::AgentRevoked { agent, also, reason, .. } if !also.is_empty() => {
+                format!("{agent} and {} more agents are shut out: {reason}", also.len())
+            }
             Self::AgentRevoked { agent, reason, .. } => format!("{agent} is shut out: {reason}"),
         }
     }
@@ -196,12 +213,13 @@ impl Transport {
             TransportChange::CertificateShown { shown, .. } => self.shown = Some(shown.clone()),
             TransportChange::CertificateBroken { .. } => {}
             TransportChange::PlainAllowed { plain } => self.plain.clone_from(plain),
-            TransportChange::AgentJoined { agent, name, token, spec, certificate, .. } => {
+            TransportChange::AgentJoined { agent, name, token, made_with, spec, certificate, .. } => {
                 self.last_agent = self.last_agent.max(agent.0);
                 let joined = Agent {
                     id: *agent,
                     name: name.clone(),
                     token: *token,
+                    made_with: made_with.clone(),
                     spec: (**spec).clone(),
                     joined_at: now,
                     certificates: vec![certificate.clone()],
@@ -216,9 +234,11 @@ impl Transport {
                     agent.certificates.drain(..old);
                 }
             }
-            TransportChange::AgentRevoked { agent, by, reason } => {
-                if let Some(agent) = self.agents.get_mut(agent).filter(|agent| agent.revoked.is_none()) {
-                    agent.revoked = Some((now, by.clone(), reason.clone()));
+            TransportChange::AgentRevoked { agent, also, by, reason } => {
+                for id in std::iter::once(agent).chain(also) {
+                    if let Some(agent) = self.agents.get_mut(id).filter(|agent| agent.revoked.is_none()) {
+                        agent.revoked = Some((now, by.clone(), reason.clone()));
+                    }
                 }
             }
         }
@@ -289,6 +309,7 @@ impl Transport {
             agent: AgentId(self.last_agent + 1),
             name: name.to_owned(),
             token,
+            made_with: access.makers(token),
             spec: Box::new(known.spec.clone()),
             certificate: certificate.clone(),
             by: by.clone(),
@@ -302,9 +323,16 @@ impl Transport {
         agent: AgentId,
         certificate: &Held,
     ) -> Result<TransportChange, Refusal> {
-        if !self.known(agent)?.is_in_force(now) {
+        let known = self.known(agent)?;
+        if !known.is_in_force(now) {
             return Err(Refusal::conflict(format!("{agent} is not let in any more"))
                 .hint("it joins anew by a token of its own"));
+        }
+        // Certificates live equally long, so that their ends tell when they were asked for.
+        let oldest = known.certificates.first().filter(|_| known.certificates.len() >= CERTIFICATES_MAX);
+        if oldest.is_some_and(|oldest| certificate.until.since(oldest.until) < RENEWALS_WITHIN) {
+            return Err(Refusal::conflict(format!("{agent} asks for certificates too often"))
+                .hint("an agent asks at its start and twice a day: is there another that has its key?"));
         }
         Ok(TransportChange::AgentRenewed { agent, certificate: certificate.clone() })
     }
@@ -322,7 +350,30 @@ impl Transport {
         if reason.trim().is_empty() || reason == NO_REASON {
             return Err(Refusal::conflict("a reason is needed").hint("add `--reason …`"));
         }
-        Ok(Some(TransportChange::AgentRevoked { agent, by: by.clone(), reason: reason.to_owned() }))
+        let (by, reason) = (by.clone(), reason.to_owned());
+        Ok(Some(TransportChange::AgentRevoked { agent, also: Vec::new(), by, reason }))
+    }
+
+    /// The end of all agents that are let in by what a token, which is revoked, has made: by itself, or by one that was
+    /// made with it. `None`: there is none.
+    pub(crate) fn revoke_joined(
+        &self,
+        now: UnixMillis,
+        access: &Access,
+        token: TokenId,
+        (by, reason): (&Who, &str),
+    ) -> Option<TransportChange> {
+        let is_of = |agent: &&Agent| {
+            agent.is_in_force(now)
+                && (agent.token == token
+                    || agent.made_with.contains(&token)
+                    // Entries of before this was written down.
+                    || access.makers(agent.token).contains(&token))
+        };
+        let mut all = self.agents.values().filter(is_of).map(|agent| agent.id);
+        let agent = all.next()?;
+        let reason = format!("{token}, by which it came in, is revoked: {reason}");
+        Some(TransportChange::AgentRevoked { agent, also: all.collect(), by: by.clone(), reason })
     }
 
     fn known(&self, id: AgentId) -> Result<&Agent, Refusal> {

@@ -68,6 +68,14 @@ impl std::fmt::Debug for Log {
 }
 
 impl Log {
+    /// Whether these can be the bytes of a log whose header was being written when its machine stopped: as much of it as
+    /// had come, and nothing or zeros after that. Anything else was changed.
+    pub fn is_beginning(bytes: &[u8]) -> bool {
+        let header = frame::header(LOG_MAGIC, LOG_VERSION);
+        let same = header.iter().zip(bytes).take_while(|(whole, found)| whole == found).count();
+        bytes.len() <= header.len() && bytes.iter().skip(same).all(|byte| *byte == 0)
+    }
+
     /// Opens or makes the log at `path` and reads all payloads, each at most `max_payload` bytes.
     ///
     /// A torn tail (an incomplete or damaged last commit) is cut and reported. Damage with a later commit

@@ -14,6 +14,7 @@ mod pages;
 mod paint;
 mod password;
 mod print;
+mod secret;
 mod session;
 mod spark;
 mod table;

@@ -1,11 +1,14 @@
 //! Checking a ledger's folder from outside, without opening it for writing.
 
-use hmsops_disk::{Disk, Torn};
+use hmsops_disk::{Disk, Log, Torn};
 use hmsops_model::UnixMillis;
 
 use crate::snapshot::{SNAPSHOT_BYTES_MAX, file_name, seq_of};
 use crate::walk::{CHECKPOINT_NAME, LOG_NAME, Walk};
 use crate::{Finding, Hash, LedgerError, Position};
+
+/// A log that is torn at its very beginning is no longer than its header.
+const HEADER_BYTES_MAX: usize = 64;
 
 /// What a check of a ledger found.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -36,6 +39,12 @@ pub fn verify(disk: &dyn Disk, dir: &str) -> Result<Report, LedgerError> {
     let mut first_bad = walk.finding.clone();
     if first_bad.is_none() && !disk.exists(&format!("{dir}/{LOG_NAME}"))? {
         first_bad = missing(LOG_NAME, "there is no ledger here");
+    }
+    if first_bad.is_none() && walk.torn.as_ref().is_some_and(|torn| torn.offset == 0) {
+        let name = format!("{dir}/{LOG_NAME}");
+        if !Log::is_beginning(&disk.read(&name, HEADER_BYTES_MAX)?) {
+            first_bad = missing(LOG_NAME, "its header was changed; there are no entries behind it");
+        }
     }
     if first_bad.is_none() && walk.checkpoint.is_none() && entries > 0 {
         first_bad = missing(CHECKPOINT_NAME, "it is missing, though there are entries");

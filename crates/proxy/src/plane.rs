@@ -153,7 +153,7 @@ pub struct Limits {
     pub upload: Duration,
     /// For a client's head: the first from when its connection is there, each later one from its first byte.
     pub client_head: Duration,
-    /// For a client's connection between two requests of HTTP/1.1.
+    /// For a client's connection between two requests.
     pub client_rest: Duration,
 }
 

@@ -13,7 +13,7 @@ use hmsops_model::Secret;
 const SECRET_BYTES_MAX: u64 = 64 << 10;
 
 /// Names the folder in which systemd puts a unit's credentials (systemd.exec(5)).
-const CREDENTIALS: &str = "CREDENTIALS_DIRECTORY";
+pub(crate) const CREDENTIALS: &str = "CREDENTIALS_DIRECTORY";
 
 /// Permission bits of group and world.
 const OTHERS: u32 = 0o077;

@@ -15,6 +15,9 @@ const OWNER_BYTES_MAX: usize = 200;
 /// more lines.
 const ALSO_MAX: usize = 4000;
 
+/// Tokens that made one another and are followed back: people make one or two, programs another.
+const MAKERS_MAX: usize = 100;
+
 /// How a token is to be followed by another.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Rotation<'a> {
@@ -142,6 +145,18 @@ impl Access {
             }
         }
         found
+    }
+
+    /// The tokens that a token was made with, the nearest first, as far as they are remembered.
+    pub(crate) fn makers(&self, token: TokenId) -> Vec<TokenId> {
+        let of = |id: TokenId| self.tokens.get(&id).and_then(|known| known.granter);
+        let mut makers = Vec::new();
+        let mut next = of(token);
+        while let Some(maker) = next.filter(|maker| makers.len() < MAKERS_MAX && !makers.contains(maker)) {
+            makers.push(maker);
+            next = of(maker);
+        }
+        makers
     }
 
     fn known(&self, id: TokenId) -> Result<&Token, Refusal> {

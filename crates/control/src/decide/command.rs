@@ -3,7 +3,7 @@
 use hmsops_model::instance::Instance;
 use hmsops_model::person::FourEyes;
 use hmsops_model::service::Driver;
-use hmsops_model::{Millis, ReleaseId, ServiceName, TokenId, Version};
+use hmsops_model::{Millis, ReleaseId, ServiceName, Version};
 
 use super::View;
 use super::deploy::intend;
@@ -76,10 +76,16 @@ impl<'a> View<'a> {
                 Ok(vec![Transition::Access(change)])
             }
             Command::RevokeToken { token, keep_made } => {
-                let changes = self.state.access.revoke(*token, *keep_made, (by, reason))?;
+                let access = &self.state.access;
+                let changes = access.revoke(*token, *keep_made, (by, reason))?;
+                let (transport, wall) = (&self.state.transport, self.now.wall);
+                let agents = if *keep_made {
+                    None
+                } else {
+                    transport.revoke_joined(wall, access, *token, (by, reason))
+                };
                 let changes = changes.into_iter().map(Transition::Access);
-                let agents = if *keep_made { Vec::new() } else { self.agents_by(*token, by, reason)? };
-                Ok(changes.chain(agents).collect())
+                Ok(changes.chain(agents.map(Transition::Transport)).collect())
             }
             Command::People { wish } => {
                 let changes = people::decide(self.state, self.now.wall, wish, by, reason)?;
@@ -105,15 +111,6 @@ impl<'a> View<'a> {
             }
             other => self.steer(other, by, reason),
         }
-    }
-
-    /// Ends the agents that joined by tokens that were made with this one.
-    fn agents_by(self, token: TokenId, by: &Who, reason: &str) -> Result<Vec<Transition>, Refusal> {
-        let made = self.state.access.ever_made_with(token);
-        let agents = self.state.transport.agents.values().filter(|agent| made.contains(&agent.token));
-        let ends = agents.map(|agent| self.state.transport.revoke(agent.id, by, reason));
-        let ends: Result<Vec<_>, Refusal> = ends.collect();
-        Ok(ends?.into_iter().flatten().map(Transition::Transport).collect())
     }
 
     fn active(self, id: ReleaseId) -> Result<&'a Release, Refusal> {

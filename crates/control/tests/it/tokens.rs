@@ -1,9 +1,9 @@
 //! Tokens: who may give what, what ends with what, and what stays true whatever the clock says.
 
 use hmsops_control::access::{AccessChange, Calls, ENDED_MAX, Party, Receipt, TOKENS_MAX, Token};
-use hmsops_control::transport::Held;
+use hmsops_control::transport::{Held, TransportChange};
 use hmsops_control::{Command, Event, Evidence, Refusal, State, Transition, Who, decide};
-use hmsops_model::{Digest, Millis, Now, Scope, TokenId, TokenKind, TokenSpec, UnixMillis};
+use hmsops_model::{AgentId, Digest, Millis, Now, Scope, TokenId, TokenKind, TokenSpec, UnixMillis};
 
 const HOUR: u64 = 3_600_000;
 const DAY: u64 = 24 * HOUR;
@@ -323,4 +323,88 @@ fn agents_end_with_the_token_that_let_them_join() {
         tower.revoke(1, keep_made);
         assert_eq!(is_let_in(&tower), keep_made);
     }
+}
+
+#[test]
+fn who_revokes_a_token_shuts_out_the_agents_that_have_come_in_by_it() {
+    let mut tower = Tower::new();
+    let thief = tower.issue(DAY, None).unwrap();
+    let middle = tower.issue(DAY, Some(thief.0)).unwrap();
+    let join = |tower: &mut Tower, granter: Option<TokenId>| {
+        let mut spec = tower.spec(HOUR);
+        spec.kind = TokenKind::Agt;
+        spec.scopes = vec![Scope::METRICS_WRITE];
+        let command = Command::IssueToken { sha256: tower.draw(), spec: Box::new(spec), granter: None };
+        let token = given(&tower.command(command).unwrap());
+        // As if it had been made with the other: what may be given is another test's.
+        if let Some(granter) = granter {
+            let (_, Transition::Access(AccessChange::TokenIssued { granter: made_with, .. })) =
+                tower.log.last_mut().unwrap()
+            else {
+                unreachable!()
+            };
+            *made_with = Some(granter);
+            tower.state = State::default();
+            for (now, transition) in tower.log.clone() {
+                tower.state.apply(now, &transition);
+            }
+        }
+        let certificate = Held { sha256: tower.draw(), until: UnixMillis(tower.now.wall.0 + DAY as i64) };
+        tower.command(Command::JoinAgent { token, name: "host".into(), certificate }).unwrap();
+        token
+    };
+    join(&mut tower, Some(middle));
+    join(&mut tower, Some(thief));
+    join(&mut tower, None);
+    let used = join(&mut tower, None);
+    let let_in = |tower: &Tower| {
+        let agents = tower.state.transport.agents.values();
+        agents.filter(|agent| agent.is_in_force(tower.now.wall)).map(|agent| agent.id.0).collect::<Vec<_>>()
+    };
+    assert_eq!(let_in(&tower), [1, 2, 3, 4]);
+    tower.revoke(thief.0, true);
+    assert_eq!(let_in(&tower), [1, 2, 3, 4], "what it made is kept");
+    let round = tower.revoke(thief.0, false);
+    assert_eq!(let_in(&tower), [3, 4]);
+    let Some(Transition::Transport(change @ TransportChange::AgentRevoked { agent, also, .. })) =
+        round.last()
+    else {
+        panic!("{round:?}")
+    };
+    assert_eq!((*agent, also.as_slice()), (AgentId(1), &[AgentId(2)][..]));
+    assert!(change.is_retreat() && change.sentence().starts_with("ag-1 and 1 more agents are shut out"));
+    // One that was used up by joining is revoked already, and what it let in goes all the same.
+    tower.revoke(used.0, false);
+    assert_eq!(let_in(&tower), [3]);
+    assert_eq!(tower.revoke(used.0, false), [], "twice changes nothing");
+}
+
+#[test]
+fn lines_of_agents_of_before_still_fold() {
+    let joined = r#"{"transition":"agent-revoked","agent":"ag-1","by":{"actor":"admin","source":"api"},"reason":"sold"}"#;
+    let read: TransportChange = serde_json::from_str(joined).unwrap();
+    assert!(matches!(&read, TransportChange::AgentRevoked { also, .. } if also.is_empty()));
+    assert_eq!(serde_json::to_string(&read).unwrap(), joined);
+}
+
+#[test]
+fn an_agent_asks_for_few_certificates_at_a_time() {
+    let mut tower = Tower::new();
+    let mut spec = tower.spec(HOUR);
+    (spec.kind, spec.scopes) = (TokenKind::Agt, vec![Scope::METRICS_WRITE]);
+    let command = Command::IssueToken { sha256: tower.draw(), spec: Box::new(spec), granter: None };
+    let token = given(&tower.command(command).unwrap());
+    let held =
+        |tower: &mut Tower| Held { sha256: tower.draw(), until: UnixMillis(tower.now.wall.0 + DAY as i64) };
+    let certificate = held(&mut tower);
+    tower.command(Command::JoinAgent { token, name: "host".into(), certificate }).unwrap();
+    let renew = |tower: &mut Tower| {
+        let certificate = held(tower);
+        tower.command(Command::RenewAgent { agent: AgentId(1), certificate })
+    };
+    renew(&mut tower).unwrap();
+    renew(&mut tower).unwrap();
+    assert!(renew(&mut tower).unwrap_err().message.contains("too often"));
+    tower.now.wall.0 += 10_000;
+    renew(&mut tower).unwrap();
 }

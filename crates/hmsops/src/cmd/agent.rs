@@ -14,6 +14,7 @@ use super::{machine, with};
 use crate::client::Client;
 use crate::failure::{Exit, Failure};
 use crate::print;
+use crate::secret;
 use crate::session::Asked;
 use crate::table::Table;
 use crate::trust::{Identity, Trust};
@@ -24,13 +25,17 @@ use crate::trust::{Identity, Trust};
 #[derive(clap::Args)]
 #[command(
     args_conflicts_with_subcommands = true,
-    after_help = "Example:\n  hmsops agent --server https://tower.csac.gov:3000 --join hms_agt_…@sha256:… --spool /var/lib/hmsops-agent\n  \
+    after_help = "Example:\n  hmsops agent --server https://tower.csac.gov:3000 --join-file join.txt --spool /var/lib/hmsops-agent\n  \
                   hmsops agent --spool /var/lib/hmsops-agent"
 )]
 pub(super) struct Args {
-    /// The token, used up by this, and what the tower is recognised by; without it the agent has joined before
+    /// The token, used up by this, and what the tower is recognised by; without it the agent has joined before. Everybody
+    /// on this machine reads it in the list of processes until it is used up: --join-file is not seen
     #[arg(long, value_name = "TOKEN@CA")]
     join: Option<String>,
+    /// A file with TOKEN@CA in it, nobody else's to read; `-`: standard input
+    #[arg(long, value_name = "FILE", conflicts_with = "join")]
+    join_file: Option<PathBuf>,
     /// The folder of its key and certificate, nobody else's
     #[arg(long, value_name = "DIR", default_value = "hmsops-agent")]
     spool: PathBuf,
@@ -129,7 +134,8 @@ async fn revoke(client: &Client, id: AgentId, reason: String, as_json: bool) -> 
 
 /// Joins if it is to, and renews until it is told to stop.
 async fn live(args: Args, asked: Asked) -> Result<(), Failure> {
-    let (mut spooled, mut left) = match &args.join {
+    let of_file = args.join_file.as_deref().map(|file| secret::read(file, "what to join by")).transpose()?;
+    let (mut spooled, mut left) = match of_file.as_ref().or(args.join.as_ref()) {
         Some(join) => {
             let (spooled, joined) = self::join(&args, join, &asked).await?;
             (spooled, rest(joined.life_ms))
@@ -174,7 +180,7 @@ async fn join(args: &Args, join: &str, asked: &Asked) -> Result<(Spooled, Joined
     }
     if args.spool.join(FILE).exists() {
         return Err(unusable(&args.spool, "an agent has joined from it already")
-            .hint("leave `--join` out to go on, or name another folder"));
+            .hint("leave `--join` and `--join-file` out to go on, or name another folder"));
     }
     let (key, request) =
         Request::draw().map_err(|why| Failure::new(Exit::Failed, format!("cannot draw a key: {why}")))?;
@@ -239,7 +245,7 @@ fn read(dir: &Path) -> Result<Spooled, Failure> {
     let path = dir.join(FILE);
     let text = std::fs::read(&path).map_err(|error| {
         Failure::new(Exit::NotFound, format!("no agent has joined from `{}`: {error}", dir.display()))
-            .hint("`hmsops agent --server URL --join TOKEN@CA` joins")
+            .hint("`hmsops agent --server URL --join-file FILE`, with TOKEN@CA in it, joins")
     })?;
     serde_json::from_slice(&text).map_err(|error| {
         unusable(dir, &format!("`{FILE}`: {error}")).hint("remove it, and join by a new token")

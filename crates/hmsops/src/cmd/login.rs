@@ -54,7 +54,10 @@ pub(super) fn run(args: Args, asked: Asked) -> Result<(), Failure> {
         return with(asked, async |client| as_person(&client, (name, ca), user, password).await);
     }
     // In a shell that knows a tower by its environment a link is what is missing.
-    let by_hand = std::env::args().any(|arg| arg == "--token" || arg.starts_with("--token="));
+    let by_hand = std::env::args().any(|arg| {
+        let name = arg.split('=').next().unwrap_or_default();
+        matches!(name, "--token" | "--token-file")
+    });
     if let (Some(server), Some(token), true) = (server, token, by_hand && !args.link) {
         let ca = asked.ca.as_deref().map(Trust::parse).transpose()?.unwrap_or_default();
         let place = Place { server, token, ca: ca.text() };

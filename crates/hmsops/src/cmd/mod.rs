@@ -34,6 +34,7 @@ mod version;
 mod watch;
 
 use std::io::Write as _;
+use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
@@ -41,6 +42,7 @@ use clap::{Parser, Subcommand};
 use crate::client::Client;
 use crate::failure::{Exit, Failure};
 use crate::print;
+use crate::secret;
 use crate::session::Asked;
 
 /// The control tower: ships releases behind a canary, and takes bad ones back within seconds.
@@ -58,9 +60,13 @@ pub(crate) struct Cli {
     /// The tower's address [default: the current context's, else http://127.0.0.1:3000]
     #[arg(long, global = true, env = "HMSOPS_SERVER", hide_env_values = true, value_name = "URL")]
     server: Option<String>,
-    /// The token to show [default: the context's, else the admin token of the data folder here]
+    /// The token to show, which everybody on this machine reads in the list of processes: --token-file and $HMSOPS_TOKEN
+    /// are not seen [default: the context's, else the admin token of the data folder here]
     #[arg(long, global = true, env = "HMSOPS_TOKEN", hide_env_values = true, value_name = "TOKEN")]
     token: Option<String>,
+    /// A file with the token to show, nobody else's to read; `-`: standard input. Goes before --token
+    #[arg(long, global = true, value_name = "FILE")]
+    token_file: Option<PathBuf>,
     /// By what a tower with TLS is recognised: a file of certificates, or sha256:… [default: the context's, else the data
     /// folder's here, else the authorities of this machine]
     #[arg(long, global = true, env = "HMSOPS_CA", hide_env_values = true, value_name = "FILE|SHA256")]
@@ -106,7 +112,11 @@ enum Verb {
 
 /// Does what was asked.
 pub(crate) fn run(cli: Cli) -> Result<(), Failure> {
-    let asked = Asked { server: cli.server, token: cli.token, ca: cli.ca };
+    let token = match &cli.token_file {
+        Some(file) => Some(secret::read(file, "the token")?),
+        None => cli.token,
+    };
+    let asked = Asked { server: cli.server, token, ca: cli.ca };
     match cli.verb {
         Verb::Serve(args) => serve::run(args),
         Verb::Gateway(args) => gateway::run(args),

@@ -185,7 +185,9 @@ async fn tell_join(client: &Client, text: &str) {
     // Who may make tokens need not be allowed to read this: then there is nothing to say.
     let known: Result<Transport, Failure> = client.get("/hms/v1/transport").await;
     if let Some(pin) = known.ok().and_then(|known| known.pin) {
-        print::talk(&format!("join once with: hmsops agent --server URL --join {text}@{pin}"));
+        print::talk(&format!(
+            "join once with: hmsops agent --server URL --join-file -\nand on its standard input: {text}@{pin}"
+        ));
     }
 }
 

@@ -352,6 +352,18 @@ fn a_key_that_others_may_read_is_refused_with_a_remedy() {
     assert!(said.code == Some(1) && said.err.contains("none.crt"), "{said:?}");
 }
 
+/// Joins by a file, which the list of processes does not show; one that others may read is refused.
+fn by_file(tower: &Tower, text: &str, agent: &dyn Fn(&[&str]) -> Said) -> Said {
+    let file = tower.site.path("work/join.txt");
+    nginx::put(&file, text);
+    let args = ["--join-file", "join.txt", "--spool", "a"];
+    std::fs::set_permissions(&file, std::fs::Permissions::from_mode(0o644)).unwrap();
+    let said = agent(&args);
+    assert!(said.code == Some(2) && said.err.contains("mode 0644") && !said.err.contains(text), "{said:?}");
+    std::fs::set_permissions(&file, std::fs::Permissions::from_mode(0o600)).unwrap();
+    agent(&args)
+}
+
 /// An agent joins once by a token, is let in by its certificate alone, renews it, and is shut out.
 #[test]
 fn an_agent_joins_once_renews_and_is_shut_out() {
@@ -372,7 +384,7 @@ fn an_agent_joins_once_renews_and_is_shut_out() {
     assert!(said.code == Some(2) && said.err.contains("recognised by"), "{said:?}");
     let said = agent(&["--join", &format!("{first}@sha256:{}", "00".repeat(32)), "--spool", "a"]);
     assert!(said.code == Some(4) && said.err.contains("cannot trust the tower"), "{said:?}");
-    let said = agent(&["--join", &format!("{first}@{pin}"), "--spool", "a"]);
+    let said = by_file(&tower, &format!("{first}@{pin}"), &agent);
     assert_eq!((said.code, said.out.as_str()), (Some(0), "ag-1  has a certificate\n"), "{said:?}");
     let mode = std::fs::metadata(tower.site.path("work/a/agent.json")).unwrap().permissions().mode();
     assert_eq!(mode & 0o777, 0o600);

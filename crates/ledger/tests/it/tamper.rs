@@ -183,3 +183,21 @@ fn a_ledger_in_use_can_be_checked() {
     assert_eq!((report.entries, report.checkpoint_size, report.first_bad), (70, Some(64), None));
     assert_eq!(report.root, ledger.root());
 }
+
+/// A header that was being written when the machine stopped is no fault; one that was changed is.
+#[test]
+fn a_flipped_byte_of_an_empty_ledger_is_found() {
+    let whole = filled(0);
+    for at in 0..HEADER_BYTES {
+        let disk = whole.fork();
+        edit(&disk, "entries.log", |log| log[at] ^= 0x10);
+        let finding = verify(&disk, "ledger").unwrap().first_bad.unwrap_or_else(|| panic!("byte {at}"));
+        assert_eq!(finding.at, Position::File("entries.log".to_owned()), "byte {at}");
+        let disk = whole.fork();
+        edit(&disk, "entries.log", |log| log[at..].fill(0));
+        assert_eq!(verify(&disk, "ledger").unwrap().first_bad, None, "written up to byte {at}");
+        let disk = whole.fork();
+        edit(&disk, "entries.log", |log| log.truncate(at));
+        assert_eq!(verify(&disk, "ledger").unwrap().first_bad, None, "{at} bytes long");
+    }
+}

@@ -89,7 +89,7 @@ impl Session {
     }
 
     /// How long the connection may rest now.
-    fn rest(&self) -> Duration {
+    pub(super) fn rest(&self) -> Duration {
         let limits = &self.plane.limits;
         let is_crowded = self.plane.open.load(Ordering::Relaxed) > CROWD;
         if is_crowded { limits.client_rest.min(limits.client_head) } else { limits.client_rest }

@@ -14,6 +14,7 @@ use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::{Notify, watch};
+use tokio::time::Instant;
 
 use super::HEAD_BYTES_MAX;
 use super::answer::Guarded;
@@ -64,7 +65,8 @@ pub(super) async fn serve<S>(
 ) where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
-    let (idle, peer) = (session.plane.limits.client_head, session.peer.address);
+    let (head, peer) = (session.plane.limits.client_head, session.peer.address);
+    let resting = Arc::clone(&session);
     let tally = Arc::new(Tally::default());
     let theirs = Arc::clone(&tally);
     let service = service_fn(move |mut request| {
@@ -89,7 +91,8 @@ pub(super) async fn serve<S>(
         .keep_alive_timeout(PONG_MAX)
         .serve_connection(TokioIo::new(stream), service);
     let mut connection = std::pin::pin!(connection);
-    let (mut look, mut begun, mut is_closing) = (tokio::time::interval(idle), 0, false);
+    let (mut begun, mut quiet_since, mut is_closing) = (0, Instant::now(), false);
+    let mut look = tokio::time::interval(head);
     look.tick().await;
     loop {
         tokio::select! {
@@ -104,17 +107,21 @@ pub(super) async fn serve<S>(
                 connection.as_mut().graceful_shutdown();
             }
             _ = look.tick() => {
-                let now = tally.begun.load(Ordering::Relaxed);
-                let is_idle = tally.open.load(Ordering::Relaxed) == 0 && now == begun;
-                begun = now;
-                if is_idle && is_closing {
+                let so_far = tally.begun.load(Ordering::Relaxed);
+                if tally.open.load(Ordering::Relaxed) > 0 || so_far != begun {
+                    (begun, quiet_since) = (so_far, Instant::now());
+                }
+                // Who has asked for nothing yet has the time for a head; who has may rest as over HTTP/1.1.
+                let rest = if begun == 0 || is_closing { head } else { resting.rest() };
+                if quiet_since.elapsed() < rest {
+                    continue;
+                }
+                if is_closing {
                     // It was told to go, and had the time for it.
                     return;
                 }
-                if is_idle {
-                    is_closing = true;
-                    connection.as_mut().graceful_shutdown();
-                }
+                (is_closing, quiet_since) = (true, Instant::now());
+                connection.as_mut().graceful_shutdown();
             }
             () = tally.abused.notified() => {
                 tracing::warn!(%peer, "a client gives its requests up as fast as it sends them; it is cut off");

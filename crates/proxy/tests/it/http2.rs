@@ -156,6 +156,26 @@ async fn floods_are_cut_off_and_others_are_served() {
     assert_eq!(connect(gateway.listen).await.send_request(get(&[])).await.unwrap().status(), 200);
 }
 
+/// A connection that was used may rest as long over HTTP/2 as over HTTP/1.1, and not for ever.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_connection_of_http2_rests_between_two_requests() {
+    let stable = backend(Reply::Status(200, "ok")).await;
+    let gateway = gateway_with(|options| {
+        options.limits.client_head = Duration::from_millis(100);
+        options.limits.client_rest = Duration::from_secs(1);
+    })
+    .await;
+    gateway.tower().await.set(route(1, &stable.address, &stable.address, 0)).await;
+    let stream = TcpStream::connect(gateway.listen).await.unwrap();
+    let made = hyper::client::conn::http2::handshake(TokioExecutor::new(), TokioIo::new(stream)).await;
+    let (mut sender, connection) = made.unwrap();
+    let ended = tokio::spawn(connection);
+    let asked_at = tokio::time::Instant::now();
+    assert_eq!(sender.send_request(get(&[])).await.unwrap().status(), 200);
+    let _gone = patiently("the end of a rest", ended).await.unwrap();
+    assert!(asked_at.elapsed() > Duration::from_millis(900), "{:?}", asked_at.elapsed());
+}
+
 /// A server of HTTP/2 that goes away in good order after each few requests, and refuses some streams unread.
 struct Fickle {
     address: String,

@@ -1,5 +1,7 @@
 //! What a data folder shows.
 
+use std::ffi::OsStr;
+use std::os::unix::ffi::OsStrExt as _;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
@@ -161,14 +163,39 @@ fn space(data: &Path, findings: &mut Findings) {
 /// what is open for writing stays so, and only the mount's options tell (Linux 6.15, `emergency_ro` of ext4).
 fn is_stopped(data: &Path) -> bool {
     let Ok(data) = data.canonicalize() else { return false };
-    let mounts = std::fs::read_to_string("/proc/self/mounts").unwrap_or_default();
-    let of = mounts.lines().filter_map(|line| {
-        let mut parts = line.split(' ');
-        let (at, options) = (parts.nth(1)?, parts.nth(1)?);
-        data.starts_with(at).then_some((at.len(), options))
+    // Names need not be UTF-8.
+    is_stopped_by(&std::fs::read("/proc/self/mounts").unwrap_or_default(), &data)
+}
+
+/// Whether a table of mounts says so of the file system that a folder is on.
+fn is_stopped_by(mounts: &[u8], data: &Path) -> bool {
+    let of = mounts.split(|byte| *byte == b'\n').filter_map(|line| {
+        let mut parts = line.split(|byte| *byte == b' ');
+        let (at, options) = (unescaped(parts.nth(1)?), parts.nth(1)?);
+        data.starts_with(OsStr::from_bytes(&at)).then_some((at.len(), options))
     });
     let own = of.max_by_key(|(length, _)| *length);
-    own.is_some_and(|(_, options)| options.split(',').any(|option| option == "emergency_ro"))
+    own.is_some_and(|(_, options)| {
+        options.split(|byte| *byte == b',').any(|option| option == b"emergency_ro")
+    })
+}
+
+/// Blanks and the like stand in the table as three octal digits, `\040` (proc_pid_mounts(5), getmntent(3)).
+fn unescaped(mut text: &[u8]) -> Vec<u8> {
+    let mut plain = Vec::with_capacity(text.len());
+    while let Some((first, rest)) = text.split_first() {
+        match rest {
+            [a @ b'0'..=b'3', b @ b'0'..=b'7', c @ b'0'..=b'7', rest @ ..] if *first == b'\\' => {
+                plain.push((a - b'0') << 6 | (b - b'0') << 3 | (c - b'0'));
+                text = rest;
+            }
+            rest => {
+                plain.push(*first);
+                text = rest;
+            }
+        }
+    }
+    plain
 }
 
 /// Whether the ledger is whole. Returns when its last entry was written.
@@ -228,5 +255,24 @@ fn spill(data: &Path, findings: &mut Findings) {
             "a retreat has nowhere to leave its line while the ledger takes none",
             "run this as the tower's user; a start makes the file when it is missing",
         ),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_file_system_that_was_stopped_is_found_by_its_mount_whatever_its_name() {
+        let mounts = b"/dev/a / ext4 rw,relatime 0 0\n\
+                       /dev/b /srv/the\\040data ext4 rw,emergency_ro 0 0\n\
+                       /dev/c /srv/the\\040data/b\\134040 ext4 rw 0 0\n\
+                       /dev/d /srv/\xff ext4 rw,emergency_ro 0 0\n";
+        let is = |path: &[u8]| is_stopped_by(mounts, Path::new(OsStr::from_bytes(path)));
+        assert!(is(b"/srv/the data/hmsops"));
+        assert!(is(b"/srv/\xff/hmsops"));
+        assert!(!is(b"/srv/the"));
+        assert!(!is(b"/srv/the data/b\\040/hmsops"), "another, whose name has a backslash");
+        assert!(!is(b"/srv/the\\040data"), "as it stands there");
     }
 }

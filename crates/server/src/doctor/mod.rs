@@ -52,7 +52,7 @@ pub fn folder(data: &Path, file: Option<&Path>) -> Examination {
     let (mut findings, now) = (Findings::default(), Clock::after(None).now().wall);
     folder::look(data, now, &mut findings);
     if let Some(file) = file {
-        settings::look(file, now, &mut findings);
+        settings::look(file, now, false, &mut findings);
     }
     findings.end("folder")
 }

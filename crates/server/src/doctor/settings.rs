@@ -8,6 +8,7 @@ use hmsops_config::tower::{SecretRef, TowerConfig};
 use hmsops_model::UnixMillis;
 
 use super::Findings;
+use crate::secret;
 use crate::serve::{ServeError, read_config};
 use crate::tls::{keeper, pem};
 
@@ -28,7 +29,10 @@ const TOO_LATE: i64 = 30;
 const PEM_BYTES_MAX: u64 = 1 << 20;
 
 /// Looks at the settings and at what they name. Changes nothing.
-pub(super) fn look(file: &Path, now: UnixMillis, findings: &mut Findings) {
+///
+/// `is_tower`: this is the tower's process, which has what variables and systemd hand to it; another knows nothing of
+/// those that it has not.
+pub(super) fn look(file: &Path, now: UnixMillis, is_tower: bool, findings: &mut Findings) {
     findings.look("settings");
     let config = match read_config(Some(file)) {
         Ok(config) => config,
@@ -47,6 +51,9 @@ pub(super) fn look(file: &Path, now: UnixMillis, findings: &mut Findings) {
     let folder = keeper::folder(Some(file));
     for (path, closed_to) in secrets(&config, &folder) {
         private(&path, closed_to, findings);
+    }
+    for secret in named(&config).filter(|secret| is_tower || is_here(secret)) {
+        handed(secret, &folder, findings);
     }
     findings.look("certificates");
     for path in certificates(&config, &folder) {
@@ -70,14 +77,51 @@ fn secrets(config: &TowerConfig, folder: &Path) -> Vec<(PathBuf, u32)> {
     let own = config.tls.files.iter().map(|(_, key)| (key, OTHERS));
     let gateways = config.gateways.values().flat_map(|gateway| &gateway.settings.tls);
     let gateways = gateways.map(|tls| (&tls.key, WORLD));
-    let mail = config.notify.mail.iter().filter_map(|mail| mail.password.as_ref());
-    let webhooks = config.notify.webhooks.values().flat_map(|webhook| &webhook.secrets);
-    let provider = config.people.oidc.iter().filter_map(|oidc| oidc.client_secret.as_ref());
-    let named = mail.chain(webhooks).chain(provider).filter_map(|secret| match secret {
+    let named = named(config).filter_map(|secret| match secret {
         SecretRef::File(file) => Some((file, OTHERS)),
         SecretRef::Env(_) | SecretRef::Credential(_) => None,
     });
     own.chain(gateways).chain(named).map(|(file, closed_to)| (folder.join(file), closed_to)).collect()
+}
+
+/// Secrets of what the tower talks to.
+fn named(config: &TowerConfig) -> impl Iterator<Item = &SecretRef> {
+    let mail = config.notify.mail.iter().filter_map(|mail| mail.password.as_ref());
+    let webhooks = config.notify.webhooks.values().flat_map(|webhook| &webhook.secrets);
+    let provider = config.people.oidc.iter().filter_map(|oidc| oidc.client_secret.as_ref());
+    mail.chain(webhooks).chain(provider)
+}
+
+/// Whether a variable or a credential is handed to this process.
+fn is_here(secret: &SecretRef) -> bool {
+    match secret {
+        SecretRef::File(_) => false,
+        SecretRef::Env(name) => std::env::var_os(name).is_some(),
+        SecretRef::Credential(_) => std::env::var_os(secret::CREDENTIALS).is_some(),
+    }
+}
+
+/// A secret that a variable or systemd hands over. What is wrong with a file is told by [`private`].
+fn handed(from: &SecretRef, folder: &Path, findings: &mut Findings) {
+    let (what, remedy) = match from {
+        SecretRef::File(_) => return,
+        SecretRef::Env(name) => (
+            format!("the variable `{name}` holds no secret"),
+            format!(
+                "set `{name}` where the tower is started, or write `file:…` or `credential:…` in the settings"
+            ),
+        ),
+        SecretRef::Credential(name) => (
+            format!("the credential `{name}` holds no secret"),
+            format!("`LoadCredential={name}:PATH` in the unit hands it over at the next start"),
+        ),
+    };
+    let why = "the settings name it, and what needs it does not work without";
+    match secret::read(from, folder) {
+        Ok(secret) if secret.expose().trim().is_empty() => findings.problem(what, why, remedy),
+        Ok(_) => {}
+        Err(error) => findings.problem(error.to_string(), why, remedy),
+    }
 }
 
 fn certificates(config: &TowerConfig, folder: &Path) -> Vec<PathBuf> {
@@ -166,7 +210,7 @@ mod tests {
 
     fn found(file: &Path) -> Vec<(String, String)> {
         let mut findings = Findings::default();
-        look(file, UnixMillis(NOW_S * 1000), &mut findings);
+        look(file, UnixMillis(NOW_S * 1000), true, &mut findings);
         let found = findings.end("folder").findings;
         found.into_iter().map(|found| (found.severity.name().to_owned(), found.what)).collect()
     }
@@ -210,6 +254,23 @@ mod tests {
         assert!(found(&at("hmsops.yaml"))[0].1.contains("is valid only in 10 d"));
         write(&at("own.crt"), "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n", 0o644);
         assert!(found(&at("hmsops.yaml"))[0].1.contains("is no certificate"));
+    }
+
+    #[test]
+    fn secrets_that_are_handed_over_are_looked_for_where_they_should_be() {
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join("hmsops.yaml");
+        let settings = "notify: {webhooks: {pager: {url: \"https://pager.csac.gov/x\", \
+                        secrets: [\"env:HMSOPS_TEST_NO_SUCH_SECRET\", \"credential:pager-secret\"]}}}\n";
+        write(&file, settings, 0o644);
+        let ill = found(&file);
+        assert_eq!(ill.len(), 2, "{ill:?}");
+        assert!(ill[0].0 == "problem" && ill[0].1.contains("`HMSOPS_TEST_NO_SUCH_SECRET`"), "{ill:?}");
+        assert!(ill[1].0 == "problem" && ill[1].1.contains("pager-secret"), "{ill:?}");
+        // Who looks from outside cannot know what the tower was handed.
+        let mut findings = Findings::default();
+        look(&file, UnixMillis(NOW_S * 1000), false, &mut findings);
+        assert_eq!(findings.end("folder").findings, []);
     }
 
     #[test]

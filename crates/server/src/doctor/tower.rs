@@ -26,7 +26,7 @@ pub(crate) async fn tower(context: &Context) -> Result<Examination, Failure> {
         let mut findings = Findings::default();
         folder::look(&data, now, &mut findings);
         if let Some(file) = file {
-            settings::look(&file, now, &mut findings);
+            settings::look(&file, now, true, &mut findings);
         }
         findings
     });

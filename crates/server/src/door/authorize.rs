@@ -327,6 +327,11 @@ impl Known<'_> {
                 "beyond this machine who emits shows a token with `metrics:write`, or an agent's certificate",
             ));
         }
+        if is_passed_on(headers) {
+            return Err(Failure::unauthenticated(super::problem::NOTHING_BROUGHT).hint(
+                "something passes this on for others, so that its address says nothing: it shows a token with `metrics:write`",
+            ));
+        }
         let is_local = is_local_host(headers) && authority.is_none_or(is_local_name);
         if !is_local || !from_own_page(headers, true) {
             return Err(Failure::forbidden("the request comes from a page of somebody else's"));
@@ -357,6 +362,12 @@ pub(crate) fn from_own_page(headers: &HeaderMap, otherwise: bool) -> bool {
     }
 }
 
+/// Whether a proxy has passed the request on, and says so (RFC 7239, RFC 9110 §7.6.3): then who asks need not be of this
+/// machine, though the connection is.
+fn is_passed_on(headers: &HeaderMap) -> bool {
+    ["forwarded", "x-forwarded-for", "x-real-ip", "via"].iter().any(|name| headers.contains_key(*name))
+}
+
 /// Whether the request names this machine by a name that nobody else can give an address of ours (DNS
 /// rebinding): an address, or `localhost`.
 pub(crate) fn is_local_host(headers: &HeaderMap) -> bool {
@@ -371,4 +382,21 @@ fn is_local_name(host: &str) -> bool {
     };
     let name = name.trim_start_matches('[').trim_end_matches(']');
     name.eq_ignore_ascii_case("localhost") || name.parse::<std::net::IpAddr>().is_ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_proxy_has_passed_on_is_not_of_this_machine() {
+        let mut headers = HeaderMap::new();
+        headers.insert(HOST, "127.0.0.1:4317".parse().unwrap());
+        assert!(is_local_host(&headers) && !is_passed_on(&headers));
+        for name in ["forwarded", "x-forwarded-for", "x-real-ip", "via"] {
+            let mut headers = headers.clone();
+            headers.insert(name, "198.51.100.7".parse().unwrap());
+            assert!(is_passed_on(&headers), "{name}");
+        }
+    }
 }

@@ -4,6 +4,7 @@ use axum::extract::{Path, State};
 use axum::response::{IntoResponse, Response};
 use axum::{Extension, Json};
 use hmsops_control::access::{AccessChange, Token, Used};
+use hmsops_control::transport::TransportChange;
 use hmsops_control::{Command, Transition, Who};
 use hmsops_ledger::moment::rfc3339;
 use hmsops_model::network::Network;
@@ -153,16 +154,15 @@ async fn revoke(
     let id: TokenId = id.parse()?;
     let asked = (id, value.keep_made, needed_reason(&value.reason)?);
     let also = revoke_now(&context, asked, caller.who).await?;
-    let also = also.iter().map(ToString::to_string).collect();
     Ok(Json(api::TokenRevoked { token: find(&context, id)?, also }))
 }
 
-/// Revokes a token; answers which others went with it.
+/// Revokes a token; answers which others, and which agents, went with it.
 pub(crate) async fn revoke_now(
     context: &Context,
     (token, keep_made, reason): (TokenId, bool, String),
     by: Who,
-) -> Result<Vec<TokenId>, Failure> {
+) -> Result<Vec<String>, Failure> {
     let command = Command::RevokeToken { token, keep_made };
     let handled = carry_out(context, command, by, reason).await?;
     if handled.unkept {
@@ -171,9 +171,14 @@ pub(crate) async fn revoke_now(
         return Err(Failure::unavailable(detail)
             .hint("see to the disk of the data folder: it is written down once that takes it; until then do not restart"));
     }
-    let also = handled.transitions.into_iter().filter_map(|transition| match transition {
-        Transition::Access(AccessChange::TokenRevoked { also, .. }) => Some(also),
-        _ => None,
+    let also = handled.transitions.iter().map(|transition| match transition {
+        Transition::Access(AccessChange::TokenRevoked { also, .. }) => {
+            also.iter().map(ToString::to_string).collect()
+        }
+        Transition::Transport(TransportChange::AgentRevoked { agent, also, .. }) => {
+            std::iter::once(agent).chain(also).map(ToString::to_string).collect()
+        }
+        _ => Vec::new(),
     });
     Ok(also.flatten().collect())
 }

@@ -60,7 +60,7 @@ pub struct Revocation {
 pub struct TokenRevoked {
     /// The token.
     pub token: Token,
-    /// Those that were revoked with it, since they were made with it.
+    /// Tokens that were revoked with it, since they were made with it, and agents that have joined by it or by these.
     pub also: Vec<String>,
 }
 

@@ -401,6 +401,10 @@ fn roots(tls: &TlsClient, secrets: &Path) -> Result<Arc<RootCertStore>, String> 
 fn certificates(secrets: &Path, file: &str) -> Result<Vec<CertificateDer<'static>>, String> {
     let path = secret::within(secrets, file).map_err(|error| error.to_string())?;
     let cannot = |why: String| format!("cannot read `{file}`: {why}");
+    // A pipe in its place would keep a thread for ever.
+    if !path.is_file() {
+        return Err(cannot("it is not a file".into()));
+    }
     let mut pem = Vec::new();
     std::fs::File::open(path)
         .and_then(|file| file.take(PEM_BYTES_MAX).read_to_end(&mut pem))
