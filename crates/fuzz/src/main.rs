@@ -2,6 +2,11 @@
 //! place of coverage. Each target runs in a process of its own, with a bound on memory and on the time of one input; what
 //! ends it is kept below `testdata/fuzz/` of the crate it is about, and is tried first from then on.
 
+#![expect(
+    clippy::disallowed_methods,
+    reason = "it stands outside the program: it reads the clock and writes what it finds"
+)]
+
 mod corpus;
 mod dice;
 mod mutate;

@@ -88,7 +88,7 @@ mod tests {
         words: &[],
         world: || {
             Box::new(|input| {
-                let depth = input.iter().filter(|byte| **byte == b'{').count();
+                let depth = input.split(|byte| *byte == b'{').count() - 1;
                 assert!(depth < 3, "three braces");
                 format!("{} braces", "one more".repeat(depth))
             })
@@ -100,10 +100,10 @@ mod tests {
     fn a_search_finds_what_panics_and_the_same_seed_finds_the_same() {
         let find = || {
             let inputs = (Vec::new(), vec![b"a".to_vec()]);
-            search(&BRACES, inputs, (7, Duration::from_secs(60)), &mut |_| {}).map(|tally| tally.inputs)
+            search(&BRACES, inputs, (7, Duration::from_mins(1)), &mut |_| {}).map(|tally| tally.inputs)
         };
         let found = find().unwrap_err();
-        assert!(found.iter().filter(|byte| **byte == b'{').count() >= 3, "{found:?}");
+        assert!(found.split(|byte| *byte == b'{').count() > 3, "{found:?}");
         assert_eq!(find().unwrap_err(), found);
     }
 

@@ -3,7 +3,7 @@
 use hmsops_model::instance::Instance;
 use hmsops_model::person::FourEyes;
 use hmsops_model::service::Driver;
-use hmsops_model::{Millis, ReleaseId, ServiceName, Version};
+use hmsops_model::{Millis, ReleaseId, ServiceName, TokenId, Version};
 
 use super::View;
 use super::deploy::intend;
@@ -75,18 +75,7 @@ impl<'a> View<'a> {
                 let change = access.rotate(self.now.wall, wanted, *granter, (by, reason))?;
                 Ok(vec![Transition::Access(change)])
             }
-            Command::RevokeToken { token, keep_made } => {
-                let access = &self.state.access;
-                let changes = access.revoke(*token, *keep_made, (by, reason))?;
-                let (transport, wall) = (&self.state.transport, self.now.wall);
-                let agents = if *keep_made {
-                    None
-                } else {
-                    transport.revoke_joined(wall, access, *token, (by, reason))
-                };
-                let changes = changes.into_iter().map(Transition::Access);
-                Ok(changes.chain(agents.map(Transition::Transport)).collect())
-            }
+            Command::RevokeToken { token, keep_made } => self.revoke_token(*token, *keep_made, (by, reason)),
             Command::People { wish } => {
                 let changes = people::decide(self.state, self.now.wall, wish, by, reason)?;
                 let made = people::tokens_of(self.state, wish).into_iter().map(|token| {
@@ -111,6 +100,24 @@ impl<'a> View<'a> {
             }
             other => self.steer(other, by, reason),
         }
+    }
+
+    /// A token ends, and the agents that have come in by it or by what it made.
+    fn revoke_token(
+        self,
+        token: TokenId,
+        keep_made: bool,
+        (by, reason): (&Who, &str),
+    ) -> Result<Vec<Transition>, Refusal> {
+        let access = &self.state.access;
+        let changes = access.revoke(token, keep_made, (by, reason))?.into_iter().map(Transition::Access);
+        let wall = self.now.wall;
+        let agents = if keep_made {
+            None
+        } else {
+            self.state.transport.revoke_joined(wall, access, token, (by, reason))
+        };
+        Ok(changes.chain(agents.map(Transition::Transport)).collect())
     }
 
     fn active(self, id: ReleaseId) -> Result<&'a Release, Refusal> {
