@@ -53,6 +53,12 @@ pub(crate) struct Client {
 trait Wire: AsyncRead + AsyncWrite + Send + Unpin {}
 impl<T: AsyncRead + AsyncWrite + Send + Unpin> Wire for T {}
 
+/// Whether a host is this machine, whatever its name service says.
+fn is_here(host: &str) -> bool {
+    let bare = host.trim_start_matches('[').trim_end_matches(']');
+    bare == "localhost" || bare.parse().is_ok_and(|ip: std::net::IpAddr| ip.is_loopback())
+}
+
 impl Client {
     /// For an address like `http://127.0.0.1:3000`.
     pub(crate) fn new(server: &str, token: Option<String>) -> Result<Self, Failure> {
@@ -73,6 +79,11 @@ impl Client {
         let uri: http::uri::Authority = rest.parse().map_err(|_| wrong())?;
         if uri.host().is_empty() || uri.as_str().contains('@') {
             return Err(wrong());
+        }
+        if trust.is_none() && token.is_some() && !is_here(uri.host()) {
+            crate::print::talk(
+                "warning: the token goes to another machine in clear, where whoever is on the way reads it; write `https://`",
+            );
         }
         let authority = format!("{}:{}", uri.host(), uri.port_u16().unwrap_or(port));
         Ok(Self { authority, token, trust, identity: None })
@@ -310,6 +321,12 @@ pub(crate) fn encoded(text: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn this_machine_is_told_from_others() {
+        assert!(["127.0.0.1", "127.9.9.9", "localhost", "[::1]"].into_iter().all(is_here));
+        assert!(!["10.0.0.1", "tower", "127.0.0.1.example", "[::2]", ""].into_iter().any(is_here));
+    }
 
     #[test]
     fn addresses_are_read() {
