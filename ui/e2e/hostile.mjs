@@ -24,6 +24,11 @@ function hostile(mark) {
   return `${mark}'"></style></title></textarea>--><script>${run}</script><img src=x onerror="${run}"><svg/onload=${run}>{{7*7}}\${${run}}`;
 }
 
+/** The same for what is a template: expanded, it is that text. */
+function templated(mark) {
+  return hostile(mark).replace("{{7*7}}", '{{"{{7*7}}"}}');
+}
+
 const began = Date.now();
 
 function say(words) {
@@ -50,8 +55,8 @@ async function poison(site) {
   // A name may hold less, so that the rest is seen in any case.
   await give("rulename", "POST", "/hms/v1/rules", rule(hostile("rulename"), {}));
   await give("summary", "POST", "/hms/v1/rules", rule("hostile", {
-    annotations: { summary: hostile("summary"), description: hostile("description"), link: "javascript:window.ran='link'" },
-    labels: { team: hostile("rulelabel") },
+    annotations: { summary: templated("summary"), description: templated("description"), link: "javascript:window.ran='link'" },
+    labels: { team: templated("rulelabel") },
   }));
   await give("runbook", "POST", "/hms/v1/rules", rule("linked", { runbook: "javascript:window.ran='runbook'//" }), "javascript:window.ran='runbook'//");
   await give("data", "POST", "/hms/v1/rules", rule("data", { runbook: "data:text/html,<script>window.ran='data'</script>" }), "data:text/html,");

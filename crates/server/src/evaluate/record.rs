@@ -1,7 +1,8 @@
 //! Recording rules: each group at moments that are multiples of its interval, in order, each rule seeing what the ones
 //! before it have written; what was missed while the tower was down is made up for.
 //!
-//! A sample of [`MARK`] stands in the store for each evaluation: it says where to go on after a restart.
+//! A sample of `rule_group_last_evaluation_timestamp_seconds` stands in the store for each evaluation: it says where to
+//! go on after a restart.
 
 use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
