@@ -70,16 +70,12 @@ pub struct Template {
 impl Template {
     /// Reads a text. What is not understood is named with its line.
     pub fn parse(text: &str) -> Result<Self, TemplateError> {
-        let tree = if text.contains("{{") {
-            if text.len() > TEMPLATE_BYTES_MAX {
-                let message =
-                    format!("a template of {} bytes is longer than {TEMPLATE_BYTES_MAX}", text.len());
-                return Err(TemplateError { line: 1, message });
-            }
-            Some(parser::parse(&format!("{VARIABLES}{text}"))?)
-        } else {
-            None
-        };
+        if text.len() > TEMPLATE_BYTES_MAX {
+            let message = format!("a template of {} bytes is longer than {TEMPLATE_BYTES_MAX}", text.len());
+            return Err(TemplateError { line: 1, message });
+        }
+        let tree =
+            if text.contains("{{") { Some(parser::parse(&format!("{VARIABLES}{text}"))?) } else { None };
         Ok(Self { tree, text: text.to_owned() })
     }
 
