@@ -25,7 +25,7 @@ pub(crate) const CHORE: Chore = Chore {
 usage: cargo xtask queries [OPTION…] [QUERY…]
 
 Writes the same two hours of samples to a tower and to a Prometheus by remote write, draws queries from a seed, asks both,
-and compares: the same series, the same moments, values within 1e-9 of themselves, the same kind of failure. QUERYs of your
+and compares: the same series, the same moments, values within 1e-9 of themselves (or 1e-12), the same kind of failure. QUERYs of your
 own are asked beside them, for the last moment and for the whole time. Needs Prometheus (Debian: package `prometheus`). Exits
 1 when an answer differs.
 

@@ -8,6 +8,9 @@ use crate::json::Json;
 /// Numbers that differ by less than this share of themselves are the same.
 pub(super) const TOLERANCE: f64 = 1e-9;
 
+/// And such that differ by less than this: values are eighths, and what is left of sums that cancel out is not.
+const NOTHING: f64 = 1e-12;
+
 /// A series' points by their moment, as written.
 type Points = BTreeMap<String, f64>;
 
@@ -101,7 +104,7 @@ impl Answer {
 
 fn is_same(a: f64, b: f64) -> bool {
     let is_equal = a.total_cmp(&b).is_eq() || (a.is_nan() && b.is_nan()) || a.abs().max(b.abs()) <= 0.0;
-    is_equal || (a - b).abs() <= TOLERANCE * a.abs().max(b.abs())
+    is_equal || (a - b).abs() <= NOTHING.max(TOLERANCE * a.abs().max(b.abs()))
 }
 
 fn labels(item: &Json) -> String {
