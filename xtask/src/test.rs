@@ -17,7 +17,7 @@ pub(crate) const CHORE: Chore = Chore {
     help: "\
 usage: cargo xtask test [--long] [--only STAGE] [--no-install]
 
-Installs what the tests need where it can (nginx, prometheus, shellcheck, python3, Node.js, Chromium and more through
+Installs what the tests need where it can (nginx, prometheus, vmagent, shellcheck, python3, Node.js, Chromium and more through
 apt-get), then runs each stage and names it with its time. A stage that fails does not keep later ones from running. Exits 1 when one failed.
 
   --long         adds the large simulation, twenty thousand queries beside Prometheus, hostile bytes for every parser, ten lab runs of each fault, 200 faults in a row, the whole
@@ -278,7 +278,9 @@ fn install() {
         ("chromium", &["chromium"]),
         ("prometheus", &["prometheus"]),
         ("prometheus-node-exporter", &["prometheus-node-exporter"]),
+        ("vmagent", &["victoria-metrics"]),
         ("faketime", &["faketime"]),
+        ("python3: ensurepip", &["python3-venv"]),
         ("python3: aiosmtpd", &["python3-aiosmtpd"]),
         ("python3: prometheus_client", &["python3-prometheus-client"]),
     ];
